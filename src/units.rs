@@ -1,0 +1,101 @@
+//! Numbers as people read them: bytes, parameter counts, bits per weight, shapes.
+//!
+//! The rules are those of the design's "Numbers": KiB MiB GiB with three digits and a blank before the
+//! unit, parameter counts without a blank so that `B` cannot be read as byte.
+
+/// Returns a byte count with three digits and its unit: `1.07 GiB`, `445 MiB`, `712 byte`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if count < 1024 {
+        return format!("{count} byte");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", three_digits(value), UNITS[unit])
+}
+
+/// Returns a parameter count with three digits: `1.54B`, `41.3M`, `640`.
+#[must_use]
+pub fn count(count: u64) -> String {
+    const UNITS: [&str; 4] = ["K", "M", "B", "T"];
+    if count < 1000 {
+        return count.to_string();
+    }
+    let mut value = count as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{}{}", three_digits(value), UNITS[unit])
+}
+
+/// Returns an exact count with commas: `2,359,296`.
+#[must_use]
+pub fn exact(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Returns a shape as written everywhere: `[1536, 1536]`, `[]`.
+#[must_use]
+pub fn shape(dims: &[u64]) -> String {
+    let inner: Vec<String> = dims.iter().map(u64::to_string).collect();
+    format!("[{}]", inner.join(", "))
+}
+
+/// Returns `singular` with the count, and an `s` unless the count is one: `1 shard`, `3 shards`.
+#[must_use]
+pub fn plural(count: usize, singular: &str) -> String {
+    if count == 1 { format!("1 {singular}") } else { format!("{count} {singular}s") }
+}
+
+fn three_digits(value: f64) -> String {
+    if value < 9.995 {
+        format!("{value:.2}")
+    } else if value < 99.95 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_keep_three_digits() {
+        let cases = [
+            (712, "712 byte"),
+            (3072, "3.00 KiB"),
+            (36 << 10, "36.0 KiB"),
+            (445 << 20, "445 MiB"),
+            (1023 << 10, "1.00 MiB"),
+            (1_148_903_752, "1.07 GiB"),
+        ];
+        for (n, want) in cases {
+            assert_eq!(bytes(n), want);
+        }
+    }
+
+    #[test]
+    fn counts_have_no_blank() {
+        for (n, want) in [(640, "640"), (41_300_000, "41.3M"), (1_543_714_304, "1.54B"), (999_999, "1.00M")] {
+            assert_eq!(count(n), want);
+        }
+        assert_eq!(exact(2_359_296), "2,359,296");
+    }
+}
