@@ -136,6 +136,12 @@ impl Value {
 }
 
 impl Header {
+    /// Returns the header of a file of which nothing can be read, with the reason.
+    #[must_use]
+    pub fn unreadable(problem: Problem) -> Self {
+        Self { problems: vec![problem], unreadable: true, ..Self::default() }
+    }
+
     /// Adds a tensor. Names over 4 GiB in sum are refused (returns false), which no real header reaches.
     pub fn push(&mut self, name: &str, dtype: Dtype, shape: &[u64], begin: u64, end: u64) -> bool {
         let (Ok(name_start), Ok(name_len)) = (u32::try_from(self.text.len()), u32::try_from(name.len()))

@@ -208,7 +208,7 @@ kinds! {
     QUANT_GROUP_DISAGREES = "Q011" "quant-group-disagrees" Error;
     /// The config says quantized and no tensor is.
     QUANT_CONFIG_LEFT = "Q012" "quant-config-left-behind" Error;
-    /// Another flag of the config (sym, desc_act, double quant, version) contradicts the tensors.
+    /// Another flag of the config (`sym`, `desc_act`, double quant, version) contradicts the tensors.
     QUANT_FLAG_DISAGREES = "Q013" "quant-flag-disagrees" Warning;
     /// Packed weights whose format is not known.
     UNKNOWN_QUANT = "Q014" "unknown-quantization" Error;

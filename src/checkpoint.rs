@@ -1,0 +1,419 @@
+//! Checkpoint: what one folder, file or Hub name holds: tensors, layers, configs, problems.
+//!
+//! Opening reads headers only and takes as long as they do; `examine` then reads the few side bytes that
+//! shapes do not tell (quant states, zero points, group indices, scales) and completes the layers. A
+//! damaged checkpoint opens like any other, with its problems listed.
+//!
+//! The files' part is immutable and shared; the layers are replaced as a whole when `examine` is done.
+
+pub mod checks;
+pub mod config;
+pub mod files;
+pub mod folder;
+pub mod hub_cache;
+pub mod index;
+pub mod layers;
+pub mod names;
+pub mod side;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustc_hash::FxHashSet;
+
+use crate::container::bytes::SourceFile;
+use crate::container::{CONTAINERS, Container, Header, SNIFF_BYTES, explain_foreign};
+use crate::error::{Error, Result};
+use crate::problem::{Problem, kind};
+use crate::quant::{HeadersOnly, QuantBlock};
+use config::Configs;
+use files::{Files, Place, SHARDS_MAX, Shard};
+use index::Index;
+use layers::Layers;
+
+/// Threads that read headers. They wait for the disk more than they compute: more than the cores.
+const HEADER_THREADS: usize = 8;
+
+/// An opened checkpoint.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// What the headers say.
+    pub files: Arc<Files>,
+    /// The layers; provisional where `LayerSpec::pending` until examined.
+    pub layers: Layers,
+    /// Everything that is wrong, errors first.
+    pub problems: Vec<Problem>,
+    /// What it is.
+    pub kind: CheckpointKind,
+    /// True once `examine` has run.
+    pub examined: bool,
+}
+
+/// What a checkpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointKind {
+    /// Weights of a model.
+    Model,
+    /// An adapter on a base.
+    Adapter,
+    /// No tensor could be read.
+    Unknown,
+}
+
+impl CheckpointKind {
+    /// Returns the word that `--json` uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Adapter => "adapter",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How far opening is, sampled by the screen.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Headers read.
+    pub done: AtomicUsize,
+    /// Headers in all.
+    pub total: AtomicUsize,
+}
+
+/// Resolves a path, or a Hub name in the local cache, to where the checkpoint is, and its title.
+///
+/// # Errors
+/// Neither a path nor a cached Hub name.
+pub fn locate(path: &str) -> Result<(PathBuf, String)> {
+    let as_path = Path::new(path);
+    if as_path.exists() {
+        let full = as_path.canonicalize().unwrap_or_else(|_| as_path.to_path_buf());
+        let title = full.file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned());
+        return Ok((as_path.to_path_buf(), title));
+    }
+    // A Hub name is `org/model` or `model`; anything else was meant as a path.
+    let looks_like_path =
+        path.starts_with(['/', '.', '~']) || path.matches('/').count() > 1 || path.is_empty();
+    if looks_like_path {
+        return Err(Error::input(format!("{path}: no such file or folder")).at(as_path));
+    }
+    let snapshot = hub_cache::resolve(path, None)?;
+    Ok((snapshot.path, path.to_owned()))
+}
+
+impl Checkpoint {
+    /// Opens a folder, a file, or a Hub name in the local cache: headers only.
+    ///
+    /// # Errors
+    /// There is nothing there, or nothing that is a weight file by its name.
+    pub fn open(path: &str) -> Result<Self> {
+        Self::open_with(path, &Progress::default())
+    }
+
+    /// Opens as `open` does, and counts headers in `progress` for who waits.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_with(path: &str, progress: &Progress) -> Result<Self> {
+        let (location, title) = locate(path)?;
+        let folder = chosen_folder(&location)?;
+        let chosen = match &folder {
+            Some(folder) => folder::select(folder)?,
+            None => single_file(&location)?,
+        };
+        let home = folder.unwrap_or_else(|| parent_of(&location));
+        let mut problems = chosen.problems;
+        let index = chosen.index.clone();
+        let (mut read, index) = std::thread::scope(|scope| {
+            // The index of a large checkpoint takes as long as all headers: beside them, not after.
+            let index = scope.spawn(|| index.as_deref().map(Index::read));
+            let read = read_headers(&home, &chosen.weights, chosen.container, progress);
+            (read, index.join().unwrap_or(None))
+        });
+        let mut others = chosen.others;
+        if let Some(path) = &chosen.index {
+            apply_index(path, index, &mut read, &mut others, &mut problems);
+        }
+        let configs = Configs::read(&home, &mut problems);
+        let container = read.container(chosen.container);
+        let place = Place { path: location, folder: home, title, container, index: chosen.index, others };
+        problems.append(&mut read.problems);
+        let mut files = Files::assemble(place, read.shards, read.headers, configs);
+        blocks_of_metadata(&mut files);
+        let (layers, found) = Layers::find(&files, &HeadersOnly);
+        problems.extend(found);
+        let mut checkpoint =
+            Self { files: Arc::new(files), layers, problems, kind: CheckpointKind::Unknown, examined: false };
+        checks::on_open(&mut checkpoint);
+        checkpoint.sort_problems();
+        Ok(checkpoint)
+    }
+
+    /// Opens and examines at once: what headless commands want.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_examined(path: &str) -> Result<Self> {
+        let checkpoint = Self::open(path)?;
+        Ok(checkpoint.examine())
+    }
+
+    /// Returns the checkpoint completed by the side bytes that layers wanted: quant states, zero points,
+    /// group indices, scales. Nothing of the weights themselves is read.
+    #[must_use]
+    pub fn examine(&self) -> Self {
+        let data = side::FileSide::new(&self.files);
+        let (layers, found) = self.layers.examine(&self.files, &data);
+        let mut examined = Self {
+            files: Arc::clone(&self.files),
+            layers,
+            problems: self.problems.clone(),
+            kind: self.kind,
+            examined: true,
+        };
+        examined.problems.extend(found);
+        checks::on_examine(&mut examined);
+        examined.sort_problems();
+        examined
+    }
+
+    /// Returns the architecture: the config's, or GGUF's `general.architecture`.
+    #[must_use]
+    pub fn architecture(&self) -> Option<&str> {
+        let gguf = || self.files.metadata("general.architecture").and_then(|v| v.as_str());
+        self.files.configs.architecture().or_else(gguf)
+    }
+
+    fn sort_problems(&mut self) {
+        self.problems.sort_by(|a, b| {
+            (a.kind.severity, a.kind.code, &a.file, &a.message).cmp(&(
+                b.kind.severity,
+                b.kind.code,
+                &b.file,
+                &b.message,
+            ))
+        });
+        self.problems.dedup();
+    }
+}
+
+/// Returns the folder to open: the path itself, or that of an index or config file that was named.
+fn chosen_folder(location: &Path) -> Result<Option<PathBuf>> {
+    if location.is_dir() {
+        return Ok(Some(location.to_path_buf()));
+    }
+    if !location.is_file() {
+        return Err(
+            Error::input(format!("open {}: not a file and not a folder", location.display())).at(location)
+        );
+    }
+    let is_json = location.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    Ok(is_json.then(|| parent_of(location)))
+}
+
+fn parent_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_path_buf(),
+        None => PathBuf::from("/"),
+    }
+}
+
+/// Opens one weight file by itself; its folder's configs still count.
+fn single_file(location: &Path) -> Result<folder::Folder> {
+    let name = location.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let home = parent_of(location);
+    let others = folder::list(&home)?.into_iter().filter(|(n, _)| *n != name).collect();
+    // Any name will do if the content is known: blobs of the Hub cache have hashes for names.
+    let by_content = || {
+        let file = SourceFile::open(location, name.clone())?;
+        let head = file.head(SNIFF_BYTES)?;
+        let container = CONTAINERS.iter().find(|c| c.sniff(&head)).copied();
+        container.ok_or_else(|| Error::input(explain_foreign(&file, &head).message).at(location))
+    };
+    let container = folder::container_of(&name).map_or_else(by_content, Ok)?;
+    Ok(folder::Folder { weights: vec![name], container, index: None, others, problems: Vec::new() })
+}
+
+/// What reading the headers gave.
+struct Read {
+    shards: Vec<Shard>,
+    headers: Vec<Header>,
+    kinds: Vec<&'static dyn Container>,
+    problems: Vec<Problem>,
+}
+
+impl Read {
+    /// Returns the kind that the files really have: by name, unless their content says otherwise.
+    fn container(&self, by_name: &'static dyn Container) -> &'static dyn Container {
+        let readable = self.shards.iter().zip(&self.headers).zip(&self.kinds);
+        readable
+            .filter(|((_, header), _)| !header.unreadable)
+            .map(|(_, kind)| *kind)
+            .next()
+            .unwrap_or(by_name)
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Shard) -> bool) {
+        let mask: Vec<bool> = self.shards.iter().map(&keep).collect();
+        let mut at = mask.iter();
+        self.shards.retain(|_| at.next().copied().unwrap_or(true));
+        let mut at = mask.iter();
+        self.headers.retain(|_| at.next().copied().unwrap_or(true));
+        let mut at = mask.iter();
+        self.kinds.retain(|_| at.next().copied().unwrap_or(true));
+    }
+}
+
+/// Reads the headers of all weight files, on a few threads.
+fn read_headers(home: &Path, names: &[String], by_name: &'static dyn Container, progress: &Progress) -> Read {
+    let mut problems = Vec::new();
+    if names.len() > SHARDS_MAX {
+        problems.push(Problem::new(
+            &kind::OVER_LIMIT,
+            format!("{} weight files, the first {SHARDS_MAX} are opened", names.len()),
+        ));
+    }
+    let names = &names[..names.len().min(SHARDS_MAX)];
+    progress.total.store(names.len(), Ordering::Relaxed);
+    let next = AtomicUsize::new(0);
+    let mut found: Vec<(usize, Shard, Header, &'static dyn Container)> = std::thread::scope(|scope| {
+        let worker = || {
+            let mut mine = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(name) = names.get(at) else { return mine };
+                let (shard, header, container) = read_header(home, name, by_name);
+                progress.done.fetch_add(1, Ordering::Relaxed);
+                mine.push((at, shard, header, container));
+            }
+        };
+        let threads: Vec<_> = (1..HEADER_THREADS.min(names.len())).map(|_| scope.spawn(worker)).collect();
+        let mut all = worker();
+        for thread in threads {
+            all.extend(thread.join().unwrap_or_default());
+        }
+        all
+    });
+    found.sort_by_key(|(at, ..)| *at);
+    let mut read = Read { shards: Vec::new(), headers: Vec::new(), kinds: Vec::new(), problems };
+    for (_, shard, mut header, container) in found {
+        read.problems.append(&mut header.problems);
+        read.shards.push(shard);
+        read.headers.push(header);
+        read.kinds.push(container);
+    }
+    read
+}
+
+/// Reads one header: by the content's own kind where it shows, else by what the name promises.
+fn read_header(
+    home: &Path,
+    name: &str,
+    by_name: &'static dyn Container,
+) -> (Shard, Header, &'static dyn Container) {
+    let path = home.join(name);
+    let mut shard = Shard {
+        name: name.to_owned(),
+        path: path.clone(),
+        bytes: 0,
+        tensors: 0,
+        metadata: Vec::new(),
+        unreadable: false,
+    };
+    let failed =
+        |message: String| Header::unreadable(Problem::new(&kind::UNREADABLE_FILE, message).file(name));
+    let file = match SourceFile::open(&path, name) {
+        Ok(file) => file,
+        Err(error) => return (shard, failed(error.message), by_name),
+    };
+    shard.bytes = file.len();
+    let head = match file.head(SNIFF_BYTES) {
+        Ok(head) => head,
+        Err(error) => return (shard, failed(error.message), by_name),
+    };
+    // The promised kind first: a safetensors header is told by a plausible length alone.
+    let by_content = || CONTAINERS.iter().find(|c| c.sniff(&head)).copied();
+    let container = if by_name.sniff(&head) { Some(by_name) } else { by_content() };
+    let foreign = explain_foreign(&file, &head);
+    if container.is_none() && foreign.kind != &kind::NOT_A_CONTAINER {
+        return (shard, Header::unreadable(foreign), by_name);
+    }
+    let container = container.unwrap_or(by_name);
+    let mut header = container.read_header(&file);
+    if container.name() != by_name.name() {
+        let message =
+            format!("{name}: a {} file by its content, {} by its name", container.name(), by_name.name());
+        header.problems.push(Problem::new(&kind::ODD_HEADER, message).file(name));
+    }
+    (shard, header, container)
+}
+
+/// Checks the index's files against those that are here, and leaves out those that it does not name.
+fn apply_index(
+    path: &Path,
+    index: Option<std::result::Result<Index, Box<Problem>>>,
+    read: &mut Read,
+    others: &mut Vec<(String, u64)>,
+    problems: &mut Vec<Problem>,
+) {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let index = match index {
+        Some(Ok(index)) => index,
+        Some(Err(problem)) => return problems.push(*problem),
+        None => return,
+    };
+    {
+        let present: FxHashSet<&str> = read.shards.iter().map(|s| s.name.as_str()).collect();
+        problems.extend(index.check_files(&name, &present));
+    }
+    let named: FxHashSet<&str> = index.files.iter().map(String::as_str).collect();
+    // An index that names none of the files here is no guide to them.
+    if !read.shards.iter().any(|s| named.contains(s.name.as_str())) {
+        return;
+    }
+    let left_out: Vec<(String, u64)> = read
+        .shards
+        .iter()
+        .filter(|s| !named.contains(s.name.as_str()))
+        .map(|s| (s.name.clone(), s.bytes))
+        .collect();
+    if left_out.is_empty() {
+        return;
+    }
+    let stray: Vec<&str> =
+        left_out.iter().map(|(n, _)| n.as_str()).filter(|n| !n.starts_with("consolidated")).collect();
+    if let Some(first) = stray.first() {
+        let more = if stray.len() > 1 { format!(" and {} more", stray.len() - 1) } else { String::new() };
+        let message =
+            format!("{name}: does not name {}{more}; loaders ignore it", crate::name::escape(first));
+        problems.push(Problem::new(&kind::STRAY_WEIGHTS, message).file(*first));
+    }
+    read.problems.retain(|p| p.file.as_deref().is_none_or(|f| !left_out.iter().any(|(n, _)| n == f)));
+    others.extend(left_out);
+    read.retain(|shard| named.contains(shard.name.as_str()));
+}
+
+/// Adds the quantization that safetensors metadata describe: torchao's tensor JSON, MLX's format key.
+fn blocks_of_metadata(files: &mut Files) {
+    let text = |files: &Files, key: &str| files.metadata(key).and_then(|v| v.as_str()).map(str::to_owned);
+    if text(files, "tensor_names").is_some() {
+        let mut object = serde_json::Map::new();
+        for shard in &files.shards {
+            for (key, value) in &shard.metadata {
+                if let Some(parsed) = value.as_str().and_then(|t| serde_json::from_str(t).ok()) {
+                    object.insert(key.clone(), parsed);
+                }
+            }
+        }
+        let value = serde_json::Value::Object(object);
+        files.configs.quant.blocks.push(QuantBlock {
+            file: "safetensors __metadata__".into(),
+            key: String::new(),
+            method: Some("torchao".into()),
+            value,
+        });
+    }
+}

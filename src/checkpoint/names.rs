@@ -1,0 +1,377 @@
+//! Names: the tensors' names as one preorder tree of interned components.
+//!
+//! A checkpoint of a million tensors has some thousand distinct components, so a node is a label id, a
+//! parent, the end of its subtree and a depth: 18 bytes. Names are not kept: they are rebuilt from the
+//! node. Labels are numbered in natural order (`layers.2` before `layers.10`), so the preorder of nodes is
+//! the natural order of names, a subtree is a contiguous range, and comparing ids compares labels.
+//!
+//! A name can be a tensor and a parent at once (`weight` and `weight.absmax`). Depth is capped: what lies
+//! deeper is joined into the last component, dots included.
+
+use rustc_hash::FxHashMap;
+
+use crate::container::Header;
+use crate::name::natural_cmp;
+
+/// No node, no tensor.
+pub const NONE: u32 = u32::MAX;
+/// Components a name is split into; the rest stays joined. Real names have about twelve.
+pub const DEPTH_MAX: usize = 64;
+
+/// A node of the tree, by its preorder number.
+pub type NodeId = u32;
+
+/// The tree of names.
+#[derive(Debug, Default)]
+pub struct Names {
+    text: String,
+    label_starts: Vec<u32>,
+    label: Vec<u32>,
+    parent: Vec<u32>,
+    end: Vec<u32>,
+    first_tensor: Vec<u32>,
+    depth: Vec<u8>,
+}
+
+/// Where a tensor of the sorted order came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Index of the header.
+    pub shard: u32,
+    /// Index of the entry in the header.
+    pub entry: u32,
+    /// Its node.
+    pub node: NodeId,
+}
+
+impl Names {
+    /// Builds the tree of all names of `headers`, and returns it with the tensors in natural order.
+    /// Equal names share a node and stay neighbors, in shard order.
+    #[must_use]
+    pub fn build(headers: &[Header]) -> (Self, Vec<Origin>) {
+        let mut keys = Keys::collect(headers);
+        let labels = keys.rank();
+        let mut order: Vec<u32> = (0..keys.origins.len() as u32).collect();
+        keys.sort(&mut order);
+        let mut names = Self::with_labels(&labels);
+        let mut origins = Vec::with_capacity(order.len());
+        let mut path: Vec<NodeId> = Vec::with_capacity(DEPTH_MAX);
+        let mut previous: &[u32] = &[];
+        for (tensor, &index) in order.iter().enumerate() {
+            let key = keys.key(index);
+            let common = key.iter().zip(previous).take_while(|(a, b)| a == b).count();
+            names.close(&mut path, common);
+            for &label in &key[common..] {
+                let node = names.push(label, path.last().copied().unwrap_or(NONE), path.len());
+                path.push(node);
+            }
+            let node = path.last().copied().unwrap_or(NONE);
+            if let Some(first) = names.first_tensor.get_mut(node as usize)
+                && *first == NONE
+            {
+                *first = tensor as u32;
+            }
+            let (shard, entry) = keys.origins[index as usize];
+            origins.push(Origin { shard, entry, node });
+            previous = key;
+        }
+        names.close(&mut path, 0);
+        for vector in [&mut names.label, &mut names.parent, &mut names.end, &mut names.first_tensor] {
+            vector.shrink_to_fit();
+        }
+        names.depth.shrink_to_fit();
+        (names, origins)
+    }
+
+    fn with_labels(labels: &[&str]) -> Self {
+        let mut names = Self { label_starts: vec![0], ..Self::default() };
+        for label in labels {
+            names.text.push_str(label);
+            names.label_starts.push(names.text.len() as u32);
+        }
+        names
+    }
+
+    fn push(&mut self, label: u32, parent: NodeId, depth: usize) -> NodeId {
+        let node = self.label.len() as u32;
+        self.label.push(label);
+        self.parent.push(parent);
+        self.end.push(NONE);
+        self.first_tensor.push(NONE);
+        self.depth.push(depth as u8);
+        node
+    }
+
+    fn close(&mut self, path: &mut Vec<NodeId>, keep: usize) {
+        let next = self.label.len() as u32;
+        for node in path.drain(keep..) {
+            self.end[node as usize] = next;
+        }
+    }
+
+    /// Returns how many nodes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.label.len()
+    }
+
+    /// Returns true if there is no name.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.label.is_empty()
+    }
+
+    /// Returns the label id of a node: equal ids are equal labels, and ids order naturally.
+    #[must_use]
+    pub fn label_id(&self, node: NodeId) -> u32 {
+        self.label[node as usize]
+    }
+
+    /// Returns how many distinct labels there are.
+    #[must_use]
+    pub fn label_count(&self) -> usize {
+        self.label_starts.len().saturating_sub(1)
+    }
+
+    /// Returns the text of a label id, as in the file (unescaped).
+    #[must_use]
+    pub fn label_text(&self, label: u32) -> &str {
+        let start = self.label_starts[label as usize] as usize;
+        &self.text[start..self.label_starts[label as usize + 1] as usize]
+    }
+
+    /// Returns the id of a label's text.
+    #[must_use]
+    pub fn find_label(&self, text: &str) -> Option<u32> {
+        let (mut low, mut high) = (0, self.label_count() as u32);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match natural_cmp(self.label_text(middle), text) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle),
+            }
+        }
+        None
+    }
+
+    /// Returns the last component of a node's name, as in the file (unescaped).
+    #[must_use]
+    pub fn label(&self, node: NodeId) -> &str {
+        self.label_text(self.label[node as usize])
+    }
+
+    /// Returns the parent, or `NONE` at the top.
+    #[must_use]
+    pub fn parent(&self, node: NodeId) -> NodeId {
+        self.parent[node as usize]
+    }
+
+    /// Returns the node after the last of the subtree: nodes `node..end(node)` are the subtree.
+    #[must_use]
+    pub fn end(&self, node: NodeId) -> NodeId {
+        self.end[node as usize]
+    }
+
+    /// Returns how many ancestors a node has.
+    #[must_use]
+    pub fn depth(&self, node: NodeId) -> usize {
+        usize::from(self.depth[node as usize])
+    }
+
+    /// Returns the first tensor with exactly this name, or `NONE`.
+    #[must_use]
+    pub fn first_tensor(&self, node: NodeId) -> u32 {
+        self.first_tensor[node as usize]
+    }
+
+    /// Returns the children of a node, or the top nodes for `NONE`.
+    pub fn children(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let (mut next, end) = if node == NONE { (0, self.len() as u32) } else { (node + 1, self.end(node)) };
+        std::iter::from_fn(move || {
+            (next < end).then(|| {
+                let child = next;
+                next = self.end(child);
+                child
+            })
+        })
+    }
+
+    /// Returns the full name of a node (unescaped).
+    #[must_use]
+    pub fn name(&self, node: NodeId) -> String {
+        let mut path = Vec::with_capacity(self.depth(node) + 1);
+        let mut at = node;
+        while at != NONE {
+            path.push(self.label(at));
+            at = self.parent(at);
+        }
+        path.reverse();
+        path.join(".")
+    }
+
+    /// Returns true if the node's full name is `name`.
+    #[must_use]
+    pub fn is_named(&self, node: NodeId, name: &str) -> bool {
+        let mut rest = name;
+        let mut at = node;
+        loop {
+            let parent = self.parent(at);
+            let Some(before) = rest.strip_suffix(self.label(at)) else { return false };
+            if parent == NONE {
+                return before.is_empty();
+            }
+            let Some(before) = before.strip_suffix('.') else { return false };
+            (rest, at) = (before, parent);
+        }
+    }
+
+    /// Returns the node of a full name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        let mut at = NONE;
+        for label in name.splitn(DEPTH_MAX, '.') {
+            at = self.children(at).find(|&child| self.label(child) == label)?;
+        }
+        (at != NONE).then_some(at)
+    }
+
+    /// Returns the bytes that the tree itself keeps.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.text.capacity() + 4 * self.label_starts.capacity() + self.label.capacity() * 17
+    }
+}
+
+/// All names as sequences of label ids, before and after ranking.
+struct Keys<'a> {
+    labels: Vec<&'a str>,
+    ids: Vec<u32>,
+    starts: Vec<u32>,
+    origins: Vec<(u32, u32)>,
+}
+
+impl<'a> Keys<'a> {
+    fn collect(headers: &'a [Header]) -> Self {
+        let count: usize = headers.iter().map(|h| h.entries().len()).sum();
+        let mut keys = Keys {
+            labels: Vec::new(),
+            ids: Vec::with_capacity(count * 8),
+            starts: Vec::with_capacity(count + 1),
+            origins: Vec::with_capacity(count),
+        };
+        let mut known: FxHashMap<&str, u32> = FxHashMap::default();
+        for (shard, header) in headers.iter().enumerate() {
+            let mut previous: &str = "";
+            for (index, entry) in header.entries().iter().enumerate() {
+                let name = header.name(entry);
+                keys.starts.push(keys.ids.len() as u32);
+                keys.origins.push((shard as u32, index as u32));
+                let rest = keys.reuse(previous, name);
+                for label in rest {
+                    let id = *known.entry(label).or_insert_with(|| {
+                        keys.labels.push(label);
+                        keys.labels.len() as u32 - 1
+                    });
+                    keys.ids.push(id);
+                }
+                previous = name;
+            }
+        }
+        keys.starts.push(keys.ids.len() as u32);
+        keys
+    }
+
+    /// Copies the ids of the components that `name` shares with the name before it, and returns the
+    /// components that are left. Neighbors in a file share most of their path.
+    fn reuse(&mut self, previous: &str, name: &'a str) -> std::str::SplitN<'a, char> {
+        let same = previous.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+        // Whole components only: up to the last dot inside the shared part.
+        let cut = name.as_bytes()[..same].iter().rposition(|&b| b == b'.').map_or(0, |dot| dot + 1);
+        let shared = name.as_bytes()[..cut].iter().filter(|&&b| b == b'.').count();
+        // Deep names join their tail: split those from the start, so that the rule is in one place.
+        if cut == 0 || self.starts.len() < 2 || shared + 1 >= DEPTH_MAX {
+            return name.splitn(DEPTH_MAX, '.');
+        }
+        let before = self.starts[self.starts.len() - 2] as usize;
+        self.ids.extend_from_within(before..before + shared);
+        name[cut..].splitn(DEPTH_MAX - shared, '.')
+    }
+
+    /// Renumbers the labels in natural order and returns them.
+    fn rank(&mut self) -> Vec<&'a str> {
+        let mut by_rank: Vec<u32> = (0..self.labels.len() as u32).collect();
+        by_rank.sort_unstable_by(|&a, &b| natural_cmp(self.labels[a as usize], self.labels[b as usize]));
+        let mut rank = vec![0u32; self.labels.len()];
+        for (position, &label) in by_rank.iter().enumerate() {
+            rank[label as usize] = position as u32;
+        }
+        for id in &mut self.ids {
+            *id = rank[*id as usize];
+        }
+        by_rank.iter().map(|&label| self.labels[label as usize]).collect()
+    }
+
+    fn key(&self, index: u32) -> &[u32] {
+        &self.ids[self.starts[index as usize] as usize..self.starts[index as usize + 1] as usize]
+    }
+
+    /// Sorts tensors by name, equal names by shard. Two halves on two threads when it is worth it.
+    fn sort(&self, order: &mut [u32]) {
+        const PARALLEL_MIN: usize = 50_000;
+        let compare = |a: &u32, b: &u32| self.key(*a).cmp(self.key(*b)).then(a.cmp(b));
+        if order.len() < PARALLEL_MIN {
+            order.sort_unstable_by(compare);
+            return;
+        }
+        let (left, right) = order.split_at_mut(order.len() / 2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| left.sort_unstable_by(compare));
+            right.sort_unstable_by(compare);
+        });
+        // Two sorted runs: the stable sort finds them and merges.
+        order.sort_by(compare);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Dtype;
+
+    fn tree(names: &[&str]) -> (Names, Vec<String>) {
+        let mut header = Header::default();
+        for name in names {
+            header.push(name, Dtype::F32, &[1], 0, 4);
+        }
+        let (tree, origins) = Names::build(&[header]);
+        let order = origins.iter().map(|o| tree.name(o.node)).collect();
+        (tree, order)
+    }
+
+    #[test]
+    fn tensors_come_in_natural_order_and_names_are_rebuilt() {
+        let (tree, order) = tree(&["a.layers.10.w", "a.layers.2.w", "a.layers.2.w.absmax", "", ".", "b..c"]);
+        assert_eq!(order, ["", ".", "a.layers.2.w", "a.layers.2.w.absmax", "a.layers.10.w", "b..c"]);
+        let w = tree.find("a.layers.2.w").unwrap();
+        assert_ne!(tree.first_tensor(w), NONE, "a tensor and a parent at once");
+        assert_eq!(tree.end(w) - w, 2);
+        assert_eq!(tree.find("a.layers.3"), None);
+        assert_eq!(tree.label_text(tree.find_label("layers").unwrap()), "layers");
+    }
+
+    #[test]
+    fn equal_names_share_a_node() {
+        let (tree, order) = tree(&["x.w", "x.w"]);
+        assert_eq!(order, ["x.w", "x.w"]);
+        assert_eq!(tree.len(), 2);
+    }
+
+    #[test]
+    fn a_name_of_a_million_dots_is_capped_and_kept() {
+        let deep = ".".repeat(1_000_000);
+        let (tree, order) = tree(&[&deep, &format!("{deep}x")]);
+        assert_eq!(order[0], deep);
+        assert!(tree.len() <= 2 * DEPTH_MAX);
+    }
+}

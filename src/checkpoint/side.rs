@@ -1,0 +1,57 @@
+//! Side data: the few bytes of side tensors that formats look at when a checkpoint is examined.
+//!
+//! Positioned reads, each bounded, and bounded in sum: a format asks for a quant state's JSON, some zero
+//! points, a group index, scales. What lies over the bound is `Unreadable`, and the format says how much
+//! it looked at.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::files::Files;
+use crate::container::bytes::SourceFile;
+use crate::quant::{Side, SideData};
+
+/// Bytes of one read. The largest side tensor that is wanted whole is a row of scales.
+pub const READ_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of all reads of one examination: what a disk gives in about a tenth of a second.
+pub const TOTAL_BYTES_MAX: u64 = 256 << 20;
+
+/// Side data read from the checkpoint's files.
+pub struct FileSide<'a> {
+    files: &'a Files,
+    sources: Vec<Option<SourceFile>>,
+    read: AtomicU64,
+}
+
+impl<'a> FileSide<'a> {
+    /// Opens the shards. One that cannot be opened gives `Unreadable` for its tensors.
+    #[must_use]
+    pub fn new(files: &'a Files) -> Self {
+        let sources = files.shards.iter().map(|s| SourceFile::open(&s.path, s.name.clone()).ok()).collect();
+        Self { files, sources, read: AtomicU64::new(0) }
+    }
+}
+
+impl SideData for FileSide<'_> {
+    fn read(&self, tensor: u32, offset: u64, count: u64) -> Side {
+        let Some(record) = self.files.tensors.get(tensor as usize) else {
+            return Side::Unreadable("no such tensor".into());
+        };
+        if self.files.views.contains_key(&tensor) {
+            return Side::Unreadable("a view of a shared or compressed storage".into());
+        }
+        let count = count.min(record.bytes.saturating_sub(offset)).min(READ_BYTES_MAX);
+        if self.read.fetch_add(count, Ordering::Relaxed) + count > TOTAL_BYTES_MAX {
+            return Side::Unreadable(format!("over the {TOTAL_BYTES_MAX} bytes that are read on opening"));
+        }
+        let Some(source) = &self.sources[usize::from(record.shard)] else {
+            return Side::Unreadable("its file cannot be opened".into());
+        };
+        let Some(at) = record.begin.checked_add(offset) else {
+            return Side::Unreadable("its offset overflows".into());
+        };
+        match source.read_vec(at, count as usize) {
+            Ok(bytes) => Side::Bytes(bytes),
+            Err(error) => Side::Unreadable(error.message),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Quantization formats: what tensors of a checkpoint act as one layer, and in which format.
+//!
+//! One file a format in `quant/`, one row in `FORMATS`. A format sees the tensors under one prefix (a
+//! `Parts`) and says what layer they are, from dtypes and shapes first: tensors decide, a config only
+//! disambiguates, and a disagreement is a fault that becomes a `Problem`. Formats do no I/O: the few
+//! side bytes they may look at (a quant state's JSON, zero points, scales) come through `SideData`, which
+//! answers `Pending` while only headers have been read.
+//!
+//! The signatures are those of the decision table in the format specification; `dense` and `unknown`
+//! are the last rows.
+
+pub mod dense;
+pub mod unknown;
+
+use serde_json::Value;
+
+use crate::problem::ProblemKind;
+use crate::tensor::Dtype;
+
+/// A quantization format: one row of `FORMATS`. Identified by its address in the table, never by an
+/// enum matched in many places.
+pub trait QuantFormat: Sync {
+    /// Returns the name that `--json` uses: `gptq`.
+    fn name(&self) -> &'static str;
+
+    /// Returns the tensor names, relative to a layer's prefix, that belong to this format.
+    fn signature(&self) -> Signature;
+
+    /// Returns the layer that these parts are, or `None` if they are not of this format. Parts that are
+    /// of this format but incomplete or contradictory give a layer with `broken` set, and faults.
+    fn recognize(&self, parts: &Parts<'_>) -> Option<Recognized>;
+
+    /// Returns the short word of a row: `GPTQ4`, `NF4`, `FP8`, `BF16`.
+    fn label(&self, layer: &LayerSpec) -> String;
+
+    /// Returns why we think so: the evidence, one line each.
+    fn explain(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence>;
+}
+
+/// The formats, in the order in which they are tried.
+pub static FORMATS: &[&dyn QuantFormat] = &[&dense::Dense, &unknown::Unknown];
+
+/// A row of `FORMATS`, by index: small enough to keep for each of a million layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FormatId(u8);
+
+impl FormatId {
+    /// The last row: `unknown`.
+    pub const LAST: Self = Self((FORMATS.len() - 1) as u8);
+
+    /// Returns the id of the format with this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        FORMATS.iter().position(|format| format.name() == name).map(|index| Self(index as u8))
+    }
+
+    /// Returns the format.
+    #[must_use]
+    pub fn get(self) -> &'static dyn QuantFormat {
+        FORMATS[usize::from(self.0)]
+    }
+}
+
+/// The tensor names of a format, relative to the layer's prefix and with dots inside
+/// (`weight.absmax`). A leading `*` continues the prefix's last component: `*_blocks` is
+/// `gate_up_proj_blocks` of layer `gate_up_proj`, and `*` alone is the bare tensor `gate_up_proj`.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature {
+    /// Names that show by themselves that a layer of this format may be here.
+    pub anchors: &'static [&'static str],
+    /// Names that belong to the layer only where an anchor stands beside them (`scales`, `zero`, `bias`).
+    pub parts: &'static [&'static str],
+}
+
+/// One tensor of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Its name relative to the layer's prefix, as in `Signature`.
+    pub suffix: &'a str,
+    /// Element type as stored.
+    pub dtype: Dtype,
+    /// Shape as stored.
+    pub shape: &'a [u64],
+    /// Bytes in the file.
+    pub bytes: u64,
+    /// Index of the tensor in the checkpoint.
+    pub tensor: u32,
+}
+
+/// The tensors under one prefix, with what is known around them.
+pub struct Parts<'a> {
+    /// The prefix: the layer's full name.
+    pub module: &'a str,
+    /// The tensors, in natural order.
+    pub list: &'a [Part<'a>],
+    /// The checkpoint's quantization config blocks.
+    pub config: &'a QuantConfig,
+    /// Bytes of side tensors.
+    pub data: &'a dyn SideData,
+}
+
+impl<'a> Parts<'a> {
+    /// Returns the part with this suffix.
+    #[must_use]
+    pub fn get(&self, suffix: &str) -> Option<&Part<'a>> {
+        self.list.iter().find(|part| part.suffix == suffix)
+    }
+
+    /// Returns true if there is a part with this suffix.
+    #[must_use]
+    pub fn has(&self, suffix: &str) -> bool {
+        self.get(suffix).is_some()
+    }
+
+    /// Returns at most `max` bytes of a part from its start.
+    #[must_use]
+    pub fn read(&self, part: &Part<'_>, max: u64) -> Side {
+        self.data.read(part.tensor, 0, part.bytes.min(max))
+    }
+}
+
+/// Where formats get bytes of side tensors.
+pub trait SideData {
+    /// Returns `count` bytes from byte `offset` of a tensor. The implementation bounds what is read.
+    fn read(&self, tensor: u32, offset: u64, count: u64) -> Side;
+}
+
+/// Bytes of a side tensor, or why there are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Only headers have been read so far: set `LayerSpec::pending` and go by shapes.
+    Pending,
+    /// The bytes.
+    Bytes(Vec<u8>),
+    /// The bytes cannot be had (outside the file, a compressed entry, over a bound), and why.
+    Unreadable(String),
+}
+
+/// `SideData` while only headers have been read.
+pub struct HeadersOnly;
+
+impl SideData for HeadersOnly {
+    fn read(&self, _tensor: u32, _offset: u64, _count: u64) -> Side {
+        Side::Pending
+    }
+}
+
+/// What a layer is. Alike layers share one: it holds no name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LayerSpec {
+    /// The format.
+    pub format: FormatId,
+    /// Variant by the schema's table: `v1`, `gemm`, `nested`, `q4_k`; empty where there is none.
+    pub variant: String,
+    /// True shape: `[out, in]` for linears, `[experts, in, out]` for gpt-oss experts, as stored otherwise.
+    /// Empty and `shape_known` false when the files do not tell it.
+    pub shape: Vec<u64>,
+    /// False if the shape is not known (a missing quant state).
+    pub shape_known: bool,
+    /// Bits of a code (4 for nf4 and `Q4_K`, 8 for fp8, 16 for BF16); thousandths, for formats with a mean.
+    pub millibits: u32,
+    /// Group size along inputs, or block size; `None` for one scale a channel or tensor.
+    pub group_size: Option<u64>,
+    /// Symmetric, where the format knows the difference.
+    pub symmetric: Option<bool>,
+    /// Act-order, where the format knows it.
+    pub act_order: Option<bool>,
+    /// Element type of a dense layer's weight, or the result dtype that the format records.
+    pub dtype: Option<Dtype>,
+    /// True if a bias belongs to the layer.
+    pub bias: bool,
+    /// Weights as the model has them: `out * in`, and the bias.
+    pub parameters: u64,
+    /// What is missing or contradictory, in words: `missing scales`. Not empty: the layer is broken.
+    pub broken: Vec<String>,
+    /// True if side data were wanted and not read yet: some fields are provisional.
+    pub pending: bool,
+}
+
+impl LayerSpec {
+    /// Returns a spec of `format` with nothing else known.
+    #[must_use]
+    pub fn new(format: FormatId) -> Self {
+        Self {
+            format,
+            variant: String::new(),
+            shape: Vec::new(),
+            shape_known: true,
+            millibits: 0,
+            group_size: None,
+            symmetric: None,
+            act_order: None,
+            dtype: None,
+            bias: false,
+            parameters: 0,
+            broken: Vec::new(),
+            pending: false,
+        }
+    }
+
+    /// Sets the shape, and the parameters that follow from it (saturating on overflow).
+    #[must_use]
+    pub fn with_shape(mut self, shape: &[u64]) -> Self {
+        self.parameters = crate::tensor::elements(shape).unwrap_or(u64::MAX);
+        self.shape = shape.to_vec();
+        self
+    }
+
+    /// Returns bits a code as a number.
+    #[must_use]
+    pub fn bits(&self) -> f64 {
+        f64::from(self.millibits) / 1000.0
+    }
+
+    /// Returns true if the layer is packed or scaled: anything but plain dense.
+    #[must_use]
+    pub fn is_quantized(&self) -> bool {
+        self.format.get().name() != "dense"
+    }
+
+    /// Returns the short word of a row: `GPTQ4`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.format.get().label(self)
+    }
+}
+
+/// What a format made of parts.
+#[derive(Clone, Debug)]
+pub struct Recognized {
+    /// The layer.
+    pub spec: LayerSpec,
+    /// What is wrong with it; alike faults of many layers become one `Problem` with the count.
+    pub faults: Vec<Fault>,
+}
+
+impl From<LayerSpec> for Recognized {
+    fn from(spec: LayerSpec) -> Self {
+        Self { spec, faults: Vec::new() }
+    }
+}
+
+/// Something wrong with one layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind.
+    pub kind: &'static ProblemKind,
+    /// One line without the layer's name: `scales: 3 of 4096 are NaN`. Alike for alike layers, so that
+    /// they can be counted.
+    pub detail: String,
+    /// Suffix of the tensor at fault.
+    pub part: Option<String>,
+}
+
+impl Fault {
+    /// Returns a fault of the whole layer.
+    #[must_use]
+    pub fn new(kind: &'static ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), part: None }
+    }
+
+    /// Returns the fault with the tensor at fault named.
+    #[must_use]
+    pub fn part(mut self, suffix: &str) -> Self {
+        self.part = Some(suffix.to_owned());
+        self
+    }
+}
+
+/// One line of "why we think so".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Where it was seen: `config.json`, `shapes`, `qzeros`.
+    pub source: String,
+    /// What was seen, with numbers: `192 words × 8 codes = 1536 inputs`.
+    pub text: String,
+    /// Whether it agrees with the layer; `None` for plain information.
+    pub agrees: Option<bool>,
+}
+
+impl Evidence {
+    /// Returns a line of evidence.
+    #[must_use]
+    pub fn new(source: impl Into<String>, text: impl Into<String>, agrees: Option<bool>) -> Self {
+        Self { source: source.into(), text: text.into(), agrees }
+    }
+}
+
+/// One place that describes the quantization: a block of a config file.
+#[derive(Clone, Debug)]
+pub struct QuantBlock {
+    /// File it stands in: `config.json`, `quantize_config.json`, `__metadata__`.
+    pub file: String,
+    /// Path inside the file: `quantization_config`, `text_config.quantization_config`, or empty for the
+    /// whole file.
+    pub key: String,
+    /// The method that the block means, lower case: `quant_method`, or what its form implies
+    /// (`load_in_4bit` means `bitsandbytes`, a `quantization` block of MLX means `mlx`). `None` if it does
+    /// not tell.
+    pub method: Option<String>,
+    /// The block itself, an object.
+    pub value: Value,
+}
+
+/// Every block that describes the quantization, in the order of trust.
+#[derive(Clone, Debug, Default)]
+pub struct QuantConfig {
+    /// The blocks.
+    pub blocks: Vec<QuantBlock>,
+}
+
+impl QuantConfig {
+    /// Returns the method of the first block that tells one.
+    #[must_use]
+    pub fn method(&self) -> Option<&str> {
+        self.blocks.iter().find_map(|block| block.method.as_deref())
+    }
+
+    /// Returns the first block that means one of these methods.
+    #[must_use]
+    pub fn block(&self, methods: &[&str]) -> Option<&QuantBlock> {
+        self.blocks.iter().find(|block| block.method.as_deref().is_some_and(|m| methods.contains(&m)))
+    }
+}
+
+impl QuantBlock {
+    /// Returns the value of the first of these keys that is there (not null), with the key.
+    #[must_use]
+    pub fn any<'a>(&'a self, keys: &[&'a str]) -> Option<(&'a str, &'a Value)> {
+        keys.iter().find_map(|&key| self.value.get(key).filter(|v| !v.is_null()).map(|v| (key, v)))
+    }
+
+    /// Returns a whole number under one of these keys; floats like `4.0` and strings like `"4"` count.
+    #[must_use]
+    pub fn int(&self, keys: &[&str]) -> Option<i64> {
+        let (_, value) = self.any(keys)?;
+        value
+            .as_i64()
+            .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 1e15).map(|f| f as i64))
+            .or_else(|| value.as_str().and_then(|s| s.trim().parse().ok()))
+    }
+
+    /// Returns true or false under one of these keys.
+    #[must_use]
+    pub fn flag(&self, keys: &[&str]) -> Option<bool> {
+        self.any(keys).and_then(|(_, value)| value.as_bool())
+    }
+
+    /// Returns the text under one of these keys.
+    #[must_use]
+    pub fn text(&self, keys: &[&str]) -> Option<&str> {
+        keys.iter().find_map(|key| self.value.get(*key).and_then(Value::as_str))
+    }
+}
