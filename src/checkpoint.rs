@@ -8,6 +8,7 @@
 
 pub mod checks;
 pub mod config;
+pub mod deep;
 pub mod files;
 pub mod folder;
 pub mod hub_cache;
@@ -15,6 +16,7 @@ pub mod index;
 pub mod layers;
 pub mod names;
 pub mod side;
+pub mod summary;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! `ckpt`: a terminal workbench for LLM checkpoints.
 
+pub mod adapter;
 pub mod checkpoint;
+pub mod cli;
 pub mod container;
 pub mod error;
 pub mod name;
