@@ -2,6 +2,7 @@
 
 pub mod container;
 pub mod error;
+pub mod gauges;
 pub mod name;
 pub mod problem;
 pub mod tensor;
