@@ -6,4 +6,5 @@ pub mod gauges;
 pub mod name;
 pub mod problem;
 pub mod tensor;
+pub mod ui;
 pub mod units;

@@ -122,13 +122,13 @@ fn climb(mount: &Path, path: &str, files: [&str; 3], found: &mut Vec<(u64, u64)>
     let relative = Path::new(path.trim_start_matches('/'));
     // A group outside our namespace reads `/../..`: then only the mount is ours to read.
     let is_inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
-    let start = if is_inside { mount.join(relative) } else { mount.to_path_buf() };
-    for folder in start.ancestors().take(GROUP_DEPTH_MAX).take_while(|folder| folder.starts_with(mount)) {
+    let own = if is_inside { mount.join(relative) } else { mount.to_path_buf() };
+    for folder in own.ancestors().take(GROUP_DEPTH_MAX).take_while(|folder| folder.starts_with(mount)) {
         let number = |file: &str| read(&folder.join(file))?.trim().parse::<u64>().ok();
-        let [limit, current, cache] = files;
-        if let (Some(limit), Some(current)) = (number(limit), number(current)) {
+        let [limit, usage, cache] = files;
+        if let (Some(limit), Some(used)) = (number(limit), number(usage)) {
             let stat = read(&folder.join("memory.stat")).unwrap_or_default();
-            found.push((current.saturating_sub(stat_field(&stat, cache)), limit));
+            found.push((used.saturating_sub(stat_field(&stat, cache)), limit));
         }
     }
 }

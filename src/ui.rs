@@ -1,0 +1,4 @@
+//! The screen: themes, the degrade pass, the gauges row.
+
+pub mod degrade;
+pub mod theme;
