@@ -6,5 +6,6 @@ pub mod gauges;
 pub mod name;
 pub mod problem;
 pub mod tensor;
+pub mod terminal;
 pub mod ui;
 pub mod units;
