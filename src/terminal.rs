@@ -9,7 +9,7 @@
 //!
 //! It is left on drop, on a panic of the UI thread, and before a suspend; a panic on a worker thread
 //! leaves the screen alone, because its job catches and shows it. Signals only become messages
-//! (`signals`), so that the loop can end its jobs and drop the `Screen`.
+//! (`Listener`), so that the loop can end its jobs and drop the `Screen`.
 //!
 //! Three traps of the libraries below, each met in practice: `Terminal::clear` and everything else that
 //! asks for the cursor's position waits two seconds while a thread reads events, so a repaint goes
@@ -17,6 +17,7 @@
 //! forced and the degrade pass decides; ratatui's default writer flushes every kilobyte.
 
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write, stdout};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -30,7 +31,7 @@ use crossterm::{cursor, execute, queue};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal};
-use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGSTOP, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +47,10 @@ const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1002h\x1b[?1006h";
 
 /// True while the alternate screen is ours; the panic hook and `Drop` restore once.
 static IS_ENTERED: AtomicBool = AtomicBool::new(false);
+/// True while a SIGTSTP of our own making is under way to the signal thread.
+static IGNORE_STOP: AtomicBool = AtomicBool::new(false);
+/// The same for the SIGCONT that ends our own stop.
+static IGNORE_CONTINUE: AtomicBool = AtomicBool::new(false);
 
 /// The workbench's screen. Dropping it gives the terminal back.
 pub struct Screen {
@@ -64,6 +69,9 @@ impl Screen {
             ));
         }
         crossterm::style::force_color_output(true);
+        // A default SIGTSTP would stop us with the shell left in raw mode; `Listener` hands it on.
+        signal_hook::flag::register(SIGTSTP, Arc::default())
+            .map_err(|error| io_error("listen for SIGTSTP", &error))?;
         switch_on().map_err(|error| {
             leave();
             match error.raw_os_error() {
@@ -113,19 +121,29 @@ impl Screen {
         resized.map_err(|error| io_error("repaint", &error))
     }
 
-    /// Gives the terminal back to the shell, stops the process group as Ctrl-z does, and enters again
-    /// when it goes on. Without a shell that has job control the stop does nothing and work goes on.
-    ///
-    /// Call it on the main thread: the kernel delivers the stop there, before this returns.
+    /// Gives the terminal back to the shell and stops as Ctrl-z does; enters again when the shell lets
+    /// the process go on. Returns false, and does nothing, where no shell with job control started us:
+    /// nobody could wake us again.
     ///
     /// # Errors
     /// Io: the terminal is gone, or refuses raw mode.
-    pub fn suspend(&mut self) -> Result<()> {
+    pub fn suspend(&mut self) -> Result<bool> {
+        // A job-control shell gives each job a process group of its own.
+        let session = rustix::process::getsid(None).map_err(|error| io_error("suspend", &error.into()))?;
+        if rustix::process::getpgrp() == session {
+            return Ok(false);
+        }
         leave();
-        // The whole group, so that a script around us stops too and the shell gets its prompt back.
-        let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
+        // The whole group, so that a script around us stops too and the shell gets its prompt. Our own
+        // handler makes it harmless to us: delivered to another thread, it would stop us too late, with
+        // the screen already entered again. SIGSTOP, raised in this thread, stops us here.
+        IGNORE_STOP.store(true, Ordering::SeqCst);
+        IGNORE_CONTINUE.store(true, Ordering::SeqCst);
+        let told = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
+        let stopped = signal_hook::low_level::raise(SIGSTOP);
         self.resume()?;
-        stopped.map_err(|error| io_error("suspend", &error.into()))
+        told.map_err(io::Error::from).and(stopped).map_err(|error| io_error("suspend", &error))?;
+        Ok(true)
     }
 
     /// Enters again after somebody else stopped the process (`Signal::Continue`); the next `draw` writes
@@ -216,29 +234,43 @@ pub enum Signal {
     Quit,
     /// SIGHUP: the terminal is gone; end likewise, but draw nothing more.
     Hangup,
-    /// SIGCONT: we were stopped, and the shell used the terminal meanwhile.
+    /// SIGTSTP from outside: call `Screen::suspend`.
+    Suspend,
+    /// SIGCONT: somebody stopped us, and the shell used the terminal meanwhile: call `Screen::resume`.
     Continue,
 }
 
-/// Waits for signals and hands each to `send`, until `send` returns false. Call it in a thread of its
-/// own: it does not return before that.
-///
-/// # Errors
-/// Io: the system refuses to register a handler.
-pub fn signals(mut send: impl FnMut(Signal) -> bool) -> Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCONT])
-        .map_err(|error| io_error("listen for signals", &error))?;
-    for signal in signals.forever() {
-        let message = match signal {
-            SIGHUP => Signal::Hangup,
-            SIGCONT => Signal::Continue,
-            _ => Signal::Quit,
-        };
-        if !send(message) {
-            break;
+/// The signals that end or stop us, from `new` on as messages only.
+pub struct Listener(Signals);
+
+impl Listener {
+    /// Begins to hold the signals back. Call it before `Screen::enter`: a signal that comes earlier ends
+    /// the process with the terminal as it was, a later one waits for `run`.
+    ///
+    /// # Errors
+    /// Io: the system refuses to register a handler.
+    pub fn new() -> Result<Self> {
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGTSTP, SIGCONT]);
+        Ok(Self(signals.map_err(|error| io_error("listen for signals", &error))?))
+    }
+
+    /// Waits for signals and hands each to `send`, until `send` returns false. It blocks: give it a
+    /// thread of its own.
+    pub fn run(mut self, mut send: impl FnMut(Signal) -> bool) {
+        for signal in self.0.forever() {
+            let message = match signal {
+                SIGHUP => Signal::Hangup,
+                SIGTSTP if IGNORE_STOP.swap(false, Ordering::SeqCst) => continue,
+                SIGTSTP => Signal::Suspend,
+                SIGCONT if IGNORE_CONTINUE.swap(false, Ordering::SeqCst) => continue,
+                SIGCONT => Signal::Continue,
+                _ => Signal::Quit,
+            };
+            if !send(message) {
+                break;
+            }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

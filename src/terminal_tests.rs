@@ -16,6 +16,7 @@ use super::*;
 const PART: &str = "CKPT_TERMINAL_TEST_PART";
 const ROWS: NonZeroU16 = NonZeroU16::new(10).unwrap();
 const COLUMNS: NonZeroU16 = NonZeroU16::new(60).unwrap();
+const ARGUMENTS: [&str; 4] = ["terminal::tests::child", "--exact", "--nocapture", "--test-threads=1"];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a child does; without `PART` it is an ordinary test with nothing to do.
@@ -23,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn child() {
     let Ok(part) = std::env::var(PART) else { return };
     install_panic_hook();
+    let (sender, signals_of) = channel();
+    let listener = Listener::new().unwrap();
+    thread::Builder::new().spawn(move || listener.run(|signal| sender.send(signal).is_ok())).unwrap();
     let mut screen = match Screen::enter() {
         Ok(screen) => screen,
         Err(error) => return println!("no screen: {error}"),
@@ -48,14 +52,14 @@ fn child() {
         }
         "suspend" => {
             wait_for_key();
-            screen.suspend().unwrap();
-            screen.draw(|frame| frame.render_widget(hello("again"), frame.area())).unwrap();
+            let did_stop = screen.suspend().unwrap();
+            let text = if did_stop { "again" } else { "no shell" };
+            screen.draw(|frame| frame.render_widget(hello(text), frame.area())).unwrap();
             wait_for_key();
+            assert!(signals_of.try_recv().is_err(), "our own stop is no message");
+            screen.leave();
         }
         _ => {
-            let (sender, signals_of) = channel();
-            let listen = move || signals(|signal| sender.send(signal).is_ok());
-            thread::Builder::new().spawn(listen).unwrap();
             screen.draw(|frame| frame.render_widget(hello("ready"), frame.area())).unwrap();
             let signal = signals_of.recv_timeout(PATIENCE).unwrap();
             screen.leave();
@@ -86,14 +90,18 @@ struct Stage {
 
 impl Stage {
     fn open(part: &str, environment: &[(&str, &str)]) -> Self {
-        let size = PtySize { rows: ROWS.get(), cols: COLUMNS.get(), pixel_width: 0, pixel_height: 0 };
-        let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
-        command.args(["terminal::tests::child", "--exact", "--nocapture", "--test-threads=1"]);
+        command.args(ARGUMENTS);
         command.env(PART, part);
         for (key, value) in environment {
             command.env(key, value);
         }
+        Self::start(command)
+    }
+
+    fn start(command: CommandBuilder) -> Self {
+        let size = PtySize { rows: ROWS.get(), cols: COLUMNS.get(), pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
         let child = pair.slave.spawn_command(command).unwrap();
         let mut reader = pair.master.try_clone_reader().unwrap();
         let (sender, bytes) = channel();
@@ -185,13 +193,37 @@ fn a_panic_gives_the_terminal_back_and_a_workers_panic_does_not_touch_it() {
 }
 
 #[test]
-fn a_suspend_without_job_control_goes_on_with_a_full_repaint() {
+fn without_job_control_a_suspend_says_so_and_goes_on() {
     let mut stage = Stage::open("suspend", &[]);
     stage.wait_for("hello");
     stage.press("z");
+    stage.wait_for("no shell");
+    assert!(stage.parser.screen().alternate_screen());
+}
+
+#[test]
+fn a_suspend_gives_the_terminal_to_the_shell_and_fg_takes_it_back() {
+    let mut shell = CommandBuilder::new("sh");
+    shell.arg("-i");
+    shell.env("PS1", "prompt$ ");
+    shell.env("ENV", "");
+    let mut stage = Stage::start(shell);
+    stage.wait_for("prompt$");
+    let this = std::env::current_exe().unwrap();
+    stage.press(&format!("{PART}=suspend '{}' {}\n", this.display(), ARGUMENTS.join(" ")));
+    stage.wait_for("hello");
+    stage.press("z");
+    // The shell writes its prompt when the child has stopped, and the child has no more to say.
+    stage.wait_for("Stopped");
+    stage.press("echo shell-$((40 + 2))\n");
+    stage.wait_for("shell-42");
+    stage.assert_given_back();
+    stage.press("fg\n");
     stage.wait_for("again");
     assert!(stage.parser.screen().alternate_screen());
-    assert!(stage.wrote("\x1b[?1049l"), "the screen was given back in between");
+    stage.press("q");
+    stage.wait_for("the end");
+    stage.assert_given_back();
 }
 
 #[test]
