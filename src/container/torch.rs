@@ -10,6 +10,7 @@
 //! `pytorch.byteorder`, then the values beside the tensors (`epoch`, …).
 
 mod archive;
+mod cursor;
 mod gather;
 mod globals;
 mod heap;
@@ -29,8 +30,9 @@ use super::{Container, Header, SNIFF_BYTES, Value, View, explain_foreign};
 use crate::name::{cut_middle, escape};
 use crate::problem::{Problem, ProblemKind, kind};
 use crate::tensor::Dtype;
+use cursor::Halt;
 use heap::Heap;
-use pickle::{Halt, Pickle};
+use pickle::Pickle;
 use state::State;
 
 /// Largest pickle. That of a 100 000-tensor file takes about 15 MB; offsets here are 32 bits.
@@ -134,7 +136,7 @@ impl Report<'_> {
         self.keep(kind, "", &format!("tensor {shown} {what}"), Some(name));
     }
 
-    fn flaw(&mut self, flaw: zip::Flaw) {
+    fn flaw(&mut self, flaw: &zip::Flaw) {
         self.add(flaw.0, &flaw.1);
     }
 

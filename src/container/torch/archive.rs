@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::cursor::Halt;
 use super::heap::Heap;
 use super::pickle::{self, Pickle};
 use super::place::{self, Place, Places};
@@ -34,7 +35,7 @@ pub(super) fn read(report: &mut Report<'_>) -> Result<()> {
     let directory = match Directory::read(report.file) {
         Ok(directory) => directory,
         Err(flaw) => {
-            report.flaw(flaw);
+            report.flaw(&flaw);
             return salvage(report);
         }
     };
@@ -50,19 +51,22 @@ pub(super) fn read(report: &mut Report<'_>) -> Result<()> {
     let raw = match directory.content(report.file, &pickle_entry, PICKLE_BYTES_MAX) {
         Ok(raw) => raw,
         Err(flaw) => {
-            report.flaw(flaw);
+            report.flaw(&flaw);
             return Ok(());
         }
     };
     report.header.header_bytes += raw.len() as u64;
     let rate = if pickle_entry.is_stored() { STORED_RATE } else { INFLATED_RATE };
     let mut pickle = pickle::read(&raw, 0, rate);
-    if matches!(pickle.halt, Some(pickle::Halt::Short)) {
+    if matches!(pickle.halt, Some(Halt::Short)) {
         let what = format!("the pickle ends at byte {} without its last opcode", raw.len());
-        pickle.halt = Some(pickle::Halt::Fault(&kind::PICKLE_DAMAGED, what));
+        pickle.halt = Some(Halt::Fault(&kind::PICKLE_DAMAGED, what));
     }
     let archive = Archive { directory: &directory, by_name: &by_name, root: &root };
     let places = archive.places(report, &pickle.heap, &raw);
+    if pickle.halt.is_none() {
+        archive.check_unused(report, &pickle.heap);
+    }
     finish(report, &pickle, &raw, &places);
     Ok(())
 }
@@ -83,7 +87,7 @@ fn find_root(report: &mut Report<'_>, directory: &Directory) -> Option<(Vec<u8>,
     for entry in &directory.entries {
         let Some(root) = directory.name(entry).strip_suffix(SUFFIX) else { continue };
         count += 1;
-        let depth = |root: &[u8]| root.iter().filter(|&&b| b == b'/').count();
+        let depth = |root: &[u8]| root.split(|&b| b == b'/').count();
         if found.is_none_or(|(other, _)| depth(root) < depth(other)) {
             found = Some((root, *entry));
         }
@@ -127,7 +131,7 @@ fn check_archive(
                 let word = String::from_utf8_lossy(&word).into_owned();
                 report.meta("pytorch.byteorder", Value::Text(word));
             }
-            Err(flaw) => report.flaw(flaw),
+            Err(flaw) => report.flaw(&flaw),
         }
     }
 }
@@ -168,11 +172,30 @@ impl Archive<'_> {
         places
     }
 
+    /// Reports storages that the pickle names nowhere: torch writes none.
+    fn check_unused(&self, report: &mut Report<'_>, heap: &Heap) {
+        let folder = [self.root, b"/data/"].concat();
+        let mut unused = self.directory.entries.iter().filter(|entry| {
+            let key = self.directory.name(entry).strip_prefix(folder.as_slice());
+            key.is_some_and(|key| !key.is_empty() && heap.storage_id(key).is_none())
+        });
+        if let Some(first) = unused.next() {
+            let what = format!(
+                "zip entry {} ({} bytes, {} in the file) is used by no tensor, as are {} more",
+                quoted(self.directory.name(first)),
+                first.size,
+                first.packed,
+                unused.count()
+            );
+            report.add(&kind::ODD_HEADER, &what);
+        }
+    }
+
     fn place(&self, report: &mut Report<'_>, entry: &ZipEntry) -> Option<Place> {
         let begin = match self.directory.data_offset(report.file, entry) {
             Ok(begin) => begin,
             Err(flaw) => {
-                report.flaw(flaw);
+                report.flaw(&flaw);
                 return None;
             }
         };
@@ -251,10 +274,7 @@ fn salvage(report: &mut Report<'_>) -> Result<()> {
         last = end;
     }
     let whole = places.iter().flatten().filter(|place| place.end <= file.len()).count();
-    report.flaw(Flaw(
-        &kind::TRUNCATED,
-        format!("{whole} of {} are whole", crate::units::plural(places.len(), "storage")),
-    ));
+    report.flaw(&Flaw(&kind::TRUNCATED, format!("{whole} of {} storages are whole", places.len())));
     finish(report, &pickle, &raw, &places);
     report.header.unreadable = report.header.entries().is_empty();
     Ok(())

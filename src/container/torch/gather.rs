@@ -19,7 +19,9 @@ use crate::tensor::elements;
 /// its element size is unknown; its compressed storage is damaged.
 pub fn read_contiguous(file: &SourceFile, header: &Header, index: u32, bytes_max: u64) -> Result<Vec<u8>> {
     let Some(entry) = header.entries().get(index as usize) else {
-        return Err(Error::input(format!("{}: there is no tensor number {index}", file.name())).at(file.path()));
+        return Err(
+            Error::input(format!("{}: there is no tensor number {index}", file.name())).at(file.path())
+        );
     };
     let fail = |kind: ErrorKind, what: String| {
         let name = header.name(entry);
@@ -62,7 +64,10 @@ fn inflated(
     bytes_max: u64,
 ) -> std::result::Result<Vec<u8>, String> {
     if entry.end > bytes_max {
-        return Err(format!("ends at byte {} of compressed data, more than {bytes_max} at a time", entry.end));
+        return Err(format!(
+            "ends at byte {} of compressed data, more than {bytes_max} at a time",
+            entry.end
+        ));
     }
     let directory = Directory::read(file).map_err(|flaw| flaw.1)?;
     let by_name = directory.lookup();

@@ -12,8 +12,9 @@
 //!
 //! Source: PyTorch `torch/serialization.py` (`_legacy_save`, `_legacy_load`).
 
+use super::cursor::Halt;
 use super::heap::{NodeKind, Object};
-use super::pickle::{self, Halt, Pickle};
+use super::pickle::{self, Pickle};
 use super::place::{self, Place, Places};
 use super::{PICKLE_BYTES_MAX, Report, STORED_RATE, quoted, rebuild, state};
 use crate::container::{Value, bytes::SourceFile};
@@ -63,7 +64,7 @@ pub(super) fn read(report: &mut Report<'_>) -> crate::error::Result<()> {
     let (raw, first) = read_pickle(file, 0)?;
     let is_legacy = matches!(first.root, Object::Big(span) if rebuild::text(&raw, span) == MAGIC);
     if !is_legacy {
-        read_bare(report, &raw, first);
+        read_bare(report, &raw, &first);
         return Ok(());
     }
     report.meta("pytorch.container", Value::Text("legacy".into()));
@@ -83,7 +84,8 @@ pub(super) fn read(report: &mut Report<'_>) -> crate::error::Result<()> {
         return Ok(());
     }
     if is_big_endian(&raw, &system) {
-        report.add(&kind::BIG_ENDIAN, "written on a big-endian machine: its numbers have the other byte order");
+        report
+            .add(&kind::BIG_ENDIAN, "written on a big-endian machine: its numbers have the other byte order");
     }
     let (raw, object) = read_pickle(file, at)?;
     report.known(&object, "");
@@ -109,7 +111,12 @@ fn is_big_endian(raw: &[u8], system: &Pickle) -> bool {
 }
 
 /// Reads the key list at `at` and steps over the storages that follow it.
-fn read_places(report: &mut Report<'_>, at: u64, raw: &[u8], object: &Pickle) -> crate::error::Result<Places> {
+fn read_places(
+    report: &mut Report<'_>,
+    at: u64,
+    raw: &[u8],
+    object: &Pickle,
+) -> crate::error::Result<Places> {
     let heap = &object.heap;
     let mut places: Places = vec![None; heap.storages.len()];
     let (keys_raw, keys) = read_pickle(report.file, at)?;
@@ -134,7 +141,8 @@ fn read_places(report: &mut Report<'_>, at: u64, raw: &[u8], object: &Pickle) ->
         };
         let Some(id) = heap.storage_id(key) else {
             let key = quoted(key);
-            let message = format!("storage {key} is named by no tensor, so its size is unknown; stopped there");
+            let message =
+                format!("storage {key} is named by no tensor, so its size is unknown; stopped there");
             report.add(&kind::PICKLE_DAMAGED, &message);
             break;
         };
@@ -146,7 +154,8 @@ fn read_places(report: &mut Report<'_>, at: u64, raw: &[u8], object: &Pickle) ->
         at = place.end;
         places[id as usize] = Some(place);
     }
-    let missing = places.iter().zip(&heap.storages).filter(|(p, s)| p.is_none() && s.view_of.is_none()).count();
+    let missing =
+        places.iter().zip(&heap.storages).filter(|(p, s)| p.is_none() && s.view_of.is_none()).count();
     if missing > 0 && at <= report.file.len() {
         let message = format!("{} have no data in the file", crate::units::plural(missing, "storage"));
         report.add(&kind::PICKLE_DAMAGED, &message);
@@ -193,15 +202,15 @@ fn read_place(report: &mut Report<'_>, at: u64, raw: &[u8], storage: &super::hea
 }
 
 /// A pickle that `torch.save` did not write. What it names is said; tensors it cannot hold.
-fn read_bare(report: &mut Report<'_>, raw: &[u8], pickle: Pickle) {
+fn read_bare(report: &mut Report<'_>, raw: &[u8], pickle: &Pickle) {
     report.header.header_bytes = pickle.end as u64;
-    report.known(&pickle, "");
+    report.known(pickle, "");
     report.halt(pickle.halt.as_ref(), "");
     report.add(
         &kind::NOT_A_CONTAINER,
         "a bare Python pickle and no file of torch.save: no weights can be read from it",
     );
-    let state = state::find(&pickle, raw);
+    let state = state::find(pickle, raw);
     report.state(&pickle.heap, &state);
     let places = vec![None; pickle.heap.storages.len()];
     place::push_tensors(report, &pickle.heap, &state, &places);

@@ -5,13 +5,12 @@
 //! what was built until then stays (`rescue` joins the half-finished dicts), so that the tensors before a
 //! bad name are still listed. No recursion; every size is checked against the bytes there are before
 //! anything is allocated; memory is bounded by the heap's budget.
-//! Source: CPython `Lib/pickletools.py`; PyTorch `torch/_weights_only_unpickler.py`.
+//! Source: `CPython` `Lib/pickletools.py`; PyTorch `torch/_weights_only_unpickler.py`.
 
+use super::cursor::{Cursor, Halt, Step, little_endian, shown, unquoted};
 use super::globals::{Global, Lookup, lookup};
 use super::heap::{Exhausted, Heap, NodeKind, Object, Span};
 use super::rebuild::{self, Misuse};
-use crate::name::{cut_middle, escape};
-use crate::problem::{ProblemKind, kind};
 
 /// Objects that may wait on the stack. Python's writer leaves at most 1000 pairs for each level.
 const STACK_MAX: usize = 1 << 19;
@@ -19,29 +18,8 @@ const STACK_MAX: usize = 1 << 19;
 /// Open marks. Python's writer recurses for each, and stops near 1000.
 const MARKS_MAX: usize = 4096;
 
-/// Longest line of a text opcode: a module name, a number in digits.
-const LINE_BYTES_MAX: usize = 4096;
-
 /// Recognized classes that are reported; further ones are counted.
 const KNOWN_REPORTED_MAX: usize = 16;
-
-/// How wide a global's name is shown.
-const GLOBAL_CELLS_MAX: usize = 120;
-
-/// Why the machine stopped before the end.
-#[derive(Debug)]
-pub(super) enum Halt {
-    /// The bytes end here; a longer window may hold the rest.
-    Short,
-    /// What is wrong, in words that follow the file's name.
-    Fault(&'static ProblemKind, String),
-}
-
-impl From<Exhausted> for Halt {
-    fn from(_: Exhausted) -> Self {
-        Self::Fault(&kind::OVER_LIMIT, "the pickle builds more objects than its size explains; stopped".into())
-    }
-}
 
 /// What a pickle was read into.
 #[derive(Debug)]
@@ -61,10 +39,8 @@ pub(super) struct Pickle {
 /// many bytes of memory each byte read may cost.
 pub(super) fn read(raw: &[u8], base: u64, rate: u64) -> Pickle {
     let mut machine = Machine {
-        raw,
-        base,
+        input: Cursor { raw, base, at: 0 },
         rate,
-        at: 0,
         stack: Vec::new(),
         marks: Vec::new(),
         memo: Vec::new(),
@@ -75,14 +51,12 @@ pub(super) fn read(raw: &[u8], base: u64, rate: u64) -> Pickle {
         Ok(root) => (root, None),
         Err(halt) => (machine.rescue(), Some(halt)),
     };
-    Pickle { heap: machine.heap, root, end: machine.at, halt, known: machine.known }
+    Pickle { heap: machine.heap, root, end: machine.input.at, halt, known: machine.known }
 }
 
 struct Machine<'a> {
-    raw: &'a [u8],
-    base: u64,
+    input: Cursor<'a>,
     rate: u64,
-    at: usize,
     stack: Vec<Object>,
     marks: Vec<u32>,
     memo: Vec<Option<Object>>,
@@ -90,24 +64,22 @@ struct Machine<'a> {
     known: Vec<(u32, u64)>,
 }
 
-type Step<T = ()> = Result<T, Halt>;
-
 impl Machine<'_> {
     fn run(&mut self) -> Step<Object> {
         loop {
-            let opcode_at = self.at;
+            let opcode_at = self.input.at;
             self.heap.allow(opcode_at, self.rate);
-            let opcode = self.take(1)?[0];
+            let opcode = self.input.take(1)?[0];
             if opcode == b'.' {
                 return self.pop();
             }
             if let Err(halt) = self.step(opcode, opcode_at) {
                 // Positions in messages are those of the opcode that failed.
-                self.at = opcode_at;
+                self.input.at = opcode_at;
                 return Err(halt);
             }
             if self.stack.len() > STACK_MAX {
-                return Err(self.limit(&format!("more than {STACK_MAX} objects wait on the stack")));
+                return Err(self.input.limit(&format!("more than {STACK_MAX} objects wait on the stack")));
             }
         }
     }
@@ -115,15 +87,16 @@ impl Machine<'_> {
     fn step(&mut self, opcode: u8, at: usize) -> Step {
         match opcode {
             // Framing says nothing about content.
-            0x80 => self.take(1).map(drop),
-            0x95 => self.take(8).map(drop),
+            0x80 => self.input.take(1).map(drop),
+            0x95 => self.input.take(8).map(drop),
             b'(' => self.mark(),
             b'0' => self.pop_or_unmark(),
             b'1' => self.since_mark().map(drop),
-            b'2' => self.top().and_then(|top| self.push(top)),
-            b'N' => self.push(Object::None),
-            0x88 => self.push(Object::Bool(true)),
-            0x89 => self.push(Object::Bool(false)),
+            b'2' => self.top().map(|top| self.push(top)),
+            b'N' | 0x88 | 0x89 => {
+                self.push(if opcode == b'N' { Object::None } else { Object::Bool(opcode == 0x88) });
+                Ok(())
+            }
             b'K' | b'M' | b'J' | 0x8a | 0x8b | b'G' | b'I' | b'L' | b'F' => self.number(opcode),
             b'X' | 0x8c | 0x8d | b'T' | b'U' | b'B' | b'C' | 0x8e | 0x96 | b'V' | b'S' => self.string(opcode),
             b'}' | b']' | 0x8f | b')' => self.empty(opcode),
@@ -138,68 +111,18 @@ impl Machine<'_> {
             b'b' => self.build(),
             b'Q' => self.persistent(),
             b'i' => self.refuse_inst(at),
-            b'o' => Err(self.refuse(at, "builds an object (OBJ)")),
-            0x82..=0x84 => Err(self.refuse(at, "calls a registered extension (EXT)")),
-            0x97 | 0x98 => Err(self.damaged("needs a buffer that is not in the file")),
-            b'P' => Err(self.damaged("holds a text persistent id, which torch never writes")),
-            _ => Err(self.damaged(&format!("unknown opcode 0x{opcode:02x}"))),
+            b'o' => Err(self.input.refuse(at, "builds an object (OBJ)")),
+            0x82..=0x84 => Err(self.input.refuse(at, "calls a registered extension (EXT)")),
+            0x97 | 0x98 => Err(self.input.damaged("needs a buffer that is not in the file")),
+            b'P' => Err(self.input.damaged("holds a text persistent id, which torch never writes")),
+            _ => Err(self.input.damaged(&format!("unknown opcode 0x{opcode:02x}"))),
         }
-    }
-
-    // Reading.
-
-    fn take(&mut self, count: usize) -> Step<&[u8]> {
-        let end = self.at.checked_add(count).filter(|&end| end <= self.raw.len()).ok_or(Halt::Short)?;
-        let bytes = &self.raw[self.at..end];
-        self.at = end;
-        Ok(bytes)
-    }
-
-    fn take_number(&mut self, width: usize) -> Step<u64> {
-        let mut bytes = [0; 8];
-        bytes[..width].copy_from_slice(self.take(width)?);
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    /// Takes `count` bytes as a span, or says that the count cannot be true.
-    fn take_span(&mut self, count: u64) -> Step<Span> {
-        if count > super::PICKLE_BYTES_MAX {
-            return Err(self.damaged(&format!("a length prefix claims {count} bytes")));
-        }
-        let start = self.at as u32;
-        self.take(count as usize)?;
-        Ok(Span { start, len: count as u32 })
-    }
-
-    fn take_line(&mut self) -> Step<Span> {
-        let rest = &self.raw[self.at..];
-        let window = &rest[..rest.len().min(LINE_BYTES_MAX)];
-        let Some(len) = window.iter().position(|&b| b == b'\n') else {
-            return Err(if rest.len() < LINE_BYTES_MAX {
-                Halt::Short
-            } else {
-                self.damaged(&format!("a text line of more than {LINE_BYTES_MAX} bytes"))
-            });
-        };
-        let span = Span { start: self.at as u32, len: len as u32 };
-        self.at += len + 1;
-        Ok(span)
-    }
-
-    fn text(&self, span: Span) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(rebuild::text(self.raw, span))
-    }
-
-    /// Returns a text, cut at the length of a line: a name on the stack can be as long as the file.
-    fn short_text(&self, span: Span) -> std::borrow::Cow<'_, str> {
-        self.text(Span { len: span.len.min(LINE_BYTES_MAX as u32), ..span })
     }
 
     // Stack.
 
-    fn push(&mut self, object: Object) -> Step {
+    fn push(&mut self, object: Object) {
         self.stack.push(object);
-        Ok(())
     }
 
     /// Returns the first stack position that belongs to the innermost mark.
@@ -209,21 +132,21 @@ impl Machine<'_> {
 
     fn pop(&mut self) -> Step<Object> {
         if self.stack.len() <= self.floor() {
-            return Err(self.damaged("takes from an empty stack"));
+            return Err(self.input.damaged("takes from an empty stack"));
         }
         self.stack.pop().ok_or(Halt::Short)
     }
 
     fn top(&self) -> Step<Object> {
         if self.stack.len() <= self.floor() {
-            return Err(self.damaged("looks at an empty stack"));
+            return Err(self.input.damaged("looks at an empty stack"));
         }
         self.stack.last().copied().ok_or(Halt::Short)
     }
 
     fn mark(&mut self) -> Step {
         if self.marks.len() >= MARKS_MAX {
-            return Err(self.limit(&format!("more than {MARKS_MAX} marks are open")));
+            return Err(self.input.limit(&format!("more than {MARKS_MAX} marks are open")));
         }
         self.marks.push(self.stack.len() as u32);
         Ok(())
@@ -238,7 +161,7 @@ impl Machine<'_> {
 
     fn since_mark(&mut self) -> Step<Vec<Object>> {
         let Some(mark) = self.marks.pop() else {
-            return Err(self.damaged("has no open mark"));
+            return Err(self.input.damaged("has no open mark"));
         };
         Ok(self.stack.split_off(mark as usize))
     }
@@ -247,18 +170,18 @@ impl Machine<'_> {
 
     fn number(&mut self, opcode: u8) -> Step {
         let object = match opcode {
-            b'K' => Object::Int(self.take_number(1)? as i64),
-            b'M' => Object::Int(self.take_number(2)? as i64),
-            b'J' => Object::Int(i64::from(self.take_number(4)? as u32 as i32)),
-            b'G' => Object::Float(f64::from_bits(self.take_number(8)?.swap_bytes())),
+            b'K' => Object::Int(self.input.take_number(1)? as i64),
+            b'M' => Object::Int(self.input.take_number(2)? as i64),
+            b'J' => Object::Int(i64::from(self.input.take_number(4)? as u32 as i32)),
+            b'G' => Object::Float(f64::from_bits(self.input.take_number(8)?.swap_bytes())),
             0x8a | 0x8b => {
-                let count = self.take_number(if opcode == 0x8a { 1 } else { 4 })?;
-                let span = self.take_span(count)?;
-                little_endian(rebuild::text(self.raw, span)).map_or(Object::Big(span), Object::Int)
+                let count = self.input.take_number(if opcode == 0x8a { 1 } else { 4 })?;
+                let span = self.input.take_span(count)?;
+                little_endian(rebuild::text(self.input.raw, span)).map_or(Object::Big(span), Object::Int)
             }
             _ => {
-                let span = self.take_line()?;
-                let line = self.text(span);
+                let span = self.input.take_line()?;
+                let line = self.input.text(span);
                 let line = line.trim();
                 match (opcode, line) {
                     (b'I', "00") => Object::Bool(false),
@@ -268,25 +191,27 @@ impl Machine<'_> {
                 }
             }
         };
-        self.push(object)
+        self.push(object);
+        Ok(())
     }
 
     fn string(&mut self, opcode: u8) -> Step {
         let span = match opcode {
-            b'V' => self.take_line()?,
-            b'S' => unquoted(self.raw, self.take_line()?),
+            b'V' => self.input.take_line()?,
+            b'S' => unquoted(self.input.raw, self.input.take_line()?),
             _ => {
                 let width = match opcode {
                     0x8c | b'U' | b'C' => 1,
                     0x8d | 0x8e | 0x96 => 8,
                     _ => 4,
                 };
-                let count = self.take_number(width)?;
-                self.take_span(count)?
+                let count = self.input.take_number(width)?;
+                self.input.take_span(count)?
             }
         };
         let is_bytes = matches!(opcode, b'B' | b'C' | 0x8e | 0x96);
-        self.push(if is_bytes { Object::Bytes(span) } else { Object::Text(span) })
+        self.push(if is_bytes { Object::Bytes(span) } else { Object::Text(span) });
+        Ok(())
     }
 
     fn empty(&mut self, opcode: u8) -> Step {
@@ -295,7 +220,8 @@ impl Machine<'_> {
             b')' => Object::Tuple(Span { start: 0, len: 0 }),
             _ => self.heap.node(NodeKind::List, Object::None)?,
         };
-        self.push(object)
+        self.push(object);
+        Ok(())
     }
 
     fn tuple(&mut self, opcode: u8) -> Step {
@@ -304,12 +230,13 @@ impl Machine<'_> {
         } else {
             let count = usize::from(opcode - 0x84);
             if self.stack.len() < self.floor() + count {
-                return Err(self.damaged("takes from an empty stack"));
+                return Err(self.input.damaged("takes from an empty stack"));
             }
             self.stack.split_off(self.stack.len() - count)
         };
         let tuple = self.heap.tuple(&items)?;
-        self.push(tuple)
+        self.push(tuple);
+        Ok(())
     }
 
     fn collect(&mut self, opcode: u8) -> Step {
@@ -317,7 +244,8 @@ impl Machine<'_> {
         let is_dict = opcode == b'd';
         let node = self.heap.node(if is_dict { NodeKind::Dict } else { NodeKind::List }, Object::None)?;
         self.fill(node, &items, is_dict)?;
-        self.push(node)
+        self.push(node);
+        Ok(())
     }
 
     fn append(&mut self, opcode: u8) -> Step {
@@ -334,7 +262,7 @@ impl Machine<'_> {
             self.since_mark()?
         };
         if items.len() % 2 != 0 {
-            return Err(self.damaged("sets a key without a value"));
+            return Err(self.input.damaged("sets a key without a value"));
         }
         let onto = self.top()?;
         self.fill(onto, &items, true)
@@ -342,7 +270,7 @@ impl Machine<'_> {
 
     fn fill(&mut self, onto: Object, items: &[Object], in_pairs: bool) -> Step {
         let Object::Node(node) = onto else {
-            return Err(self.damaged("adds items to something that holds none"));
+            return Err(self.input.damaged("adds items to something that holds none"));
         };
         if in_pairs {
             for pair in items.chunks_exact(2) {
@@ -360,12 +288,12 @@ impl Machine<'_> {
 
     fn memo_index(&mut self, opcode: u8) -> Step<u64> {
         match opcode {
-            b'q' | b'h' => self.take_number(1),
-            b'r' | b'j' => self.take_number(4),
+            b'q' | b'h' => self.input.take_number(1),
+            b'r' | b'j' => self.input.take_number(4),
             _ => {
-                let span = self.take_line()?;
-                let index = self.text(span).trim().parse();
-                index.map_err(|_not_a_number| self.damaged("names a memo entry that is no number"))
+                let span = self.input.take_line()?;
+                let index = self.input.text(span).trim().parse();
+                index.map_err(|_not_a_number| self.input.damaged("names a memo entry that is no number"))
             }
         }
     }
@@ -374,8 +302,8 @@ impl Machine<'_> {
         let index = if opcode == 0x94 { self.memo.len() as u64 } else { self.memo_index(opcode)? };
         let object = self.top()?;
         // A writer numbers its entries from 0, and each takes a byte at least.
-        if index >= self.at as u64 {
-            return Err(self.limit(&format!("memo entry {index} after {} bytes", self.at)));
+        if index >= self.input.at as u64 {
+            return Err(self.input.limit(&format!("memo entry {index} after {} bytes", self.input.at)));
         }
         let index = index as usize;
         if index >= self.memo.len() {
@@ -389,8 +317,11 @@ impl Machine<'_> {
     fn memo_get(&mut self, opcode: u8) -> Step {
         let index = self.memo_index(opcode)?;
         match usize::try_from(index).ok().and_then(|index| self.memo.get(index).copied().flatten()) {
-            Some(object) => self.push(object),
-            None => Err(self.damaged(&format!("asks for memo entry {index}, which was never stored"))),
+            Some(object) => {
+                self.push(object);
+                Ok(())
+            }
+            None => Err(self.input.damaged(&format!("asks for memo entry {index}, which was never stored"))),
         }
     }
 
@@ -398,31 +329,32 @@ impl Machine<'_> {
 
     fn global(&mut self, opcode: u8, at: usize) -> Step {
         let (module, name) = if opcode == b'c' {
-            (self.take_line()?, self.take_line()?)
+            (self.input.take_line()?, self.input.take_line()?)
         } else {
             let name = self.pop()?;
             let (Object::Text(name), Object::Text(module)) = (name, self.pop()?) else {
-                return Err(self.damaged("names a global by something that is no text"));
+                return Err(self.input.damaged("names a global by something that is no text"));
             };
             (module, name)
         };
-        let (module, name) = (self.short_text(module), self.short_text(name));
+        let (module, name) = (self.input.short_text(module), self.input.short_text(name));
         let global = match lookup(&module, &name) {
             Lookup::Allowed(global) => global,
             Lookup::Refused => {
                 let full = format!("{module}.{name}");
-                return Err(self.refuse(at, &format!("names the global {}", shown(&full))));
+                return Err(self.input.refuse(at, &format!("names the global {}", shown(&full))));
             }
             Lookup::Known(what) => {
                 let full = format!("{module}.{name}");
                 let (class, is_new) = self.heap.class(&full, what)?;
                 if is_new && self.known.len() < KNOWN_REPORTED_MAX {
-                    self.known.push((class, self.base + at as u64));
+                    self.known.push((class, self.input.base + at as u64));
                 }
                 Global::Known(class)
             }
         };
-        self.push(Object::Global(global))
+        self.push(Object::Global(global));
+        Ok(())
     }
 
     fn call(&mut self, opcode: u8) -> Step {
@@ -433,7 +365,8 @@ impl Machine<'_> {
         let arguments = self.pop()?;
         let function = self.pop()?;
         let object = rebuild::call(&mut self.heap, function, arguments).map_err(|e| self.misuse(&e))?;
-        self.push(object)
+        self.push(object);
+        Ok(())
     }
 
     /// State of an instance is kept, to be looked through for tensors; that of an `OrderedDict` is
@@ -451,8 +384,9 @@ impl Machine<'_> {
 
     fn persistent(&mut self) -> Step {
         let id = self.pop()?;
-        let storage = rebuild::persistent(&mut self.heap, self.raw, id).map_err(|e| self.misuse(&e))?;
-        self.push(storage)
+        let storage = rebuild::persistent(&mut self.heap, self.input.raw, id).map_err(|e| self.misuse(&e))?;
+        self.push(storage);
+        Ok(())
     }
 
     // Ends.
@@ -460,33 +394,14 @@ impl Machine<'_> {
     fn misuse(&self, misuse: &Misuse) -> Halt {
         match misuse {
             Misuse::Budget => Exhausted.into(),
-            Misuse::Arguments(what) => self.damaged(&format!("holds {what}")),
+            Misuse::Arguments(what) => self.input.damaged(&format!("holds {what}")),
         }
     }
 
-    fn position(&self, at: usize) -> u64 {
-        self.base + at as u64
-    }
-
-    fn damaged(&self, what: &str) -> Halt {
-        let at = self.position(self.at);
-        Halt::Fault(&kind::PICKLE_DAMAGED, format!("the pickle is damaged near byte {at}: {what}"))
-    }
-
-    fn limit(&self, what: &str) -> Halt {
-        let at = self.position(self.at);
-        Halt::Fault(&kind::OVER_LIMIT, format!("stopped near byte {at}: {what}"))
-    }
-
-    fn refuse(&self, at: usize, what: &str) -> Halt {
-        let at = self.position(at);
-        Halt::Fault(&kind::UNSAFE_PICKLE, format!("{what} at byte {at}: refused, nothing was run"))
-    }
-
     fn refuse_inst(&mut self, at: usize) -> Step {
-        let (module, name) = (self.take_line()?, self.take_line()?);
-        let full = format!("{}.{}", self.text(module), self.text(name));
-        Err(self.refuse(at, &format!("names the global {} (INST)", shown(&full))))
+        let (module, name) = (self.input.take_line()?, self.input.take_line()?);
+        let full = format!("{}.{}", self.input.text(module), self.input.text(name));
+        Err(self.input.refuse(at, &format!("names the global {} (INST)", shown(&full))))
     }
 
     /// Joins what waits on the stack to the containers it was meant for, and returns the outermost object.
@@ -494,42 +409,18 @@ impl Machine<'_> {
         // Below a mark stands its container; without a mark the bottom object is it.
         while let Some(mark) = self.marks.pop() {
             let items = self.stack.split_off((mark as usize).min(self.stack.len()));
-            self.join(items);
+            self.join(&items);
         }
         let items = self.stack.split_off(self.stack.len().min(1));
-        self.join(items);
+        self.join(&items);
         self.stack.first().copied().unwrap_or(Object::None)
     }
 
-    fn join(&mut self, items: Vec<Object>) {
+    fn join(&mut self, items: &[Object]) {
         if let Some(&Object::Node(node)) = self.stack.last() {
             let in_pairs = self.heap.nodes[node as usize].kind != NodeKind::List;
             // The budget may be what stopped the reading: then no more is joined.
-            let _ = self.fill(Object::Node(node), &items, in_pairs);
+            let _ = self.fill(Object::Node(node), items, in_pairs);
         }
     }
-}
-
-/// Returns a global's name as it may be shown.
-fn shown(full: &str) -> String {
-    cut_middle(&escape(full), GLOBAL_CELLS_MAX).into_owned()
-}
-
-/// Returns a two's complement number of up to 8 bytes.
-fn little_endian(bytes: &[u8]) -> Option<i64> {
-    let (&last, _) = match bytes.split_last() {
-        Some(split) if bytes.len() <= 8 => split,
-        Some(_) => return None,
-        None => return Some(0),
-    };
-    let mut wide = [if last >= 0x80 { 0xff } else { 0 }; 8];
-    wide[..bytes.len()].copy_from_slice(bytes);
-    Some(i64::from_le_bytes(wide))
-}
-
-/// Returns the span without the quotes of a protocol 0 string.
-fn unquoted(raw: &[u8], span: Span) -> Span {
-    let bytes = rebuild::text(raw, span);
-    let is_quoted = bytes.len() >= 2 && matches!(bytes[0], b'\'' | b'"') && bytes.last() == bytes.first();
-    if is_quoted { Span { start: span.start + 1, len: span.len - 2 } } else { span }
 }

@@ -121,7 +121,8 @@ impl Placing<'_, '_> {
             self.report.tensor(&kind::SHAPE_SIZE, name, "has a negative size or stride");
             return None;
         };
-        let bytes = tensor::elements(&shape).and_then(|n| n.checked_mul(u64::from(self.tensor.element.bytes)));
+        let bytes =
+            tensor::elements(&shape).and_then(|n| n.checked_mul(u64::from(self.tensor.element.bytes)));
         if bytes.is_none() {
             let what = format!("shape {} overflows", crate::units::shape(&shape));
             self.report.tensor(&kind::SHAPE_SIZE, name, &what);
@@ -133,9 +134,9 @@ impl Placing<'_, '_> {
     fn range(&mut self, storage: &Storage, shape: &[u64], strides: &[u64], place: &Place) -> (u64, u64) {
         let bytes = i128::from(self.tensor.element.bytes);
         let storage_bytes = i128::from(storage.numel) * i128::from(storage.element.map_or(1, |e| e.bytes));
-        let base = storage.view_of.map_or(0, |(_, first)| {
-            i128::from(first) * i128::from(storage.element.map_or(1, |e| e.bytes))
-        });
+        let base = storage
+            .view_of
+            .map_or(0, |(_, first)| i128::from(first) * i128::from(storage.element.map_or(1, |e| e.bytes)));
         let first = i128::from(self.tensor.offset) * bytes;
         // A sum of 64 products of two u64 does not fit 128 bits; past 2^100 it is outside any storage.
         let last = shape.iter().zip(strides).fold(0i128, |sum, (&size, &stride)| {
@@ -190,7 +191,7 @@ pub(super) fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {
 pub(super) fn claimed_bytes(storage: &Storage, raw: &[u8]) -> Result<u64, String> {
     let item = u64::from(storage.element.map_or(1, |e| e.bytes));
     let key = quoted(super::rebuild::text(raw, storage.key));
-    let numel =
-        u64::try_from(storage.numel).map_err(|_| format!("storage {key} claims {} elements", storage.numel))?;
+    let numel = u64::try_from(storage.numel)
+        .map_err(|_negative| format!("storage {key} claims {} elements", storage.numel))?;
     numel.checked_mul(item).ok_or_else(|| format!("storage {key} claims {numel} elements, which overflows"))
 }

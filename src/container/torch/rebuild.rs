@@ -47,7 +47,8 @@ fn call_nested(heap: &mut Heap, function: Object, arguments: Object, depth: u32)
         Object::Global(Global::Known(class)) => Ok(heap.node(NodeKind::Instance(class), arguments)?),
         Object::Global(Global::Rebuild(Rebuild::Parameter)) => Ok(first.unwrap_or(Object::None)),
         Object::Global(Global::Rebuild(Rebuild::FromType)) => {
-            let (Some(&inner), Some(&inner_arguments)) = (heap.items_of(span).first(), heap.items_of(span).get(2))
+            let (Some(&inner), Some(&inner_arguments)) =
+                (heap.items_of(span).first(), heap.items_of(span).get(2))
             else {
                 return Err(Misuse::Arguments("too few arguments for _rebuild_from_type_v2"));
             };
@@ -111,17 +112,16 @@ fn rebuild_tensor(heap: &mut Heap, how: Rebuild, arguments: Span) -> Result<Obje
         Rebuild::Quantized => {}
         _ => metadata = items.get(6),
     }
-    let lazy_bit = matches!(metadata, Some(&Object::Node(node)) if !heap.nodes[node as usize].items.is_empty());
+    let lazy_bit =
+        matches!(metadata, Some(&Object::Node(node)) if !heap.nodes[node as usize].items.is_empty());
     let Object::Int(offset) = offset else {
         return Err(Misuse::Arguments("a tensor whose offset is no whole number"));
     };
-    let (shape, strides) = match (whole_numbers(heap, shape), whole_numbers(heap, strides)) {
-        (Some(shape), Some(strides)) => (shape, strides),
-        _ => {
-            flaw = Some("its shape or strides are no whole numbers");
-            (EMPTY, EMPTY)
-        }
-    };
+    let (shape, strides) = (whole_numbers(heap, shape), whole_numbers(heap, strides));
+    if shape.is_none() || strides.is_none() {
+        flaw = Some("its shape or strides are no whole numbers");
+    }
+    let (shape, strides) = (shape.unwrap_or(EMPTY), strides.unwrap_or(EMPTY));
     Ok(heap.tensor(Tensor { storage, element, offset, shape, strides, lazy_bit, flaw })?)
 }
 
@@ -136,8 +136,12 @@ pub(super) fn persistent(heap: &mut Heap, raw: &[u8], id: Object) -> Result<Obje
         return Err(Misuse::Arguments("a persistent id that is no tuple"));
     };
     let items = heap.items_of(span);
-    let (Some(&Object::Text(word) | &Object::Bytes(word)), Some(&class), Some(&key), Some(&Object::Int(numel))) =
-        (items.first(), items.get(1), items.get(2), items.get(4))
+    let (
+        Some(&Object::Text(word) | &Object::Bytes(word)),
+        Some(&class),
+        Some(&key),
+        Some(&Object::Int(numel)),
+    ) = (items.first(), items.get(1), items.get(2), items.get(4))
     else {
         return Err(Misuse::Arguments("a persistent id that names no storage"));
     };

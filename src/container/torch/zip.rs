@@ -161,9 +161,9 @@ impl Directory {
             return Err(damaged("is not compressed and yet has two sizes"));
         }
         let local_bytes = LOCAL_BYTES as usize + name.len();
-        let local = file
-            .read_vec(entry.header, local_bytes)
-            .map_err(|_| damaged(&format!("its header at byte {} lies outside the file", entry.header)))?;
+        let local = file.read_vec(entry.header, local_bytes).map_err(|_outside| {
+            damaged(&format!("its header at byte {} lies outside the file", entry.header))
+        })?;
         if local[..4] != LOCAL {
             return Err(damaged(&format!("no local header at byte {}", entry.header)));
         }
@@ -244,9 +244,7 @@ struct Section<'a> {
 impl std::io::Read for Section<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = (buffer.len() as u64).min(self.left) as usize;
-        self.file
-            .read_at(&mut buffer[..count], self.at)
-            .map_err(|e| std::io::Error::other(e.message))?;
+        self.file.read_at(&mut buffer[..count], self.at).map_err(|e| std::io::Error::other(e.message))?;
         self.at += count as u64;
         self.left -= count as u64;
         Ok(count)
@@ -259,9 +257,9 @@ fn locate(file: &SourceFile) -> Result<(u64, u64, u64), Flaw> {
     let tail_len = file.len().min(END_BYTES + COMMENT_BYTES_MAX);
     let tail_begin = file.len() - tail_len;
     let tail = file.read_vec(tail_begin, tail_len as usize).map_err(io)?;
-    let found = tail.windows(END_BYTES as usize).rposition(|w| {
-        w[..4] == END && u64::from(u16_at(w, 20)) <= COMMENT_BYTES_MAX
-    });
+    let found = tail
+        .windows(END_BYTES as usize)
+        .rposition(|w| w[..4] == END && u64::from(u16_at(w, 20)) <= COMMENT_BYTES_MAX);
     let Some(found) = found else {
         return Err(Flaw(
             &kind::TRUNCATED,
