@@ -464,6 +464,10 @@ impl Groups {
         let mut members: Vec<Placed> = Vec::with_capacity(files.tensors.len());
         for (tensor, (record, claim)) in files.tensors.iter().zip(found).enumerate() {
             let tensor = tensor as u32;
+            // A second tensor of the same name is a problem of its own, not a part of the layer.
+            if files.names.first_tensor(record.node) != tensor {
+                continue;
+            }
             let own = Placed { node: record.node, own: true, cut: 0, member: Member { tensor, suffix: "*" } };
             let member = claim.and_then(|claim| {
                 let suffix = &table.suffixes[claim.suffix as usize];
