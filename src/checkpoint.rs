@@ -15,6 +15,7 @@ pub mod index;
 pub mod layers;
 pub mod names;
 pub mod side;
+pub mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

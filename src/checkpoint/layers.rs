@@ -135,6 +135,12 @@ impl Layers {
         &self.list
     }
 
+    /// Returns the distinct specs; layers refer to them by index.
+    #[must_use]
+    pub fn specs(&self) -> &[LayerSpec] {
+        &self.specs
+    }
+
     /// Returns what a layer is.
     #[must_use]
     pub fn spec(&self, layer: u32) -> &LayerSpec {
