@@ -11,6 +11,7 @@
 
 mod bits;
 pub mod filter;
+mod matches;
 mod rows;
 pub mod sort;
 mod structure;
@@ -19,7 +20,8 @@ pub mod text;
 use super::Checkpoint;
 use super::names::{NONE, NodeId};
 use bits::Bits;
-use filter::{Filter, Matches};
+pub use filter::Filter;
+use matches::Matches;
 pub use sort::Sort;
 use structure::Structure;
 pub use text::{Expand, FoldText, Mark, RowText, State};

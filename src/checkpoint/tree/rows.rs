@@ -1,7 +1,7 @@
 //! Rows: the visible rows, made by one scan over the nodes that jumps over closed subtrees, and kept up
 //! to date by inserting and removing what one row hides.
 
-use super::filter::Matches;
+use super::matches::Matches;
 use super::structure::Structure;
 use super::{Expand, Filter, Mode, Row, RowKind, Sort, Tree, sort};
 use crate::checkpoint::Checkpoint;
@@ -331,7 +331,7 @@ impl Tree {
 
     /// Takes a filter: opens what leads to its hits, and unfolds where members do not match alike.
     pub(super) fn apply_filter(&mut self, checkpoint: &Checkpoint, filter: Filter) {
-        let matches = Matches::of(checkpoint, &filter, self.mode);
+        let matches = Matches::of(checkpoint, &self.structure, &filter, self.mode);
         let (_, folded) = self.unfiltered.get_or_insert_with(|| (self.open.clone(), self.folded.clone()));
         self.folded.clone_from(folded);
         self.open.clone_from(matches.below());

@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::filter::Matches;
+use super::matches::Matches;
 use super::{Mode, Row, RowKind};
 use crate::checkpoint::Checkpoint;
 

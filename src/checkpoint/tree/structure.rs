@@ -153,6 +153,11 @@ impl Structure {
         self.has(node, ODD | DIFFERS)
     }
 
+    /// Returns true for a broken layer and one that an error names.
+    pub(super) fn is_broken(&self, node: NodeId) -> bool {
+        self.has(node, ERROR)
+    }
+
     /// Returns true for what `next_marked` stops at.
     pub(super) fn stands_out(&self, node: NodeId) -> bool {
         self.has(node, ERROR | WARNING | DIFFERS)
@@ -176,13 +181,6 @@ impl Structure {
     /// Returns true if all children of the node are one fold, and it can be one row with it.
     pub(super) fn is_one_fold(&self, mode: Mode, node: NodeId) -> bool {
         self.has(node, if mode == Mode::Layers { ONE_FOLD_LAYERS } else { ONE_FOLD_TENSORS })
-    }
-
-    pub(super) fn kept_bytes(&self) -> usize {
-        2 * self.flags.capacity()
-            + size_of::<Fold>() * self.folds.capacity()
-            + 4 * self.members.capacity()
-            + 8 * self.owners.capacity()
     }
 
     /// Groups alike numbered siblings. Returns the odd ones, each with the head to compare it with.
