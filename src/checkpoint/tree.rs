@@ -402,3 +402,6 @@ impl Tree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

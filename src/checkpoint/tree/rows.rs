@@ -211,13 +211,15 @@ impl Tree {
         self.set_cursor(next);
     }
 
-    /// Returns the row of a node, if it has one.
+    /// Returns the row of a node, if it has one. In a flat list, that of a group is the first of its own.
     #[must_use]
     pub fn row_of(&self, checkpoint: &Checkpoint, node: NodeId) -> Option<usize> {
-        if self.sort != Sort::Natural {
-            return self.rows.iter().rposition(|row| row.node == node);
-        }
         let names = &checkpoint.files.names;
+        if self.sort != Sort::Natural {
+            let end = names.end(node);
+            let first_below = || self.rows.iter().position(|row| node < row.node && row.node < end);
+            return self.rows.iter().rposition(|row| row.node == node).or_else(first_below);
+        }
         let after = self.rows.partition_point(|row| row.node <= node);
         if after > 0 && self.rows[after - 1].node == node {
             return Some(after - 1);
@@ -399,7 +401,7 @@ impl Tree {
         None
     }
 
-    fn is_hit(&self, row: &Row) -> bool {
+    pub(super) fn is_hit(&self, row: &Row) -> bool {
         match row.kind {
             RowKind::Group => false,
             RowKind::Layer(item) | RowKind::Tensor(item) => {
