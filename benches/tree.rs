@@ -230,7 +230,7 @@ fn operations(checkpoint: &Checkpoint, tree: &mut Tree) {
 }
 
 fn main() {
-    let total = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1_000_000);
+    let total = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
     bench("dense", dense, total);
     bench("experts of bitsandbytes", experts, total);
     bench("one flat list", flat, total);

@@ -197,7 +197,15 @@ impl Layers {
     /// Returns the layer of this full name.
     #[must_use]
     pub fn find_name(&self, names: &Names, name: &str) -> Option<u32> {
-        (0..self.list.len() as u32).find(|&i| self.name(names, i) == name)
+        if let Some(node) = names.find(name) {
+            let here = self.within(node, node + 1);
+            if let Some(layer) = here.clone().find(|&layer| self.list[layer as usize].cut == 0) {
+                return Some(layer);
+            }
+        }
+        // Few layers have names that are cut, and most checkpoints none.
+        let cut = (0..self.list.len() as u32).filter(|&layer| self.list[layer as usize].cut > 0);
+        cut.into_iter().find(|&layer| self.name(names, layer) == name)
     }
 
     /// Marks a layer as another's twin: its parameters are not counted again.

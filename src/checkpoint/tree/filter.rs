@@ -315,7 +315,13 @@ impl Text {
     }
 
     pub(super) fn is_in(&self, label: &str) -> bool {
-        self.is_empty() || label.as_bytes().windows(self.text.len()).any(|window| self.is_at(window))
+        let (Some(&first), bytes) = (self.text.as_bytes().first(), label.as_bytes()) else { return true };
+        let other = if self.is_exact { first } else { first.to_ascii_uppercase() };
+        let Some(last_start) = bytes.len().checked_sub(self.text.len()) else { return false };
+        let starts = bytes[..=last_start].iter().enumerate();
+        starts
+            .filter(|&(_, &byte)| byte == first || byte == other)
+            .any(|(at, _)| self.is_at(&bytes[at..at + self.text.len()]))
     }
 
     pub(super) fn is_all_of(&self, label: &str) -> bool {

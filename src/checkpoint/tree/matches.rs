@@ -295,26 +295,32 @@ fn tensor_masks(checkpoint: &Checkpoint, plan: &Plan<'_>, mode: Mode) -> Vec<u64
 
 /// One forward pass: the bits of a node are its parent's results and its label's own.
 fn name_masks(checkpoint: &Checkpoint, plan: &Plan<'_>, masks: &mut [u64]) {
-    let (names, tensors) = (&checkpoint.files.names, &checkpoint.files.tensors);
+    let names = &checkpoint.files.names;
     let labels = label_masks(checkpoint, plan);
     let mut path = [0u64; DEPTH_MAX + 1];
-    let mut tensor = 0;
+    // Tensors of one name stand together: each name's bits go up to the next name's first.
+    let (mut start, mut last) = (0, 0);
     for node in 0..names.len() as u32 {
-        let label = labels[names.label_id(node) as usize];
+        let label = &labels[names.label_id(node) as usize];
         let depth = names.depth(node);
         let above = path[depth];
-        let mut mask = above & plan.results | label.set | (above & !plan.results) << 1 & label.step;
-        for &(result, states) in &plan.paths {
-            if above & label.last & states != 0 {
-                mask |= result;
+        let mut mask = above & plan.results | label.set;
+        if !plan.paths.is_empty() {
+            mask |= (above & !plan.results) << 1 & label.step;
+            for &(result, states) in &plan.paths {
+                if above & label.last & states != 0 {
+                    mask |= result;
+                }
             }
         }
         if let Some(below) = path.get_mut(depth + 1) {
             *below = mask;
         }
-        while tensors.get(tensor).is_some_and(|record| record.node == node) {
-            masks[tensor] = mask;
-            tensor += 1;
+        let first = names.first_tensor(node);
+        if first != NONE {
+            masks[start..first as usize].fill(last);
+            (start, last) = (first as usize, mask);
         }
     }
+    masks[start..].fill(last);
 }

@@ -10,18 +10,25 @@ use crate::checkpoint::names::{DEPTH_MAX, NONE, NodeId};
 /// Siblings looked at for the layer of a tensor that continues another's name.
 const NEAR_LAYERS_MAX: u32 = 4096;
 
+/// Nodes in a subtree above which opening it makes all rows anew.
+const MANY_NODES: usize = 1 << 17;
+
 impl Tree {
     /// Makes all rows anew.
     pub(super) fn reflow(&mut self, checkpoint: &Checkpoint) {
-        self.rows.clear();
+        self.scan_all(checkpoint);
+        self.set_cursor(self.cursor);
+    }
+
+    fn scan_all(&mut self, checkpoint: &Checkpoint) {
         let mut rows = std::mem::take(&mut self.rows);
+        rows.clear();
         if self.sort == Sort::Natural {
             self.scan(checkpoint, (0, checkpoint.files.names.len() as u32), 0, &mut rows);
         } else {
             sort::flat(checkpoint, self.mode, self.sort, self.matches.as_ref(), &mut rows);
         }
         self.rows = rows;
-        self.set_cursor(self.cursor);
     }
 
     /// Appends the rows of siblings and what is open below them; `range` starts at a node.
@@ -49,7 +56,10 @@ impl Tree {
             below[at + 1] = (depth.saturating_add(1), 0);
             let row = Row { node, kind: RowKind::Group, depth, joined };
             self.push_rows(checkpoint, row, &mut layer, rows);
-            node = if self.open.get(node) { node + 1 } else { names.end(node) };
+            // Parts of a layer are many and never shown in layer mode.
+            let is_open =
+                self.open.get(node) && (self.mode == Mode::Tensors || self.structure.has_layers_below(node));
+            node = if is_open { node + 1 } else { names.end(node) };
         }
     }
 
@@ -150,13 +160,22 @@ impl Tree {
     /// Inserts the rows below a row that was just opened.
     pub(super) fn insert_below(&mut self, checkpoint: &Checkpoint, row: usize) {
         let Row { node, depth, .. } = self.rows[row];
+        let end = checkpoint.files.names.end(node);
+        // Much to insert, or much to move behind it: making all rows anew is the faster way.
+        if (end - node) as usize > MANY_NODES {
+            let before = self.rows.len();
+            self.scan_all(checkpoint);
+            if self.cursor > row {
+                self.cursor += self.rows.len() - before;
+            }
+            return;
+        }
         let mut rows = Vec::new();
-        let range = (node + 1, checkpoint.files.names.end(node));
-        self.scan(checkpoint, range, depth.saturating_add(1), &mut rows);
+        self.scan(checkpoint, (node + 1, end), depth.saturating_add(1), &mut rows);
         if self.cursor > row {
             self.cursor += rows.len();
         }
-        self.rows.splice(row + 1..row + 1, rows);
+        self.rows.splice((row + 1)..=row, rows);
     }
 
     /// Removes the rows below a row that was just closed. A cursor among them goes to the row.
@@ -168,10 +187,6 @@ impl Tree {
             self.cursor -= count;
         } else if self.cursor > row {
             self.cursor = row;
-        }
-        // A million rows once open are not kept for a hundred.
-        if self.rows.capacity() > 4 * self.rows.len().max(1024) {
-            self.rows.shrink_to(2 * self.rows.len());
         }
     }
 

@@ -8,6 +8,8 @@ use rustc_hash::FxHashMap;
 use super::matches::Matches;
 use super::{Mode, Row, RowKind};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::names::NONE;
+use crate::quant::LayerSpec;
 
 /// The order of the rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -46,10 +48,9 @@ impl Sort {
     }
 }
 
-/// Distinct keys up to which rows are counted into place instead of compared.
-const COUNTED_KEYS_MAX: usize = 1 << 16;
-
 /// Appends the flat list of what `matches` leaves; equal keys stay in natural order.
+///
+/// A million layers have few distinct keys: those are sorted, and the rows are counted into place.
 pub(super) fn flat(
     checkpoint: &Checkpoint,
     mode: Mode,
@@ -62,49 +63,60 @@ pub(super) fn flat(
         Mode::Tensors => checkpoint.files.tensors.len(),
     } as u32;
     let keys = Keys::new(checkpoint, mode, sort);
-    let wanted = (0..count).filter(|&item| matches.is_none_or(|matches| matches.hit(item)));
-    let keyed: Vec<(u64, u32)> = wanted.map(|item| (keys.of(item), item)).collect();
-    rows.reserve_exact(keyed.len());
-    let row = |item: u32| match mode {
-        Mode::Layers => {
-            let node = checkpoint.layers.list()[item as usize].node;
-            Row { node, kind: RowKind::Layer(item), depth: 0, joined: 0 }
-        }
-        Mode::Tensors => {
-            let node = checkpoint.files.tensors[item as usize].node;
-            Row { node, kind: RowKind::Tensor(item), depth: 0, joined: 0 }
-        }
-    };
-    rows.extend(in_order(keyed).into_iter().map(row));
+    let wanted = || (0..count).filter(|&item| matches.is_none_or(|matches| matches.hit(item)));
+    let mut kinds = KeyKinds::default();
+    let kind_of: Vec<u32> = wanted().map(|item| kinds.count(keys.of(item))).collect();
+    let mut next = kinds.starts();
+    let nowhere = Row { node: NONE, kind: RowKind::Group, depth: 0, joined: 0 };
+    rows.resize(kind_of.len(), nowhere);
+    for (item, kind) in wanted().zip(kind_of) {
+        let at = &mut next[kind as usize];
+        let (node, kind) = match mode {
+            Mode::Layers => (checkpoint.layers.list()[item as usize].node, RowKind::Layer(item)),
+            Mode::Tensors => (checkpoint.files.tensors[item as usize].node, RowKind::Tensor(item)),
+        };
+        rows[*at as usize] = Row { node, kind, ..nowhere };
+        *at += 1;
+    }
 }
 
-/// Sorts by key, then by item.
-fn in_order(mut keyed: Vec<(u64, u32)>) -> Vec<u32> {
-    let mut counts: FxHashMap<u64, u32> = FxHashMap::default();
-    for run in keyed.chunk_by(|a, b| a.0 == b.0) {
-        *counts.entry(run[0].0).or_default() += run.len() as u32;
-        if counts.len() > COUNTED_KEYS_MAX {
-            keyed.sort_unstable();
-            return keyed.into_iter().map(|(_, item)| item).collect();
+/// The distinct keys, numbered as they come, with how often each was seen.
+#[derive(Default)]
+struct KeyKinds {
+    ids: FxHashMap<u64, u32>,
+    counts: Vec<(u64, u32)>,
+    last: Option<(u64, u32)>,
+}
+
+impl KeyKinds {
+    fn count(&mut self, key: u64) -> u32 {
+        // Neighbors are often alike.
+        let known = self.last.filter(|last| last.0 == key).map(|last| last.1);
+        let id = known.unwrap_or_else(|| {
+            let next = self.counts.len() as u32;
+            let id = *self.ids.entry(key).or_insert(next);
+            if id == next {
+                self.counts.push((key, 0));
+            }
+            self.last = Some((key, id));
+            id
+        });
+        self.counts[id as usize].1 += 1;
+        id
+    }
+
+    /// Returns where the first row of each key goes.
+    fn starts(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.counts.len() as u32).collect();
+        order.sort_unstable_by_key(|&id| self.counts[id as usize].0);
+        let mut starts = vec![0; order.len()];
+        let mut sum = 0;
+        for id in order {
+            starts[id as usize] = sum;
+            sum += self.counts[id as usize].1;
         }
+        starts
     }
-    let mut starts: Vec<(u64, u32)> = counts.into_iter().collect();
-    starts.sort_unstable();
-    let mut next: FxHashMap<u64, u32> = FxHashMap::default();
-    let mut sum = 0;
-    for (key, count) in starts {
-        next.insert(key, sum);
-        sum += count;
-    }
-    let mut items = vec![0; keyed.len()];
-    for run in keyed.chunk_by(|a, b| a.0 == b.0) {
-        let Some(at) = next.get_mut(&run[0].0) else { continue };
-        for &(_, item) in run {
-            items[*at as usize] = item;
-            *at += 1;
-        }
-    }
-    items
 }
 
 /// The sort key of each item: smaller comes first.
@@ -120,7 +132,7 @@ impl<'a> Keys<'a> {
     fn new(checkpoint: &'a Checkpoint, mode: Mode, sort: Sort) -> Self {
         let mut ranks = Vec::new();
         if (mode, sort) == (Mode::Layers, Sort::Format) {
-            let words: Vec<String> = checkpoint.layers.specs().iter().map(|spec| spec.label()).collect();
+            let words: Vec<String> = checkpoint.layers.specs().iter().map(LayerSpec::label).collect();
             let mut distinct: Vec<&str> = words.iter().map(String::as_str).collect();
             distinct.sort_unstable();
             distinct.dedup();

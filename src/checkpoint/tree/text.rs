@@ -100,8 +100,10 @@ pub enum Mark {
     Error,
 }
 
-/// How many runs of numbers a fold spells out; the middle ones become `…`.
+/// How many runs of numbers a fold spells out; of more the middle ones become `…`.
 const RUNS_MAX: usize = 6;
+/// How many members are looked at for runs: enough for any model, and a fraction of a frame.
+const RUN_MEMBERS_MAX: usize = 4096;
 /// Tensors of a group looked at for the shards they are in; more give `None`.
 const SHARD_TENSORS_MAX: u32 = 4096;
 
@@ -182,36 +184,35 @@ impl Tree {
         let names = &checkpoint.files.names;
         let number = |node: &NodeId| names.label(*node).parse::<u64>().unwrap_or(0);
         let members = self.structure.members(fold);
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        let mut last_run = None;
-        for number in members.iter().map(number) {
-            match last_run.as_mut() {
-                Some((_, last)) if number <= *last + 1 => *last = number,
-                _ => {
-                    // Past the bound only the last run is of interest.
-                    if let Some(run) = last_run.take()
-                        && runs.len() < RUNS_MAX
-                    {
-                        runs.push(run);
-                    }
-                    last_run = Some((number, number));
-                }
+        let ends = members.first().map(number).zip(members.last().map(number));
+        let Some((first, last)) = ends else { return String::new() };
+        // Members are in natural order: as many as there are numbers means all of them.
+        if last.saturating_sub(first) == members.len() as u64 - 1 {
+            return spell_run((first, last));
+        }
+        let mut runs = vec![(first, first)];
+        let mut is_cut = members.len() > RUN_MEMBERS_MAX;
+        for number in members.iter().take(RUN_MEMBERS_MAX).map(number) {
+            if let Some((_, last)) = runs.last_mut().filter(|run| number <= run.1.saturating_add(1)) {
+                *last = number;
+            } else if runs.len() == RUNS_MAX {
+                is_cut = true;
+                break;
+            } else {
+                runs.push((number, number));
             }
         }
-        let is_cut = runs.len() == RUNS_MAX;
-        if is_cut {
-            runs.truncate(RUNS_MAX - 2);
+        if !is_cut {
+            return runs.into_iter().map(spell_run).collect::<Vec<_>>().join(" ");
         }
-        let spell = |(first, last): (u64, u64)| {
-            if first == last { first.to_string() } else { format!("{first}-{last}") }
-        };
-        let mut words: Vec<String> = runs.into_iter().map(spell).collect();
-        if is_cut {
-            words.push("…".into());
-        }
-        words.extend(last_run.map(spell));
-        words.join(" ")
+        runs.truncate(RUNS_MAX - 2);
+        let head: Vec<String> = runs.into_iter().map(spell_run).collect();
+        format!("{} … {last}", head.join(" "))
     }
+}
+
+fn spell_run((first, last): (u64, u64)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
 impl RowText {
@@ -266,7 +267,7 @@ fn describe_layer(checkpoint: &Checkpoint, layer: u32, text: &mut RowText) {
 fn describe_tensor(checkpoint: &Checkpoint, tensor: u32, text: &mut RowText) {
     let record = &checkpoint.files.tensors[tensor as usize];
     text.state = State::Dense;
-    text.format = record.dtype.name().to_owned();
+    record.dtype.name().clone_into(&mut text.format);
     text.shape = Some(checkpoint.files.shape(record).to_vec());
     text.bytes = record.bytes;
     text.bits = record.dtype.bits();
