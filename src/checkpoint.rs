@@ -17,6 +17,7 @@ pub mod layers;
 pub mod names;
 pub mod side;
 pub mod summary;
+pub mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -137,6 +137,12 @@ impl Layers {
         &self.list
     }
 
+    /// Returns the distinct specs; layers refer to them by index.
+    #[must_use]
+    pub fn specs(&self) -> &[LayerSpec] {
+        &self.specs
+    }
+
     /// Returns what a layer is.
     #[must_use]
     pub fn spec(&self, layer: u32) -> &LayerSpec {
@@ -232,7 +238,15 @@ impl Layers {
     /// Returns the layer of this full name.
     #[must_use]
     pub fn find_name(&self, names: &Names, name: &str) -> Option<u32> {
-        (0..self.list.len() as u32).find(|&i| self.name(names, i) == name)
+        if let Some(node) = names.find(name) {
+            let here = self.within(node, node + 1);
+            if let Some(layer) = here.clone().find(|&layer| self.list[layer as usize].cut == 0) {
+                return Some(layer);
+            }
+        }
+        // Few layers have names that are cut, and most checkpoints none.
+        let cut = (0..self.list.len() as u32).filter(|&layer| self.list[layer as usize].cut > 0);
+        cut.into_iter().find(|&layer| self.name(names, layer) == name)
     }
 
     /// Marks a layer as another's twin: its parameters are not counted again.
