@@ -149,12 +149,6 @@ impl Layers {
         &self.specs[self.list[layer as usize].spec as usize]
     }
 
-    /// Returns the distinct specs; layers point into them.
-    #[must_use]
-    pub fn specs(&self) -> &[LayerSpec] {
-        &self.specs
-    }
-
     /// Returns how many distinct specs there are.
     #[must_use]
     pub fn spec_count(&self) -> usize {
