@@ -1,5 +1,6 @@
 //! `ckpt`: a terminal workbench for LLM checkpoints.
 
+pub mod checkpoint;
 pub mod container;
 pub mod error;
 pub mod name;

@@ -1,0 +1,3 @@
+//! Checkpoints: what is opened together.
+
+pub mod hub_cache;
