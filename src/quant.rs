@@ -9,7 +9,15 @@
 //! The signatures are those of the decision table in the format specification; `dense` and `unknown`
 //! are the last rows.
 
+pub mod compressed;
 pub mod dense;
+mod draft;
+pub mod fp8;
+pub mod ggml;
+mod grain;
+pub mod modelopt;
+pub mod mxfp4;
+mod scale_values;
 pub mod unknown;
 
 use serde_json::Value;
@@ -38,7 +46,15 @@ pub trait QuantFormat: Sync {
 }
 
 /// The formats, in the order in which they are tried.
-pub static FORMATS: &[&dyn QuantFormat] = &[&dense::Dense, &unknown::Unknown];
+pub static FORMATS: &[&dyn QuantFormat] = &[
+    &compressed::CompressedTensors,
+    &modelopt::Modelopt,
+    &fp8::Fp8,
+    &mxfp4::Mxfp4,
+    &ggml::Ggml,
+    &dense::Dense,
+    &unknown::Unknown,
+];
 
 /// A row of `FORMATS`, by index: small enough to keep for each of a million layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
