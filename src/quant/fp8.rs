@@ -96,7 +96,7 @@ impl QuantFormat for Fp8 {
             (Some(weight), None) if says_so && is_fp8_matrix(weight) => {
                 let block = block_of(parts.config);
                 draft.lacks(if block.is_some() { "weight_scale_inv" } else { "weight_scale" });
-                draft.spec.variant = if block.is_some() { "block" } else { "tensor" }.to_owned();
+                draft.spec.variant = if block.is_some() { "block" } else { "tensor" }.into();
                 draft.spec.group_size = block.map(|[_, wide]| wide);
                 draft.spec.dtype = Some(Dtype::BF16);
                 draft.shape(weight.shape);

@@ -107,28 +107,34 @@ mod tests {
     #[test]
     fn shapes_tell_the_grain() {
         let group = |size| Hint { group: Some(size), block: None };
-        let cases: &[(&[u64], &[u64], Hint, Option<Grain>)] = &[
-            (&[], &[64, 96], NONE, Some(Grain::Tensor)),
-            (&[1], &[64, 96], BLOCKS, Some(Grain::Tensor)),
-            (&[1, 1], &[64, 96], BLOCKS, Some(Grain::Block(128, 128))),
-            (&[64], &[64, 96], NONE, Some(Grain::Channel)),
-            (&[64, 1], &[64, 96], NONE, Some(Grain::Channel)),
-            (&[64, 1], &[64, 96], group(128), Some(Grain::Group(128))),
-            (&[64, 3], &[64, 96], NONE, Some(Grain::Group(32))),
-            (&[64, 2], &[64, 176], group(128), Some(Grain::Group(128))),
-            (&[5, 2], &[576, 192], BLOCKS, Some(Grain::Block(128, 128))),
-            (&[5, 2], &[576, 192], NONE, None),
-            (&[5, 1, 2, 1], &[576, 192], BLOCKS, Some(Grain::Block(128, 128))),
-            (&[8], &[8, 64, 96], NONE, Some(Grain::Tensor)),
-            (&[8, 64], &[8, 64, 96], NONE, Some(Grain::Channel)),
-            (&[8, 1, 1], &[8, 64, 96], BLOCKS, Some(Grain::Block(128, 128))),
-            (&[63], &[64, 96], NONE, None),
-            (&[64, 0], &[64, 96], NONE, None),
-            (&[64, 1], &[64], NONE, None),
+        let cases: [(&[u64], [u64; 2], Hint, Option<Grain>); 13] = [
+            (&[], [64, 96], NONE, Some(Grain::Tensor)),
+            (&[1], [64, 96], BLOCKS, Some(Grain::Tensor)),
+            (&[1, 1], [64, 96], BLOCKS, Some(Grain::Block(128, 128))),
+            (&[64], [64, 96], NONE, Some(Grain::Channel)),
+            (&[64, 1], [64, 96], NONE, Some(Grain::Channel)),
+            (&[64, 1], [64, 96], group(128), Some(Grain::Group(128))),
+            (&[64, 3], [64, 96], NONE, Some(Grain::Group(32))),
+            (&[64, 2], [64, 176], group(128), Some(Grain::Group(128))),
+            (&[5, 2], [576, 192], BLOCKS, Some(Grain::Block(128, 128))),
+            (&[5, 2], [576, 192], NONE, None),
+            (&[5, 1, 2, 1], [576, 192], BLOCKS, Some(Grain::Block(128, 128))),
+            (&[63], [64, 96], NONE, None),
+            (&[64, 0], [64, 96], NONE, None),
         ];
-        for &(scales, weight, hint, want) in cases {
-            assert_eq!(Grain::of(scales, weight, hint), want, "{scales:?} {weight:?} {hint:?}");
+        for (scales, weight, hint, want) in cases {
+            assert_eq!(Grain::of(scales, &weight, hint), want, "{scales:?} {weight:?} {hint:?}");
         }
         assert_eq!(grid([1, 1], [0, 1]), None);
+    }
+
+    #[test]
+    fn stacks_of_experts_have_the_grain_of_each() {
+        let experts = [8, 64, 96];
+        assert_eq!(Grain::of(&[8], &experts, NONE), Some(Grain::Tensor));
+        assert_eq!(Grain::of(&[8, 64], &experts, NONE), Some(Grain::Channel));
+        assert_eq!(Grain::of(&[8, 1, 1], &experts, BLOCKS), Some(Grain::Block(128, 128)));
+        assert_eq!(Grain::of(&[64, 1], &[64], NONE), None);
+        assert_eq!(Grain::of(&[7, 64], &experts, NONE), None);
     }
 }

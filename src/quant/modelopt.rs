@@ -56,15 +56,14 @@ impl QuantFormat for Modelopt {
         let variant = Variant::of(parts)?;
         let mut draft = Draft::new(parts, LayerSpec::new(FormatId::find("modelopt")?));
         draft.method(|method| method.starts_with("modelopt"), "modelopt");
-        draft.spec.variant = variant.name().to_owned();
+        draft.spec.variant = variant.name().into();
         draft.spec.millibits = variant.bits() * 1000;
         draft.spec.dtype = Some(result_dtype(parts));
-        match weight_of(parts) {
-            Some(weight) => scaled(&mut draft, weight, variant),
-            None => {
-                draft.lacks("weight");
-                draft.shape_unknown();
-            }
+        if let Some(weight) = weight_of(parts) {
+            scaled(&mut draft, weight, variant);
+        } else {
+            draft.lacks("weight");
+            draft.shape_unknown();
         }
         compare(&mut draft, variant);
         Some(draft.finish())

@@ -24,7 +24,7 @@ impl Packing {
         let first = wanted.filter(|bits| BITS.contains(bits));
         let bits = || first.into_iter().chain(BITS);
         let dense = || bits().map(|bits| Self { bits, padded: false });
-        let padded = || bits().filter(|b| WORD % b != 0).map(|bits| Self { bits, padded: true });
+        let padded = || bits().filter(|&b| !WORD.is_multiple_of(b)).map(|bits| Self { bits, padded: true });
         // The wanted bits in either way come before any other bits.
         let preferred = dense().chain(padded()).filter(|p| Some(p.bits) == first);
         preferred.chain(dense()).chain(padded()).find(|p| p.words(inputs) == Some(words))

@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    fn group_of(groups: Value, module: &str) -> Option<String> {
+    fn group_of(groups: &Value, module: &str) -> Option<String> {
         let value = json!({"format": "mixed-precision", "config_groups": groups});
         let (file, key) = ("config.json".into(), "quantization_config".into());
         let block = QuantBlock { file, key, method: Some("compressed-tensors".into()), value };
@@ -168,15 +168,15 @@ mod tests {
             ("model.embed_tokens", "d"),
         ];
         for (module, group) in cases {
-            assert_eq!(group_of(groups.clone(), module).as_deref(), Some(group), "{module}");
+            assert_eq!(group_of(&groups, module).as_deref(), Some(group), "{module}");
         }
     }
 
     #[test]
     fn patterns_match_from_the_start_and_hostile_ones_match_nothing() {
-        assert_eq!(group_of(json!({"a": {"targets": ["re:layers"]}}), "model.layers.0"), None);
+        assert_eq!(group_of(&json!({"a": {"targets": ["re:layers"]}}), "model.layers.0"), None);
         for pattern in ["re:(?!x).*", "re:(", "re:((a{1000}){1000}){1000}", "re:\\p{Greek}"] {
-            assert_eq!(group_of(json!({"a": {"targets": [pattern]}}), "model.layers.0"), None, "{pattern}");
+            assert_eq!(group_of(&json!({"a": {"targets": [pattern]}}), "model.layers.0"), None, "{pattern}");
         }
     }
 
