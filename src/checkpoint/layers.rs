@@ -42,6 +42,8 @@ pub struct Layer {
     pub tied: bool,
 }
 
+/// How many neighbors are searched for the layer of a tensor that continues a neighbor's name.
+const SIBLINGS_MAX: usize = 4096;
 /// How many tensors one layer may have; the rest is left out of it and listed as tensors only. Real
 /// layers have at most about twenty (HQQ).
 const LAYER_TENSORS_MAX: u16 = 64;
@@ -135,10 +137,28 @@ impl Layers {
         &self.list
     }
 
+    /// Returns the distinct specs; layers refer to them by index.
+    #[must_use]
+    pub fn specs(&self) -> &[LayerSpec] {
+        &self.specs
+    }
+
     /// Returns what a layer is.
     #[must_use]
     pub fn spec(&self, layer: u32) -> &LayerSpec {
         &self.specs[self.list[layer as usize].spec as usize]
+    }
+
+    /// Returns how many distinct specs there are.
+    #[must_use]
+    pub fn spec_count(&self) -> usize {
+        self.specs.len()
+    }
+
+    /// Returns the parameters of all layers, tied ones once.
+    #[must_use]
+    pub fn total_parameters(&self) -> u64 {
+        self.parameter_sums.last().copied().unwrap_or(0)
     }
 
     /// Returns the tensors of a layer, in natural order.
@@ -188,10 +208,39 @@ impl Layers {
         self.tensors(layer).iter().map(|&t| files.tensors[t as usize].bytes).sum()
     }
 
+    /// Returns the layer that a tensor belongs to.
+    #[must_use]
+    pub fn of_tensor(&self, files: &Files, tensor: u32) -> Option<u32> {
+        // A part lies in the subtree of its layer's node, or beside it (`x_scales` beside `x_blocks`).
+        let mut at = files.tensors[tensor as usize].node;
+        while at != NONE {
+            let first = self.list.partition_point(|layer| layer.node < at);
+            let here = self.list[first..].iter().take_while(|layer| layer.node == at);
+            for (offset, _) in here.enumerate() {
+                let layer = (first + offset) as u32;
+                if self.tensors(layer).contains(&tensor) {
+                    return Some(layer);
+                }
+            }
+            at = files.names.parent(at);
+        }
+        let parent = files.names.parent(files.tensors[tensor as usize].node);
+        let siblings = files.names.children(parent).take(SIBLINGS_MAX);
+        siblings.filter_map(|node| self.at(node)).find(|&layer| self.tensors(layer).contains(&tensor))
+    }
+
     /// Returns the layer of this full name.
     #[must_use]
     pub fn find_name(&self, names: &Names, name: &str) -> Option<u32> {
-        (0..self.list.len() as u32).find(|&i| self.name(names, i) == name)
+        if let Some(node) = names.find(name) {
+            let here = self.within(node, node + 1);
+            if let Some(layer) = here.clone().find(|&layer| self.list[layer as usize].cut == 0) {
+                return Some(layer);
+            }
+        }
+        // Few layers have names that are cut, and most checkpoints none.
+        let cut = (0..self.list.len() as u32).filter(|&layer| self.list[layer as usize].cut > 0);
+        cut.into_iter().find(|&layer| self.name(names, layer) == name)
     }
 
     /// Marks a layer as another's twin: its parameters are not counted again.
@@ -423,6 +472,10 @@ impl Groups {
         let mut members: Vec<Placed> = Vec::with_capacity(files.tensors.len());
         for (tensor, (record, claim)) in files.tensors.iter().zip(found).enumerate() {
             let tensor = tensor as u32;
+            // A second tensor of the same name is a problem of its own, not a part of the layer.
+            if files.names.first_tensor(record.node) != tensor {
+                continue;
+            }
             let own = Placed { node: record.node, own: true, cut: 0, member: Member { tensor, suffix: "*" } };
             let member = claim.and_then(|claim| {
                 let suffix = &table.suffixes[claim.suffix as usize];

@@ -104,10 +104,13 @@ mod tests {
     const BLOCKS: Hint = Hint { group: None, block: Some([128, 128]) };
     const NONE: Hint = Hint { group: None, block: None };
 
+    /// Scales, weight, config, grain.
+    type Case = (&'static [u64], [u64; 2], Hint, Option<Grain>);
+
     #[test]
     fn shapes_tell_the_grain() {
         let group = |size| Hint { group: Some(size), block: None };
-        let cases: [(&[u64], [u64; 2], Hint, Option<Grain>); 13] = [
+        let cases: [Case; 13] = [
             (&[], [64, 96], NONE, Some(Grain::Tensor)),
             (&[1], [64, 96], BLOCKS, Some(Grain::Tensor)),
             (&[1, 1], [64, 96], BLOCKS, Some(Grain::Block(128, 128))),
