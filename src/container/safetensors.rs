@@ -15,6 +15,7 @@
 //! so a large header that looks clean is left to `strict_verdict`, which runs behind the first frame.
 //! Source: safetensors 0.8, `tensor.rs` (`SafeTensors::read_metadata`, `Metadata::validate`).
 
+mod json;
 mod layout;
 mod parse;
 #[cfg(test)]
