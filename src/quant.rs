@@ -10,6 +10,8 @@
 //! are the last rows.
 
 pub mod dense;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod unknown;
 
 use serde_json::Value;
