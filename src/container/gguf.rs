@@ -34,7 +34,6 @@ use super::bytes::SourceFile;
 use super::{Container, Header, SNIFF_BYTES, Value, explain_foreign};
 use crate::name::escape;
 use crate::problem::kind;
-use crate::units::plural;
 use faults::Faults;
 use layout::Data;
 use reader::{Fault, Reader};
@@ -89,7 +88,7 @@ fn start(file: &SourceFile) -> Result<Reader<'_>, Fault> {
         return Err(foreign(file));
     }
     let version = reader.u32()?;
-    reader.big_endian = version & 0xffff == 0 && version != 0;
+    reader.big_endian = version != 0 && version.trailing_zeros() >= 16;
     let version = if reader.big_endian { version.swap_bytes() } else { version };
     if VERSIONS.contains(&version) {
         return Ok(reader);
@@ -113,7 +112,7 @@ fn foreign(file: &SourceFile) -> Fault {
     let message = match head.get(..4) {
         Some(b"lmgg" | b"fmgg" | b"tjgg") => "a ggml file from before GGUF; convert it with llama.cpp".into(),
         first => {
-            format!("the file starts with {:02x?} and not with {MAGIC:02x?} (`GGUF`)", first.unwrap_or(&head))
+            format!("the file starts with `{}` and not with `GGUF`", first.unwrap_or(&head).escape_ascii())
         }
     };
     Fault::new(&kind::NOT_A_CONTAINER, message)
@@ -121,23 +120,24 @@ fn foreign(file: &SourceFile) -> Fault {
 
 fn read(file: &SourceFile, mut reader: Reader<'_>, header: &mut Header, faults: &mut Faults<'_>) {
     if reader.big_endian {
-        faults.add(&kind::BIG_ENDIAN, "the file is big-endian; names and shapes are read, values are not");
+        faults.add(&kind::BIG_ENDIAN, "the file is big-endian; its values are not read here");
     }
     let counts = reader.u64().and_then(|tensors| Ok((tensors, reader.u64()?)));
     let (tensor_count, pair_count) = match counts {
         Ok(counts) => counts,
         Err(fault) => return faults.add(fault.kind, format!("counts: {}", fault.message)),
     };
-    let pairs_read = read_pairs(&mut reader, pair_count, header, faults);
+    let pairs = read_pairs(&mut reader, pair_count, header, faults);
+    check_keys(&header.metadata, faults);
     header.header_bytes = reader.position();
-    if pairs_read.is_none() {
-        if tensor_count > 0 {
-            let message = format!("its list of {} was not reached", tensors(tensor_count));
-            faults.add(&kind::HEADER_DAMAGED, message);
+    let alignment_type = match pairs {
+        Ok(alignment_type) => alignment_type,
+        Err(fault) => {
+            let lost = format!("{}; the list of tensors ({tensor_count}) was not reached", fault.message);
+            return faults.add(fault.kind, lost);
         }
-        return;
-    }
-    let alignment = alignment(header, pairs_read.flatten(), faults);
+    };
+    let alignment = alignment(header, alignment_type, faults);
     let (infos, is_complete) = infos::read(&mut reader, tensor_count, faults);
     header.header_bytes = reader.position();
     infos::check(&infos, faults);
@@ -161,61 +161,35 @@ fn read(file: &SourceFile, mut reader: Reader<'_>, header: &mut Header, faults: 
     }
 }
 
-fn tensors(count: u64) -> String {
-    usize::try_from(count).map_or_else(|_| format!("{count} tensors"), |count| plural(count, "tensor"))
-}
-
-/// Reports a count that is over a bound, or that the file has not the bytes for.
-fn check_count(
-    count: u64,
-    what: &str,
-    (max, bytes_min, left): (u64, u64, u64),
-    faults: &mut Faults<'_>,
-) -> bool {
+/// Refuses a count that is over a bound, or that the file has not the bytes for.
+fn check_count(count: u64, what: &str, (max, bytes_min, left): (u64, u64, u64)) -> Result<(), Fault> {
     if count <= max {
-        return true;
+        return Ok(());
     }
     if count.checked_mul(bytes_min).is_none_or(|bytes| bytes > left) {
-        let message = format!(
-            "the header says {count} {what}s, the {left} bytes left cannot hold over {}",
-            left / bytes_min
-        );
-        faults.add(&kind::HEADER_LENGTH, message);
-    } else {
-        faults.add(&kind::OVER_LIMIT, format!("the header says {count} {what}s, our bound is {max}"));
+        let fit = left / bytes_min;
+        let message = format!("the header says {count} {what}s, the {left} bytes left hold at most {fit}");
+        return Err(Fault::new(&kind::HEADER_LENGTH, message));
     }
-    false
+    Err(Fault::new(&kind::OVER_LIMIT, format!("the header says {count} {what}s, our bound is {max}")))
 }
 
-/// Reads the key-values into the header. Returns `None` if they were not read to their end, otherwise
-/// the type of the first `general.alignment`.
+/// Reads the key-values into the header. Returns the type of the first `general.alignment`; the fault
+/// says where reading stopped.
 fn read_pairs(
     reader: &mut Reader<'_>,
     count: u64,
     header: &mut Header,
     faults: &mut Faults<'_>,
-) -> Option<Option<&'static str>> {
-    if !check_count(count, "key-value", (PAIRS_MAX, PAIR_BYTES_MIN, reader.left()), faults) {
-        return None;
-    }
+) -> Result<Option<&'static str>, Fault> {
+    check_count(count, "key-value", (PAIRS_MAX, PAIR_BYTES_MIN, reader.left()))?;
     let mut alignment_type = None;
     for index in 0..count {
-        let place = |fault: &Fault| format!("key-value {} of {count}: {}", index + 1, fault.message);
-        let key = match values::read_key(reader) {
-            Ok(key) => key,
-            Err(fault) => {
-                faults.add(fault.kind, place(&fault));
-                return None;
-            }
-        };
+        let place = format!("key-value {} of {count}", index + 1);
+        let key = values::read_key(reader).map_err(|fault| fault.within(&place))?;
         let shown = escape(&key.text);
-        let read = match values::read_value(reader) {
-            Ok(read) => read,
-            Err(fault) => {
-                faults.add(fault.kind, format!("{} (key {shown})", place(&fault)));
-                return None;
-            }
-        };
+        let place = format!("{place} ({shown})");
+        let read = values::read_value(reader).map_err(|fault| fault.within(&place))?;
         if !key.is_utf8 {
             faults.add(&kind::HEADER_DAMAGED, format!("key {shown} is not UTF-8"));
         }
@@ -234,8 +208,7 @@ fn read_pairs(
         }
         header.metadata.push((key.text, read.value));
     }
-    check_keys(&header.metadata, faults);
-    Some(alignment_type)
+    Ok(alignment_type)
 }
 
 /// Reports keys that stand there twice. Sorted and not hashed: keys of strangers can be made to collide.

@@ -44,7 +44,8 @@ pub(super) struct Info {
 pub(super) fn read(reader: &mut Reader<'_>, count: u64, faults: &mut Faults<'_>) -> (Vec<Info>, bool) {
     let mut infos = Vec::new();
     let bounds = (TENSORS_MAX, INFO_BYTES_MIN, reader.left());
-    let is_sane = check_count(count, "tensor", bounds, faults);
+    let sane = check_count(count, "tensor", bounds).map_err(|fault| faults.add(fault.kind, fault.message));
+    let is_sane = sane.is_ok();
     for index in 0..count.min(TENSORS_MAX) {
         match read_info(reader) {
             // With a count that cannot be true, the list ends where it no longer makes sense.
@@ -52,8 +53,8 @@ pub(super) fn read(reader: &mut Reader<'_>, count: u64, faults: &mut Faults<'_>)
             Ok(info) => infos.push(info),
             Err(fault) => {
                 if is_sane {
-                    let message = format!("tensor {} of {count}: {}", index + 1, fault.message);
-                    faults.add(fault.kind, message);
+                    let fault = fault.within(&format!("tensor {} of {count}", index + 1));
+                    faults.add(fault.kind, fault.message);
                 }
                 return (infos, false);
             }

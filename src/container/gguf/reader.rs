@@ -32,6 +32,11 @@ impl Fault {
     pub(super) fn new(kind: &'static ProblemKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
+
+    /// Returns the fault with the place it happened at.
+    pub(super) fn within(self, place: &str) -> Self {
+        Self { kind: self.kind, message: format!("{place}: {}", self.message) }
+    }
 }
 
 /// The walk over one header. Its position never passes the end of the file.
