@@ -49,29 +49,35 @@ const LAYER_TENSORS_MAX: u16 = 64;
 impl Layers {
     /// Finds and recognizes the layers. Returns them with the problems of their layers.
     #[must_use]
-    pub fn find(files: &Files, data: &dyn SideData) -> (Self, Vec<Problem>) {
+    pub fn find(files: &Files, data: &(dyn SideData + Sync)) -> (Self, Vec<Problem>) {
         let groups = Groups::of(files);
         let mut layers = Self::default();
-        let mut specs = SpecTable::default();
-        let mut faults = Faults::default();
-        let mut scratch = Vec::new();
+        layers.list.reserve_exact(groups.list.len());
+        layers.tensors.reserve_exact(groups.members.len());
         for group in &groups.list {
             let start = layers.tensors.len() as u32;
-            let members = &groups.members[group.start as usize..][..group.count as usize];
-            layers.tensors.extend(members.iter().map(|m| m.tensor));
-            let layer =
-                Layer { node: group.node, spec: 0, start, count: group.count, cut: group.cut, tied: false };
-            let index = layers.list.len() as u32;
-            layers.list.push(layer);
-            let spec = specs.plain(files, members).unwrap_or_else(|| {
-                let found = recognize(files, &layers.list[index as usize], members, data, &mut scratch);
-                faults.add(index, found.faults);
-                specs.intern(found.spec)
+            layers.tensors.extend(groups.members_of(group).iter().map(|member| member.tensor));
+            layers.list.push(Layer {
+                node: group.node,
+                spec: 0,
+                start,
+                count: group.count,
+                cut: group.cut,
+                tied: false,
             });
-            layers.list[index as usize].spec = spec;
+        }
+        let mut specs = SpecTable::default();
+        let mut faults = Faults::default();
+        let mut index = 0;
+        for found in recognize_groups(files, &groups, data) {
+            let ids: Vec<u32> = found.specs.list.into_iter().map(|spec| specs.intern(spec)).collect();
+            for spec in found.spec_of {
+                layers.list[index].spec = ids[spec as usize];
+                index += 1;
+            }
+            faults.append(found.faults);
         }
         layers.specs = specs.list;
-        layers.list.shrink_to_fit();
         layers.tensors.shrink_to_fit();
         layers.sum();
         let problems = faults.problems(files, &layers);
@@ -93,7 +99,8 @@ impl Layers {
                         part.iter()
                             .map(|&i| {
                                 let members = self.members(files, i);
-                                (i, recognize(files, &self.list[i as usize], &members, data, &mut scratch))
+                                let at = (self.list[i as usize].node, self.list[i as usize].cut);
+                                (i, recognize(files, at, &members, data, &mut scratch))
                             })
                             .collect::<Vec<_>>()
                     })
@@ -287,18 +294,72 @@ fn part_of(files: &Files, member: Member) -> Part<'_> {
 
 fn recognize<'a>(
     files: &'a Files,
-    layer: &Layer,
+    (node, cut): (NodeId, u8),
     members: &[Member],
     data: &dyn SideData,
     scratch: &mut Vec<Part<'a>>,
 ) -> Recognized {
     scratch.clear();
     scratch.extend(members.iter().map(|m| part_of(files, *m)));
-    let name = layer_name(&files.names, layer.node, layer.cut);
+    let name = layer_name(&files.names, node, cut);
     let parts = Parts { module: &name, list: scratch, config: &files.configs.quant, data };
     let found = FORMATS.iter().find_map(|format| format.recognize(&parts));
     // `unknown` takes everything with a tensor, and a group has one.
     found.unwrap_or_else(|| LayerSpec::new(FormatId::LAST).into())
+}
+
+/// What recognizing some neighboring groups gave.
+#[derive(Default)]
+struct Found {
+    /// Spec of each group, as an index into `specs`.
+    spec_of: Vec<u32>,
+    specs: SpecTable,
+    faults: Faults,
+}
+
+/// Recognizes all groups, on as many threads as there are cores when it is worth it.
+fn recognize_groups(files: &Files, groups: &Groups, data: &(dyn SideData + Sync)) -> Vec<Found> {
+    const GROUPS_MIN: usize = 16_384;
+    const THREADS_MAX: usize = 8;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let chunk = groups.list.len().div_ceil(threads).max(GROUPS_MIN);
+    let recognize_chunk = |number: usize, chunk_groups: &[Group]| {
+        let mut found = Found::default();
+        let mut scratch = Vec::new();
+        for (offset, group) in chunk_groups.iter().enumerate() {
+            let members = groups.members_of(group);
+            let spec = found.specs.plain(files, members).unwrap_or_else(|| {
+                let recognized = recognize(files, (group.node, group.cut), members, data, &mut scratch);
+                found.faults.add((number * chunk + offset) as u32, recognized.faults);
+                found.specs.intern(recognized.spec)
+            });
+            found.spec_of.push(spec);
+        }
+        found
+    };
+    let recognize_chunk = &recognize_chunk;
+    std::thread::scope(|scope| {
+        let mut chunks = groups.list.chunks(chunk).enumerate();
+        let first = chunks.next();
+        let others: Vec<_> =
+            chunks.map(|(number, part)| (part, scope.spawn(move || recognize_chunk(number, part)))).collect();
+        let mut all: Vec<Found> =
+            first.map(|(number, part)| recognize_chunk(number, part)).into_iter().collect();
+        for (part, thread) in others {
+            // A thread that panicked leaves its layers unknown rather than the checkpoint closed.
+            all.push(thread.join().unwrap_or_else(|_| Found::unknown(part.len())));
+        }
+        all
+    })
+}
+
+impl Found {
+    fn unknown(groups: usize) -> Self {
+        let mut found = Self::default();
+        let spec = found.specs.intern(LayerSpec::new(FormatId::LAST));
+        found.spec_of = vec![spec; groups];
+        found
+    }
 }
 
 /// Returns the formats' own spelling of a suffix, if one declares it.
@@ -367,15 +428,26 @@ const FAULTS_MAX: usize = 1000;
 impl Faults {
     fn add(&mut self, layer: u32, faults: Vec<Fault>) {
         for fault in faults {
-            let key = (fault.kind.code, fault.detail.clone());
-            if let Some(&at) = self.index.get(&key) {
-                self.list[at].1.push(layer);
-            } else if self.list.len() < FAULTS_MAX {
-                self.index.insert(key, self.list.len());
-                self.list.push((fault, vec![layer]));
-            } else if let Some((_, layers)) = self.list.iter_mut().rfind(|(f, _)| f.kind == fault.kind) {
-                layers.push(layer);
-            }
+            self.extend(fault, &[layer]);
+        }
+    }
+
+    /// Adds what another table gathered.
+    fn append(&mut self, other: Self) {
+        for (fault, layers) in other.list {
+            self.extend(fault, &layers);
+        }
+    }
+
+    fn extend(&mut self, fault: Fault, at: &[u32]) {
+        let key = (fault.kind.code, fault.detail.clone());
+        if let Some(&known) = self.index.get(&key) {
+            self.list[known].1.extend_from_slice(at);
+        } else if self.list.len() < FAULTS_MAX {
+            self.index.insert(key, self.list.len());
+            self.list.push((fault, at.to_vec()));
+        } else if let Some((_, layers)) = self.list.iter_mut().rfind(|(f, _)| f.kind == fault.kind) {
+            layers.extend_from_slice(at);
         }
     }
 
@@ -421,6 +493,10 @@ struct Group {
 }
 
 impl Groups {
+    fn members_of(&self, group: &Group) -> &[Member] {
+        &self.members[group.start as usize..][..usize::from(group.count)]
+    }
+
     fn of(files: &Files) -> Self {
         let table = SuffixTable::new(&files.names);
         let names = &files.names;
