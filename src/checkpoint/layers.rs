@@ -42,6 +42,9 @@ pub struct Layer {
     pub tied: bool,
 }
 
+/// What an anchor that continues a layer's name adds to it.
+const BLOCKS: &str = "_blocks";
+
 /// How many tensors one layer may have; the rest is left out of it and listed as tensors only. Real
 /// layers have at most about twenty (HQQ).
 const LAYER_TENSORS_MAX: u16 = 64;
@@ -204,15 +207,14 @@ impl Layers {
     /// Returns the layer of this full name.
     #[must_use]
     pub fn find_name(&self, names: &Names, name: &str) -> Option<u32> {
-        if let Some(node) = names.find(name) {
-            let here = self.within(node, node + 1);
-            if let Some(layer) = here.clone().find(|&layer| self.list[layer as usize].cut == 0) {
-                return Some(layer);
-            }
-        }
-        // Few layers have names that are cut, and most checkpoints none.
-        let cut = (0..self.list.len() as u32).filter(|&layer| self.list[layer as usize].cut > 0);
-        cut.into_iter().find(|&layer| self.name(names, layer) == name)
+        let at = |node: NodeId, cut: usize| {
+            let mut here = self.within(node, node + 1);
+            here.find(|&layer| usize::from(self.list[layer as usize].cut) == cut)
+        };
+        let plain = names.find(name).and_then(|node| at(node, 0));
+        // The only layers whose name is not that of their node.
+        let of_blocks = || names.find(&format!("{name}{BLOCKS}")).and_then(|node| at(node, BLOCKS.len()));
+        plain.or_else(of_blocks)
     }
 
     /// Marks a layer as another's twin: its parameters are not counted again.
@@ -648,7 +650,6 @@ struct StemRule {
 
 impl Stems {
     fn new(files: &Files, table: &SuffixTable) -> Self {
-        const BLOCKS: &str = "_blocks";
         let names = &files.names;
         let mut stems = Self { rules: FxHashMap::default(), bases: FxHashMap::default() };
         let mut wanted = FxHashSet::default();

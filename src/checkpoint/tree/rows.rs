@@ -2,7 +2,6 @@
 //! to date by inserting and removing what one row hides.
 
 use super::matches::Matches;
-use super::structure::Structure;
 use super::{Expand, Filter, Mode, Row, RowKind, Sort, Tree, sort};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::names::{DEPTH_MAX, NONE, NodeId};
@@ -312,17 +311,12 @@ impl Tree {
         }
         let names = &checkpoint.files.names;
         let tensor = names.first_tensor(node);
-        let parent = names.parent(node);
-        if tensor != NONE && parent != NONE {
-            let near = checkpoint.layers.within(parent, names.end(parent));
-            let near = near.start..near.end.min(near.start + NEAR_LAYERS_MAX);
-            for layer in near {
-                if checkpoint.layers.tensors(layer).contains(&tensor) {
-                    return Some(checkpoint.layers.list()[layer as usize].node);
-                }
-            }
+        if tensor != NONE
+            && let Some(layer) = layer_of(checkpoint, tensor)
+        {
+            return Some(checkpoint.layers.list()[layer as usize].node);
         }
-        let mut at = parent;
+        let mut at = names.parent(node);
         while at != NONE && !self.is_shown(at) {
             at = names.parent(at);
         }
@@ -352,17 +346,22 @@ impl Tree {
         let (_, folded) = self.unfiltered.get_or_insert_with(|| (self.open.clone(), self.folded.clone()));
         self.folded.clone_from(folded);
         self.open.clone_from(matches.below());
-        let structure: &Structure = &self.structure;
-        for (index, fold) in structure.folds().iter().enumerate() {
-            let nodes = checkpoint.files.names.end(fold.head) - fold.head;
-            let is_alike = |&member: &NodeId| matches.alike(fold.head, member, nodes);
-            if self.folded.get(fold.head) && !structure.members(index).iter().all(is_alike) {
-                structure.put(&mut self.folded, index, false);
-            }
-        }
         self.matches = Some(matches);
         self.filter = Some(filter);
+        for fold in 0..self.structure.folds().len() {
+            if self.folded.get(self.structure.folds()[fold].head) && !self.can_fold(checkpoint, fold) {
+                self.structure.put(&mut self.folded, fold, false);
+            }
+        }
         self.reflow(checkpoint);
+    }
+
+    /// Returns true if the filter leaves the members of a fold alike, so that one can stand for all.
+    pub(super) fn can_fold(&self, checkpoint: &Checkpoint, fold: usize) -> bool {
+        let Some(matches) = &self.matches else { return true };
+        let head = self.structure.folds()[fold].head;
+        let nodes = checkpoint.files.names.end(head) - head;
+        self.structure.members(fold).iter().all(|&member| matches.alike(head, member, nodes))
     }
 
     /// Drops the filter: what was open before is open again, and so is the way to the cursor's name.
@@ -449,4 +448,27 @@ impl Tree {
             (0..at).rev().chain((at..count).rev()).find(wanted)
         }
     }
+}
+
+/// Returns the layer that a tensor belongs to: one above it, or near it for a part that continues the
+/// layer's name (`x_scales`).
+#[must_use]
+pub fn layer_of(checkpoint: &Checkpoint, tensor: u32) -> Option<u32> {
+    let (names, layers) = (&checkpoint.files.names, &checkpoint.layers);
+    let node = checkpoint.files.tensors.get(tensor as usize)?.node;
+    let holds = |&layer: &u32| layers.tensors(layer).contains(&tensor);
+    let mut at = node;
+    while at != NONE {
+        if let Some(layer) = layers.within(at, at + 1).find(holds) {
+            return Some(layer);
+        }
+        at = names.parent(at);
+    }
+    let parent = names.parent(node);
+    let (first, end) = if parent == NONE { (0, names.len() as u32) } else { (parent, names.end(parent)) };
+    let near = layers.within(first, end);
+    // Their names differ by their ends: they stand close to each other.
+    let middle = layers.within(first, node).end;
+    let start = near.start.max(middle.saturating_sub(NEAR_LAYERS_MAX));
+    (start..near.end.min(middle + NEAR_LAYERS_MAX)).find(holds)
 }

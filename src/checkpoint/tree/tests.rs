@@ -337,6 +337,19 @@ fn a_filter_opens_what_leads_to_hits_and_gives_back_what_was_open() {
 }
 
 #[test]
+fn members_that_match_differently_do_not_fold_while_filtered() {
+    let checkpoint = model(28, None).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    tree.set_filter(&checkpoint, Some(Filter::parse("layers.17").unwrap()));
+    let up_proj = row_of(&tree, &checkpoint, "model.layers.17.mlp.up_proj");
+    // Its first member is not left by the filter: nothing could stand for the fold.
+    assert!(!tree.toggle_unfold(&checkpoint, up_proj));
+    tree.toggle_unfold_all(&checkpoint);
+    check_rows(&tree, &checkpoint);
+    check_counts(&tree, &checkpoint, 3);
+}
+
+#[test]
 fn the_cursor_stays_on_its_name() {
     let checkpoint = model(28, None).checkpoint();
     let mut tree = Tree::new(&checkpoint);
@@ -353,6 +366,50 @@ fn the_cursor_stays_on_its_name() {
     assert_eq!(name(&tree), "model.layers.17.mlp.up_proj");
     tree.refresh(&checkpoint);
     assert_eq!(name(&tree), "model.layers.17.mlp.up_proj");
+}
+
+#[test]
+fn reading_again_keeps_what_is_open_by_name() {
+    let before = model(5, None).checkpoint();
+    let mut tree = Tree::new(&before);
+    let third = tree.find(&before, "model.layers.3.mlp.up_proj").unwrap();
+    tree.select_node(&before, third);
+    let after = model(7, Some(6)).checkpoint();
+    tree.reopen(&before, &after);
+    let name = |tree: &Tree| after.files.names.name(tree.current().unwrap().node);
+    assert_eq!(name(&tree), "model.layers.3.mlp.up_proj");
+    tree.set_filter(&after, Some(Filter::parse("6.mlp").unwrap()));
+    let empty = Made::new().checkpoint();
+    tree.reopen(&after, &empty);
+    assert_eq!((tree.rows().len(), tree.cursor(), tree.hits()), (0, 0, Some(0)));
+}
+
+#[test]
+fn a_node_knows_its_place_among_the_alike() {
+    let checkpoint = model(28, Some(5)).checkpoint();
+    let tree = Tree::new(&checkpoint);
+    let place = |name: &str| tree.place_among_alike(&checkpoint, tree.find(&checkpoint, name).unwrap());
+    assert_eq!(place("model.layers.0.mlp"), Some((1, 27)));
+    assert_eq!(place("model.layers.6.mlp.up_proj"), Some((6, 27)));
+    assert_eq!(place("model.layers.5.mlp.up_proj"), None);
+    assert_eq!(tree.totals(), Totals { layers: 87, quantized: 0, dense: 87, broken: 0 });
+}
+
+#[test]
+fn long_folds_spell_their_ends() {
+    let mut made = Made::new();
+    for index in 0..200 {
+        let dtype = if index % 3 == 1 { Dtype::F32 } else { Dtype::F16 };
+        made = made.add(&format!("x.{index}"), dtype, &[4]);
+    }
+    let checkpoint = made.checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    tree.open_all(&checkpoint);
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    v x
+      . 0 2-3 5-6 8-9 … 198 ×133 alike F16
+      . 1 4 7 10 … 199 ×67 alike F32
+    ");
 }
 
 #[test]
@@ -389,7 +446,7 @@ fn an_empty_checkpoint_has_no_rows_and_no_way_to_fail() {
 }
 
 /// Operations that the fuzz knows.
-const OPS: u8 = 16;
+const OPS: u8 = 17;
 
 fn apply(tree: &mut Tree, checkpoint: &Checkpoint, op: u8, pick: usize) {
     let row = pick % tree.rows().len().max(1);
@@ -408,6 +465,7 @@ fn apply(tree: &mut Tree, checkpoint: &Checkpoint, op: u8, pick: usize) {
         12 => tree.set_sort(checkpoint, Sort::ALL[pick % 2 * (pick % 6)]),
         13 => tree.open_all(checkpoint),
         14 => tree.refresh(checkpoint),
+        15 => tree.reopen(checkpoint, checkpoint),
         _ => tree.close_all(checkpoint),
     }
 }
