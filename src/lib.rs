@@ -1,10 +1,15 @@
 //! `ckpt`: a terminal workbench for LLM checkpoints.
 
+pub mod adapter;
 pub mod checkpoint;
+pub mod cli;
 pub mod container;
 pub mod error;
+pub mod gauges;
 pub mod name;
 pub mod problem;
 pub mod quant;
 pub mod tensor;
+pub mod terminal;
+pub mod ui;
 pub mod units;

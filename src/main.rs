@@ -1,2 +1,7 @@
-//! The `ckpt` program.
-fn main() {}
+//! The `ckpt` program: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(ckpt::cli::run(std::env::args_os()))
+}

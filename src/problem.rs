@@ -4,7 +4,7 @@
 //! problems and the opened checkpoint into findings. Every kind of problem is one row of `KINDS`: a
 //! code, a kebab-case name for the bad pattern, a severity. Codes are stable: scripts match on them.
 //! The letter says where the fault lies: `K` container, `S` shards and index, `C` config, `Q`
-//! quantization, `A` adapter, `N` names.
+//! quantization, `A` adapter, `V` values, `N` names.
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,19 +168,21 @@ kinds! {
     STRAY_WEIGHTS = "S011" "stray-weights" Warning;
 
     /// `config.json` is absent.
-    CONFIG_MISSING = "C001" "config-missing" Warning;
+    CONFIG_MISSING = "C001" "config-missing" Error;
     /// A config file is not readable as JSON.
     CONFIG_DAMAGED = "C002" "config-damaged" Error;
     /// A tensor's shape is not what the config says.
     CONFIG_SHAPE = "C003" "config-shape-mismatch" Error;
     /// The config's layer count is not that of the tensors.
-    CONFIG_LAYERS = "C004" "config-layer-count" Error;
+    CONFIG_LAYERS = "C004" "config-layer-count" Warning;
     /// The config's dtype is not that of most weights.
     CONFIG_DTYPE = "C005" "config-dtype" Warning;
     /// A config value is of the wrong type.
     CONFIG_VALUE = "C006" "config-bad-value" Error;
     /// `lm_head` is stored although the config ties it to the embeddings.
     TIED_STORED = "C007" "tied-head-stored" Warning;
+    /// A stored head differs from the embeddings that the config ties it to: loaders drop it.
+    TIED_DIFFERS = "C009" "tied-head-differs" Error;
     /// Tensors that the architecture expects are not here.
     ARCHITECTURE_GAPS = "C008" "architecture-gaps" Warning;
 
@@ -237,6 +239,13 @@ kinds! {
     ADAPTER_WEIGHTS = "A006" "adapter-weights" Error;
     /// The base that the adapter names is not on this disk.
     ADAPTER_BASE = "A007" "adapter-base-not-here" Warning;
+
+    /// Values that are NaN.
+    NAN_VALUES = "V001" "nan-values" Error;
+    /// Values that are infinite.
+    INF_VALUES = "V002" "inf-values" Warning;
+    /// Data that could not be read.
+    UNREAD_VALUES = "V003" "values-unread" Error;
 
     /// A tensor name with control or bidirectional characters.
     NAME_CONTROL = "N001" "name-control-characters" Warning;

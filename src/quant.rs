@@ -9,7 +9,25 @@
 //! The signatures are those of the decision table in the format specification; `dense` and `unknown`
 //! are the last rows.
 
+pub mod codebook;
+pub mod compressed;
 pub mod dense;
+mod draft;
+pub mod exl;
+pub mod fp8;
+pub mod ggml;
+mod grain;
+pub mod hqq;
+pub mod int8;
+pub mod mlx;
+pub mod modelopt;
+pub mod mxfp4;
+pub mod quanto;
+mod scale_values;
+pub mod side;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod torchao;
 pub mod unknown;
 
 use serde_json::Value;
@@ -38,7 +56,28 @@ pub trait QuantFormat: Sync {
 }
 
 /// The formats, in the order in which they are tried.
-pub static FORMATS: &[&dyn QuantFormat] = &[&dense::Dense, &unknown::Unknown];
+pub static FORMATS: &[&dyn QuantFormat] = &[
+    &hqq::Hqq,
+    &torchao::Torchao,
+    &quanto::Quanto,
+    &exl::Exl2,
+    &exl::Exl3,
+    &codebook::Aqlm,
+    &codebook::Vptq,
+    &codebook::Spqr,
+    &codebook::Higgs,
+    &int8::Quark,
+    &int8::Eetq,
+    &int8::BitNet,
+    &mlx::Mlx,
+    &compressed::CompressedTensors,
+    &modelopt::Modelopt,
+    &fp8::Fp8,
+    &mxfp4::Mxfp4,
+    &ggml::Ggml,
+    &dense::Dense,
+    &unknown::Unknown,
+];
 
 /// A row of `FORMATS`, by index: small enough to keep for each of a million layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -307,6 +346,21 @@ pub struct QuantBlock {
 pub struct QuantConfig {
     /// The blocks.
     pub blocks: Vec<QuantBlock>,
+    /// Shapes that follow from the model's config, for formats whose tensors do not tell theirs.
+    pub shapes: ConfigShapes,
+}
+
+/// Shapes of linears by the last component of their name, `[out, in]`: `q_proj`, `down_proj` …
+/// Empty for architectures whose shapes do not follow from the config by one rule.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigShapes(pub Vec<(&'static str, Vec<u64>, &'static str)>);
+
+impl ConfigShapes {
+    /// Returns the shape for this label, with the config keys that give it.
+    #[must_use]
+    pub fn find(&self, label: &str) -> Option<(&[u64], &'static str)> {
+        self.0.iter().find(|(known, ..)| *known == label).map(|(_, shape, why)| (shape.as_slice(), *why))
+    }
 }
 
 impl QuantConfig {
@@ -314,6 +368,13 @@ impl QuantConfig {
     #[must_use]
     pub fn method(&self) -> Option<&str> {
         self.blocks.iter().find_map(|block| block.method.as_deref())
+    }
+
+    /// Returns the shape that the architecture gives a layer, by the last component of its name.
+    #[must_use]
+    pub fn shape_of(&self, module: &str) -> Option<Vec<u64>> {
+        let label = module.rsplit('.').next().unwrap_or(module);
+        self.shapes.find(label).map(|(shape, _)| shape.to_vec())
     }
 
     /// Returns the first block that means one of these methods.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::container::bytes::SourceFile;
 use crate::problem::{Problem, kind};
-use crate::quant::{QuantBlock, QuantConfig};
+use crate::quant::{ConfigShapes, QuantBlock, QuantConfig};
 use crate::tensor::Dtype;
 
 /// A JSON side file is not read beyond this. The largest known (EXL3's `tensor_storage`) has some MB.
@@ -37,6 +37,11 @@ const NESTED: [&str; 8] = [
     "llm",
     "language_model",
 ];
+
+/// Architectures whose shapes follow from the config by one rule. Sources: transformers'
+/// `modeling_llama.py`, `modeling_mistral.py`, `modeling_qwen2.py`, `modeling_qwen3.py`.
+pub const ONE_RULE: [&str; 4] =
+    ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
 
 /// One config file.
 #[derive(Debug)]
@@ -158,7 +163,32 @@ impl Configs {
                 });
             }
         }
-        QuantConfig { blocks }
+        QuantConfig { blocks, shapes: self.shapes().unwrap_or_default() }
+    }
+
+    /// Returns the shapes that the config gives, for architectures of one rule.
+    fn shapes(&self) -> Option<ConfigShapes> {
+        self.architecture().filter(|a| ONE_RULE.contains(a))?;
+        let hidden = self.model_int("hidden_size")?;
+        let heads = self.model_int("num_attention_heads").filter(|&h| h > 0)?;
+        let head = self.model_int("head_dim").unwrap_or(hidden / heads);
+        let queries = heads.checked_mul(head)?;
+        let keys = self.model_int("num_key_value_heads").unwrap_or(heads).checked_mul(head)?;
+        let (vocab, inner) = (self.model_int("vocab_size")?, self.model_int("intermediate_size")?);
+        let key_words = "num_key_value_heads × head_dim, hidden_size";
+        Some(ConfigShapes(vec![
+            ("embed_tokens", vec![vocab, hidden], "vocab_size, hidden_size"),
+            ("lm_head", vec![vocab, hidden], "vocab_size, hidden_size"),
+            ("q_proj", vec![queries, hidden], "num_attention_heads × head_dim, hidden_size"),
+            ("k_proj", vec![keys, hidden], key_words),
+            ("v_proj", vec![keys, hidden], key_words),
+            ("o_proj", vec![hidden, queries], "hidden_size, num_attention_heads × head_dim"),
+            ("gate_proj", vec![inner, hidden], "intermediate_size, hidden_size"),
+            ("up_proj", vec![inner, hidden], "intermediate_size, hidden_size"),
+            ("down_proj", vec![hidden, inner], "hidden_size, intermediate_size"),
+            ("input_layernorm", vec![hidden], "hidden_size"),
+            ("post_attention_layernorm", vec![hidden], "hidden_size"),
+        ]))
     }
 }
 

@@ -45,6 +45,9 @@ pub struct Layer {
 /// What an anchor that continues a layer's name adds to it.
 const BLOCKS: &str = "_blocks";
 
+/// How many neighbors are searched for the layer of a tensor that continues a neighbor's name.
+const SIBLINGS_MAX: usize = 4096;
+
 /// How many tensors one layer may have; the rest is left out of it and listed as tensors only. Real
 /// layers have at most about twenty (HQQ).
 const LAYER_TENSORS_MAX: u16 = 64;
@@ -157,6 +160,18 @@ impl Layers {
         &self.specs[self.list[layer as usize].spec as usize]
     }
 
+    /// Returns how many distinct specs there are.
+    #[must_use]
+    pub fn spec_count(&self) -> usize {
+        self.specs.len()
+    }
+
+    /// Returns the parameters of all layers, tied ones once.
+    #[must_use]
+    pub fn total_parameters(&self) -> u64 {
+        self.parameter_sums.last().copied().unwrap_or(0)
+    }
+
     /// Returns the tensors of a layer, in natural order.
     #[must_use]
     pub fn tensors(&self, layer: u32) -> &[u32] {
@@ -202,6 +217,27 @@ impl Layers {
     #[must_use]
     pub fn bytes(&self, files: &Files, layer: u32) -> u64 {
         self.tensors(layer).iter().map(|&t| files.tensors[t as usize].bytes).sum()
+    }
+
+    /// Returns the layer that a tensor belongs to.
+    #[must_use]
+    pub fn of_tensor(&self, files: &Files, tensor: u32) -> Option<u32> {
+        // A part lies in the subtree of its layer's node, or beside it (`x_scales` beside `x_blocks`).
+        let mut at = files.tensors[tensor as usize].node;
+        while at != NONE {
+            let first = self.list.partition_point(|layer| layer.node < at);
+            let here = self.list[first..].iter().take_while(|layer| layer.node == at);
+            for (offset, _) in here.enumerate() {
+                let layer = (first + offset) as u32;
+                if self.tensors(layer).contains(&tensor) {
+                    return Some(layer);
+                }
+            }
+            at = files.names.parent(at);
+        }
+        let parent = files.names.parent(files.tensors[tensor as usize].node);
+        let siblings = files.names.children(parent).take(SIBLINGS_MAX);
+        siblings.filter_map(|node| self.at(node)).find(|&layer| self.tensors(layer).contains(&tensor))
     }
 
     /// Returns the layer of this full name.
@@ -515,6 +551,10 @@ impl Groups {
         let mut members: Vec<Placed> = Vec::with_capacity(files.tensors.len());
         for (tensor, (record, claim)) in files.tensors.iter().zip(found).enumerate() {
             let tensor = tensor as u32;
+            // A second tensor of the same name is a problem of its own, not a part of the layer.
+            if files.names.first_tensor(record.node) != tensor {
+                continue;
+            }
             let own = Placed { node: record.node, own: true, cut: 0, member: Member { tensor, suffix: "*" } };
             let member = claim.and_then(|claim| {
                 let suffix = &table.suffixes[claim.suffix as usize];

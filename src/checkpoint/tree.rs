@@ -23,7 +23,6 @@ use super::names::{NONE, NodeId};
 use bits::Bits;
 pub use filter::Filter;
 use matches::Matches;
-pub use rows::layer_of;
 pub use sort::Sort;
 use structure::Structure;
 pub use text::{Expand, FoldText, Mark, RowText, State};

@@ -1,1 +1,13 @@
-//! Tests of the whole.
+//! Tests of the whole: samples, the command line, hostile input, the arrows between modules.
+
+mod arrows;
+mod cli;
+mod hostile;
+mod samples;
+
+use std::path::{Path, PathBuf};
+
+/// Returns a path under `samples/`.
+fn sample(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(path)
+}

@@ -6,9 +6,6 @@ use super::{Expand, Filter, Mode, Row, RowKind, Sort, Tree, sort};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::names::{DEPTH_MAX, NONE, NodeId};
 
-/// Siblings looked at for the layer of a tensor that continues another's name.
-const NEAR_LAYERS_MAX: u32 = 4096;
-
 /// Nodes in a subtree above which opening it makes all rows anew.
 const MANY_NODES: usize = 1 << 17;
 
@@ -312,7 +309,7 @@ impl Tree {
         let names = &checkpoint.files.names;
         let tensor = names.first_tensor(node);
         if tensor != NONE
-            && let Some(layer) = layer_of(checkpoint, tensor)
+            && let Some(layer) = checkpoint.layers.of_tensor(&checkpoint.files, tensor)
         {
             return Some(checkpoint.layers.list()[layer as usize].node);
         }
@@ -448,27 +445,4 @@ impl Tree {
             (0..at).rev().chain((at..count).rev()).find(wanted)
         }
     }
-}
-
-/// Returns the layer that a tensor belongs to: one above it, or near it for a part that continues the
-/// layer's name (`x_scales`).
-#[must_use]
-pub fn layer_of(checkpoint: &Checkpoint, tensor: u32) -> Option<u32> {
-    let (names, layers) = (&checkpoint.files.names, &checkpoint.layers);
-    let node = checkpoint.files.tensors.get(tensor as usize)?.node;
-    let holds = |&layer: &u32| layers.tensors(layer).contains(&tensor);
-    let mut at = node;
-    while at != NONE {
-        if let Some(layer) = layers.within(at, at + 1).find(holds) {
-            return Some(layer);
-        }
-        at = names.parent(at);
-    }
-    let parent = names.parent(node);
-    let (first, end) = if parent == NONE { (0, names.len() as u32) } else { (parent, names.end(parent)) };
-    let near = layers.within(first, end);
-    // Their names differ by their ends: they stand close to each other.
-    let middle = layers.within(first, node).end;
-    let start = near.start.max(middle.saturating_sub(NEAR_LAYERS_MAX));
-    (start..near.end.min(middle + NEAR_LAYERS_MAX)).find(holds)
 }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::rows::layer_of;
 use super::{Row, RowKind, Sort, Tree};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::names::{NONE, NodeId};
@@ -284,7 +283,8 @@ fn describe_layer(checkpoint: &Checkpoint, layer: u32, text: &mut RowText) {
 
 fn describe_tensor(checkpoint: &Checkpoint, tensor: u32, text: &mut RowText) {
     let record = &checkpoint.files.tensors[tensor as usize];
-    let spec = layer_of(checkpoint, tensor).map(|layer| checkpoint.layers.spec(layer));
+    let spec =
+        checkpoint.layers.of_tensor(&checkpoint.files, tensor).map(|layer| checkpoint.layers.spec(layer));
     text.state = state(spec.is_some_and(LayerSpec::is_quantized));
     record.dtype.name().clone_into(&mut text.format);
     text.shape = Some(checkpoint.files.shape(record).to_vec());

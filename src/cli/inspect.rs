@@ -1,0 +1,456 @@
+//! `ckpt inspect`: a checkpoint as a table, or as JSON for scripts.
+
+use std::io::Write;
+
+use serde::ser::{SerializeMap as _, SerializeSeq as _};
+use serde::{Serialize, Serializer};
+
+use super::json::{self, ProblemJson};
+use super::{DONE, FAILED, stdout_error};
+use crate::adapter::Adapter;
+use crate::checkpoint::summary::Summary;
+use crate::checkpoint::tree::{RowKind, State, Tree};
+use crate::checkpoint::{Checkpoint, CheckpointKind};
+use crate::error::Result;
+use crate::name::{cut_middle, escape};
+use crate::problem::Problem;
+use crate::units;
+
+/// Runs the command: exit 0 when anything was readable.
+///
+/// # Errors
+/// There is nothing at `path` that could be opened, or stdout fails.
+pub fn run(path: &str, as_json: bool, out: &mut dyn Write) -> Result<u8> {
+    let checkpoint = Checkpoint::open_examined(path)?;
+    let adapter = Adapter::of(&checkpoint);
+    let problems = all_problems(&checkpoint, adapter.as_ref());
+    if as_json {
+        let document =
+            Document { path, checkpoint: &checkpoint, adapter: adapter.as_ref(), problems: &problems };
+        json::write_line(out, &document)?;
+    } else {
+        let text = Text { path, checkpoint: &checkpoint, adapter: adapter.as_ref(), problems: &problems };
+        text.write(out).map_err(|e| stdout_error(&e))?;
+    }
+    let readable = checkpoint.files.shards.iter().any(|shard| !shard.unreadable);
+    Ok(if readable { DONE } else { FAILED })
+}
+
+/// Returns the checkpoint's problems and its adapter's, errors first.
+#[must_use]
+pub fn all_problems(checkpoint: &Checkpoint, adapter: Option<&Adapter>) -> Vec<Problem> {
+    let mut problems = checkpoint.problems.clone();
+    problems.extend(adapter.into_iter().flat_map(|a| a.problems.clone()));
+    problems.sort_by_key(|p| (p.kind.severity, p.kind.code));
+    problems
+}
+
+/// The JSON document.
+struct Document<'a> {
+    path: &'a str,
+    checkpoint: &'a Checkpoint,
+    adapter: Option<&'a Adapter>,
+    problems: &'a [Problem],
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let checkpoint = self.checkpoint;
+        let summary = checkpoint.summary();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("path", self.path)?;
+        map.serialize_entry("kind", checkpoint.kind.name())?;
+        map.serialize_entry("container", checkpoint.files.container.name())?;
+        map.serialize_entry("architecture", &checkpoint.architecture())?;
+        map.serialize_entry("parameters", &summary.parameters)?;
+        map.serialize_entry("bytes", &summary.bytes)?;
+        map.serialize_entry("bits_per_weight", &rounded(summary.bits_per_weight))?;
+        map.serialize_entry("bits_per_weight_file", &rounded(summary.bits_per_weight_file))?;
+        map.serialize_entry("shards", &ShardsJson(checkpoint))?;
+        map.serialize_entry("formats", &FormatsJson(&summary))?;
+        if let Some(adapter) = self.adapter {
+            map.serialize_entry("adapter", &AdapterJson(checkpoint, adapter))?;
+        }
+        map.serialize_entry("layers", &LayersJson(checkpoint))?;
+        map.serialize_entry("tensors", &TensorsJson(checkpoint))?;
+        let problems: Vec<ProblemJson<'_>> = self.problems.iter().map(ProblemJson::from).collect();
+        map.serialize_entry("problems", &problems)?;
+        map.end()
+    }
+}
+
+/// Returns a mean of bits with four decimals: more would be noise.
+fn rounded(bits: f64) -> f64 {
+    (bits * 10_000.0).round() / 10_000.0
+}
+
+struct ShardsJson<'a>(&'a Checkpoint);
+
+impl Serialize for ShardsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shard<'a> {
+            file: &'a str,
+            bytes: u64,
+            tensors: u32,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            unreadable: bool,
+        }
+        serializer.collect_seq(self.0.files.shards.iter().map(|s| Shard {
+            file: &s.name,
+            bytes: s.bytes,
+            tensors: s.tensors,
+            unreadable: s.unreadable,
+        }))
+    }
+}
+
+struct FormatsJson<'a>(&'a Summary);
+
+impl Serialize for FormatsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Entry {
+            format: &'static str,
+            layers: usize,
+            parameters: u64,
+            bytes: u64,
+            bits_per_weight: f64,
+        }
+        // One entry a format; labels (bits, dtypes) are apart only on screen.
+        let mut formats: Vec<Entry> = Vec::new();
+        for sum in &self.0.formats {
+            match formats.iter_mut().find(|f| f.format == sum.format) {
+                Some(known) => {
+                    known.layers += sum.layers;
+                    known.parameters += sum.parameters;
+                    known.bytes += sum.bytes;
+                }
+                None => formats.push(Entry {
+                    format: sum.format,
+                    layers: sum.layers,
+                    parameters: sum.parameters,
+                    bytes: sum.bytes,
+                    bits_per_weight: 0.0,
+                }),
+            }
+        }
+        for format in &mut formats {
+            let weights = format.parameters.max(1) as f64;
+            format.bits_per_weight = rounded(format.bytes as f64 * 8.0 / weights);
+        }
+        formats.serialize(serializer)
+    }
+}
+
+struct AdapterJson<'a>(&'a Checkpoint, &'a Adapter);
+
+impl Serialize for AdapterJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let adapter = self.1;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", adapter.kind())?;
+        map.serialize_entry("rank", &adapter.rank)?;
+        map.serialize_entry("alpha", &adapter.alpha)?;
+        map.serialize_entry("scaling", &adapter.scaling)?;
+        map.serialize_entry("variations", &adapter.variations)?;
+        map.serialize_entry("target_modules", &adapter.targets)?;
+        map.serialize_entry("base", &adapter.base)?;
+        map.serialize_entry("peft_version", &adapter.peft_version)?;
+        map.serialize_entry("modules", &adapter.modules.len())?;
+        let saved: Vec<String> = adapter.saved.iter().map(|&t| self.0.files.tensor_name(t)).collect();
+        map.serialize_entry("saved", &saved)?;
+        map.end()
+    }
+}
+
+struct LayersJson<'a>(&'a Checkpoint);
+
+impl Serialize for LayersJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let layers = &self.0.layers;
+        let mut list = serializer.serialize_seq(Some(layers.len()))?;
+        for layer in 0..layers.len() as u32 {
+            list.serialize_element(&LayerJson(self.0, layer))?;
+        }
+        list.end()
+    }
+}
+
+struct LayerJson<'a>(&'a Checkpoint, u32);
+
+impl Serialize for LayerJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let Self(checkpoint, layer) = *self;
+        let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+        let spec = layers.spec(layer);
+        let bytes = layers.bytes(files, layer);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", &layers.name(&files.names, layer))?;
+        map.serialize_entry("format", spec.format.get().name())?;
+        map.serialize_entry("shape", &spec.shape_known.then_some(&spec.shape))?;
+        map.serialize_entry("bits", &BitsJson(spec.bits()))?;
+        map.serialize_entry("group_size", &spec.group_size)?;
+        map.serialize_entry("symmetric", &spec.symmetric)?;
+        map.serialize_entry("act_order", &spec.act_order)?;
+        map.serialize_entry("variant", &(!spec.variant.is_empty()).then_some(&spec.variant))?;
+        if let Some(dtype) = spec.dtype {
+            map.serialize_entry("dtype", dtype.name())?;
+        }
+        map.serialize_entry("parameters", &spec.parameters)?;
+        map.serialize_entry("bytes", &bytes)?;
+        if spec.parameters > 0 {
+            map.serialize_entry("bits_per_weight", &rounded(bytes as f64 * 8.0 / spec.parameters as f64))?;
+        }
+        if layers.list()[layer as usize].tied {
+            map.serialize_entry("tied", &true)?;
+        }
+        if !spec.broken.is_empty() {
+            map.serialize_entry("broken", &spec.broken)?;
+        }
+        let tensors: Vec<String> = layers.tensors(layer).iter().map(|&t| files.tensor_name(t)).collect();
+        map.serialize_entry("tensors", &tensors)?;
+        map.end()
+    }
+}
+
+/// Bits: a whole number where they are one, null where they are not known.
+struct BitsJson(f64);
+
+impl Serialize for BitsJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        if self.0 == 0.0 {
+            serializer.serialize_none()
+        } else if self.0.fract() == 0.0 {
+            serializer.serialize_u64(self.0 as u64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
+
+struct TensorsJson<'a>(&'a Checkpoint);
+
+impl Serialize for TensorsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Tensor<'a> {
+            name: String,
+            dtype: &'static str,
+            shape: &'a [u64],
+            bytes: u64,
+            file: &'a str,
+            offset: u64,
+        }
+        let files = &self.0.files;
+        serializer.collect_seq(files.tensors.iter().map(|record| Tensor {
+            name: files.names.name(record.node),
+            dtype: record.dtype.name(),
+            shape: files.shape(record),
+            bytes: record.bytes,
+            file: &files.shards[usize::from(record.shard)].name,
+            offset: record.begin,
+        }))
+    }
+}
+
+/// The readable table.
+struct Text<'a> {
+    path: &'a str,
+    checkpoint: &'a Checkpoint,
+    adapter: Option<&'a Adapter>,
+    problems: &'a [Problem],
+}
+
+impl Text<'_> {
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        self.head(out)?;
+        self.formats(out)?;
+        if let Some(adapter) = self.adapter {
+            write_adapter(out, self.checkpoint, adapter)?;
+        }
+        self.layers(out)?;
+        write_problems(out, self.problems)
+    }
+
+    fn head(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let checkpoint = self.checkpoint;
+        let files = &checkpoint.files;
+        let summary = checkpoint.summary();
+        let what = match checkpoint.kind {
+            CheckpointKind::Model => "model",
+            CheckpointKind::Adapter => "adapter",
+            CheckpointKind::Unknown => "nothing readable",
+        };
+        let architecture = checkpoint.architecture().map(|a| format!(", {}", escape(a))).unwrap_or_default();
+        writeln!(out, "{}   {what}, {}{architecture}", escape(self.path), files.container.name())?;
+        writeln!(
+            out,
+            "{}   {} params   {}   {:.2} bit/w   whole file {:.2}",
+            checkpoint.headline(),
+            units::count(summary.parameters),
+            units::bytes(summary.bytes),
+            summary.bits_per_weight,
+            summary.bits_per_weight_file,
+        )?;
+        let unreadable = files.shards.iter().filter(|s| s.unreadable).count();
+        let note = if unreadable > 0 { format!(", {unreadable} not readable") } else { String::new() };
+        writeln!(
+            out,
+            "{}{note}   {}   {}",
+            units::plural(files.shards.len(), "file"),
+            units::plural(files.tensors.len(), "tensor"),
+            units::plural(checkpoint.layers.len(), "layer"),
+        )
+    }
+
+    fn formats(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let rows: Vec<Vec<String>> = self
+            .checkpoint
+            .summary()
+            .formats
+            .iter()
+            .map(|f| {
+                let broken = if f.broken > 0 { format!("{} broken", f.broken) } else { String::new() };
+                vec![
+                    f.label.clone(),
+                    f.format.to_owned(),
+                    f.layers.to_string(),
+                    units::count(f.parameters),
+                    units::bytes(f.bytes),
+                    format!("{:.2}", f.bits_per_weight()),
+                    broken,
+                ]
+            })
+            .collect();
+        writeln!(out)?;
+        let head = ["", "format", "layers", "params", "bytes", "bit/w", ""];
+        table(out, &head, &rows, &[false, false, true, true, true, true, false])
+    }
+
+    /// The layers as the workbench shows them: alike ones folded, all groups open.
+    fn layers(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        writeln!(out)?;
+        let checkpoint = self.checkpoint;
+        let mut tree = Tree::new(checkpoint);
+        tree.open_all(checkpoint);
+        let shown = tree.rows().len().min(ROWS_MAX);
+        let rows: Vec<Vec<String>> = (0..shown).map(|row| self.row(&tree, row)).collect();
+        table(
+            out,
+            &["layer", "", "shape", "params", "bytes", ""],
+            &rows,
+            &[false, false, true, true, true, false],
+        )?;
+        if tree.rows().len() > shown {
+            writeln!(out, "… {} more rows; --json has all layers", tree.rows().len() - shown)?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, tree: &Tree, row: usize) -> Vec<String> {
+        let (at, text) = (tree.rows()[row], tree.describe(self.checkpoint, row));
+        let mark = match text.state {
+            State::Group => "",
+            State::Dense => "· ",
+            State::Quantized => "◆ ",
+        };
+        let bias = if text.bias { " +bias" } else { "" };
+        let broken = match at.kind {
+            RowKind::Layer(layer) => self.checkpoint.layers.spec(layer).broken.join(", "),
+            _ => String::new(),
+        };
+        let label = text.full();
+        vec![
+            format!(
+                "{}{mark}{}{bias}",
+                "  ".repeat(usize::from(at.depth)),
+                cut_middle(&escape(&label), LABEL_CELLS_MAX)
+            ),
+            escape(&text.format).into_owned(),
+            text.shape.as_deref().map_or_else(String::new, units::shape),
+            text.parameters.map_or_else(String::new, units::count),
+            units::bytes(text.bytes),
+            if broken.is_empty() { broken } else { format!("✗ {}", escape(&broken)) },
+        ]
+    }
+}
+
+/// Rows of the readable table; a checkpoint whose layers are all different has more.
+const ROWS_MAX: usize = 2000;
+/// Cells of a label; longer ones are cut in the middle.
+const LABEL_CELLS_MAX: usize = 60;
+
+fn write_adapter(out: &mut dyn Write, checkpoint: &Checkpoint, adapter: &Adapter) -> std::io::Result<()> {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v}"));
+    let variations = if adapter.variations.is_empty() {
+        String::new()
+    } else {
+        format!("   {}", adapter.variations.join(" "))
+    };
+    writeln!(
+        out,
+        "\n{}   r {}   alpha {}   scaling {}{variations}",
+        escape(adapter.kind()),
+        adapter.rank.map_or_else(|| "-".into(), |r| r.to_string()),
+        number(adapter.alpha),
+        number(adapter.scaling),
+    )?;
+    if let Some(base) = &adapter.base {
+        writeln!(out, "base     {}", escape(base))?;
+    }
+    if !adapter.targets.is_empty() {
+        writeln!(out, "targets  {}", escape(&adapter.targets.join(" ")))?;
+    }
+    if let Some(version) = &adapter.peft_version {
+        writeln!(out, "peft     {}", escape(version))?;
+    }
+    let saved = match adapter.saved.first() {
+        Some(&first) => format!(
+            ", {} saved beside them ({}…)",
+            units::plural(adapter.saved.len(), "tensor"),
+            escape(&checkpoint.files.tensor_name(first))
+        ),
+        None => String::new(),
+    };
+    writeln!(out, "modules  {}{saved}", adapter.modules.len())
+}
+
+/// Writes the problems, errors first.
+///
+/// # Errors
+/// The write fails.
+pub fn write_problems(out: &mut dyn Write, problems: &[Problem]) -> std::io::Result<()> {
+    if problems.is_empty() {
+        return writeln!(out, "\nno problem found");
+    }
+    writeln!(out)?;
+    for problem in problems {
+        let mark = if problem.is_error() { "✗" } else { "▲" };
+        writeln!(out, "{mark} {} {}: {}", problem.kind.code, problem.kind.name, escape(&problem.message))?;
+    }
+    Ok(())
+}
+
+/// Writes a table with columns as wide as their widest cell; `right` says which are numbers.
+fn table(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>], right: &[bool]) -> std::io::Result<()> {
+    use unicode_width::UnicodeWidthStr as _;
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].width()).chain([head[column].width()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let pad = " ".repeat(widths[column] - cell.width());
+            let (before, after) = if right[column] { (pad.as_str(), "") } else { ("", pad.as_str()) };
+            line.push_str(before);
+            line.push_str(cell);
+            line.push_str(after);
+            line.push_str("  ");
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}

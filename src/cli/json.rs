@@ -1,0 +1,105 @@
+//! JSON on stdout: one line, names from strangers escaped.
+//!
+//! `serde_json` escapes C0 controls; this formatter also escapes DEL, C1 and bidirectional controls, so that
+//! a line of JSON can be printed to a terminal without being obeyed by it.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{CharEscape, Formatter, Serializer};
+
+use crate::error::{Error, Result};
+use crate::name::is_unsafe_char;
+
+/// Writes compact JSON and escapes what a terminal would obey.
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // Nearly all names are ASCII without DEL: one look at the bytes settles them.
+        if fragment.bytes().all(|b| b.is_ascii() && b != 0x7f) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut start = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| is_unsafe_char(*c)) {
+            writer.write_all(&fragment.as_bytes()[start..at])?;
+            // All unsafe characters are in the basic plane: four digits are enough.
+            write!(writer, "\\u{:04x}", c as u32)?;
+            start = at + c.len_utf8();
+        }
+        writer.write_all(&fragment.as_bytes()[start..])
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        serde_json::ser::CompactFormatter.write_char_escape(writer, escape)
+    }
+}
+
+/// Writes `value` as one line of JSON.
+///
+/// # Errors
+/// The write fails.
+pub fn write_line(out: &mut dyn Write, value: &impl Serialize) -> Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut *out, Escaping);
+    value.serialize(&mut serializer).map_err(|e| super::stdout_error(&io::Error::from(e)))?;
+    out.write_all(b"\n").map_err(|e| super::stdout_error(&e))
+}
+
+/// Writes the error event.
+///
+/// # Errors
+/// The write fails.
+pub fn write_error(out: &mut dyn Write, error: &Error) -> Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        event: &'static str,
+        kind: &'static str,
+        message: &'a str,
+        file: Option<String>,
+        tensor: Option<&'a str>,
+    }
+    let event = Line {
+        event: "error",
+        kind: error.kind.name(),
+        message: &error.message,
+        file: error.file.as_ref().map(|f| f.display().to_string()),
+        tensor: error.tensor.as_deref(),
+    };
+    write_line(out, &event)
+}
+
+/// A problem, as the schema has it.
+#[derive(Serialize)]
+pub struct ProblemJson<'a> {
+    code: &'static str,
+    name: &'static str,
+    severity: &'static str,
+    message: &'a str,
+    file: Option<&'a str>,
+    tensor: Option<&'a str>,
+}
+
+impl<'a> From<&'a crate::problem::Problem> for ProblemJson<'a> {
+    fn from(problem: &'a crate::problem::Problem) -> Self {
+        Self {
+            code: problem.kind.code,
+            name: problem.kind.name,
+            severity: problem.kind.severity.name(),
+            message: &problem.message,
+            file: problem.file.as_deref(),
+            tensor: problem.tensor.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_and_bidirectional_marks_are_escaped() {
+        let mut out = Vec::new();
+        write_line(&mut out, &"a\x1b[31m\u{7f}\u{9b}\u{202e}é\"").unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "\"a\\u001b[31m\\u007f\\u009b\\u202eé\\\"\"\n");
+    }
+}
