@@ -25,9 +25,9 @@ pub mod mxfp4;
 pub mod quanto;
 mod scale_values;
 pub mod side;
+pub mod torchao;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod torchao;
 pub mod unknown;
 
 use serde_json::Value;

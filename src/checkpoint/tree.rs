@@ -9,6 +9,7 @@
 //! chain of groups with one child each is one row, `base_model.model.model`, whose node is the last.
 //! One node can be two rows: a layer `x` of the tensors `x.weight` and another of the tensor `x`.
 
+mod alike;
 mod bits;
 pub mod filter;
 mod matches;
@@ -419,14 +420,17 @@ impl Tree {
                 self.open.set(row.node);
             }
         }
-        let Some(head) = self.structure.folds().first().map(|fold| fold.head) else { return };
+        // Without folds, the first numbered layer is as good an example.
+        let first_fold = self.structure.folds().first().map(|fold| fold.head);
+        let Some(head) = first_fold.or_else(|| self.structure.first_numbered()) else { return };
         let names = &checkpoint.files.names;
         let mut above = head;
         while above != NONE {
             self.open.set(above);
             above = names.parent(above);
         }
-        // Open the groups of the fold as long as it stays short; folds inside it stay closed.
+        // Open what is in it as long as it stays short, layers too: in tensor mode they have children. Folds
+        // inside it stay closed.
         let mut count = 0;
         let mut groups = Vec::new();
         let (mut node, end) = (head + 1, names.end(head));
@@ -450,5 +454,7 @@ impl Tree {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;
