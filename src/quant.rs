@@ -17,6 +17,8 @@ pub mod exl;
 pub mod fp8;
 pub mod ggml;
 mod grain;
+#[cfg(test)]
+mod hostile_tests;
 pub mod hqq;
 pub mod int8;
 pub mod mlx;
@@ -25,6 +27,8 @@ pub mod mxfp4;
 pub mod quanto;
 mod scale_values;
 pub mod side;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod torchao;
 pub mod unknown;
 
