@@ -42,6 +42,14 @@ pub struct Layer {
     pub tied: bool,
 }
 
+impl Layer {
+    /// Returns how many bytes of its node's name are not the layer's (`_blocks`).
+    #[must_use]
+    pub fn cut_bytes(&self) -> usize {
+        usize::from(self.cut)
+    }
+}
+
 /// How many neighbors are searched for the layer of a tensor that continues a neighbor's name.
 const SIBLINGS_MAX: usize = 4096;
 /// How many tensors one layer may have; the rest is left out of it and listed as tensors only. Real
