@@ -17,6 +17,8 @@ pub mod exl;
 pub mod fp8;
 pub mod ggml;
 mod grain;
+#[cfg(test)]
+mod hostile_tests;
 pub mod hqq;
 pub mod int8;
 pub mod mlx;

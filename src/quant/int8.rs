@@ -46,7 +46,7 @@ impl QuantFormat for Eetq {
         spec.millibits = 8000;
         spec.symmetric = Some(true);
         spec.dtype = Some(scales.dtype);
-        if scales.shape.iter().product::<u64>() != outputs {
+        if crate::tensor::elements(scales.shape) != Some(outputs) {
             spec.broken.push("weight_scales of the wrong size".into());
             let detail =
                 format!("weight_scales is {}, the weight has {outputs} outputs", units::shape(scales.shape));
@@ -90,7 +90,7 @@ impl QuantFormat for BitNet {
         let scale = parts.get("weight_scale").filter(|s| s.dtype.is_float() && !s.dtype.is_narrow_float())?;
         let [packed, inputs] = matrix(weight)?;
         // modelopt's int4 and NVFP4 also keep U8 weights; their scales are one a group, never one in all.
-        if scale.shape.iter().product::<u64>() != 1 {
+        if crate::tensor::elements(scale.shape) != Some(1) {
             return None;
         }
         let mut spec =

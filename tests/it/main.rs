@@ -4,6 +4,7 @@ mod arrows;
 mod cli;
 mod hostile;
 mod samples;
+mod scaled_samples;
 
 use std::path::{Path, PathBuf};
 
