@@ -50,7 +50,7 @@ impl QuantFormat for Mlx {
         let block = parts.config.block(&["mlx", "metal"]);
         let group = group_of(parts, block, words, groups);
         let inputs = groups.saturating_mul(group);
-        let bits = if inputs == 0 { 0 } else { words.saturating_mul(32) / inputs };
+        let bits = words.saturating_mul(32).checked_div(inputs).unwrap_or(0).min(64);
         let mut shape = weight.shape.to_vec();
         if let Some(last) = shape.last_mut() {
             *last = inputs;
@@ -60,7 +60,7 @@ impl QuantFormat for Mlx {
         spec.group_size = Some(group);
         spec.symmetric = Some(!has_biases);
         spec.dtype = Some(if scales.dtype == Dtype::U8 { Dtype::BF16 } else { scales.dtype });
-        spec.variant = mode_of(parts, block).unwrap_or(if has_biases { "affine" } else { "" }).to_owned();
+        spec.variant = mode_of(parts, block).unwrap_or(if has_biases { "affine" } else { "" }).into();
         if !matches!(bits, 2..=6 | 8) || words.saturating_mul(32) != inputs.saturating_mul(bits) {
             spec.broken.push(format!("{words} words for {groups} groups"));
             let detail = format!("{words} words and {groups} groups of {group}: no code width fits");

@@ -61,7 +61,7 @@ impl QuantFormat for Quanto {
         } else if let (Some([rows, group]), Some(groups)) =
             (matrix(codes), scale.and_then(|s| elements(s.shape)))
         {
-            let bits = if groups == 0 { 0 } else { rows.saturating_mul(8) / groups };
+            let bits = rows.saturating_mul(8).checked_div(groups).unwrap_or(0).min(64);
             let weights = groups.saturating_mul(group);
             spec.millibits = bits as u32 * 1000;
             spec.variant = format!("qint{bits}");
