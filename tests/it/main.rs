@@ -3,6 +3,7 @@
 mod arrows;
 mod cli;
 mod hostile;
+mod layouts;
 mod samples;
 
 use std::path::{Path, PathBuf};
