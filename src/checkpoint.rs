@@ -17,6 +17,7 @@ pub mod layers;
 pub mod names;
 pub mod side;
 pub mod summary;
+pub mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,6 +143,7 @@ impl Checkpoint {
         let container = read.container(chosen.container);
         let place = Place { path: location, folder: home, title, container, index: chosen.index, others };
         problems.append(&mut read.problems);
+        one_line_for_pickles(&mut problems);
         let mut files = Files::assemble(place, read.shards, read.headers, configs);
         blocks_of_metadata(&mut files);
         let (layers, found) = Layers::find(&files, &HeadersOnly);
@@ -351,6 +353,19 @@ fn read_header(
         header.problems.push(Problem::new(&kind::ODD_HEADER, message).file(name));
     }
     (shard, header, container)
+}
+
+/// Joins the warnings that each shard is a pickle: one fact of the checkpoint, not of each file.
+fn one_line_for_pickles(problems: &mut Vec<Problem>) {
+    let count = problems.iter().filter(|p| p.kind == &kind::PICKLE_WEIGHTS).count();
+    let Some(first) = problems.iter().position(|p| p.kind == &kind::PICKLE_WEIGHTS).filter(|_| count > 1)
+    else {
+        return;
+    };
+    let mut kept = problems[first].clone();
+    problems.retain(|p| p.kind != &kind::PICKLE_WEIGHTS);
+    kept.message = format!("{}; {count} files in all", kept.message);
+    problems.push(kept);
 }
 
 /// Checks the index's files against those that are here, and leaves out those that it does not name.

@@ -3,16 +3,17 @@
 //! One definition here gives the parser, the help, the shell completions and the man page. Results go to
 //! stdout, progress and errors to stderr. Exit codes: 0 done, 1 an error was found, 2 could not do it.
 
-//pub mod doctor;
+pub mod doctor;
 pub mod inspect;
 pub mod json;
 pub mod verify;
 
 use std::io::{IsTerminal as _, Write};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::error::Result;
+use crate::ui::degrade::{ColorFlag, Environment};
 
 /// Exit code: done; warnings alone are 0.
 pub const DONE: u8 = 0;
@@ -56,9 +57,9 @@ pub struct Common {
     /// Theme: dark, light, high-contrast, 16-color, none, or a file in the config folder.
     #[arg(long, global = true)]
     pub theme: Option<String>,
-    /// Colors: auto looks at the terminal and at `NO_COLOR`.
-    #[arg(long, global = true, value_enum, default_value_t = ColorArg::Auto)]
-    pub color: ColorArg,
+    /// Colors: auto (the terminal and `NO_COLOR` decide), always, truecolor, 256, 16, never.
+    #[arg(long, global = true, value_parser = color_flag, default_value = "auto", value_name = "WHEN")]
+    pub color: ColorFlag,
     /// Draw with ASCII only.
     #[arg(long, global = true)]
     pub ascii: bool,
@@ -68,25 +69,6 @@ pub struct Common {
     /// More on stderr.
     #[arg(short, long, global = true)]
     pub verbose: bool,
-}
-
-/// `--color`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ColorArg {
-    /// By the terminal.
-    Auto,
-    /// As many as the terminal has, also into a pipe.
-    Always,
-    /// None.
-    Never,
-    /// 24-bit.
-    Truecolor,
-    /// 256 colors.
-    #[value(name = "256")]
-    C256,
-    /// 16 colors.
-    #[value(name = "16")]
-    C16,
 }
 
 /// The headless commands.
@@ -169,7 +151,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Verify { path, deep, json }) => {
             verify::run(&verify::Options { path, deep: *deep, json: *json, quiet: cli.common.quiet }, out)
         }
-        Some(Command::Doctor { .. }) => Ok(DONE),
+        Some(Command::Doctor { json }) => doctor::run(*json, out),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "ckpt", out);
             Ok(DONE)
@@ -179,6 +161,25 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
             Ok(DONE)
         }
         None => Ok(DONE),
+    }
+}
+
+fn color_flag(value: &str) -> std::result::Result<ColorFlag, String> {
+    ColorFlag::parse(value).ok_or_else(|| "one of auto, always, truecolor, 256, 16, never".to_owned())
+}
+
+/// Returns the environment variables that decide about colors and glyphs.
+#[must_use]
+pub fn environment() -> Environment {
+    let get = |name: &str| std::env::var(name).ok();
+    Environment {
+        no_color: get("NO_COLOR"),
+        colorterm: get("COLORTERM"),
+        term: get("TERM"),
+        term_program: get("TERM_PROGRAM"),
+        lc_all: get("LC_ALL"),
+        lc_ctype: get("LC_CTYPE"),
+        lang: get("LANG"),
     }
 }
 

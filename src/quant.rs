@@ -10,12 +10,20 @@
 //! are the last rows.
 
 pub mod codebook;
+pub mod compressed;
 pub mod dense;
+mod draft;
 pub mod exl;
+pub mod fp8;
+pub mod ggml;
+mod grain;
 pub mod hqq;
 pub mod int8;
 pub mod mlx;
+pub mod modelopt;
+pub mod mxfp4;
 pub mod quanto;
+mod scale_values;
 pub mod side;
 pub mod torchao;
 pub mod unknown;
@@ -60,6 +68,11 @@ pub static FORMATS: &[&dyn QuantFormat] = &[
     &int8::Eetq,
     &int8::BitNet,
     &mlx::Mlx,
+    &compressed::CompressedTensors,
+    &modelopt::Modelopt,
+    &fp8::Fp8,
+    &mxfp4::Mxfp4,
+    &ggml::Ggml,
     &dense::Dense,
     &unknown::Unknown,
 ];

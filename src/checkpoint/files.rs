@@ -168,6 +168,12 @@ impl Files {
         &self.shapes[tensor.shape as usize]
     }
 
+    /// Returns the distinct shapes; tensors refer to them by index.
+    #[must_use]
+    pub fn shapes(&self) -> &[Box<[u64]>] {
+        &self.shapes
+    }
+
     /// Returns a tensor's full name (unescaped).
     #[must_use]
     pub fn tensor_name(&self, tensor: u32) -> String {

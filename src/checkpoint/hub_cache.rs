@@ -15,3 +15,9 @@ pub struct Snapshot {
 pub fn resolve(name: &str, _revision: Option<&str>) -> Result<Snapshot> {
     Err(Error::input(format!("{name} is not here")))
 }
+
+/// Roots.
+#[must_use]
+pub fn roots() -> Vec<PathBuf> {
+    Vec::new()
+}

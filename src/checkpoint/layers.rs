@@ -137,16 +137,16 @@ impl Layers {
         &self.list
     }
 
+    /// Returns the distinct specs; layers refer to them by index.
+    #[must_use]
+    pub fn specs(&self) -> &[LayerSpec] {
+        &self.specs
+    }
+
     /// Returns what a layer is.
     #[must_use]
     pub fn spec(&self, layer: u32) -> &LayerSpec {
         &self.specs[self.list[layer as usize].spec as usize]
-    }
-
-    /// Returns the distinct specs; layers point into them.
-    #[must_use]
-    pub fn specs(&self) -> &[LayerSpec] {
-        &self.specs
     }
 
     /// Returns how many distinct specs there are.
@@ -232,7 +232,15 @@ impl Layers {
     /// Returns the layer of this full name.
     #[must_use]
     pub fn find_name(&self, names: &Names, name: &str) -> Option<u32> {
-        (0..self.list.len() as u32).find(|&i| self.name(names, i) == name)
+        if let Some(node) = names.find(name) {
+            let here = self.within(node, node + 1);
+            if let Some(layer) = here.clone().find(|&layer| self.list[layer as usize].cut == 0) {
+                return Some(layer);
+            }
+        }
+        // Few layers have names that are cut, and most checkpoints none.
+        let cut = (0..self.list.len() as u32).filter(|&layer| self.list[layer as usize].cut > 0);
+        cut.into_iter().find(|&layer| self.name(names, layer) == name)
     }
 
     /// Marks a layer as another's twin: its parameters are not counted again.
@@ -464,6 +472,10 @@ impl Groups {
         let mut members: Vec<Placed> = Vec::with_capacity(files.tensors.len());
         for (tensor, (record, claim)) in files.tensors.iter().zip(found).enumerate() {
             let tensor = tensor as u32;
+            // A second tensor of the same name is a problem of its own, not a part of the layer.
+            if files.names.first_tensor(record.node) != tensor {
+                continue;
+            }
             let own = Placed { node: record.node, own: true, cut: 0, member: Member { tensor, suffix: "*" } };
             let member = claim.and_then(|claim| {
                 let suffix = &table.suffixes[claim.suffix as usize];

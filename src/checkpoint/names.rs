@@ -226,14 +226,29 @@ impl Names {
         }
     }
 
-    /// Returns the node of a full name.
+    /// Returns the node of a full name: by binary search, as preorder is the order of paths.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<NodeId> {
-        let mut at = NONE;
-        for label in name.splitn(DEPTH_MAX, '.') {
-            at = self.children(at).find(|&child| self.label(child) == label)?;
+        let path: Option<Vec<u32>> =
+            name.splitn(DEPTH_MAX, '.').map(|label| self.find_label(label)).collect();
+        let path = path?;
+        let mut own = Vec::with_capacity(DEPTH_MAX);
+        let (mut low, mut high) = (0, self.len() as u32);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            own.clear();
+            let mut at = middle;
+            while at != NONE {
+                own.push(self.label[at as usize]);
+                at = self.parent[at as usize];
+            }
+            match own.iter().rev().cmp(&path) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle),
+            }
         }
-        (at != NONE).then_some(at)
+        None
     }
 
     /// Returns the bytes that the tree itself keeps.

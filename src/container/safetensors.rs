@@ -15,8 +15,11 @@
 //! so a large header that looks clean is left to `strict_verdict`, which runs behind the first frame.
 //! Source: safetensors 0.8, `tensor.rs` (`SafeTensors::read_metadata`, `Metadata::validate`).
 
+mod json;
 mod layout;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use memmap2::Advice;
 use safetensors::SafeTensors;
@@ -132,17 +135,14 @@ fn read_lenient(file: &SourceFile) -> (Header, bool) {
         faults.add(
             &kind::HEADER_LENGTH,
             None,
-            format!("{} byte in all, too short for the header's length field of 8 byte", file.len()),
+            &format!("{} byte in all, too short for the header's length field of 8 byte", file.len()),
         );
         return (Header { problems: faults.take(), unreadable: true, ..Header::default() }, true);
     };
     let room = file.len() - LENGTH_BYTES;
     let starts_as_json = json.iter().find(|b| !is_json_space(**b)) == Some(&b'{');
-    if length > room && !starts_as_json {
-        let foreign = explain_foreign(file, &bytes[..bytes.len().min(SNIFF_BYTES)]);
-        if foreign.kind != &kind::NOT_A_CONTAINER {
-            return (unreadable(foreign), false);
-        }
+    if length > room && !starts_as_json && !json.is_empty() {
+        return (unreadable(explain_foreign(file, &bytes[..bytes.len().min(SNIFF_BYTES)])), false);
     }
     let length_holds = check_length(length, room, &mut faults);
     let wanted = if length > HEADER_BYTES_MAX { DAMAGED_HEADER_BYTES_MAX } else { length }.min(room);
@@ -166,25 +166,25 @@ fn read_lenient(file: &SourceFile) -> (Header, bool) {
 /// Reports a header length that cannot be true; returns false when the header cannot be complete.
 fn check_length(length: u64, room: u64, faults: &mut Faults) -> bool {
     if length == 0 {
-        faults.add(&kind::HEADER_LENGTH, None, "the header length is 0, not even `{}`".to_owned());
+        faults.add(&kind::HEADER_LENGTH, None, "the header length is 0, not even `{}`");
         return false;
     }
     if length > room {
         faults.add(
             &kind::HEADER_LENGTH,
             None,
-            format!("the header claims {length} byte, the file holds {room} after the length field"),
+            &format!("the header claims {length} byte, the file holds {room} after the length field"),
         );
     } else if length > FORMAT_HEADER_BYTES_MAX {
         faults.add(
             &kind::HEADER_LENGTH,
             None,
-            format!("the header has {length} byte, the format allows {FORMAT_HEADER_BYTES_MAX}"),
+            &format!("the header has {length} byte, the format allows {FORMAT_HEADER_BYTES_MAX}"),
         );
     }
     if length <= room && length > HEADER_BYTES_MAX {
         let read = crate::units::bytes(DAMAGED_HEADER_BYTES_MAX);
-        faults.add(&kind::OVER_LIMIT, None, format!("of the header only the first {read} were read"));
+        faults.add(&kind::OVER_LIMIT, None, &format!("of the header only the first {read} were read"));
     }
     length <= room && length <= HEADER_BYTES_MAX
 }
@@ -219,7 +219,7 @@ impl Faults {
     }
 
     /// Adds a fault; the message gets the file and the tensor in front.
-    fn add(&mut self, kind: &'static ProblemKind, tensor: Option<&str>, what: String) {
+    fn add(&mut self, kind: &'static ProblemKind, tensor: Option<&str>, what: &str) {
         if self.list.len() >= FAULTS_MAX {
             self.unlisted += 1;
             return;

@@ -101,7 +101,7 @@ impl QuantFormat for BitNet {
         let mut faults = Vec::new();
         let block = parts.config.block(&["bitnet"]);
         match block.and_then(|b| b.text(&["linear_class"])) {
-            Some(class) => spec.variant = class.to_owned(),
+            Some(class) => class.clone_into(&mut spec.variant),
             None if block.is_some() => spec.variant = "bitlinear".into(),
             None => faults.push(Fault::new(
                 &kind::QUANT_CONFIG_MISSING,
@@ -160,11 +160,11 @@ impl QuantFormat for Quark {
             block.value.pointer("/global_quant_config/weight/dtype").and_then(|v| v.as_str()).unwrap_or("");
         let (shape, bits, variant) = match weight.dtype {
             // The words hold codes along outputs in the order of AWQ.
-            Dtype::I32 if said.contains("2") => ([columns.saturating_mul(16), rows], 2, "int2"),
-            Dtype::I32 if said.contains("8") => ([columns.saturating_mul(4), rows], 8, "int8"),
+            Dtype::I32 if said.contains('2') => ([columns.saturating_mul(16), rows], 2, "int2"),
+            Dtype::I32 if said.contains('8') => ([columns.saturating_mul(4), rows], 8, "int8"),
             Dtype::I32 => ([columns.saturating_mul(8), rows], 4, "int4"),
             Dtype::I8 => ([rows, columns], 8, "int8"),
-            Dtype::U8 if said.contains("6") => ([rows, columns.saturating_mul(4) / 3], 6, "mxfp6"),
+            Dtype::U8 if said.contains('6') => ([rows, columns.saturating_mul(4) / 3], 6, "mxfp6"),
             Dtype::U8 => ([rows, columns.saturating_mul(2)], 4, "mxfp4"),
             dtype if dtype.is_narrow_float() => ([rows, columns], 8, "fp8"),
             _ => return None,

@@ -38,14 +38,14 @@ fn check_names(read: &mut Read) {
         names.sort_unstable();
         for same in names.chunk_by(|a, b| a == b).filter(|chunk| chunk.len() > 1) {
             let what = format!("the name is there {} times; loaders keep the last", same.len());
-            read.faults.add(&kind::DUPLICATE_NAME, Some(same[0]), what);
+            read.faults.add(&kind::DUPLICATE_NAME, Some(same[0]), &what);
         }
     }
 }
 
 /// Walks the tensors by offset, as the strict reader does.
 fn check_ranges(read: &mut Read) {
-    let Read { header, faults, frame, unplaced, .. } = read;
+    let Read { header, faults, frame, misplaced, .. } = read;
     let entries = header.entries();
     let key = |entry: &Entry| (entry.begin, entry.end);
     let order: Option<Vec<u32>> = (!entries.is_sorted_by_key(key)).then(|| {
@@ -56,25 +56,35 @@ fn check_ranges(read: &mut Read) {
     let mut reached = frame.data_start;
     let mut holder: Option<&Entry> = None;
     let mut cut = Cut::default();
+    // Where a range is missing or wrong, the bytes that it should cover are neither hole nor remainder.
+    let mut has_gaps = !misplaced.is_empty();
     for at in 0..entries.len() {
-        let entry = &entries[order.as_ref().map_or(at, |order| order[at] as usize)];
-        // Reversed offsets have their own fault. Tensors of unknown place stand at the start, empty.
-        if entry.begin > entry.end || (entry.begin == frame.data_start && entry.end == entry.begin) {
+        let index = order.as_ref().map_or(at, |order| order[at] as usize);
+        if misplaced.binary_search(&(index as u32)).is_ok() {
             continue;
         }
-        if entry.begin > reached && *unplaced == 0 {
+        let entry = &entries[index];
+        if entry.begin > frame.file_bytes && entry.begin > reached && reached <= frame.file_bytes {
+            let [begin, end] = [entry.begin, entry.end].map(|at| at - frame.data_start);
+            let what =
+                format!("data_offsets [{begin}, {end}] lie outside the file of {} byte", frame.file_bytes);
+            faults.add(&kind::BAD_OFFSETS, Some(header.name(entry)), &what);
+            has_gaps = true;
+            continue;
+        }
+        if entry.begin > reached && !has_gaps {
             let what = format!(
                 "{} belong to no tensor between {} and this one",
                 units::plural((entry.begin - reached) as usize, "byte"),
                 holder.map_or_else(|| "the header".to_owned(), |e| shown_name(header.name(e)))
             );
-            faults.add(&kind::HOLE, Some(header.name(entry)), what);
+            faults.add(&kind::HOLE, Some(header.name(entry)), &what);
         } else if entry.begin < reached
             && let Some(other) = holder
             && header.name(other) != header.name(entry)
         {
             let (kind, what) = overlap(header, frame.data_start, entry, other);
-            faults.add(kind, Some(header.name(entry)), what);
+            faults.add(kind, Some(header.name(entry)), &what);
         }
         if entry.end > frame.file_bytes {
             cut.count += 1;
@@ -84,9 +94,7 @@ fn check_ranges(read: &mut Read) {
             (reached, holder) = (entry.end, Some(entry));
         }
     }
-    if let Some(first) = cut.first
-        && *unplaced == 0
-    {
+    if let Some(first) = cut.first {
         let what = format!(
             "the tensors reach to byte {reached}, the file ends after {}: {} missing, {} cut off from {} on",
             frame.file_bytes,
@@ -94,11 +102,11 @@ fn check_ranges(read: &mut Read) {
             units::plural(cut.count, "tensor"),
             shown_name(header.name(first))
         );
-        faults.add(&kind::TRUNCATED, None, what);
-    } else if reached < frame.file_bytes && *unplaced == 0 {
+        faults.add(&kind::TRUNCATED, None, &what);
+    } else if reached < frame.file_bytes && !has_gaps {
         let count = frame.file_bytes - reached;
         let what = format!("{count} byte after the last tensor (byte {reached}) belong to none");
-        faults.add(&kind::TRAILING_BYTES, None, what);
+        faults.add(&kind::TRAILING_BYTES, None, &what);
     }
 }
 

@@ -1,15 +1,14 @@
 //! The lenient parse of a safetensors header: one pass of a serde visitor over the JSON text.
 //!
 //! No `Value` is built and names are borrowed where the text has no escape: at a million tensors the
-//! difference is seconds. A value of the wrong type is a fault of its tensor and the parse goes on; only
-//! broken JSON ends it, and what came before stays. Values that nobody asked for are skipped without
-//! recursion, so deep nesting cannot exhaust the stack.
+//! difference is seconds. A value of the wrong type is a fault of its tensor and the parse goes on
+//! (`json.rs`); only broken JSON ends it, and what came before stays.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use super::json::{Draft, Seen, Text, TextSeed, Want};
 use super::{Faults, is_json_space, shown_name};
 use crate::container::{Header, Value};
 use crate::name::escape;
@@ -19,8 +18,6 @@ use crate::units;
 
 /// Tensors that are kept of one file; the largest known checkpoints have a million over all shards.
 const TENSORS_MAX: usize = 4 << 20;
-/// Dimensions that are kept of a shape; PyTorch's tensors have at most 64.
-const DIMS_MAX: usize = 64;
 /// Bytes that are kept of one metadata value; torchao writes its layouts there as JSON.
 const METADATA_VALUE_BYTES_MAX: usize = 8 << 20;
 /// Bytes that are kept of all metadata of a file.
@@ -45,8 +42,9 @@ pub(super) struct Read {
     pub(super) frame: Frame,
     /// False when the JSON broke off: what is missing then says nothing about the data.
     pub(super) is_whole: bool,
-    /// Tensors whose bytes are not known, which leaves gaps that are no holes.
-    pub(super) unplaced: u64,
+    /// Indices, ascending, of the tensors whose byte range is missing or wrong in itself; the gaps that
+    /// they leave are no holes.
+    pub(super) misplaced: Vec<u32>,
     draft: Draft,
     has_metadata: bool,
     metadata_bytes: usize,
@@ -59,7 +57,7 @@ pub(super) fn read(json: &[u8], frame: Frame, faults: Faults) -> Read {
         faults,
         frame,
         is_whole: true,
-        unplaced: 0,
+        misplaced: Vec::new(),
         draft: Draft::default(),
         has_metadata: false,
         metadata_bytes: 0,
@@ -67,21 +65,21 @@ pub(super) fn read(json: &[u8], frame: Frame, faults: Faults) -> Read {
     let Some(start) = json.iter().position(|b| !is_json_space(*b)) else {
         read.is_whole = false;
         if !json.is_empty() {
-            read.faults.add(&kind::HEADER_DAMAGED, None, "the header is blank".to_owned());
+            read.faults.add(&kind::HEADER_DAMAGED, None, "the header is blank");
         }
         return read;
     };
     if json[start] != b'{' {
         let c = char::from(json[start]);
         let what = format!("the header is no JSON object: it starts with `{}`", c.escape_default());
-        read.faults.add(&kind::HEADER_DAMAGED, None, what);
+        read.faults.add(&kind::HEADER_DAMAGED, None, &what);
         read.is_whole = false;
         return read;
     }
     if start > 0 {
         let what =
             format!("{} before the header's `{{`; the format wants none", units::plural(start, "blank"));
-        read.faults.add(&kind::ODD_HEADER, None, what);
+        read.faults.add(&kind::ODD_HEADER, None, &what);
     }
     let mut json = serde_json::Deserializer::from_slice(json);
     if let Err(error) = json.deserialize_map(Tensors(&mut read)).and_then(|()| json.end()) {
@@ -101,30 +99,8 @@ fn broken_off(read: &mut Read, error: &serde_json::Error) {
         None => "before the first tensor".to_owned(),
     };
     let what = format!("the header's JSON is broken {after}: {}", escape(&error.to_string()));
-    read.faults.add(&kind::HEADER_DAMAGED, None, what);
+    read.faults.add(&kind::HEADER_DAMAGED, None, &what);
     read.is_whole = false;
-}
-
-/// The fields of the entry that is being read; its vectors are reused from entry to entry.
-#[derive(Debug, Default)]
-struct Draft {
-    dtype: Option<Dtype>,
-    shape: Vec<u64>,
-    offsets: Vec<u64>,
-    has_shape: bool,
-    has_offsets: bool,
-    /// What is wrong with the fields; the name is added by the reader of the entry.
-    faults: Vec<String>,
-}
-
-impl Draft {
-    fn clear(&mut self) {
-        self.dtype = None;
-        self.shape.clear();
-        self.offsets.clear();
-        (self.has_shape, self.has_offsets) = (false, false);
-        self.faults.clear();
-    }
 }
 
 /// The top level of the header.
@@ -147,9 +123,12 @@ impl<'de> Visitor<'de> for Tensors<'_> {
                 continue;
             }
             if read.header.entries().len() >= TENSORS_MAX {
-                let what = format!("more than {TENSORS_MAX} tensors; the others were not read");
-                read.faults.add(&kind::OVER_LIMIT, None, what);
-                return Err(A::Error::custom("too many tensors"));
+                if std::mem::replace(&mut read.is_whole, false) {
+                    let what = format!("more than {TENSORS_MAX} tensors; the others are not listed");
+                    read.faults.add(&kind::OVER_LIMIT, None, &what);
+                }
+                map.next_value::<IgnoredAny>()?;
+                continue;
             }
             read.draft.clear();
             let seen = map.next_value_seed(Want::Fields(&mut read.draft)).map_err(|error| {
@@ -179,53 +158,49 @@ impl Read {
         }
         let is_sound = draft.faults.is_empty();
         for what in draft.faults.drain(..) {
-            self.faults.add(&kind::HEADER_DAMAGED, Some(name), what);
+            self.faults.add(&kind::HEADER_DAMAGED, Some(name), &what);
         }
         let start = self.frame.data_start;
+        let index = self.header.entries().len() as u32;
         let dtype = self.draft.dtype.unwrap_or_else(|| Dtype::parse("?"));
         let (begin, end) = match self.draft.offsets[..] {
             [begin, end] => (start.saturating_add(begin), start.saturating_add(end)),
             _ => (start, start),
         };
         self.header.push(name, dtype, &self.draft.shape, begin, end);
-        if is_sound {
-            self.check_tensor(name, dtype);
-        } else {
-            self.unplaced += 1;
+        if !(is_sound && self.check_tensor(name, dtype)) {
+            self.misplaced.push(index);
         }
     }
 
     /// Checks a tensor by itself, in the strict reader's arithmetic: a product that overflows before it
-    /// meets a zero is an overflow.
-    fn check_tensor(&mut self, name: &str, dtype: Dtype) {
+    /// meets a zero is an overflow. Returns false when its byte range cannot be true.
+    fn check_tensor(&mut self, name: &str, dtype: Dtype) -> bool {
         let (Draft { shape, offsets, .. }, file_bytes) = (&self.draft, self.frame.file_bytes);
-        let [begin, end] = offsets[..] else { return };
+        let [begin, end] = offsets[..] else { return false };
         if begin > end {
             let what = format!("data_offsets [{begin}, {end}] are reversed");
-            self.faults.add(&kind::BAD_OFFSETS, Some(name), what);
-            self.unplaced += 1;
-            return;
+            self.faults.add(&kind::BAD_OFFSETS, Some(name), &what);
+            return false;
         }
-        let fault = if let Dtype::Other(_) = dtype {
+        if let Dtype::Other(_) = dtype {
             let what = format!("dtype `{}` is not one of the format", escape(dtype.name()));
-            self.faults.add(&kind::UNKNOWN_DTYPE, Some(name), what);
-            None
-        } else {
-            let elements = shape.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
-            let size = elements.and_then(|count| dtype.bytes_of(count));
-            (size != Some(end - begin)).then(|| size_fault(elements, dtype, shape, [begin, end]))
-        };
+            self.faults.add(&kind::UNKNOWN_DTYPE, Some(name), &what);
+            return true;
+        }
+        let elements = shape.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
+        if elements.and_then(|count| dtype.bytes_of(count)) == Some(end - begin) {
+            return true;
+        }
+        self.faults.add(&kind::SHAPE_SIZE, Some(name), &size_fault(elements, dtype, shape, [begin, end]));
         // An offset that contradicts the shape and leaves the file is itself wrong; one that agrees with
         // the shape says that the file is too short (`layout`).
         let is_outside = self.frame.data_start.checked_add(end).is_none_or(|end| end > file_bytes);
-        if let Some(what) = fault {
-            self.faults.add(&kind::SHAPE_SIZE, Some(name), what);
-            if is_outside {
-                let what = format!("data_offsets [{begin}, {end}] lie outside the file of {file_bytes} byte");
-                self.faults.add(&kind::BAD_OFFSETS, Some(name), what);
-                self.unplaced += 1;
-            }
+        if is_outside {
+            let what = format!("data_offsets [{begin}, {end}] lie outside the file of {file_bytes} byte");
+            self.faults.add(&kind::BAD_OFFSETS, Some(name), &what);
         }
+        !is_outside
     }
 
     fn push_metadata(&mut self, key: &str, value: &Seen<'_>) {
@@ -240,20 +215,20 @@ impl Read {
                         units::bytes(text.len() as u64),
                         units::bytes(kept.len() as u64)
                     );
-                    self.faults.add(&kind::ODD_HEADER, None, what);
+                    self.faults.add(&kind::ODD_HEADER, None, &what);
                 }
                 Some(Value::Text(kept.to_owned()))
             }
             wrong => {
                 let what = format!("metadata `{}` is {wrong}, the format allows text only", shown_name(key));
-                self.faults.add(&kind::BAD_METADATA, None, what);
+                self.faults.add(&kind::BAD_METADATA, None, &what);
                 wrong.scalar()
             }
         };
         if self.header.metadata.len() >= METADATA_KEYS_MAX {
             if self.header.metadata.len() == METADATA_KEYS_MAX {
                 let what = format!("more than {METADATA_KEYS_MAX} metadata keys; the others are not kept");
-                self.faults.add(&kind::OVER_LIMIT, None, what);
+                self.faults.add(&kind::OVER_LIMIT, None, &what);
             }
             return;
         }
@@ -269,12 +244,12 @@ impl Read {
             Seen::Object => {}
             wrong => {
                 let what = format!("`__metadata__` is {wrong} and no object");
-                self.faults.add(&kind::BAD_METADATA, None, what);
+                self.faults.add(&kind::BAD_METADATA, None, &what);
                 return;
             }
         }
         if self.has_metadata {
-            self.faults.add(&kind::HEADER_DAMAGED, None, "`__metadata__` is there twice".to_owned());
+            self.faults.add(&kind::HEADER_DAMAGED, None, "`__metadata__` is there twice");
             return;
         }
         self.has_metadata = true;
@@ -285,7 +260,7 @@ impl Read {
             None => "the metadata has no `format`".to_owned(),
         };
         let what = format!("{what}; transformers before version 5 takes only pt, tf, flax and mlx");
-        self.faults.add(&kind::ODD_HEADER, None, what);
+        self.faults.add(&kind::ODD_HEADER, None, &what);
     }
 }
 
@@ -306,271 +281,4 @@ fn size_fault(elements: Option<u64>, dtype: Dtype, shape: &[u64], [begin, end]: 
 
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
-}
-
-/// A JSON value as far as a header needs it.
-#[derive(Debug)]
-enum Seen<'de> {
-    Text(Cow<'de, str>),
-    Unsigned(u64),
-    Int(i64),
-    Float(f64),
-    Bool(bool),
-    Null,
-    /// An array whose elements nobody asked for.
-    Array,
-    /// An array of numbers; `wrong` spells the first element that is no whole number.
-    Numbers {
-        wrong: Option<String>,
-        len: usize,
-    },
-    Object,
-}
-
-impl Seen<'_> {
-    fn scalar(&self) -> Option<Value> {
-        match *self {
-            Self::Unsigned(u) => Some(i64::try_from(u).map_or(Value::Unsigned(u), Value::Int)),
-            Self::Int(i) => Some(Value::Int(i)),
-            Self::Float(x) => Some(Value::Float(x)),
-            Self::Bool(b) => Some(Value::Bool(b)),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Seen<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(_) => f.write_str("a text"),
-            Self::Unsigned(u) => write!(f, "the number {u}"),
-            Self::Int(i) => write!(f, "the number {i}"),
-            Self::Float(x) => write!(f, "the number {x}"),
-            Self::Bool(b) => write!(f, "{b}"),
-            Self::Null => f.write_str("null"),
-            Self::Array | Self::Numbers { .. } => f.write_str("an array"),
-            Self::Object => f.write_str("an object"),
-        }
-    }
-}
-
-/// What is wanted of the next value; a value of another type is passed over and told as `Seen`.
-enum Want<'r> {
-    Scalar,
-    Numbers(&'r mut Vec<u64>),
-    Fields(&'r mut Draft),
-    Pairs(&'r mut dyn FnMut(&str, &Seen<'_>)),
-}
-
-impl<'de> DeserializeSeed<'de> for Want<'_> {
-    type Value = Seen<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Seen<'de>, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Want<'_> {
-    type Value = Seen<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, b: bool) -> Result<Seen<'de>, E> {
-        Ok(Seen::Bool(b))
-    }
-
-    fn visit_i64<E>(self, i: i64) -> Result<Seen<'de>, E> {
-        Ok(Seen::Int(i))
-    }
-
-    fn visit_u64<E>(self, u: u64) -> Result<Seen<'de>, E> {
-        Ok(Seen::Unsigned(u))
-    }
-
-    fn visit_f64<E>(self, x: f64) -> Result<Seen<'de>, E> {
-        Ok(Seen::Float(x))
-    }
-
-    fn visit_unit<E>(self) -> Result<Seen<'de>, E> {
-        Ok(Seen::Null)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Seen<'de>, E> {
-        Ok(Seen::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Seen<'de>, E> {
-        Ok(Seen::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Seen<'de>, A::Error> {
-        let Self::Numbers(numbers) = self else {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            return Ok(Seen::Array);
-        };
-        let (mut wrong, mut len) = (None, 0);
-        while let Some(element) = seq.next_element_seed(Want::Scalar)? {
-            len += 1;
-            if len > DIMS_MAX {
-                continue;
-            }
-            if let Seen::Unsigned(number) = element {
-                numbers.push(number);
-            } else {
-                // The place is kept, so that the rank shown is the file's.
-                numbers.push(0);
-                wrong.get_or_insert_with(|| element.to_string());
-            }
-        }
-        Ok(Seen::Numbers { wrong, len })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Seen<'de>, A::Error> {
-        match self {
-            Self::Fields(draft) => {
-                while let Some(field) = map.next_key_seed(FieldSeed)? {
-                    read_field(&mut map, field, draft)?;
-                }
-            }
-            Self::Pairs(each) => {
-                while let Some(Text(key)) = map.next_key_seed(TextSeed)? {
-                    each(&key, &map.next_value_seed(Want::Scalar)?);
-                }
-            }
-            Self::Scalar | Self::Numbers(_) => while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {},
-        }
-        Ok(Seen::Object)
-    }
-}
-
-fn read_field<'de, A: MapAccess<'de>>(map: &mut A, field: Field, draft: &mut Draft) -> Result<(), A::Error> {
-    let is_second = match field {
-        Field::Dtype => draft.dtype.is_some(),
-        Field::Shape => std::mem::replace(&mut draft.has_shape, true),
-        Field::Offsets => std::mem::replace(&mut draft.has_offsets, true),
-        Field::Other => return map.next_value::<IgnoredAny>().map(|_| ()),
-    };
-    if is_second {
-        draft.faults.push(format!("the entry has `{}` twice", field.name()));
-        return map.next_value::<IgnoredAny>().map(|_| ());
-    }
-    match field {
-        Field::Dtype => match map.next_value_seed(Want::Scalar)? {
-            Seen::Text(text) => draft.dtype = Some(Dtype::parse(&text)),
-            wrong => {
-                draft.dtype = Some(Dtype::parse("?"));
-                draft.faults.push(format!("dtype is {wrong} and no text"));
-            }
-        },
-        Field::Shape => {
-            let seen = map.next_value_seed(Want::Numbers(&mut draft.shape))?;
-            if let Some(what) = list_fault(field, &seen, DIMS_MAX) {
-                draft.faults.push(what);
-            }
-        }
-        _ => {
-            let seen = map.next_value_seed(Want::Numbers(&mut draft.offsets))?;
-            if let Some(what) = list_fault(field, &seen, 2) {
-                draft.offsets.clear();
-                draft.faults.push(what);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn list_fault(field: Field, seen: &Seen<'_>, len_max: usize) -> Option<String> {
-    let name = field.name();
-    match seen {
-        Seen::Numbers { wrong: Some(wrong), .. } => {
-            Some(format!("{name} holds {wrong}, which is no whole number from 0 up"))
-        }
-        Seen::Numbers { len, .. } if *len > len_max => {
-            Some(format!("{name} has {len} numbers, at most {len_max} are taken"))
-        }
-        Seen::Numbers { len, .. } if matches!(field, Field::Offsets) && *len != 2 => {
-            Some(format!("{name} has {len} numbers and not 2"))
-        }
-        Seen::Numbers { .. } => None,
-        wrong => Some(format!("{name} is {wrong} and no array")),
-    }
-}
-
-/// A key of the JSON text, borrowed from it when it has no escape.
-struct Text<'de>(Cow<'de, str>);
-
-struct TextSeed;
-
-impl<'de> DeserializeSeed<'de> for TextSeed {
-    type Value = Text<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Text<'de>, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for TextSeed {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
-    }
-}
-
-/// A field of an entry.
-#[derive(Clone, Copy)]
-enum Field {
-    Dtype,
-    Shape,
-    Offsets,
-    /// A field that the format does not define; readers pass over it.
-    Other,
-}
-
-impl Field {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Dtype => "dtype",
-            Self::Shape => "shape",
-            Self::Offsets => "data_offsets",
-            Self::Other => "?",
-        }
-    }
-}
-
-struct FieldSeed;
-
-impl<'de> DeserializeSeed<'de> for FieldSeed {
-    type Value = Field;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Field, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for FieldSeed {
-    type Value = Field;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field of a tensor")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Field, E> {
-        Ok(match text {
-            "dtype" => Field::Dtype,
-            "shape" => Field::Shape,
-            "data_offsets" => Field::Offsets,
-            _ => Field::Other,
-        })
-    }
 }

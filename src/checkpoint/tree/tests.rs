@@ -1,0 +1,615 @@
+//! Tests of the tree: claims about folds, chains, marks and the filter, and a fuzz against a naive model.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::checkpoint::config::Configs;
+use crate::checkpoint::files::{Files, Place, Shard};
+use crate::checkpoint::layers::Layers;
+use crate::checkpoint::{Checkpoint, CheckpointKind};
+use crate::container::Header;
+use crate::container::safetensors::Safetensors;
+use crate::problem::{Problem, kind};
+use crate::quant::HeadersOnly;
+use crate::tensor::{Dtype, elements};
+
+struct Made(Header);
+
+impl Made {
+    fn new() -> Self {
+        Self(Header::default())
+    }
+
+    fn add(mut self, name: &str, dtype: Dtype, shape: &[u64]) -> Self {
+        let begin = self.0.entries().last().map_or(0, |entry| entry.end);
+        let bytes = elements(shape).and_then(|n| dtype.bytes_of(n)).unwrap_or(0);
+        self.0.push(name, dtype, shape, begin, begin + bytes);
+        self
+    }
+
+    fn checkpoint(self) -> Checkpoint {
+        let shard = Shard {
+            name: "model-00001-of-00001.safetensors".into(),
+            path: PathBuf::new(),
+            bytes: 0,
+            tensors: 0,
+            metadata: Vec::new(),
+            unreadable: false,
+        };
+        let place = Place {
+            path: PathBuf::new(),
+            folder: PathBuf::new(),
+            title: "made".into(),
+            container: &Safetensors,
+            index: None,
+            others: Vec::new(),
+        };
+        let files = Arc::new(Files::assemble(place, vec![shard], vec![self.0], Configs::default()));
+        let (layers, problems) = Layers::find(&files, &HeadersOnly);
+        Checkpoint { files, layers, problems, kind: CheckpointKind::Model, examined: false }
+    }
+}
+
+/// A small dense model; `odd` is the layer whose `up_proj` is F32.
+fn model(layers: usize, odd: Option<usize>) -> Made {
+    let mut made = Made::new().add("model.embed_tokens.weight", Dtype::F16, &[100, 8]);
+    for layer in 0..layers {
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let dtype = if odd == Some(layer) { Dtype::F32 } else { Dtype::F16 };
+        made = made
+            .add(&name("self_attn.q_proj.weight"), Dtype::F16, &[8, 8])
+            .add(&name("self_attn.q_proj.bias"), Dtype::F16, &[8])
+            .add(&name("mlp.up_proj.weight"), dtype, &[16, 8])
+            .add(&name("norm.weight"), Dtype::F16, &[8]);
+    }
+    made.add("model.norm.weight", Dtype::F16, &[8]).add("lm_head.weight", Dtype::F16, &[100, 8])
+}
+
+/// Draws the tree as text: `v` open, `>` closed.
+fn draw(tree: &Tree, checkpoint: &Checkpoint) -> String {
+    let mut lines = Vec::new();
+    for (index, row) in tree.rows().iter().enumerate() {
+        let text = tree.describe(checkpoint, index);
+        let sign = match text.expand {
+            Expand::Open => 'v',
+            Expand::Closed => '>',
+            Expand::Leaf => '.',
+        };
+        let mark = match text.mark {
+            Mark::Error => " X",
+            Mark::Warning => " !",
+            Mark::None => "",
+        };
+        let odd = if text.is_odd { " odd" } else { "" };
+        let bias = if text.bias { " +bias" } else { "" };
+        let indent = "  ".repeat(usize::from(row.depth));
+        let line = format!("{indent}{sign} {}{bias} {}{mark}{odd}", text.full(), text.format);
+        lines.push(line.trim_end().to_owned());
+    }
+    lines.join("\n")
+}
+
+fn row_of(tree: &Tree, checkpoint: &Checkpoint, name: &str) -> usize {
+    tree.row_of(checkpoint, tree.find(checkpoint, name).unwrap()).unwrap()
+}
+
+#[test]
+fn alike_layers_are_one_row_that_shows_the_first() {
+    let checkpoint = model(28, None).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    . lm_head F16
+    v model
+      . embed_tokens F16
+      v layers 0-27 ×28 alike
+        v mlp
+          . up_proj F16
+        . norm F16
+        v self_attn
+          . q_proj +bias F16
+      . norm F16
+    ");
+    let fold = tree.describe(&checkpoint, 3);
+    assert_eq!(fold.bytes, 28 * 2 * (64 + 8 + 128 + 8));
+    assert_eq!(fold.parameters, Some(28 * (64 + 8 + 128 + 8)));
+    let q_proj = row_of(&tree, &checkpoint, "model.layers.0.self_attn.q_proj");
+    assert_eq!(tree.describe(&checkpoint, q_proj).alike, 28);
+    tree.set_mode(&checkpoint, Mode::Tensors);
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    > lm_head
+    v model
+      > embed_tokens
+      v layers 0-27 ×28 alike
+        v mlp.up_proj
+          . weight F16
+        v norm
+          . weight F16
+        v self_attn.q_proj
+          . bias F16
+          . weight F16
+      > norm
+    ");
+}
+
+#[test]
+fn the_odd_one_stands_alone_and_is_marked_down_to_the_layer() {
+    let checkpoint = model(28, Some(5)).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    let first = tree.next_marked(&checkpoint, 0, true).unwrap();
+    assert_eq!(tree.describe(&checkpoint, first).label, "up_proj");
+    assert_eq!(tree.next_marked(&checkpoint, first, true), Some(first), "the only one");
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    . lm_head F16
+    v model
+      . embed_tokens F16
+      v layers
+        v 0-4 6-27 ×27 alike
+          v mlp
+            . up_proj F16
+          . norm F16
+          v self_attn
+            . q_proj +bias F16
+        v 5  odd
+          v mlp
+            . up_proj F32 odd
+          . norm F16
+          > self_attn
+      . norm F16
+    ");
+}
+
+#[test]
+fn a_missing_layer_and_an_extra_tensor_break_a_fold() {
+    let mut made = Made::new();
+    for layer in 0..9 {
+        if layer != 4 {
+            made = made.add(&format!("h.{layer}.a.weight"), Dtype::F16, &[4, 4]);
+        }
+        made = made.add(&format!("h.{layer}.b.weight"), Dtype::F16, &[4, 4]);
+        if layer == 7 {
+            made = made.add(&format!("h.{layer}.b.extra"), Dtype::F16, &[4]);
+        }
+    }
+    let checkpoint = made.checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    tree.open_all(&checkpoint);
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    v h
+      v 0-3 5-6 8 ×7 alike
+        . a F16
+        . b F16
+      v 4  odd
+        . b F16
+      v 7  odd
+        . a F16
+        v b F16
+          . extra F16 odd
+    ");
+}
+
+#[test]
+fn folds_nest_and_unfold_one_by_one_or_all() {
+    let mut made = Made::new();
+    for layer in 0..3 {
+        for expert in 0..4 {
+            made = made.add(&format!("layers.{layer}.experts.{expert}.up.weight"), Dtype::BF16, &[4, 4]);
+        }
+        made = made.add(&format!("layers.{layer}.norm.weight"), Dtype::BF16, &[4]);
+    }
+    let checkpoint = made.checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    tree.open_all(&checkpoint);
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    v layers 0-2 ×3 alike
+      v experts 0-3 ×4 alike
+        . up BF16
+      . norm BF16
+    ");
+    let up = row_of(&tree, &checkpoint, "layers.0.experts.0.up");
+    assert_eq!(tree.describe(&checkpoint, up).alike, 12);
+    assert!(tree.toggle_unfold(&checkpoint, up));
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    v layers 0-2 ×3 alike
+      v experts
+        v 0
+          . up BF16
+        v 1
+          . up BF16
+        v 2
+          . up BF16
+        v 3
+          . up BF16
+      . norm BF16
+    ");
+    assert_eq!(tree.rows()[tree.cursor()].node, tree.find(&checkpoint, "layers.0.experts.0.up").unwrap());
+    let third = tree.find(&checkpoint, "layers.0.experts.3.up").unwrap();
+    tree.select_node(&checkpoint, third);
+    assert!(tree.toggle_unfold(&checkpoint, tree.cursor()));
+    let at = tree.current().unwrap().node;
+    assert_eq!(checkpoint.files.names.name(at), "layers.0.experts.0.up", "the twin in the first member");
+    tree.toggle_unfold_all(&checkpoint);
+    assert_eq!(tree.rows().iter().filter(|row| matches!(row.kind, RowKind::Layer(_))).count(), 15);
+    tree.toggle_unfold_all(&checkpoint);
+    assert_eq!(tree.rows().iter().filter(|row| matches!(row.kind, RowKind::Layer(_))).count(), 2);
+}
+
+#[test]
+fn chains_of_groups_are_one_row() {
+    let mut made = Made::new();
+    for layer in 0..2 {
+        for part in ["lora_A", "lora_B"] {
+            made =
+                made.add(&format!("base_model.model.model.layers.{layer}.q.{part}.weight"), Dtype::F32, &[4]);
+        }
+    }
+    made = made.add("base_model.model.model.norm.weight", Dtype::F32, &[4]);
+    let checkpoint = made.checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    v base_model.model.model
+      v layers 0-1 ×2 alike
+        v q
+          . lora_A F32
+          . lora_B F32
+      . norm F32
+    ");
+    let middle = tree.find(&checkpoint, "base_model.model").unwrap();
+    assert_eq!(tree.select_node(&checkpoint, middle), Some(0), "a node inside a chain is its row");
+}
+
+#[test]
+fn a_problem_marks_its_layer_and_what_is_above_it() {
+    let mut checkpoint = model(3, None).checkpoint();
+    let problem = Problem::new(&kind::BAD_OFFSETS, "out of the file").tensor("model.layers.1.norm.weight");
+    checkpoint.problems.push(problem);
+    checkpoint.problems.push(Problem::new(&kind::NAME_LONG, "long").tensor("lm_head.weight"));
+    let mut tree = Tree::new(&checkpoint);
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    . lm_head F16 !
+    v model  X
+      . embed_tokens F16
+      v layers  X
+        v 0 2 ×2 alike
+          v mlp
+            . up_proj F16
+          . norm F16
+          v self_attn
+            . q_proj +bias F16
+        > 1  X odd
+      . norm F16
+    ");
+    let row = tree.next_marked(&checkpoint, 0, true).unwrap();
+    assert_eq!(checkpoint.files.names.name(tree.rows()[row].node), "model.layers.1.norm");
+    let round = tree.next_marked(&checkpoint, row, true).unwrap();
+    assert_eq!(tree.describe(&checkpoint, round).label, "lm_head");
+    let back = tree.next_marked(&checkpoint, row, false).unwrap();
+    assert_eq!(tree.describe(&checkpoint, back).label, "lm_head");
+}
+
+#[test]
+fn a_part_leads_to_its_layer_and_a_filtered_node_ends_the_filter() {
+    let checkpoint = model(4, None).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    tree.set_filter(&checkpoint, Some(Filter::parse("up_proj").unwrap()));
+    let bias = tree.find(&checkpoint, "model.layers.2.self_attn.q_proj.bias").unwrap();
+    let row = tree.select_node(&checkpoint, bias).unwrap();
+    assert_eq!(tree.describe(&checkpoint, row).label, "q_proj");
+    assert_eq!(tree.filter(), None);
+    assert_eq!(checkpoint.files.names.name(tree.rows()[row].node), "model.layers.2.self_attn.q_proj");
+}
+
+#[test]
+fn a_filter_opens_what_leads_to_hits_and_gives_back_what_was_open() {
+    let checkpoint = model(28, Some(5)).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    let before = draw(&tree, &checkpoint);
+    let mut check = |text: &str, hits: usize, drawn: &str| {
+        tree.set_filter(&checkpoint, Some(Filter::parse(text).unwrap()));
+        assert_eq!(tree.hits(), Some(hits), "{text}");
+        let names: Vec<String> = (0..tree.rows().len())
+            .filter(|&row| tree.is_hit(&tree.rows()[row]))
+            .map(|row| checkpoint.files.names.name(tree.rows()[row].node).replace("model.layers.", ""))
+            .collect();
+        assert_eq!(names.join(" "), drawn, "{text}");
+    };
+    check("up_proj", 28, "0.mlp.up_proj 5.mlp.up_proj");
+    check("layers.17.mlp", 1, "17.mlp.up_proj");
+    check("layers.1.n", 1, "1.norm");
+    check("17 up", 1, "17.mlp.up_proj");
+    check("NORM", 0, "");
+    check("norm -layers", 1, "model.norm");
+    check("dtype:f32", 1, "5.mlp.up_proj");
+    check("shape:[8,8]", 28, "0.self_attn.q_proj 5.self_attn.q_proj");
+    check("bits:32", 1, "5.mlp.up_proj");
+    check("format:f16 up_proj", 27, "0.mlp.up_proj");
+    check("is:odd", 1, "5.mlp.up_proj");
+    check("bias", 28, "0.self_attn.q_proj 5.self_attn.q_proj");
+    check("~lyr ~upr 3", 3, "3.mlp.up_proj 13.mlp.up_proj 23.mlp.up_proj");
+    check("shard:1 lm_head", 1, "lm_head");
+    check("shard:2", 0, "");
+    check("shard:of-00001 embed", 1, "model.embed_tokens");
+    tree.set_filter(&checkpoint, None);
+    assert_eq!(tree.hits(), None);
+    assert_eq!(draw(&tree, &checkpoint), before);
+}
+
+#[test]
+fn the_cursor_stays_on_its_name() {
+    let checkpoint = model(28, None).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    let name = |tree: &Tree| checkpoint.files.names.name(tree.current().unwrap().node);
+    tree.set_filter(&checkpoint, Some(Filter::parse("17 up").unwrap()));
+    tree.next_marked(&checkpoint, 0, true).unwrap();
+    assert_eq!(name(&tree), "model.layers.17.mlp.up_proj");
+    tree.set_filter(&checkpoint, None);
+    assert_eq!(name(&tree), "model.layers.17.mlp.up_proj");
+    tree.set_mode(&checkpoint, Mode::Tensors);
+    assert_eq!(name(&tree), "model.layers.17.mlp.up_proj");
+    tree.set_sort(&checkpoint, Sort::Bytes);
+    tree.set_mode(&checkpoint, Mode::Layers);
+    assert_eq!(name(&tree), "model.layers.17.mlp.up_proj");
+    tree.refresh(&checkpoint);
+    assert_eq!(name(&tree), "model.layers.17.mlp.up_proj");
+}
+
+#[test]
+fn a_sorted_list_is_flat_with_full_names() {
+    let checkpoint = model(2, Some(1)).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    tree.set_sort(&checkpoint, Sort::Bytes);
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    . lm_head F16
+    . model.embed_tokens F16
+    . model.layers.1.mlp.up_proj F32
+    . model.layers.0.mlp.up_proj F16
+    . model.layers.0.self_attn.q_proj +bias F16
+    . model.layers.1.self_attn.q_proj +bias F16
+    . model.layers.0.norm F16
+    . model.layers.1.norm F16
+    . model.norm F16
+    ");
+    tree.set_filter(&checkpoint, Some(Filter::parse("norm").unwrap()));
+    assert_eq!(tree.rows().len(), 3);
+    tree.set_sort(&checkpoint, Sort::Natural);
+    assert_eq!(tree.hits(), Some(3));
+}
+
+#[test]
+fn an_empty_checkpoint_has_no_rows_and_no_way_to_fail() {
+    let checkpoint = Made::new().checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    for step in 0..OPS {
+        apply(&mut tree, &checkpoint, step, 7);
+    }
+    assert!(tree.rows().is_empty());
+    assert_eq!(tree.describe(&checkpoint, 0).label, "");
+}
+
+/// Operations that the fuzz knows.
+const OPS: u8 = 16;
+
+fn apply(tree: &mut Tree, checkpoint: &Checkpoint, op: u8, pick: usize) {
+    let row = pick % tree.rows().len().max(1);
+    match op % OPS {
+        0 | 1 => drop(tree.toggle(checkpoint, row)),
+        2 => drop(tree.close(checkpoint, row)),
+        3 => tree.set_cursor(row),
+        4 => tree.close_or_parent(checkpoint),
+        5 => drop(tree.toggle_unfold(checkpoint, row)),
+        6 => tree.toggle_unfold_all(checkpoint),
+        7 => tree.set_filter(checkpoint, Some(Filter::parse(FILTERS[pick % FILTERS.len()]).unwrap())),
+        8 => tree.set_filter(checkpoint, None),
+        9 => drop(tree.select_node(checkpoint, (pick % (checkpoint.files.names.len() + 1)) as u32)),
+        10 => drop(tree.next_marked(checkpoint, row, pick.is_multiple_of(2))),
+        11 => tree.set_mode(checkpoint, if pick.is_multiple_of(2) { Mode::Layers } else { Mode::Tensors }),
+        12 => tree.set_sort(checkpoint, Sort::ALL[pick % 2 * (pick % 6)]),
+        13 => tree.open_all(checkpoint),
+        14 => tree.refresh(checkpoint),
+        _ => tree.close_all(checkpoint),
+    }
+}
+
+const FILTERS: [&str; 8] = ["a", "0", "a.0", "-a", ".w", "~wt b", "dtype:F16 1", "weight"];
+
+/// What a filter of `FILTERS` should leave, by the full names of an item's tensors.
+fn naive_hit(filter: &str, names: &[String], dtypes: &[Dtype]) -> bool {
+    let has = |text: &str| names.iter().any(|name| name.split('.').any(|part| part.contains(text)));
+    match filter {
+        "a.0" | ".w" => names.iter().any(|name| name.contains(filter)),
+        "-a" => !has("a"),
+        // Of the labels that the fuzz uses.
+        "~wt b" => has("weight") && has("b"),
+        "dtype:F16 1" => dtypes.contains(&Dtype::F16) && has("1"),
+        word => has(word),
+    }
+}
+
+/// Makes the rows anew from what is open and folded, by recursion over children.
+fn naive_rows(tree: &Tree, checkpoint: &Checkpoint, parent: u32, place: (u8, u8), rows: &mut Vec<Row>) {
+    let names = &checkpoint.files.names;
+    for node in names.children(parent) {
+        let shows = tree.is_shown(node) && tree.matches.as_ref().is_none_or(|m| m.keeps(node));
+        if !shows || tree.is_hidden_member(node) {
+            continue;
+        }
+        let items: Vec<RowKind> = match tree.mode {
+            Mode::Layers => (0..checkpoint.layers.len() as u32)
+                .filter(|&l| checkpoint.layers.list()[l as usize].node == node)
+                .map(RowKind::Layer)
+                .collect(),
+            Mode::Tensors => (0..checkpoint.files.tensors.len() as u32)
+                .filter(|&t| checkpoint.files.tensors[t as usize].node == node)
+                .map(RowKind::Tensor)
+                .collect(),
+        };
+        let is_item = |node: u32| match tree.mode {
+            Mode::Layers => checkpoint.layers.at(node).is_some(),
+            Mode::Tensors => names.first_tensor(node) != NONE,
+        };
+        let children: Vec<u32> = names.children(node).filter(|&child| tree.is_shown(child)).collect();
+        let numbered = structure::is_number(names.label(node));
+        let one_fold = || {
+            let fold = tree.structure.fold_of(children[0]);
+            fold.is_some_and(|f| tree.structure.members(f) == children) && tree.folded.get(children[0])
+        };
+        let is_joined = match children.len() {
+            _ if numbered || !items.is_empty() => false,
+            0 => false,
+            1 => !is_item(children[0]),
+            _ => one_fold(),
+        };
+        if is_joined {
+            naive_rows(tree, checkpoint, node, (place.0, place.1 + 1), rows);
+            continue;
+        }
+        let (last, extras) =
+            items.split_last().map_or((RowKind::Group, &[][..]), |(last, rest)| (*last, rest));
+        let row = |kind| Row { node, kind, depth: place.0, joined: place.1 };
+        rows.extend(
+            extras.iter().map(|&kind| row(kind)).filter(|r| tree.matches.is_none() || tree.is_hit(r)),
+        );
+        rows.push(row(last));
+        if tree.open.get(node) {
+            naive_rows(tree, checkpoint, node, (place.0 + 1, 0), rows);
+        }
+    }
+}
+
+fn check_rows(tree: &Tree, checkpoint: &Checkpoint) {
+    assert!(tree.cursor() < tree.rows().len().max(1));
+    if tree.sort() != Sort::Natural {
+        let all =
+            if tree.mode == Mode::Layers { checkpoint.layers.len() } else { checkpoint.files.tensors.len() };
+        assert_eq!(tree.rows().len(), tree.hits().unwrap_or(all));
+        return;
+    }
+    let mut naive = Vec::new();
+    naive_rows(tree, checkpoint, NONE, (0, 0), &mut naive);
+    assert_eq!(tree.rows(), naive);
+    let mut path: Vec<Row> = Vec::new();
+    for (index, &row) in tree.rows().iter().enumerate() {
+        path.truncate(usize::from(row.depth));
+        assert_eq!(path.len(), usize::from(row.depth), "no level is left out");
+        for above in &path {
+            assert!(above.node < row.node && row.node < checkpoint.files.names.end(above.node));
+            assert!(tree.open.get(above.node));
+        }
+        let next_is_below = tree.rows().get(index + 1).is_some_and(|next| next.depth > row.depth);
+        assert_eq!(tree.expand(checkpoint, index) == Expand::Open, next_is_below);
+        assert_eq!(tree.parent_row(index).map(|above| tree.rows()[above]), path.last().copied());
+        path.push(row);
+    }
+}
+
+/// Rows with their alike twins are all items, when everything is open.
+fn check_counts(tree: &Tree, checkpoint: &Checkpoint, expected: usize) {
+    let stands_for = |row: &Row| match row.kind {
+        RowKind::Group => 0,
+        _ if tree.matches.is_some() && !tree.is_hit(row) => 0,
+        _ => tree.alike(checkpoint, row.node) as usize,
+    };
+    assert_eq!(tree.rows().iter().map(stands_for).sum::<usize>(), expected);
+}
+
+fn check_filters(checkpoint: &Checkpoint, mode: Mode) {
+    let mut tree = Tree::new(checkpoint);
+    tree.set_mode(checkpoint, mode);
+    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+    let of_tensor = |t: u32| (files.tensor_name(t), files.tensors[t as usize].dtype);
+    let items: Vec<(Vec<String>, Vec<Dtype>)> = match mode {
+        Mode::Layers => (0..layers.len() as u32)
+            .map(|layer| layers.tensors(layer).iter().map(|&t| of_tensor(t)).unzip())
+            .collect(),
+        Mode::Tensors => {
+            (0..files.tensors.len() as u32).map(|t| [of_tensor(t)].into_iter().unzip()).collect()
+        }
+    };
+    for filter in FILTERS {
+        tree.set_filter(checkpoint, Some(Filter::parse(filter).unwrap()));
+        let naive = items.iter().filter(|(names, dtypes)| naive_hit(filter, names, dtypes)).count();
+        assert_eq!(tree.hits(), Some(naive), "{filter}");
+        check_rows(&tree, checkpoint);
+        check_counts(&tree, checkpoint, naive);
+    }
+    tree.set_filter(checkpoint, None);
+    tree.open_all(checkpoint);
+    check_counts(&tree, checkpoint, items.len());
+}
+
+/// Numbered siblings are in one fold exactly if their subtrees read alike.
+fn check_folds(checkpoint: &Checkpoint) {
+    let tree = Tree::new(checkpoint);
+    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+    let names = &files.names;
+    let portrait = |node: u32| {
+        let name = names.name(node);
+        let cut = |full: String| full[name.len()..].to_owned();
+        let tensors = files.within(node, names.end(node));
+        let tensors: Vec<_> =
+            tensors.map(|t| (cut(files.tensor_name(t)), files.tensors[t as usize].dtype)).collect();
+        let below = layers.within(node, names.end(node));
+        let below: Vec<_> = below
+            .map(|l| (cut(names.name(layers.list()[l as usize].node)), layers.spec(l).clone()))
+            .collect();
+        (tensors, below)
+    };
+    for parent in std::iter::once(NONE).chain(0..names.len() as u32) {
+        let numbered: Vec<u32> =
+            names.children(parent).filter(|&child| structure::is_number(names.label(child))).collect();
+        for &a in &numbered {
+            for &b in &numbered {
+                let together = a == b
+                    || tree.structure.owner(a).is_some_and(|fold| tree.structure.members(fold).contains(&b));
+                assert_eq!(together, portrait(a) == portrait(b), "{} {}", names.name(a), names.name(b));
+            }
+        }
+    }
+}
+
+fn names() -> impl Strategy<Value = Vec<(String, bool)>> {
+    let label = prop::sample::select(vec!["0", "1", "2", "10", "02", "", "a", "ab", "weight", "bias"]);
+    let name = prop::collection::vec(label, 1..6).prop_map(|labels| labels.join("."));
+    prop::collection::vec((name, any::<bool>()), 1..24)
+}
+
+fn made_of(names: &[(String, bool)], repeats: usize) -> Checkpoint {
+    let mut made = Made::new();
+    for repeat in 0..repeats {
+        for (name, is_half) in names {
+            let dtype = if *is_half { Dtype::F16 } else { Dtype::F32 };
+            let name = if repeat == 0 { name.clone() } else { format!("a.{repeat}.{name}") };
+            made = made.add(&name, dtype, &[2, 2]);
+        }
+    }
+    made.checkpoint()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_are_those_of_a_naive_model_whatever_is_done(
+        names in names(),
+        repeats in 1usize..4,
+        ops in prop::collection::vec((0..OPS, any::<u16>()), 200),
+    ) {
+        let checkpoint = made_of(&names, repeats);
+        let mut tree = Tree::new(&checkpoint);
+        check_rows(&tree, &checkpoint);
+        for (op, pick) in ops {
+            apply(&mut tree, &checkpoint, op, usize::from(pick));
+            check_rows(&tree, &checkpoint);
+        }
+    }
+
+    #[test]
+    fn filters_and_folds_are_those_of_a_naive_model(names in names(), repeats in 1usize..5) {
+        let checkpoint = made_of(&names, repeats);
+        check_filters(&checkpoint, Mode::Layers);
+        check_filters(&checkpoint, Mode::Tensors);
+        check_folds(&checkpoint);
+    }
+}
