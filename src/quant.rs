@@ -26,6 +26,8 @@ pub mod quanto;
 mod scale_values;
 pub mod side;
 pub mod torchao;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod unknown;
 
 use serde_json::Value;

@@ -9,9 +9,10 @@ use super::json::{self, ProblemJson};
 use super::{DONE, FAILED, stdout_error};
 use crate::adapter::Adapter;
 use crate::checkpoint::summary::Summary;
+use crate::checkpoint::tree::{RowKind, State, Tree};
 use crate::checkpoint::{Checkpoint, CheckpointKind};
 use crate::error::Result;
-use crate::name::escape;
+use crate::name::{cut_middle, escape};
 use crate::problem::Problem;
 use crate::units;
 
@@ -327,25 +328,58 @@ impl Text<'_> {
         table(out, &head, &rows, &[false, false, true, true, true, true, false])
     }
 
+    /// The layers as the workbench shows them: alike ones folded, all groups open.
     fn layers(&self, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out)?;
-        let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
-        let rows: Vec<Vec<String>> = (0..layers.len() as u32)
-            .map(|layer| {
-                let spec = layers.spec(layer);
-                let shape = if spec.shape_known { units::shape(&spec.shape) } else { "?".into() };
-                vec![
-                    escape(&layers.name(&files.names, layer)).into_owned(),
-                    escape(&spec.label()).into_owned(),
-                    shape,
-                    units::bytes(layers.bytes(files, layer)),
-                    escape(&spec.broken.join(", ")).into_owned(),
-                ]
-            })
-            .collect();
-        table(out, &["layer", "", "shape", "bytes", ""], &rows, &[false, false, true, true, false])
+        let checkpoint = self.checkpoint;
+        let mut tree = Tree::new(checkpoint);
+        tree.open_all(checkpoint);
+        let shown = tree.rows().len().min(ROWS_MAX);
+        let rows: Vec<Vec<String>> = (0..shown).map(|row| self.row(&tree, row)).collect();
+        table(
+            out,
+            &["layer", "", "shape", "params", "bytes", ""],
+            &rows,
+            &[false, false, true, true, true, false],
+        )?;
+        if tree.rows().len() > shown {
+            writeln!(out, "… {} more rows; --json has all layers", tree.rows().len() - shown)?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, tree: &Tree, row: usize) -> Vec<String> {
+        let (at, text) = (tree.rows()[row], tree.describe(self.checkpoint, row));
+        let mark = match text.state {
+            State::Group => "",
+            State::Dense => "· ",
+            State::Quantized => "◆ ",
+        };
+        let bias = if text.bias { " +bias" } else { "" };
+        let broken = match at.kind {
+            RowKind::Layer(layer) => self.checkpoint.layers.spec(layer).broken.join(", "),
+            _ => String::new(),
+        };
+        let label = text.full();
+        vec![
+            format!(
+                "{}{mark}{}{bias}",
+                "  ".repeat(usize::from(at.depth)),
+                cut_middle(&escape(&label), LABEL_CELLS_MAX)
+            ),
+            escape(&text.format).into_owned(),
+            text.shape.as_deref().map_or_else(String::new, units::shape),
+            text.parameters.map_or_else(String::new, units::count),
+            units::bytes(text.bytes),
+            if broken.is_empty() { broken } else { format!("✗ {}", escape(&broken)) },
+        ]
     }
 }
+
+/// Rows of the readable table; a checkpoint whose layers are all different has more.
+const ROWS_MAX: usize = 2000;
+/// Cells of a label; longer ones are cut in the middle.
+const LABEL_CELLS_MAX: usize = 60;
 
 fn write_adapter(out: &mut dyn Write, checkpoint: &Checkpoint, adapter: &Adapter) -> std::io::Result<()> {
     let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v}"));

@@ -1,0 +1,140 @@
+//! Layers built from literals, for the tests of the formats: names, dtypes, shapes, bytes, config blocks,
+//! and no file.
+//!
+//! ```text
+//! let layer = Literal::new("model.q_proj").part("scales", Dtype::F16, &[4, 128], f16s(&[0.5; 512]))
+//!     .block(Some("gptq"), json!({"bits": 4}));
+//! let found = layer.recognize(&Gptq).unwrap();          // with bytes, as after examining
+//! let first = layer.headers_only().recognize(&Gptq);    // as on opening
+//! ```
+
+use serde_json::Value;
+
+use super::{
+    Evidence, HeadersOnly, Part, Parts, QuantBlock, QuantConfig, QuantFormat, Recognized, Side, SideData,
+};
+use crate::tensor::{Dtype, elements};
+
+/// A layer written out in a test.
+#[derive(Default)]
+pub(crate) struct Literal {
+    module: String,
+    parts: Vec<Tensor>,
+    config: QuantConfig,
+    headers_only: bool,
+}
+
+struct Tensor {
+    suffix: String,
+    dtype: Dtype,
+    shape: Vec<u64>,
+    data: Option<Vec<u8>>,
+}
+
+impl Literal {
+    /// Returns a layer of this name without any tensor.
+    pub(crate) fn new(module: &str) -> Self {
+        Self { module: module.into(), ..Self::default() }
+    }
+
+    /// Adds a tensor whose bytes can be read.
+    pub(crate) fn part(mut self, suffix: &str, dtype: Dtype, shape: &[u64], data: Vec<u8>) -> Self {
+        self.parts.push(Tensor { suffix: suffix.into(), dtype, shape: shape.into(), data: Some(data) });
+        self
+    }
+
+    /// Adds a tensor whose bytes cannot be had: its shape alone counts.
+    pub(crate) fn shape(mut self, suffix: &str, dtype: Dtype, shape: &[u64]) -> Self {
+        self.parts.push(Tensor { suffix: suffix.into(), dtype, shape: shape.into(), data: None });
+        self
+    }
+
+    /// Removes a tensor.
+    pub(crate) fn without(mut self, suffix: &str) -> Self {
+        self.parts.retain(|tensor| tensor.suffix != suffix);
+        self
+    }
+
+    /// Adds a block of `config.json`, with the method that it means.
+    pub(crate) fn block(self, method: Option<&str>, value: Value) -> Self {
+        self.block_of("config.json", "quantization_config", method, value)
+    }
+
+    /// Adds a block of another file.
+    pub(crate) fn block_of(mut self, file: &str, key: &str, method: Option<&str>, value: Value) -> Self {
+        let method = method.map(str::to_owned);
+        self.config.blocks.push(QuantBlock { file: file.into(), key: key.into(), method, value });
+        self
+    }
+
+    /// Answers `Pending` to every read.
+    pub(crate) fn headers_only(mut self) -> Self {
+        self.headers_only = true;
+        self
+    }
+
+    /// Calls `f` with the parts as a format sees them.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&Parts<'_>) -> R) -> R {
+        let list: Vec<Part<'_>> = self
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(index, tensor)| Part {
+                suffix: &tensor.suffix,
+                dtype: tensor.dtype,
+                shape: &tensor.shape,
+                bytes: tensor.data.as_ref().map_or_else(
+                    || elements(&tensor.shape).and_then(|n| tensor.dtype.bytes_of(n)).unwrap_or(0),
+                    |data| data.len() as u64,
+                ),
+                tensor: index as u32,
+            })
+            .collect();
+        let data: &dyn SideData = if self.headers_only { &HeadersOnly } else { self };
+        f(&Parts { module: &self.module, list: &list, config: &self.config, data })
+    }
+
+    /// Returns what a format makes of the layer.
+    pub(crate) fn recognize(&self, format: &dyn QuantFormat) -> Option<Recognized> {
+        self.with(|parts| format.recognize(parts))
+    }
+
+    /// Returns the evidence that a format gives for what it made of the layer.
+    pub(crate) fn explain(&self, format: &dyn QuantFormat) -> Vec<Evidence> {
+        self.with(|parts| {
+            let found = format.recognize(parts);
+            found.map_or_else(Vec::new, |found| format.explain(parts, &found.spec))
+        })
+    }
+}
+
+impl SideData for Literal {
+    fn read(&self, tensor: u32, offset: u64, count: u64) -> Side {
+        let Some(data) = self.parts.get(tensor as usize).and_then(|t| t.data.as_ref()) else {
+            return Side::Unreadable("not given in this test".into());
+        };
+        let begin = (offset as usize).min(data.len());
+        let end = begin.saturating_add(count as usize).min(data.len());
+        Side::Bytes(data[begin..end].to_vec())
+    }
+}
+
+/// Returns the codes of the faults, in order.
+pub(crate) fn codes(found: &Recognized) -> Vec<&'static str> {
+    found.faults.iter().map(|fault| fault.kind.code).collect()
+}
+
+/// Returns little-endian words.
+pub(crate) fn words(values: &[u32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Returns little-endian halves.
+pub(crate) fn f16s(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect()
+}
+
+/// Returns little-endian singles.
+pub(crate) fn f32s(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
