@@ -23,11 +23,12 @@ pub mod mlx;
 pub mod modelopt;
 pub mod mxfp4;
 pub mod quanto;
+pub mod quark;
 mod scale_values;
 pub mod side;
-pub mod torchao;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod torchao;
 pub mod unknown;
 
 use serde_json::Value;
@@ -66,7 +67,7 @@ pub static FORMATS: &[&dyn QuantFormat] = &[
     &codebook::Vptq,
     &codebook::Spqr,
     &codebook::Higgs,
-    &int8::Quark,
+    &quark::Quark,
     &int8::Eetq,
     &int8::BitNet,
     &mlx::Mlx,
