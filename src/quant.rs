@@ -25,6 +25,7 @@ pub mod mlx;
 pub mod modelopt;
 pub mod mxfp4;
 pub mod quanto;
+pub mod quark;
 mod scale_values;
 pub mod side;
 #[cfg(test)]
@@ -68,7 +69,7 @@ pub static FORMATS: &[&dyn QuantFormat] = &[
     &codebook::Vptq,
     &codebook::Spqr,
     &codebook::Higgs,
-    &int8::Quark,
+    &quark::Quark,
     &int8::Eetq,
     &int8::BitNet,
     &mlx::Mlx,

@@ -72,7 +72,7 @@ impl QuantFormat for Torchao {
         };
         spec = spec.with_shape(&shape);
         spec.millibits = if halves || tiles { 4000 } else { bits_of(meta, codes.dtype) };
-        spec.variant = kind_of.unwrap_or_default().into();
+        kind_of.unwrap_or_default().clone_into(&mut spec.variant);
         spec.dtype = result_dtype(meta).or_else(|| scale.map(|s| s.dtype));
         spec.group_size = group_of(meta, &shape);
         spec.symmetric = Some(!parts.has("_weight_zero_point") && !tiles || kind_of == Some("Int8Tensor"));
@@ -134,3 +134,6 @@ fn group_of(meta: Option<&Value>, shape: &[u64]) -> Option<u64> {
     let along = block.last()?.as_u64()?;
     (shape.last().is_some_and(|&inputs| along < inputs) && along > 0).then_some(along)
 }
+
+#[cfg(test)]
+mod tests;
