@@ -9,6 +9,7 @@
 //! The signatures are those of the decision table in the format specification; `dense` and `unknown`
 //! are the last rows.
 
+mod claims;
 pub mod codebook;
 pub mod compressed;
 pub mod dense;
@@ -22,6 +23,7 @@ pub mod int8;
 pub mod mlx;
 pub mod modelopt;
 pub mod mxfp4;
+mod pattern;
 pub mod quanto;
 mod scale_values;
 pub mod side;
@@ -348,6 +350,8 @@ pub struct QuantConfig {
     pub blocks: Vec<QuantBlock>,
     /// Shapes that follow from the model's config, for formats whose tensors do not tell theirs.
     pub shapes: ConfigShapes,
+    /// True if there is a `config.json`, which would have to say how the weights are quantized.
+    pub of_model: bool,
 }
 
 /// Shapes of linears by the last component of their name, `[out, in]`: `q_proj`, `down_proj` …
@@ -394,11 +398,7 @@ impl QuantBlock {
     /// Returns a whole number under one of these keys; floats like `4.0` and strings like `"4"` count.
     #[must_use]
     pub fn int(&self, keys: &[&str]) -> Option<i64> {
-        let (_, value) = self.any(keys)?;
-        value
-            .as_i64()
-            .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 1e15).map(|f| f as i64))
-            .or_else(|| value.as_str().and_then(|s| s.trim().parse().ok()))
+        self.any(keys).and_then(|(_, value)| claims::integer(value))
     }
 
     /// Returns true or false under one of these keys.
