@@ -9,6 +9,9 @@
 //! The signatures are those of the decision table in the format specification; `dense` and `unknown`
 //! are the last rows.
 
+pub mod awq;
+pub mod bnb4;
+pub mod bnb8;
 mod claims;
 pub mod codebook;
 pub mod compressed;
@@ -17,14 +20,17 @@ mod draft;
 pub mod exl;
 pub mod fp8;
 pub mod ggml;
+pub mod gptq;
 mod grain;
 pub mod hqq;
 pub mod int8;
 pub mod mlx;
 pub mod modelopt;
 pub mod mxfp4;
+mod pack;
 mod pattern;
 pub mod quanto;
+mod qweight;
 mod scale_values;
 pub mod side;
 pub mod torchao;
@@ -59,6 +65,11 @@ pub trait QuantFormat: Sync {
 
 /// The formats, in the order in which they are tried.
 pub static FORMATS: &[&dyn QuantFormat] = &[
+    &bnb4::NF4,
+    &bnb4::FP4,
+    &bnb8::Int8,
+    &gptq::Gptq,
+    &awq::Awq,
     &hqq::Hqq,
     &torchao::Torchao,
     &quanto::Quanto,
