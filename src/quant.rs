@@ -33,9 +33,9 @@ pub mod quanto;
 mod qweight;
 mod scale_values;
 pub mod side;
-pub mod torchao;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod torchao;
 pub mod unknown;
 
 use serde_json::Value;
@@ -302,19 +302,28 @@ pub struct Fault {
     pub detail: String,
     /// Suffix of the tensor at fault.
     pub part: Option<String>,
+    /// The config file at fault, where it is not a tensor.
+    pub file: Option<String>,
 }
 
 impl Fault {
     /// Returns a fault of the whole layer.
     #[must_use]
     pub fn new(kind: &'static ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), part: None }
+        Self { kind, detail: detail.into(), part: None, file: None }
     }
 
     /// Returns the fault with the tensor at fault named.
     #[must_use]
     pub fn part(mut self, suffix: &str) -> Self {
         self.part = Some(suffix.to_owned());
+        self
+    }
+
+    /// Returns the fault with the config file at fault named.
+    #[must_use]
+    pub fn file(mut self, file: &str) -> Self {
+        self.file = Some(file.to_owned());
         self
     }
 }

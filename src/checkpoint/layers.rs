@@ -435,7 +435,7 @@ impl Faults {
                 shard.or_else(|| layers.tensors(at[0]).first().map(|&t| files.tensors[t as usize].shard));
             let mut problem =
                 Problem::new(fault.kind, format!("{first}: {}{more}", fault.detail)).tensor(tensor);
-            problem.file = shard.map(|s| files.shards[s as usize].name.clone());
+            problem.file = fault.file.or_else(|| shard.map(|s| files.shards[s as usize].name.clone()));
             problem
         };
         self.list.into_iter().map(describe).collect()

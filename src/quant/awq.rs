@@ -229,7 +229,7 @@ fn config(draft: &mut Draft<'_, '_>, layout: Kind, claims: &Claims<'_>) {
     if !layout.may_be_called(&version.value, is_llm_awq) {
         let (says, is) = (escape(&version.value), layout.name());
         let detail = format!("{} is {says}, the tensors are {is}", version.place);
-        draft.fault(&kind::QUANT_FLAG_DISAGREES, detail);
+        draft.faults([version.fault(&kind::QUANT_FLAG_DISAGREES, detail)]);
     }
 }
 

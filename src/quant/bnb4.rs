@@ -344,18 +344,19 @@ fn config(draft: &mut Draft<'_, '_>, table: Table, claims: &Claims<'_>) {
     let flag = |key: &str| claims.flag(&[key]).filter(|said| said.value);
     if let Some(said) = flag("load_in_8bit").filter(|_| flag("load_in_4bit").is_none()) {
         let detail = format!("{} is true, the tensors are {}", said.place, table.word());
-        draft.fault(&kind::QUANT_BITS_DISAGREE, detail);
+        draft.faults([said.fault(&kind::QUANT_BITS_DISAGREE, detail)]);
         return;
     }
     let said: Option<Said<String>> = claims.word(&["bnb_4bit_quant_type"]);
     if let Some(said) = said.filter(|said| said.value != table.word()) {
         let (says, is) = (crate::name::escape(&said.value), table.word());
-        draft.fault(&kind::QUANT_FLAG_DISAGREES, format!("{} is {says}, the tensors are {is}", said.place));
+        let detail = format!("{} is {says}, the tensors are {is}", said.place);
+        draft.faults([said.fault(&kind::QUANT_FLAG_DISAGREES, detail)]);
     }
     let nested = is_nested(draft.parts);
     if let Some(said) = claims.flag(&["bnb_4bit_use_double_quant"]).filter(|said| said.value != nested) {
         let is = if nested { "nested" } else { "not nested" };
-        draft
-            .fault(&kind::QUANT_FLAG_DISAGREES, format!("{} is {}, the absmax are {is}", said.place, said.value));
+        let detail = format!("{} is {}, the absmax are {is}", said.place, said.value);
+        draft.faults([said.fault(&kind::QUANT_FLAG_DISAGREES, detail)]);
     }
 }

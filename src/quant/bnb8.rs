@@ -48,7 +48,7 @@ impl QuantFormat for Int8 {
             // `bnb_4bit_quant_type` is written for int8 too and means nothing.
             if let Some(said) = flag("load_in_4bit").filter(|_| flag("load_in_8bit").is_none()) {
                 let detail = format!("{} is true, the tensors are int8", said.place);
-                draft.fault(&kind::QUANT_BITS_DISAGREE, detail);
+                draft.faults([said.fault(&kind::QUANT_BITS_DISAGREE, detail)]);
             }
         }
         Some(draft.finish())

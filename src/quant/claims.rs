@@ -88,6 +88,15 @@ pub(super) struct Said<T> {
     pub(super) value: T,
     /// `config.json quantization_config.bits`.
     pub(super) place: String,
+    /// `config.json`.
+    pub(super) file: String,
+}
+
+impl<T> Said<T> {
+    /// Returns a fault of this config file.
+    pub(super) fn fault(&self, kind: &'static ProblemKind, detail: String) -> Fault {
+        Fault::new(kind, detail).file(&self.file)
+    }
 }
 
 /// What the config says about one layer.
@@ -132,14 +141,15 @@ impl<'c> Claims<'c> {
         let Rule::Dense(table, pattern) = self.rule else { return None };
         let place = self.place(&format!("{table}.{pattern}"));
         let detail = format!("{place} leaves the layer dense, the tensors are quantized");
-        Some(Fault::new(&kind::QUANT_FLAG_DISAGREES, detail))
+        Some(Fault::new(&kind::QUANT_FLAG_DISAGREES, detail).file(&self.block.file))
     }
 
     fn find<T>(&self, keys: &[&str], read: impl Fn(&Value) -> Option<T>) -> Option<Said<T>> {
         let here = |value: &'c Value, prefix: &str| {
             keys.iter().find_map(|key| {
                 let found = value.get(key).and_then(&read)?;
-                Some(Said { value: found, place: self.place(&format!("{prefix}{key}")) })
+                let place = self.place(&format!("{prefix}{key}"));
+                Some(Said { value: found, place, file: self.block.file.clone() })
             })
         };
         let overridden = match self.rule {
@@ -194,12 +204,16 @@ pub(super) fn differs<T: PartialEq + std::fmt::Display>(
 ) -> Option<Fault> {
     let said = said.filter(|said| said.value != *tensors)?;
     let word = said.value.to_string();
-    Some(Fault::new(kind, format!("{} is {}, the tensors have {tensors}", said.place, escape(&word))))
+    Some(said.fault(kind, format!("{} is {}, the tensors have {tensors}", said.place, escape(&word))))
 }
 
 /// Returns what is wrong with the methods that the configs name: none, one that no loader knows, another
 /// than the tensors', or several.
-pub(super) fn method_faults(config: &QuantConfig, accepts: fn(&str) -> bool, tensors_are: &str) -> Vec<Fault> {
+pub(super) fn method_faults(
+    config: &QuantConfig,
+    accepts: fn(&str) -> bool,
+    tensors_are: &str,
+) -> Vec<Fault> {
     let mut named = config.blocks.iter().filter_map(|block| block.method.as_deref().map(|m| (block, m)));
     let Some((first, method)) = named.next() else {
         let detail = match config.blocks.first() {
@@ -208,7 +222,8 @@ pub(super) fn method_faults(config: &QuantConfig, accepts: fn(&str) -> bool, ten
             }
             None => format!("no config says that the tensors are quantized; they are {tensors_are}"),
         };
-        return vec![Fault::new(&kind::QUANT_CONFIG_MISSING, detail)];
+        let file = config.blocks.first().map_or("config.json", |block| block.file.as_str());
+        return vec![Fault::new(&kind::QUANT_CONFIG_MISSING, detail).file(file)];
     };
     if !METHODS.contains(&method) && !accepts(method) {
         let detail = format!(
@@ -216,18 +231,17 @@ pub(super) fn method_faults(config: &QuantConfig, accepts: fn(&str) -> bool, ten
             at(first),
             escape(method)
         );
-        return vec![Fault::new(&kind::QUANT_METHOD_UNKNOWN, detail)];
+        return vec![Fault::new(&kind::QUANT_METHOD_UNKNOWN, detail).file(&first.file)];
     }
     if !accepts(method) {
         let flagged = flagged(first, method);
         let detail = format!("{} says {}{flagged}, the tensors are {tensors_are}", at(first), escape(method));
-        return vec![Fault::new(&kind::QUANT_METHOD_DISAGREES, detail)];
+        return vec![Fault::new(&kind::QUANT_METHOD_DISAGREES, detail).file(&first.file)];
     }
     let other = named.find(|(block, m)| !accepts(m) && block.file != first.file);
     let both = other.map(|(block, other)| {
-        let detail =
-            format!("{} says {}, {} says {}", at(first), escape(method), at(block), escape(other));
-        Fault::new(&kind::QUANT_CONFIGS_DISAGREE, detail)
+        let detail = format!("{} says {}, {} says {}", at(first), escape(method), at(block), escape(other));
+        Fault::new(&kind::QUANT_CONFIGS_DISAGREE, detail).file(&block.file)
     });
     both.into_iter().collect()
 }
@@ -256,15 +270,9 @@ pub(super) fn settings_differ(
         if one == two {
             return None;
         }
-        let detail = format!(
-            "{}: {} says {}, {} says {}",
-            keys[0],
-            at(first),
-            escape(&one),
-            at(second),
-            escape(&two)
-        );
-        Some(Fault::new(&kind::QUANT_CONFIGS_DISAGREE, detail))
+        let detail =
+            format!("{}: {} says {}, {} says {}", keys[0], at(first), escape(&one), at(second), escape(&two));
+        Some(Fault::new(&kind::QUANT_CONFIGS_DISAGREE, detail).file(&second.file))
     });
     differing.collect()
 }
@@ -339,7 +347,8 @@ mod tests {
     #[test]
     fn settings_compare_by_value_and_not_by_spelling() {
         let one = ("config.json", Some("awq"), json!({"bits": 4, "version": "GEMM", "group_size": 128}));
-        let two = ("quant_config.json", Some("awq"), json!({"w_bit": 4.0, "version": "gemm", "q_group_size": 64}));
+        let two =
+            ("quant_config.json", Some("awq"), json!({"w_bit": 4.0, "version": "gemm", "q_group_size": 64}));
         let keys: &[&[&str]] = &[&["bits", "w_bit"], &["version"], &["group_size", "q_group_size"]];
         let faults = settings_differ(&config(&[one, two]), |m| m == "awq", keys);
         assert_eq!(faults.len(), 1);

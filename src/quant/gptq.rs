@@ -290,10 +290,8 @@ fn zero_points(draft: &mut Draft<'_, '_>, numbers: &Numbers, claims: Option<&Cla
     }
     if let Some(said) = said_symmetric.filter(|said| said.value && !symmetric) {
         let has = zeros.describe();
-        draft.fault(
-            &kind::QUANT_FLAG_DISAGREES,
-            format!("{} is true, the zero points are {has}", said.place),
-        );
+        let detail = format!("{} is true, the zero points are {has}", said.place);
+        draft.faults([said.fault(&kind::QUANT_FLAG_DISAGREES, detail)]);
     }
     if version == Version::V1 && !symmetric && zeros.at_top > 0 {
         let detail = format!(
@@ -315,7 +313,7 @@ fn judged(zeros: &Zeros, said_symmetric: Option<&Said<bool>>, fallback: Version)
 
 /// Returns the version that the config says, with the words for a contradiction.
 fn claimed_version(claims: &Claims<'_>) -> Option<Said<Version>> {
-    if let Some(method) = claims.block.method.as_deref().filter(|m| is_auto_round(m)) {
+    if claims.block.method.as_deref().is_some_and(is_auto_round) {
         // Only the spelled-out packings are clear; the plain `auto_round` was written both ways.
         let packing = claims.word(&["packing_format"])?;
         let value = if packing.value.contains("gptqmodel") {
@@ -325,14 +323,16 @@ fn claimed_version(claims: &Claims<'_>) -> Option<Said<Version>> {
         } else {
             return None;
         };
-        return Some(Said { value, place: format!("{} {} of {method}", packing.place, packing.value) });
+        let place = format!("{} is {}", packing.place, crate::name::escape(&packing.value));
+        return Some(Said { value, place, file: packing.file });
     }
     let Some(format) = claims.word(FORMAT) else {
         let place = format!("{} has no checkpoint_format, which means gptq", claims::at(claims.block));
-        return Some(Said { value: Version::V1, place });
+        return Some(Said { value: Version::V1, place, file: claims.block.file.clone() });
     };
     let value = if matches!(format.value.as_str(), "gptq_v2" | "gptq_p") { Version::V2 } else { Version::V1 };
-    Some(Said { value, place: format!("{} is {}", format.place, crate::name::escape(&format.value)) })
+    let place = format!("{} is {}", format.place, crate::name::escape(&format.value));
+    Some(Said { value, place, file: format.file })
 }
 
 /// `desc_act` of the config against `g_idx`, where a loader that trusts it would go wrong.
@@ -348,7 +348,7 @@ fn flags(draft: &mut Draft<'_, '_>, numbers: &Numbers, claims: Option<&Claims<'_
         permuted.then(|| format!("{} is false, g_idx is not in order", said.place))
     };
     if let Some(detail) = detail {
-        draft.fault(&kind::QUANT_FLAG_DISAGREES, detail);
+        draft.faults([said.fault(&kind::QUANT_FLAG_DISAGREES, detail)]);
     }
 }
 
@@ -385,8 +385,7 @@ impl Draft<'_, '_> {
         };
         match matrix(part) {
             Some([groups, columns]) if columns == outputs && groups > 0 => {
-                let grouping =
-                    grouping(inputs, said, |size| inputs.div_ceil(size) == groups, Some(groups));
+                let grouping = grouping(inputs, said, |size| inputs.div_ceil(size) == groups, Some(groups));
                 self.spec.group_size = grouping.size;
                 self.faults(group_fault(said, &grouping));
             }

@@ -31,7 +31,8 @@ pub(super) enum Layout {
 
 /// Returns true for the methods that mean GPTQ's tensors.
 pub(super) fn is_gptq(method: &str) -> bool {
-    matches!(method, "gptq" | "gptq_marlin" | "marlin" | "gptq_bitblas" | "moe_wna16") || is_auto_round(method)
+    matches!(method, "gptq" | "gptq_marlin" | "marlin" | "gptq_bitblas" | "moe_wna16")
+        || is_auto_round(method)
 }
 
 /// Returns true for the methods that mean AWQ's tensors.
@@ -55,6 +56,11 @@ impl Layout {
             return Some(Self::GptqMarlin);
         }
         let qweight = parts.get("qweight");
+        let is_ours =
+            |part: &super::Part<'_>| matches!(part.suffix, "qweight" | "qzeros" | "g_idx" | "scaled_zeros");
+        if !parts.list.iter().any(is_ours) {
+            return None;
+        }
         if qweight.is_some_and(|q| !is_integer(q.dtype) || q.shape.len() != 2) {
             return None;
         }
@@ -117,7 +123,8 @@ pub(super) fn is_words(dtype: Dtype) -> bool {
 
 /// Returns true for every integer that GPTQModel's `pack_dtype` allows.
 fn is_integer(dtype: Dtype) -> bool {
-    is_words(dtype) || matches!(dtype, Dtype::I8 | Dtype::U8 | Dtype::I16 | Dtype::U16 | Dtype::I64 | Dtype::U64)
+    is_words(dtype)
+        || matches!(dtype, Dtype::I8 | Dtype::U8 | Dtype::I16 | Dtype::U16 | Dtype::I64 | Dtype::U64)
 }
 
 /// Group sizes that writers use, the commonest first.
@@ -162,7 +169,7 @@ pub(super) fn group_fault(said: Option<&Said<i64>>, grouping: &Grouping) -> Opti
     let said = said.filter(|_| !grouping.agrees)?;
     let has = grouping.size.map_or_else(|| "one group".to_owned(), |size| size.to_string());
     let detail = format!("{} is {}, the tensors have {has}", said.place, said.value);
-    Some(super::Fault::new(&crate::problem::kind::QUANT_GROUP_DISAGREES, detail))
+    Some(said.fault(&crate::problem::kind::QUANT_GROUP_DISAGREES, detail))
 }
 
 #[cfg(test)]
@@ -194,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_group_size_is_the_configs_where_it_fits() {
-        let said = |value| Said { value, place: String::new() };
+        let said = |value| Said { value, place: String::new(), file: String::new() };
         let of = |inputs: u64, groups: u64, value: Option<i64>| {
             let said = value.map(said);
             let found = grouping(inputs, said.as_ref(), |size| inputs.div_ceil(size) == groups, Some(groups));

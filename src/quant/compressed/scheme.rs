@@ -40,7 +40,9 @@ impl<'c> Scheme<'c> {
         };
         let kinds: [fn(&str, &str) -> bool; 3] = [
             |target, module| target == module,
-            |target, module| target.strip_prefix("re:").is_some_and(|p| pattern::starts(p, module) == Some(true)),
+            |target, module| {
+                target.strip_prefix("re:").is_some_and(|p| pattern::starts(p, module) == Some(true))
+            },
             is_class_of,
         ];
         let found = kinds.iter().find_map(|fits| all().find(|(_, _, target)| fits(target, module)));

@@ -77,7 +77,11 @@ impl Zeros {
 
     /// Returns `all 7`, or `0 … 14`.
     pub(super) fn describe(&self) -> String {
-        if self.min == self.max { format!("all {}", self.min) } else { format!("{} … {}", self.min, self.max) }
+        if self.min == self.max {
+            format!("all {}", self.min)
+        } else {
+            format!("{} … {}", self.min, self.max)
+        }
     }
 }
 
@@ -97,7 +101,9 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn read(parts: &Parts<'_>, numbers: &Numbers) -> Read<Self> {
-        let Some(groups) = numbers.groups.filter(|&g| g > 0) else { return Read::Nothing("no groups".into()) };
+        let Some(groups) = numbers.groups.filter(|&g| g > 0) else {
+            return Read::Nothing("no groups".into());
+        };
         match integers(parts, "g_idx", INDEX_MAX) {
             NumberRead::Pending => Read::Pending,
             NumberRead::Numbers(list) if !list.is_empty() => {
@@ -138,6 +144,10 @@ impl Index {
     /// Returns `0 0 0 … 11 11 11`.
     pub(super) fn describe(&self) -> String {
         let join = |list: &[i64]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        if self.looked <= 6 { join(&self.first) } else { format!("{} … {}", join(&self.first), join(&self.last)) }
+        if self.looked <= 6 {
+            join(&self.first)
+        } else {
+            format!("{} … {}", join(&self.first), join(&self.last))
+        }
     }
 }
