@@ -285,9 +285,12 @@ fn apply(draft: &mut Draft<'_, '_>, state: &State, table: Table) -> Option<Vec<u
         damaged(draft, "it gives no shape");
         return None;
     };
-    let count = elements(shape).filter(|&count| count < u64::MAX / 8);
-    let fits = count.is_some_and(|count| packed_fits(draft, shape, count));
-    if let (Some(count), Some(block)) = (count.filter(|_| fits), draft.spec.group_size) {
+    let Some(count) = elements(shape) else {
+        damaged(draft, &format!("shape {} is beyond counting", crate::units::shape(shape)));
+        return None;
+    };
+    let fits = packed_fits(draft, shape, count);
+    if let Some(block) = draft.spec.group_size.filter(|_| fits) {
         absmax(draft, count.div_ceil(block), state);
     }
     if is_nested(draft.parts) && state.nested_offset.is_none_or(|offset| !offset.is_finite()) {

@@ -160,7 +160,7 @@ pub(super) fn grouping(
     }
     let exact = groups.filter(|&g| g > 0 && inputs.is_multiple_of(g)).map(|g| inputs / g);
     let usual = USUAL.into_iter().find(|&size| size < whole && fits(size));
-    let size = usual.or(exact.filter(|&size| fits(size)));
+    let size = usual.or(exact.filter(|&size| size > 0 && fits(size)));
     Grouping { size: size.or_else(|| groups.filter(|&g| g > 0).map(|g| inputs.div_ceil(g))), agrees }
 }
 
