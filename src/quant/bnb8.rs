@@ -143,7 +143,7 @@ fn layout(draft: &mut Draft<'_, '_>) {
         NumberRead::Numbers(list) => {
             let Some(&code) = list.first().filter(|&&code| code != 0) else { return };
             let name = usize::try_from(code).ok().and_then(|code| LAYOUTS.get(code));
-            draft.spec.variant = name.map_or("unknown", |name| name).to_owned();
+            name.map_or("unknown", |name| *name).clone_into(&mut draft.spec.variant);
             let detail = format!(
                 "weight_format is {code} ({}): bitsandbytes since 0.45 reads rows (0) alone; save it again",
                 draft.spec.variant

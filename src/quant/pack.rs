@@ -82,8 +82,8 @@ mod tests {
         // 3 bits: codes i % 8; low plane of 2 bits in two words, high plane of 1 bit in one.
         let (mut low, mut high) = (0u64, 0u32);
         for i in 0..32u64 {
-            low |= (i % 8 & 3) << (2 * i);
-            high |= ((i % 8 >> 2) as u32) << i;
+            low |= ((i % 8) & 3) << (2 * i);
+            high |= (((i % 8) >> 2) as u32) << i;
         }
         let stream = words(&[low as u32, (low >> 32) as u32, high]);
         assert_eq!(Packing::Planar.fields(stream.len(), 3), 32);

@@ -5,7 +5,7 @@
 //! | GPTQ         | I32 `[in * b / 32, out]` | `[G, out]`      | I32 `[G, out * b / 32]`, `g_idx`     |
 //! | AWQ gemm     | I32 `[in, out / 8]`   | `[G, out]`         | I32 `[G, out / 8]`                   |
 //! | AWQ gemv     | I32 `[out, in / 8]`   | `[out, zw * 8]`    | I32 `[out, zw]`                      |
-//! | AWQ gemv_fast| I16 `[out / 4, in]`   | `[zw * 8, out]`    | F16 `[zw * 8, out]`, or `scaled_zeros` |
+//! | AWQ `gemv_fast` | I16 `[out / 4, in]`   | `[zw * 8, out]`    | F16 `[zw * 8, out]`, or `scaled_zeros` |
 //! | AWQ marlin   | I32 `[in / 16, out * 2]` | `[G, out]`      | none                                 |
 //! | GPTQ marlin  | `B`, as AWQ marlin    | `s`                | none                                 |
 //!
@@ -161,7 +161,10 @@ pub(super) fn grouping(
     let exact = groups.filter(|&g| g > 0 && inputs.is_multiple_of(g)).map(|g| inputs / g);
     let usual = USUAL.into_iter().find(|&size| size < whole && fits(size));
     let size = usual.or(exact.filter(|&size| size > 0 && fits(size)));
-    Grouping { size: size.or_else(|| groups.filter(|&g| g > 0).map(|g| inputs.div_ceil(g))), agrees }
+    Grouping {
+        size: size.or_else(|| groups.filter(|&g| g > 0 && inputs > 0).map(|g| inputs.div_ceil(g))),
+        agrees,
+    }
 }
 
 /// Returns `config.json … is 128, the tensors have 32` for a group size that does not fit.
