@@ -22,6 +22,8 @@ pub mod fp8;
 pub mod ggml;
 pub mod gptq;
 mod grain;
+#[cfg(test)]
+mod hostile_tests;
 pub mod hqq;
 pub mod int8;
 pub mod mlx;
@@ -30,6 +32,7 @@ pub mod mxfp4;
 mod pack;
 mod pattern;
 pub mod quanto;
+pub mod quark;
 mod qweight;
 mod scale_values;
 pub mod side;
@@ -79,7 +82,7 @@ pub static FORMATS: &[&dyn QuantFormat] = &[
     &codebook::Vptq,
     &codebook::Spqr,
     &codebook::Higgs,
-    &int8::Quark,
+    &quark::Quark,
     &int8::Eetq,
     &int8::BitNet,
     &mlx::Mlx,

@@ -15,9 +15,10 @@
 //!
 //! Source: exllamav2 `ext.py`, exllamav3 `modules/quant/exl3.py`.
 
-use super::side::{NumberRead, add_bias, bits_word, integers};
-use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
-use crate::problem::kind;
+use super::draft::Draft;
+use super::side::{NumberRead, add_bias, bits_word, integers, matrix};
+use super::{Evidence, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
+use crate::tensor::{Dtype, elements};
 use crate::units;
 
 /// The EXL2 format.
@@ -27,6 +28,8 @@ pub struct Exl3;
 
 /// Numbers of `q_groups` that are read: two a group, groups of at least 32 inputs.
 const GROUP_NUMBERS_MAX: usize = 1 << 16;
+/// Side of a tile of EXL3.
+const TILE: u64 = 16;
 
 impl QuantFormat for Exl2 {
     fn name(&self) -> &'static str {
@@ -42,43 +45,44 @@ impl QuantFormat for Exl2 {
 
     fn recognize(&self, parts: &Parts<'_>) -> Option<Recognized> {
         let codes = parts.get("q_weight")?;
-        let mut spec = LayerSpec::new(FormatId::find("exl2")?);
-        let mut faults = Vec::new();
-        for part in ["q_scale", "q_scale_max", "q_groups"] {
-            if !parts.has(part) {
-                spec.broken.push(format!("missing {part}"));
-                faults.push(Fault::new(&kind::LAYER_INCOMPLETE, format!("missing {part}")));
-            }
+        let mut draft = Draft::new(parts, LayerSpec::new(FormatId::find("exl2")?));
+        for part in ["q_scale", "q_scale_max", "q_groups"].iter().filter(|part| !parts.has(part)) {
+            draft.lacks(part);
         }
-        let outputs = codes.shape.get(1).copied().unwrap_or(0);
-        let order =
-            parts.get("q_invperm").or_else(|| parts.get("q_perm")).and_then(|p| p.shape.first().copied());
+        let [rows, outputs] = matrix(codes).unwrap_or_else(|| {
+            draft.misfit("q_weight", format!("q_weight is {}, not 2-D", units::shape(codes.shape)));
+            [0, 0]
+        });
+        let order = parts.get("q_invperm").or_else(|| parts.get("q_perm")).and_then(|p| elements(p.shape));
         let groups = integers(parts, "q_groups", GROUP_NUMBERS_MAX);
         let by_groups = match &groups {
-            NumberRead::Numbers(numbers) => inputs_of(numbers, codes.shape.first().copied().unwrap_or(0)),
+            NumberRead::Numbers(numbers) => inputs_of(numbers, rows),
             _ => None,
         };
-        match order.or(by_groups) {
-            Some(inputs) => spec = spec.with_shape(&[outputs, inputs]),
-            None => spec.shape_known = false,
+        match order.or(by_groups).filter(|&inputs| inputs > 0 && outputs > 0) {
+            Some(inputs) => draft.shape(&[outputs, inputs]),
+            None => draft.shape_unknown(),
         }
-        if let (Some(a), Some(b)) = (order, by_groups)
-            && a != b
-        {
-            spec.broken.push("q_groups and q_invperm disagree".into());
-            let detail = format!("q_groups cover {b} inputs, q_invperm has {a}");
-            faults.push(Fault::new(&kind::LAYER_PART_SHAPE, detail).part("q_groups"));
+        match (&groups, by_groups, order) {
+            (NumberRead::Numbers(_), None, _) => {
+                draft.misfit("q_groups", format!("q_groups do not cover the {rows} word rows of q_weight"));
+            }
+            (_, Some(a), Some(b)) if a != b => {
+                draft.misfit("q_groups", format!("q_groups cover {a} inputs, q_invperm has {b}"));
+            }
+            _ => {}
         }
-        spec.pending = groups == NumberRead::Pending && parts.has("q_groups");
+        check_groups(&mut draft, outputs);
+        draft.spec.pending = groups == NumberRead::Pending;
         // Mean bits: the packed words over the weights.
-        if spec.parameters > 0 {
-            spec.millibits =
-                (u128::from(codes.bytes) * 8000 / u128::from(spec.parameters)).min(64_000) as u32;
+        if draft.spec.parameters > 0 {
+            let mean = u128::from(codes.bytes) * 8000 / u128::from(draft.spec.parameters);
+            draft.spec.millibits = mean.min(64_000) as u32;
         }
-        spec.dtype = Some(crate::tensor::Dtype::F16);
-        spec.symmetric = Some(true);
-        add_bias(parts, &mut spec);
-        Some(Recognized { spec, faults })
+        draft.spec.dtype = Some(Dtype::F16);
+        draft.spec.symmetric = Some(true);
+        add_bias(parts, &mut draft.spec);
+        Some(draft.finish())
     }
 
     fn label(&self, layer: &LayerSpec) -> String {
@@ -103,6 +107,22 @@ impl QuantFormat for Exl2 {
             ));
         }
         lines
+    }
+}
+
+/// The scales must be there for each group, four bits for each output.
+fn check_groups(draft: &mut Draft<'_, '_>, outputs: u64) {
+    let parts = draft.parts;
+    let dims = |suffix: &str| parts.get(suffix).map(|part| part.shape);
+    let Some(&[groups]) = dims("q_scale_max") else { return };
+    let needed = [groups, outputs.div_ceil(8)];
+    if let Some(scales) = dims("q_scale").filter(|scales| *scales != needed) {
+        let (has, needs) = (units::shape(scales), units::shape(&needed));
+        draft.misfit("q_scale", format!("q_scale is {has}, {groups} groups need {needs}"));
+    }
+    if let Some(numbers) = dims("q_groups").filter(|&shape| elements(shape) != groups.checked_mul(2)) {
+        let has = units::shape(numbers);
+        draft.misfit("q_groups", format!("q_groups is {has}, q_scale_max has {groups} groups"));
     }
 }
 
@@ -133,33 +153,36 @@ impl QuantFormat for Exl3 {
 
     fn recognize(&self, parts: &Parts<'_>) -> Option<Recognized> {
         let trellis = parts.get("trellis")?;
-        let mut spec = LayerSpec::new(FormatId::find("exl3")?);
-        let mut faults = Vec::new();
+        let mut draft = Draft::new(parts, LayerSpec::new(FormatId::find("exl3")?));
         for (part, old) in [("suh", "su"), ("svh", "sv")] {
             if !parts.has(part) && !parts.has(old) {
-                spec.broken.push(format!("missing {part}"));
-                faults.push(Fault::new(&kind::LAYER_INCOMPLETE, format!("missing {part}")));
+                draft.lacks(part);
             }
         }
         if let [rows, columns, words] = *trellis.shape {
-            let shape = [columns.saturating_mul(16), rows.saturating_mul(16)];
-            spec = spec.with_shape(&shape);
-            spec.millibits = (words / 16).min(8) as u32 * 1000;
-            if words % 16 != 0 || !(1..=8).contains(&(words / 16)) {
-                spec.broken.push(format!("{words} words a tile"));
+            let [inputs, outputs] = [rows, columns].map(|tiles| tiles.saturating_mul(TILE));
+            draft.shape(&[outputs, inputs]);
+            let bits = words / TILE;
+            draft.spec.millibits = bits.min(8) as u32 * 1000;
+            if words % TILE != 0 || !(1..=8).contains(&bits) {
                 let detail = format!("trellis has {words} words a tile, not 16 times 1 to 8 bits");
-                faults.push(Fault::new(&kind::LAYER_PART_SHAPE, detail).part("trellis"));
+                draft.misfit("trellis", detail);
+            }
+            for (part, needed) in [("suh", inputs), ("svh", outputs)] {
+                let has = parts.get(part).and_then(|p| elements(p.shape));
+                if let Some(has) = has.filter(|&has| has != needed) {
+                    draft.misfit(part, format!("{part} has {has} elements, the trellis needs {needed}"));
+                }
             }
         } else {
-            spec.shape_known = false;
-            spec.broken.push("trellis is not 3-D".into());
-            let detail = format!("trellis is {}, not 3-D", units::shape(trellis.shape));
-            faults.push(Fault::new(&kind::LAYER_PART_SHAPE, detail).part("trellis"));
+            draft.shape_unknown();
+            draft.misfit("trellis", format!("trellis is {}, not 3-D", units::shape(trellis.shape)));
         }
-        spec.variant = ["mcg", "mul1"].iter().find(|flag| parts.has(flag)).map_or("", |flag| flag).into();
-        spec.dtype = Some(crate::tensor::Dtype::F16);
-        add_bias(parts, &mut spec);
-        Some(Recognized { spec, faults })
+        draft.spec.variant =
+            ["mcg", "mul1"].iter().find(|flag| parts.has(flag)).map_or("", |flag| flag).into();
+        draft.spec.dtype = Some(Dtype::F16);
+        add_bias(parts, &mut draft.spec);
+        Some(draft.finish())
     }
 
     fn label(&self, layer: &LayerSpec) -> String {
@@ -173,3 +196,6 @@ impl QuantFormat for Exl3 {
         vec![Evidence::new("trellis", text, None)]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@
 //!
 //! `weight = (code - zero) * scale`, reshaped to `shape`. Source: hqq 0.2.8, `core/quantize.py`.
 
-use super::side::{NumberRead, integers};
+use super::side::{NumberRead, integers, millibits};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
 use crate::tensor::elements;
@@ -103,14 +103,14 @@ impl QuantFormat for Hqq {
         // Bits: the stored setting, else how many codes share the packed bytes.
         let by_size = weights.map(|n| codes.bytes * 8 / n.max(1));
         if let Some(bits) = first("nbits").filter(|b| (1..=8).contains(b)).map(|b| b as u64).or(by_size) {
-            spec.millibits = bits as u32 * 1000;
+            spec.millibits = millibits(bits);
         }
         if let Some(axis) = first("axis") {
             spec.variant = format!("axis {axis}");
         }
         spec.symmetric = Some(false);
         super::side::add_bias(parts, &mut spec);
-        check_size(codes.bytes, &spec, &mut faults);
+        check_size(codes.bytes, &mut spec, &mut faults);
         Some(Recognized { spec, faults })
     }
 
@@ -135,12 +135,16 @@ impl QuantFormat for Hqq {
 }
 
 /// The packed bytes must hold all codes. Rows are padded to whole words, so more is fine.
-fn check_size(packed: u64, spec: &LayerSpec, faults: &mut Vec<Fault>) {
+fn check_size(packed: u64, spec: &mut LayerSpec, faults: &mut Vec<Fault>) {
     let Some(weights) = spec.shape_known.then(|| elements(&spec.shape)).flatten() else { return };
     let need = weights.saturating_mul(u64::from(spec.millibits / 1000)).div_ceil(8);
     if spec.millibits > 0 && packed < need {
         let detail =
             format!("W_q has {packed} bytes, {weights} codes of {} bits need {need}", spec.millibits / 1000);
         faults.push(Fault::new(&kind::LAYER_PART_SHAPE, detail).part("W_q"));
+        spec.broken.push("W_q of the wrong size".into());
     }
 }
+
+#[cfg(test)]
+mod tests;

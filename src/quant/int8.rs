@@ -1,25 +1,22 @@
-//! 8-bit and ternary formats with one scale an output or tensor: EETQ, BitNet, and AMD quark.
+//! 8-bit and ternary formats with one scale an output or tensor: EETQ and BitNet.
 //!
 //! | format | tensors                                         | shape                                 |
 //! |--------|--------------------------------------------------|---------------------------------------|
 //! | EETQ   | `weight` (or `qweight`) I8 `[in, out]`, `weight_scales` F16 `[out]` | transposed, pre-shuffled |
 //! | BitNet | `weight` U8 `[out/4, in]`, `weight_scale` `[1]`   | four 2-bit planes along outputs       |
-//! | quark  | `weight`, `weight_scale`, `weight_zero_point`     | by its own config block               |
 //!
-//! Source: EETQ `csrc`, transformers `integrations/bitnet.py`, quark 0.13 export.
+//! Source: EETQ `csrc`, transformers `integrations/bitnet.py`.
 
 use super::side::{add_bias, matrix};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, elements};
 use crate::units;
 
 /// The EETQ format.
 pub struct Eetq;
 /// The `BitNet` format.
 pub struct BitNet;
-/// The quark format.
-pub struct Quark;
 
 impl QuantFormat for Eetq {
     fn name(&self) -> &'static str {
@@ -46,7 +43,7 @@ impl QuantFormat for Eetq {
         spec.millibits = 8000;
         spec.symmetric = Some(true);
         spec.dtype = Some(scales.dtype);
-        if scales.shape.iter().product::<u64>() != outputs {
+        if elements(scales.shape) != Some(outputs) {
             spec.broken.push("weight_scales of the wrong size".into());
             let detail =
                 format!("weight_scales is {}, the weight has {outputs} outputs", units::shape(scales.shape));
@@ -82,7 +79,7 @@ impl QuantFormat for BitNet {
     }
 
     fn signature(&self) -> Signature {
-        Signature { anchors: &["weight"], parts: &["weight_scale", "rms_norm.weight", "bias"] }
+        Signature { anchors: &["weight"], parts: &["weight_scale", "bias"] }
     }
 
     fn recognize(&self, parts: &Parts<'_>) -> Option<Recognized> {
@@ -90,7 +87,7 @@ impl QuantFormat for BitNet {
         let scale = parts.get("weight_scale").filter(|s| s.dtype.is_float() && !s.dtype.is_narrow_float())?;
         let [packed, inputs] = matrix(weight)?;
         // modelopt's int4 and NVFP4 also keep U8 weights; their scales are one a group, never one in all.
-        if scale.shape.iter().product::<u64>() != 1 {
+        if elements(scale.shape) != Some(1) {
             return None;
         }
         let mut spec =
@@ -132,70 +129,5 @@ impl QuantFormat for BitNet {
     }
 }
 
-impl QuantFormat for Quark {
-    fn name(&self) -> &'static str {
-        "quark"
-    }
-
-    fn signature(&self) -> Signature {
-        Signature {
-            anchors: &["weight_scale"],
-            parts: &[
-                "weight",
-                "weight_zero_point",
-                "input_scale",
-                "input_zero_point",
-                "output_scale",
-                "bias",
-            ],
-        }
-    }
-
-    fn recognize(&self, parts: &Parts<'_>) -> Option<Recognized> {
-        let block = parts.config.block(&["quark"])?;
-        let (weight, scale) = (parts.get("weight")?, parts.get("weight_scale")?);
-        let [rows, columns] = matrix(weight)?;
-        let mut spec = LayerSpec::new(FormatId::find("quark")?);
-        let said =
-            block.value.pointer("/global_quant_config/weight/dtype").and_then(|v| v.as_str()).unwrap_or("");
-        let (shape, bits, variant) = match weight.dtype {
-            // The words hold codes along outputs in the order of AWQ.
-            Dtype::I32 if said.contains('2') => ([columns.saturating_mul(16), rows], 2, "int2"),
-            Dtype::I32 if said.contains('8') => ([columns.saturating_mul(4), rows], 8, "int8"),
-            Dtype::I32 => ([columns.saturating_mul(8), rows], 4, "int4"),
-            Dtype::I8 => ([rows, columns], 8, "int8"),
-            Dtype::U8 if said.contains('6') => ([rows, columns.saturating_mul(4) / 3], 6, "mxfp6"),
-            Dtype::U8 => ([rows, columns.saturating_mul(2)], 4, "mxfp4"),
-            dtype if dtype.is_narrow_float() => ([rows, columns], 8, "fp8"),
-            _ => return None,
-        };
-        spec = spec.with_shape(&shape);
-        spec.millibits = bits * 1000;
-        spec.variant = variant.into();
-        let groups = scale.shape.get(1).copied().filter(|&g| g > 1);
-        spec.group_size = groups.map(|g| shape[1] / g).filter(|&g| g > 0);
-        spec.symmetric = Some(!parts.has("weight_zero_point"));
-        spec.dtype = Some(if scale.dtype == Dtype::U8 { Dtype::BF16 } else { scale.dtype });
-        add_bias(parts, &mut spec);
-        Some(spec.into())
-    }
-
-    fn label(&self, layer: &LayerSpec) -> String {
-        format!("QUARK {}", layer.variant)
-    }
-
-    fn explain(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Vec<Evidence> {
-        let place = parts.config.block(&["quark"]).map(|b| format!("{} quant_method quark", b.key));
-        let mut lines = vec![Evidence::new("config.json", place.unwrap_or_default(), None)];
-        for suffix in ["weight", "weight_scale"] {
-            if let Some(part) = parts.get(suffix) {
-                lines.push(Evidence::new(
-                    suffix,
-                    format!("{} {}", part.dtype, units::shape(part.shape)),
-                    None,
-                ));
-            }
-        }
-        lines
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@
 //! `weight = code * scale + bias`. Experts are stacked: three dimensions. Bits and group size follow from
 //! the shapes only together; the config tells the group. Source: mlx, `mlx/backend/cpu/quantized.cpp`.
 
-use super::side::{add_bias, bits_word};
+use super::side::{add_bias, bits_word, millibits};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantBlock, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
 use crate::tensor::Dtype;
@@ -50,17 +50,20 @@ impl QuantFormat for Mlx {
         let block = parts.config.block(&["mlx", "metal"]);
         let group = group_of(parts, block, words, groups);
         let inputs = groups.saturating_mul(group);
-        let bits = if inputs == 0 { 0 } else { words.saturating_mul(32) / inputs };
+        let bits = words.saturating_mul(32).checked_div(inputs).unwrap_or(0);
         let mut shape = weight.shape.to_vec();
         if let Some(last) = shape.last_mut() {
             *last = inputs;
         }
         spec = spec.with_shape(&shape);
-        spec.millibits = bits as u32 * 1000;
+        spec.millibits = millibits(bits);
         spec.group_size = Some(group);
         spec.symmetric = Some(!has_biases);
         spec.dtype = Some(if scales.dtype == Dtype::U8 { Dtype::BF16 } else { scales.dtype });
-        spec.variant = mode_of(parts, block).unwrap_or(if has_biases { "affine" } else { "" }).to_owned();
+        // Without a mode it is affine, but for the byte scales of the floating-point modes.
+        let is_affine_by_dtype = if has_biases || scales.dtype != Dtype::U8 { "affine" } else { "" };
+        mode_of(parts, block).unwrap_or(is_affine_by_dtype).clone_into(&mut spec.variant);
+        check_parts(parts, &mut spec, &mut faults);
         if !matches!(bits, 2..=6 | 8) || words.saturating_mul(32) != inputs.saturating_mul(bits) {
             spec.broken.push(format!("{words} words for {groups} groups"));
             let detail = format!("{words} words and {groups} groups of {group}: no code width fits");
@@ -109,6 +112,33 @@ impl QuantFormat for Mlx {
     }
 }
 
+/// The scales must stand for the weight's rows, and the biases beside each scale.
+fn check_parts(parts: &Parts<'_>, spec: &mut LayerSpec, faults: &mut Vec<Fault>) {
+    let (Some(weight), Some(scales)) = (parts.get("weight"), parts.get("scales")) else { return };
+    let rows = |shape: &[u64]| shape.split_last().map(|(_, rows)| rows.to_vec());
+    let mut misfit = |suffix: &str, detail: String| {
+        spec.broken.push(format!("{suffix} of the wrong size"));
+        faults.push(Fault::new(&kind::LAYER_PART_SHAPE, detail).part(suffix));
+    };
+    let has = units::shape(scales.shape);
+    if rows(scales.shape) != rows(weight.shape) {
+        misfit("scales", format!("scales are {has}, the weight is {}", units::shape(weight.shape)));
+    }
+    match parts.get("biases").or_else(|| parts.get("qbiases")) {
+        Some(biases) if biases.shape != scales.shape => {
+            misfit(
+                biases.suffix,
+                format!("{} are {}, scales {has}", biases.suffix, units::shape(biases.shape)),
+            );
+        }
+        None if spec.variant == "affine" => {
+            spec.broken.push("missing biases".into());
+            faults.push(Fault::new(&kind::LAYER_INCOMPLETE, "missing biases"));
+        }
+        _ => {}
+    }
+}
+
 /// Returns the group size: the config's own entry for the module, the config's, else the first that MLX
 /// makes for which a whole code width fits.
 fn group_of(parts: &Parts<'_>, block: Option<&QuantBlock>, words: u64, groups: u64) -> u64 {
@@ -130,3 +160,6 @@ fn mode_of<'a>(parts: &Parts<'_>, block: Option<&'a QuantBlock>) -> Option<&'a s
     let own = block.value.get(parts.module).and_then(|m| m.get("mode")).and_then(|m| m.as_str());
     own.or_else(|| block.text(&["mode"]))
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@
 //! The true shape of a packed layer stands nowhere in its tensors: only `n = R * g` is known, and the
 //! architecture tells the rest. Source: optimum-quanto 0.2.7, `tensor/packed.py`, `tensor/weights`.
 
-use super::side::{add_bias, bits_word, matrix};
+use super::side::{add_bias, bits_word, matrix, millibits};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
 use crate::tensor::elements;
@@ -61,9 +61,9 @@ impl QuantFormat for Quanto {
         } else if let (Some([rows, group]), Some(groups)) =
             (matrix(codes), scale.and_then(|s| elements(s.shape)))
         {
-            let bits = if groups == 0 { 0 } else { rows.saturating_mul(8) / groups };
+            let bits = rows.saturating_mul(8).checked_div(groups).unwrap_or(0);
             let weights = groups.saturating_mul(group);
-            spec.millibits = bits as u32 * 1000;
+            spec.millibits = millibits(bits);
             spec.variant = format!("qint{bits}");
             spec.group_size = Some(group);
             spec.symmetric = Some(false);
@@ -80,6 +80,7 @@ impl QuantFormat for Quanto {
         } else {
             spec.shape_known = false;
         }
+        check_scales(parts, &mut spec, &mut faults);
         add_bias(parts, &mut spec);
         Some(Recognized { spec, faults })
     }
@@ -110,3 +111,21 @@ impl QuantFormat for Quanto {
         lines
     }
 }
+
+/// Shifts stand beside each scale; 8-bit layers have a scale for each output (or input), or one in all.
+fn check_scales(parts: &Parts<'_>, spec: &mut LayerSpec, faults: &mut Vec<Fault>) {
+    let count = |suffix: &str| parts.get(suffix).map(|part| elements(part.shape).unwrap_or(u64::MAX));
+    let Some(scales) = count("weight._scale") else { return };
+    let (part, detail) = match count("weight._shift").or_else(|| count("weight._zeropoint")) {
+        Some(shifts) if shifts != scales => ("weight._shift", format!("{shifts} shifts for {scales} scales")),
+        None if spec.group_size.is_none() && scales != 1 && !spec.shape.contains(&scales) => {
+            ("weight._scale", format!("{scales} scales for {}", units::shape(&spec.shape)))
+        }
+        _ => return,
+    };
+    spec.broken.push(format!("{part} of the wrong size"));
+    faults.push(Fault::new(&kind::LAYER_PART_SHAPE, detail).part(part));
+}
+
+#[cfg(test)]
+mod tests;

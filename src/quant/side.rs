@@ -47,6 +47,12 @@ pub fn add_bias(parts: &Parts<'_>, spec: &mut LayerSpec) {
     }
 }
 
+/// Returns whole bits in thousandths. Sizes that contradict each other can give any number: 64 at most.
+#[must_use]
+pub fn millibits(bits: u64) -> u32 {
+    bits.min(64) as u32 * 1000
+}
+
 /// Returns the bits of a layer as a word for its label: `4`, `2.5`, nothing when not known.
 #[must_use]
 pub fn bits_word(layer: &LayerSpec) -> String {

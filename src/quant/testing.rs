@@ -67,6 +67,12 @@ impl Literal {
         self
     }
 
+    /// Adds a shape that the architecture gives.
+    pub(crate) fn config_shape(mut self, label: &'static str, shape: &[u64]) -> Self {
+        self.config.shapes.0.push((label, shape.into(), "config.json"));
+        self
+    }
+
     /// Answers `Pending` to every read.
     pub(crate) fn headers_only(mut self) -> Self {
         self.headers_only = true;

@@ -72,7 +72,7 @@ impl QuantFormat for Torchao {
         };
         spec = spec.with_shape(&shape);
         spec.millibits = if halves || tiles { 4000 } else { bits_of(meta, codes.dtype) };
-        spec.variant = kind_of.unwrap_or_default().to_owned();
+        kind_of.unwrap_or_default().clone_into(&mut spec.variant);
         spec.dtype = result_dtype(meta).or_else(|| scale.map(|s| s.dtype));
         spec.group_size = group_of(meta, &shape);
         spec.symmetric = Some(!parts.has("_weight_zero_point") && !tiles || kind_of == Some("Int8Tensor"));
@@ -100,8 +100,8 @@ impl QuantFormat for Torchao {
 
 /// Returns the metadata entry of this layer's weight.
 fn described<'a>(parts: &Parts<'a>) -> Option<&'a Value> {
-    let blocks = parts.config.blocks.iter().filter(|b| b.file.contains("__metadata__"));
-    blocks.filter_map(|block| block.value.get(format!("{}.weight", parts.module))).next()
+    let mut blocks = parts.config.blocks.iter().filter(|b| b.file.contains("__metadata__"));
+    blocks.find_map(|block| block.value.get(format!("{}.weight", parts.module)))
 }
 
 fn bits_of(meta: Option<&Value>, dtype: Dtype) -> u32 {
@@ -134,3 +134,6 @@ fn group_of(meta: Option<&Value>, shape: &[u64]) -> Option<u64> {
     let along = block.last()?.as_u64()?;
     (shape.last().is_some_and(|&inputs| along < inputs) && along > 0).then_some(along)
 }
+
+#[cfg(test)]
+mod tests;
