@@ -131,8 +131,6 @@ fn expected(id: &str, case: &Value) -> Option<Expected> {
                 match (format.starts_with("int8"), format.contains("double-quant")) {
                     (true, _) => "row",
                     (false, true) => "nested",
-                    // The lm_head case quantizes doubly without saying it in its format.
-                    (false, false) if id == "bnb-nf4-lmheadtoo-A" => return None,
                     (false, false) => "plain",
                 }
                 .into(),
@@ -160,10 +158,9 @@ fn expected(id: &str, case: &Value) -> Option<Expected> {
                 None => case["scheme"]["num_bits"].as_u64()? as u32,
             },
             group_size: match case["scheme"].as_str() {
-                Some("W4A16" | "W4A16_ASYM" | "W3A16") => Some(128),
+                Some("W4A16" | "W4A16_ASYM" | "W3A16" | "W8A16" | "FP8_BLOCK") => Some(128),
                 Some("NVFP4A16") => Some(16),
                 Some("MXFP4A16" | "MXFP8A16") => Some(32),
-                Some("FP8_BLOCK") => Some(128),
                 _ => None,
             },
             symmetric: None,
