@@ -74,7 +74,6 @@ pub fn run(options: &Options) -> Result<()> {
     crossterm::style::force_color_output(true);
     let (sender, receiver) = channel();
     let (mut app, effects) = App::new(&options.paths, keymap);
-    let mut session = Session { sender, effects_of_open: Vec::new() };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -130,7 +129,6 @@ enum Outcome {
 /// What the loop keeps: where jobs send to.
 struct Session {
     sender: Sender<Message>,
-    effects_of_open: Vec<Effect>,
 }
 
 impl Session {

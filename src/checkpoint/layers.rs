@@ -136,9 +136,31 @@ impl Layers {
             layers.list[index as usize].spec = specs.intern(recognized.spec);
         }
         layers.specs = specs.list;
+        layers.forget_unused_specs();
         layers.sum();
         let problems = faults.problems(files, &layers);
         (layers, problems)
+    }
+
+    /// Drops the provisional specs that no layer has any more.
+    fn forget_unused_specs(&mut self) {
+        let mut used = vec![false; self.specs.len()];
+        for layer in &self.list {
+            used[layer.spec as usize] = true;
+        }
+        let mut kept = 0;
+        let at: Vec<u32> = used
+            .iter()
+            .map(|&used| {
+                kept += u32::from(used);
+                kept.saturating_sub(1)
+            })
+            .collect();
+        let mut flags = used.into_iter();
+        self.specs.retain(|_| flags.next().unwrap_or(false));
+        for layer in &mut self.list {
+            layer.spec = at[layer.spec as usize];
+        }
     }
 
     /// Returns how many layers there are.
@@ -521,7 +543,7 @@ impl Faults {
                 shard.or_else(|| layers.tensors(at[0]).first().map(|&t| files.tensors[t as usize].shard));
             let mut problem =
                 Problem::new(fault.kind, format!("{first}: {}{more}", fault.detail)).tensor(tensor);
-            problem.file = shard.map(|s| files.shards[s as usize].name.clone());
+            problem.file = fault.file.or_else(|| shard.map(|s| files.shards[s as usize].name.clone()));
             problem
         };
         self.list.into_iter().map(describe).collect()

@@ -11,6 +11,7 @@ mod arrows;
 mod cli;
 mod hostile;
 mod layouts;
+mod packed_samples;
 mod samples;
 mod scaled_samples;
 

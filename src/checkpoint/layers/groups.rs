@@ -37,7 +37,11 @@ impl Groups {
         let mut anchored = vec![0u64; names.len()];
         let mut found: Vec<Option<Claim>> = Vec::with_capacity(files.tensors.len());
         for record in &files.tensors {
-            let claim = table.claim(names, record.node);
+            let claim = table.claim(names, record.node).filter(|claim| {
+                // A one-letter name means packed words (marlin's `B`): dense models have matrices called so.
+                let suffix = &table.suffixes[usize::from(claim.suffix)];
+                suffix.text.len() > 1 || suffix.anchor_of == 0 || record.dtype == Dtype::I32
+            });
             if let Some(claim) = claim {
                 anchored[claim.prefix as usize] |= table.suffixes[claim.suffix as usize].anchor_of;
             }
