@@ -84,12 +84,12 @@ pub fn run(options: &Options) -> Result<()> {
     let mut screen = Screen::enter()?;
     session.start(listener, options.gauges);
     let look = Look { theme: &theme, degrade };
-    event_loop(&mut app, &mut session, &receiver, &mut screen, &look)
+    event_loop(&mut app, &session, &receiver, &mut screen, &look)
 }
 
 fn event_loop(
     app: &mut App,
-    session: &mut Session,
+    session: &Session,
     receiver: &Receiver<Message>,
     screen: &mut Screen,
     look: &Look<'_>,
@@ -197,11 +197,11 @@ impl Session {
         }
     }
 
-    fn perform_all(&mut self, app: &mut App, effects: Vec<Effect>) {
+    fn perform_all(&self, app: &mut App, effects: Vec<Effect>) {
         self.perform(app, effects, None);
     }
 
-    fn perform(&mut self, app: &mut App, effects: Vec<Effect>, mut screen: Option<&mut Screen>) -> Outcome {
+    fn perform(&self, app: &mut App, effects: Vec<Effect>, mut screen: Option<&mut Screen>) -> Outcome {
         for effect in effects {
             match effect {
                 Effect::Quit => return Outcome::Quit,

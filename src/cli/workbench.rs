@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::{Cli, DONE, environment};
 use crate::error::{Error, Result};
-use crate::ui::degrade::{ColorFlag, decide};
+use crate::ui::degrade::{ColorFlag, Environment, decide};
 use crate::ui::theme::Theme;
 use crate::workbench::{self, Options, Script};
 
@@ -35,7 +35,8 @@ fn screenshot(cli: &Cli, paths: &[String], target: &str, out: &mut dyn Write) ->
         return Err(Error::input(format!("--size {}: not a size like 120x36, at most 500x200", cli.size)));
     };
     // A picture does not depend on the terminal it is made in.
-    let degrade = decide(&crate::ui::degrade::Environment::default(), ColorFlag::TrueColor, cli.common.ascii);
+    let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
+    let degrade = decide(&anywhere, ColorFlag::TrueColor, cli.common.ascii);
     let theme = Theme::load(cli.common.theme.as_deref().unwrap_or("dark"), &|_| None)?;
     let script = Script { paths, keys: &cli.keys, size, theme: &theme, degrade };
     if target == "-" {
