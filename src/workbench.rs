@@ -164,7 +164,7 @@ impl Session {
     }
 
     fn take(
-        &mut self,
+        &self,
         app: &mut App,
         message: Message,
         screen: Option<&mut Screen>,

@@ -229,10 +229,8 @@ impl<'a> Lines<'a> {
         let width = self.width as u16 + 2;
         let role = if text.state == State::Quantized { Role::Quant } else { Role::Dense };
         let is_group = text.state == State::Group;
-        if width >= SHAPE_MIN || !is_group {
-            let format = cut_middle(&escape(&text.format), 8).into_owned();
-            columns.push((format!("{format:<8}"), role));
-        }
+        let format = cut_middle(&escape(&text.format), 8).into_owned();
+        columns.push((format!("{format:<8}"), role));
         if width >= WIDE {
             let bits = text.bits.map_or_else(String::new, |b| {
                 format!("{b:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -266,7 +264,11 @@ impl<'a> Lines<'a> {
     fn label(&self, row: usize) -> Line<'a> {
         let text = self.describe(row);
         let depth = usize::from(self.ready.tree.rows()[row].depth);
-        let right: usize = self.right(&text).iter().map(|(c, _)| c.width() + 1).sum();
+        // Empty columns give their room to the label.
+        let columns = self.right(&text);
+        let first = columns.iter().position(|(c, _)| !c.trim().is_empty()).unwrap_or(columns.len());
+        let blanks = columns.get(first).map_or(0, |(c, _)| c.width() - c.trim_start().width());
+        let right: usize = columns[first..].iter().map(|(c, _)| c.width() + 1).sum::<usize>() - blanks;
         let room = self.width.saturating_sub(right + 2 * depth + 2).max(LABEL_MIN);
         let mut spans = Vec::new();
         let glyph = match (text.mark, text.state) {
@@ -324,13 +326,10 @@ impl<'a> Lines<'a> {
         let mut x = line.right().saturating_sub(width as u16);
         for (text, role) in columns {
             x += 1;
-            buffer.set_stringn(
-                x,
-                line.y,
-                &text,
-                usize::from(line.right().saturating_sub(x)),
-                self.theme.style(role),
-            );
+            // Only the words are drawn: blanks would wipe a label that lies over an empty column.
+            let blanks = (text.width() - text.trim_start().width()) as u16;
+            let room = usize::from(line.right().saturating_sub(x + blanks));
+            buffer.set_stringn(x + blanks, line.y, text.trim(), room, self.theme.style(role));
             x += text.width() as u16;
         }
     }
