@@ -93,17 +93,31 @@ pub fn locate(path: &str) -> Result<(PathBuf, String)> {
     let as_path = Path::new(path);
     if as_path.exists() {
         let full = as_path.canonicalize().unwrap_or_else(|_| as_path.to_path_buf());
-        let title = full.file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned());
-        return Ok((as_path.to_path_buf(), title));
+        return Ok((as_path.to_path_buf(), title_of(&full)));
     }
     // A Hub name is `org/model` or `model`; anything else was meant as a path.
-    let looks_like_path =
-        path.starts_with(['/', '.', '~']) || path.matches('/').count() > 1 || path.is_empty();
+    let looks_like_path = path.starts_with(['/', '.', '~'])
+        || path.split('@').next().unwrap_or(path).matches('/').count() > 1
+        || path.is_empty();
     if looks_like_path {
         return Err(Error::input(format!("{path}: no such file or folder")).at(as_path));
     }
     let snapshot = hub_cache::resolve(path, None)?;
     Ok((snapshot.path, path.to_owned()))
+}
+
+/// Folder names that say nothing without the one above.
+const PLAIN_NAMES: [&str; 6] = ["model", "adapter", "checkpoint", "output", "merged", "final"];
+
+/// Returns the name to show for a path: its last part, with the one before where that alone says nothing.
+fn title_of(path: &Path) -> String {
+    let last =
+        path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let above = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
+    match above {
+        Some(above) if PLAIN_NAMES.contains(&last.as_str()) => format!("{above}/{last}"),
+        _ => last,
+    }
 }
 
 impl Checkpoint {

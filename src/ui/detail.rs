@@ -92,8 +92,8 @@ impl Page<'_> {
             Line::default(),
         ];
         let bytes = checkpoint.layers.bytes(&checkpoint.files, layer);
-        lines.push(self.fact("weight", weight_words(spec), Role::Text));
-        lines.push(self.fact("stored", stored_words(spec, bytes), Role::Text));
+        lines.push(self.fact("weight", weight_words(spec, self.width), Role::Text));
+        lines.push(self.fact("stored", stored_words(spec, bytes, self.width), Role::Text));
         if checkpoint.layers.list()[layer as usize].tied {
             lines.push(self.fact("tied", "its weights are counted where they are shared", Role::Muted));
         }
@@ -120,6 +120,10 @@ impl Page<'_> {
                 let full = files.names.name(record.node);
                 let rest = full.strip_prefix(name).unwrap_or(&full).trim_start_matches('.');
                 let rest = if rest.is_empty() { full.as_str() } else { rest };
+                // In a narrow pane the tail of `weight.absmax` is what tells the parts apart.
+                let tail =
+                    rest.strip_prefix("weight").filter(|tail| tail.starts_with('.') && self.width < NARROW);
+                let rest = tail.unwrap_or(rest);
                 let place = format!("shard {} @ {}", record.shard + 1, units::bytes(record.begin));
                 [
                     escape(rest).into_owned(),
@@ -132,7 +136,7 @@ impl Page<'_> {
             .collect();
         let widest = |column: usize| rows.iter().map(|r| r[column].width()).max().unwrap_or(0);
         let (dtype, shape, bytes, place) = (widest(1), widest(2), widest(3), widest(4));
-        let fixed = 2 + 2 + dtype + 2 + shape + 2 + bytes;
+        let fixed = 1 + 2 + dtype + 1 + shape + 1 + bytes;
         // Where it lies is the first thing to go.
         let shows_place = self.width >= fixed + 12 + 3 + place;
         let room = self.width.saturating_sub(fixed + if shows_place { 3 + place } else { 0 });
@@ -140,8 +144,8 @@ impl Page<'_> {
         let line = |[part, d, s, b, p]: [String; 5]| {
             let part = cut_middle(&part, first).into_owned();
             let mut spans = vec![
-                Span::raw(format!("  {part:<first$}  ")),
-                self.style(format!("{d:<dtype$}  {s:<shape$}  "), Role::Muted),
+                Span::raw(format!(" {part:<first$}  ")),
+                self.style(format!("{d:<dtype$} {s:<shape$} "), Role::Muted),
                 self.style(format!("{b:>bytes$}"), Role::Number),
             ];
             if shows_place {
@@ -167,13 +171,15 @@ impl Page<'_> {
                 Some(false) => ("✗", Role::Error),
                 None => ("", Role::Muted),
             };
-            for (at, words) in wrap(&escape(&line.text), room).into_iter().enumerate() {
+            let wrapped = wrap(&escape(&line.text), room);
+            let count = wrapped.len();
+            for (at, words) in wrapped.into_iter().enumerate() {
                 let source = if at == 0 { source.clone() } else { String::new() };
                 let mut spans = vec![
                     self.style(format!("  {source:<first$}  "), Role::Path),
                     self.style(words, Role::Text),
                 ];
-                if at == 0 {
+                if at + 1 == count {
                     spans.push(self.style(format!(" {glyph}"), role));
                 }
                 lines.push(Line::from(spans));
@@ -239,7 +245,11 @@ impl Page<'_> {
         }
         if let Some(layer) = self.ready.layer() {
             let spec = self.ready.checkpoint.layers.spec(layer);
-            lines.push(self.fact("layer", format!("{}  {}", spec.label(), weight_words(spec)), Role::Quant));
+            lines.push(self.fact(
+                "layer",
+                format!("{}  {}", spec.label(), weight_words(spec, self.width)),
+                Role::Quant,
+            ));
         }
         lines.extend(self.problems_of(&name));
         lines
@@ -427,21 +437,24 @@ pub fn words(spec: &LayerSpec) -> String {
     words.join("  ")
 }
 
-fn weight_words(spec: &LayerSpec) -> String {
+/// Below this width facts are said shorter.
+const NARROW: usize = 50;
+
+fn weight_words(spec: &LayerSpec, width: usize) -> String {
     if !spec.shape_known {
         return "shape not known".into();
     }
-    let order = if spec.shape.len() == 2 { " out × in" } else { "" };
-    let bias = if spec.bias { " with bias" } else { "" };
+    let order = if spec.shape.len() == 2 && width >= NARROW { " out × in" } else { "" };
+    let bias = if spec.bias && width >= NARROW { " with bias" } else { "" };
     format!("{}{order}   {} params{bias}", units::shape(&spec.shape), units::count(spec.parameters))
 }
 
-fn stored_words(spec: &LayerSpec, bytes: u64) -> String {
+fn stored_words(spec: &LayerSpec, bytes: u64, width: usize) -> String {
     let mut text = units::bytes(bytes);
     if spec.parameters > 0 && spec.shape_known {
         text.push_str(&format!("   {:.2} bit/weight", bytes as f64 * 8.0 / spec.parameters as f64));
     }
-    if spec.is_quantized() && spec.shape_known {
+    if spec.is_quantized() && spec.shape_known && width >= NARROW {
         text.push_str(&format!("   16-bit: {}", units::bytes(spec.parameters.saturating_mul(2))));
     }
     text

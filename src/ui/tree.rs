@@ -139,7 +139,11 @@ fn window(buffer: &mut Buffer, area: Rect, lines: &Lines<'_>, pane_state: &mut T
     let mut at = 0;
     let mut path = Vec::new();
     let Some(items) = items(lines, &rows, &mut at, &mut path, state) else { return };
-    let widget = || TreeWidget::new(&items).ok().map(|w| w.node_closed_symbol("▸ ").node_open_symbol("▾ "));
+    let widget = || {
+        TreeWidget::new(&items)
+            .ok()
+            .map(|w| w.node_closed_symbol("▸ ").node_open_symbol("▾ ").node_no_children_symbol(""))
+    };
     if hidden + 1 > pane_state.last_rows {
         // See the trap above.
         let mut scratch = Buffer::empty(area);
@@ -269,7 +273,8 @@ impl<'a> Lines<'a> {
         let first = columns.iter().position(|(c, _)| !c.trim().is_empty()).unwrap_or(columns.len());
         let blanks = columns.get(first).map_or(0, |(c, _)| c.width() - c.trim_start().width());
         let right: usize = columns[first..].iter().map(|(c, _)| c.width() + 1).sum::<usize>() - blanks;
-        let room = self.width.saturating_sub(right + 2 * depth + 2).max(LABEL_MIN);
+        let arrow = if text.expand == Expand::Leaf { 0 } else { 2 };
+        let room = self.width.saturating_sub(right + 2 * depth + arrow + 1).max(LABEL_MIN);
         let mut spans = Vec::new();
         let glyph = match (text.mark, text.state) {
             (Mark::Error, _) => Some(("✗ ", Role::Error)),
