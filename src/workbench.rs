@@ -225,7 +225,7 @@ impl Session {
                 Effect::Suspend => match screen.as_deref_mut().map(Screen::suspend) {
                     Some(Err(_)) => return Outcome::Quit,
                     Some(Ok(false)) => {
-                        app.toast = Some("no shell with job control started this: it stays".into())
+                        app.toast = Some("no shell with job control started this: it stays".into());
                     }
                     _ => {}
                 },
@@ -335,12 +335,12 @@ fn translate(event: &TermEvent, app: &App, scroll: &Scroll) -> Option<Event> {
     match event {
         TermEvent::Key(key) if key.kind != KeyEventKind::Release => keys::text(key).map(Event::Key),
         TermEvent::Paste(text) => Some(Event::Paste(text.clone())),
-        TermEvent::Mouse(mouse) if app.overlay.is_none() => translate_mouse(mouse, app, scroll),
+        TermEvent::Mouse(mouse) if app.overlay.is_none() => translate_mouse(*mouse, app, scroll),
         _ => None,
     }
 }
 
-fn translate_mouse(mouse: &MouseEvent, app: &App, scroll: &Scroll) -> Option<Event> {
+fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &Scroll) -> Option<Event> {
     let at = (mouse.column, mouse.row).into();
     let focus = if scroll.tree.area.contains(at) { Focus::Tree } else { Focus::Side };
     match mouse.kind {

@@ -1,5 +1,7 @@
 //! Detail: the row under the cursor: what it is, what it is made of, why we think so, what is wrong.
 
+use std::fmt::Write as _;
+
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -452,10 +454,10 @@ fn weight_words(spec: &LayerSpec, width: usize) -> String {
 fn stored_words(spec: &LayerSpec, bytes: u64, width: usize) -> String {
     let mut text = units::bytes(bytes);
     if spec.parameters > 0 && spec.shape_known {
-        text.push_str(&format!("   {:.2} bit/weight", bytes as f64 * 8.0 / spec.parameters as f64));
+        let _ = write!(text, "   {:.2} bit/weight", bytes as f64 * 8.0 / spec.parameters as f64);
     }
     if spec.is_quantized() && spec.shape_known && width >= NARROW {
-        text.push_str(&format!("   16-bit: {}", units::bytes(spec.parameters.saturating_mul(2))));
+        let _ = write!(text, "   16-bit: {}", units::bytes(spec.parameters.saturating_mul(2)));
     }
     text
 }

@@ -161,12 +161,18 @@ fn hints(app: &App, width: usize, theme: &Theme) -> Line<'static> {
         spans.push(Span::styled(fixed, theme.style(Role::Muted)));
         return Line::from(spans);
     }
-    for command in app.footer() {
+    let commands = app.footer();
+    let cells = |command: &Command| key_name(command, app).width() + command.short.width() + 3;
+    // Help and quit, the last two, are never crowded out.
+    let kept = commands.len().saturating_sub(2);
+    let reserved: usize = commands[kept..].iter().map(|command| cells(command)).sum();
+    for (index, command) in commands.iter().enumerate() {
         let key = key_name(command, app);
         let is_ready = (command.ready)(app).is_ok();
         let text = format!(" {}  ", command.short);
-        if used + key.width() + text.width() > width {
-            break;
+        let room = if index < kept { width.saturating_sub(reserved) } else { width + 2 };
+        if used + key.width() + text.width() > room {
+            continue;
         }
         used += key.width() + text.width();
         spans.push(Span::styled(key, theme.style(if is_ready { Role::Key } else { Role::Muted })));

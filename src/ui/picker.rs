@@ -73,7 +73,7 @@ fn row(place: &Place, is_marked: bool, width: usize, theme: &Theme) -> Line<'sta
     match &place.facts {
         Facts::Unknown => spans.push(Span::styled("…", theme.style(Role::Muted))),
         Facts::Gone(why) => {
-            spans.push(Span::styled(format!("✗ {}", cut_middle(&escape(why), 50)), theme.style(Role::Error)))
+            spans.push(Span::styled(format!("✗ {}", cut_middle(&escape(why), 50)), theme.style(Role::Error)));
         }
         Facts::Known { format, bytes, shards, errors } => {
             let format = cut_middle(&escape(format), 16).into_owned();

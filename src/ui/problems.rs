@@ -54,8 +54,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, 
     let (top, end) = (ready.tab_top, marked + 6);
     ready.tab_top = if marked < top { marked } else { top.max(end.saturating_sub(height)) };
     let errors = ready.problems.iter().filter(|p| p.is_error()).count();
-    let foot = format!(" {errors} ✗  {} ▲ ", ready.problems.len() - errors);
-    let block = block.title_bottom(Line::from(foot));
+    let counts = [(errors, "✗"), (ready.problems.len() - errors, "▲")];
+    let counts: Vec<String> =
+        counts.iter().filter(|(n, _)| *n > 0).map(|(n, glyph)| format!("{n} {glyph}")).collect();
+    let block = block.title_bottom(Line::from(format!(" {} ", counts.join("  "))));
     ready.tab_top = text(frame, area, block, lines, ready.tab_top);
 }
 

@@ -79,7 +79,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, pane_state: &mut TreeP
         };
         return frame.render_widget(Line::from(Span::styled(what, theme.style(Role::Muted))), body);
     }
-    let lines = Lines { ready, width: usize::from(body.width), theme };
+    let format_cells = ready.summary.formats.iter().map(|f| f.label.width()).max().unwrap_or(0).clamp(4, 9);
+    let lines = Lines { ready, width: usize::from(body.width), format_cells, theme };
     window(frame.buffer_mut(), body, &lines, pane_state);
     cursor(frame.buffer_mut(), inner, ready, pane_state, app.focus == Focus::Tree, theme);
     if rows > usize::from(inner.height) {
@@ -119,7 +120,7 @@ fn frame_block(ready: &Ready, is_focused: bool, theme: &Theme) -> Block<'static>
         }
     };
     if totals.broken > 0 {
-        foot.push_str(&format!(" {} ✗ ", totals.broken));
+        foot = format!("{foot} {} ✗ ", totals.broken);
     }
     pane::block(&title, is_focused, theme).title_bottom(Line::from(foot).right_aligned())
 }
@@ -219,6 +220,8 @@ fn items<'a>(
 struct Lines<'a> {
     ready: &'a Ready,
     width: usize,
+    /// Cells of the format column: as wide as the widest word, within reason.
+    format_cells: usize,
     theme: &'a Theme,
 }
 
@@ -233,8 +236,9 @@ impl<'a> Lines<'a> {
         let width = self.width as u16 + 2;
         let role = if text.state == State::Quantized { Role::Quant } else { Role::Dense };
         let is_group = text.state == State::Group;
-        let format = cut_middle(&escape(&text.format), 8).into_owned();
-        columns.push((format!("{format:<8}"), role));
+        let cells = self.format_cells;
+        let format = cut_middle(&escape(&text.format), cells).into_owned();
+        columns.push((format!("{format:<cells$}"), role));
         if width >= WIDE {
             let bits = text.bits.map_or_else(String::new, |b| {
                 format!("{b:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
