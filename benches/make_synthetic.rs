@@ -195,6 +195,6 @@ fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let usage = || io::Error::other("make_synthetic FOLDER moe-bnb|dense|gptq SHARDS TENSORS");
     let [folder, style, shards, tensors] = &args[..] else { return Err(usage()) };
-    let number = |text: &str| text.parse::<usize>().map_err(|_| usage());
+    let number = |text: &str| text.parse::<usize>().ok().ok_or_else(usage);
     make(Path::new(folder), style, number(shards)?, number(tensors)?)
 }

@@ -107,7 +107,7 @@ fn run(files: &[PathBuf], work: Work, threads: usize) -> io::Result<usize> {
             let readers: Vec<_> = (0..threads).map(|_| scope.spawn(reader)).collect();
             readers
                 .into_iter()
-                .try_for_each(|r| r.join().map_err(|_| io::Error::other("a reader panicked"))?)
+                .try_for_each(|r| r.join().ok().ok_or_else(|| io::Error::other("a reader panicked"))?)
         })?;
     }
     Ok(std::hint::black_box(sum.into_inner()))
