@@ -292,7 +292,8 @@ impl App {
             Event::Opened(id, opened) => self.opened(id, *opened),
             Event::Examined(id, checkpoint) => self.examined(id, *checkpoint),
             Event::Explained(id, layer, evidence) => {
-                if let Some(ready) = self.by_id(id) {
+                // Answers come in any order: one about a row that was left must not hide the right one.
+                if let Some(ready) = self.by_id(id).filter(|ready| ready.layer() == Some(layer)) {
                     ready.evidence = Some((layer, evidence));
                 }
                 Vec::new()
