@@ -100,7 +100,7 @@ impl QuantFormat for Torchao {
 
 /// Returns the metadata entry of this layer's weight.
 fn described<'a>(parts: &Parts<'a>) -> Option<&'a Value> {
-    let blocks = parts.config.blocks.iter().filter(|b| b.file.contains("__metadata__"));
+    let mut blocks = parts.config.blocks.iter().filter(|b| b.file.contains("__metadata__"));
     blocks.find_map(|block| block.value.get(format!("{}.weight", parts.module)))
 }
 
