@@ -1,0 +1,48 @@
+"""`fp8-block*`: blocks of e4m3 with `weight_scale_inv`, as transformers' fine-grained FP8 quantizes; one layer.
+
+`Fp8Quantize` is called where blocks divide the weight. Where they do not, and for E8M0 scales, its rule is
+restated: `scale = amax / 448` (rounded up to a power of two), `code = weight / scale`.
+Run: `python samples/make/case_fp8.py fp8-block128-A OUT`.
+"""
+
+import pathlib
+import sys
+
+import torch
+from common import case, linears, model, save, save_config
+
+FP8_MAX = 448.0
+
+
+def blocks(weight, high, wide, is_power):
+    """Returns codes and inverse scales of one weight, the last blocks cut off where they stand over."""
+    rows, columns = weight.shape
+    codes = torch.empty(rows, columns, dtype=torch.float8_e4m3fn)
+    inverse = torch.empty(-(-rows // high), -(-columns // wide))
+    for r in range(inverse.shape[0]):
+        for c in range(inverse.shape[1]):
+            at = (slice(r * high, (r + 1) * high), slice(c * wide, (c + 1) * wide))
+            block = weight[at].float()
+            amax = block.abs().max()
+            scale = FP8_MAX / torch.where(amax > 0, amax, torch.ones(()))
+            if is_power:
+                scale = 2.0 ** torch.floor(torch.log2(scale))
+            codes[at] = torch.clamp(block * scale, -FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn)
+            inverse[r, c] = 1.0 / scale
+    return codes, inverse.to(torch.float8_e8m0fnu) if is_power else inverse
+
+
+def main(id, out):
+    high, wide = case(id)["block"]
+    made = model(id[-1], "bfloat16", layers=1)
+    tensors = dict(made.state_dict())
+    for name in linears(made):
+        codes, inverse = blocks(tensors[f"{name}.weight"], high, wide, "ue8m0" in id)
+        tensors |= {f"{name}.weight": codes, f"{name}.weight_scale_inv": inverse}
+    save(tensors, out / "model")
+    save_config(made, out / "model", {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
+                                      "weight_block_size": [high, wide]})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], pathlib.Path(sys.argv[2]))
