@@ -31,6 +31,7 @@ def main(id, out):
     facts = case(id)
     base = model(facts["base_case"].split("-")[1], facts["base_dtype"].removeprefix("torch."))
     made = get_peft_model(base, config_of(id))
+    made.peft_config["default"].base_model_name_or_path = facts["base_case"]
     g = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for p in made.parameters():
