@@ -1,6 +1,6 @@
 """`awq-*`: AutoAWQ's `pseudo_quantize_tensor` without the activation search, packed by `WQLinear_*.from_linear`.
 
-Not run when it was written down: see README.md. Run: `python samples/make/case_awq.py awq-gemm-g128-A OUT`.
+Run: `python samples/make/case_awq.py awq-gemm-g128-A OUT`.
 """
 
 import json

@@ -1,22 +1,31 @@
 """`ct-*`: `llmcompressor.oneshot(QuantizationModifier)`, `save_pretrained(save_compressed=True)`.
 
-Not run when it was written down: see README.md. The scheme is that of `case.json`, a preset's name or weights'
+The scheme is that of `case.json`, a preset's name or weights'
 own arguments. Run: `python samples/make/case_ct.py ct-w4a16-sym-g128-A OUT`.
 """
 
 import pathlib
 import sys
+import tempfile
 
+import torch
 from common import case, model
 
 
 def main(id, out):
+    facts = case(id)
+    with tempfile.TemporaryDirectory() as base:
+        model(id[-1], "bfloat16", layers=facts["layers"]).save_pretrained(base)
+        compress(base, facts["scheme"], out)
+
+
+def compress(base, scheme, out):
+    """Quantizes the model in `base`; llmcompressor wants one that came from a folder."""
     from llmcompressor import oneshot
     from llmcompressor.modifiers.quantization import QuantizationModifier
+    from transformers import AutoModelForCausalLM
 
-    facts = case(id)
-    made = model(id[-1], "bfloat16", layers=facts["layers"])
-    scheme = facts["scheme"]
+    made = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     if isinstance(scheme, str):
         recipe = QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"])
     else:

@@ -1,6 +1,6 @@
 """`gptq-*`: GPTQModel's quantizer without calibration (round to nearest), packed by its `TorchLinear`.
 
-Not run when it was written down: see README.md. Options come from `case.json`; act-order takes a permutation of
+Options come from `case.json`; act-order takes a permutation of
 the inputs drawn from the seed. Run: `python samples/make/case_gptq.py gptq-w4-g128-sym-v1-A OUT`.
 """
 
@@ -40,12 +40,14 @@ def pack(linear, name, facts, config, g):
     for start in range(0, inp, group):
         quantizer = Quantizer(settings)
         quantizer.configure(perchannel=True)
-        quantizer.find_params(weight[:, order[start:start + group]], weight=True)
+        columns = order[start:start + group]
+        quantizer.find_params(weight[:, columns], weight=True)
         scales.append(quantizer.scale)
         zeros.append(quantizer.zero)
     layer = TorchLinear(bits=bits, group_size=group, sym=facts["sym"], desc_act=facts["desc_act"],
                         in_features=inp, out_features=out, bias=linear.bias is not None)
-    layer.pack(linear, torch.cat(scales, 1), torch.cat(zeros, 1), g_idx)
+    pack_with = layer.pack if out % 32 == 0 else layer.pack_original
+    pack_with(linear, torch.cat(scales, 1), torch.cat(zeros, 1), g_idx)
     if config.get("checkpoint_format", "gptq") == "gptq":
         convert_gptq_v2_to_v1_format_module(layer, settings)
     return {f"{name}.{key}": value for key, value in layer.state_dict().items()}
@@ -61,7 +63,9 @@ def main(id, out):
         tensors |= pack(linear, name, facts, config, g)
     is_legacy = id == "gptq-legacy-autogptq-layout"
     save(tensors, out / "model", "gptq_model-4bit-128g.safetensors" if is_legacy else "model.safetensors")
-    save_config(made, out / "model", None if is_legacy else dict(config, quant_method="gptq"))
+    before, after = dict(list(config.items())[:5]), dict(list(config.items())[5:])
+    quantization = before | {"quant_method": "gptq"} | after
+    save_config(made, out / "model", None if is_legacy else quantization)
     (out / "model" / "quantize_config.json").write_text(json.dumps(config, indent=1))
 
 
