@@ -188,6 +188,9 @@ impl Adapter {
         self.variations.extend(named.iter().filter(|(key, _)| flag(key)).map(|(_, word)| *word));
         let patterned = [("rank_pattern", "rank_pattern"), ("alpha_pattern", "alpha_pattern")];
         self.variations.extend(patterned.iter().filter(|(key, _)| filled(key)).map(|(_, word)| *word));
+        if config.get("target_parameters").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+            self.variations.push("target_parameters");
+        }
         self.scaling =
             self.rank.filter(|&r| r > 0).zip(self.alpha).map(|(r, alpha)| {
                 if flag("use_rslora") { alpha / (r as f64).sqrt() } else { alpha / r as f64 }
@@ -276,7 +279,10 @@ impl Adapter {
         if self.variations.contains(&"rank_pattern") {
             return;
         }
-        let odd: Vec<&Module> = self.modules.iter().filter(|m| m.rank.is_some_and(|r| r != said)).collect();
+        // Adapters of stacked experts hold the ranks of all experts in one tensor.
+        let is_stacked = self.variations.contains(&"target_parameters");
+        let fits = |rank: u64| rank == said || (is_stacked && said > 0 && rank.is_multiple_of(said));
+        let odd: Vec<&Module> = self.modules.iter().filter(|m| m.rank.is_some_and(|r| !fits(r))).collect();
         let Some(first) = odd.first() else { return };
         let message = format!(
             "adapter_config.json: r {said}, the tensors of {} have {} ({})",

@@ -93,17 +93,31 @@ pub fn locate(path: &str) -> Result<(PathBuf, String)> {
     let as_path = Path::new(path);
     if as_path.exists() {
         let full = as_path.canonicalize().unwrap_or_else(|_| as_path.to_path_buf());
-        let title = full.file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned());
-        return Ok((as_path.to_path_buf(), title));
+        return Ok((as_path.to_path_buf(), title_of(&full)));
     }
     // A Hub name is `org/model` or `model`; anything else was meant as a path.
-    let looks_like_path =
-        path.starts_with(['/', '.', '~']) || path.matches('/').count() > 1 || path.is_empty();
+    let looks_like_path = path.starts_with(['/', '.', '~'])
+        || path.split('@').next().unwrap_or(path).matches('/').count() > 1
+        || path.is_empty();
     if looks_like_path {
         return Err(Error::input(format!("{path}: no such file or folder")).at(as_path));
     }
     let snapshot = hub_cache::resolve(path, None)?;
     Ok((snapshot.path, path.to_owned()))
+}
+
+/// Folder names that say nothing without the one above.
+const PLAIN_NAMES: [&str; 6] = ["model", "adapter", "checkpoint", "output", "merged", "final"];
+
+/// Returns the name to show for a path: its last part, with the one before where that alone says nothing.
+fn title_of(path: &Path) -> String {
+    let last =
+        path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let above = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
+    match above {
+        Some(above) if PLAIN_NAMES.contains(&last.as_str()) => format!("{above}/{last}"),
+        _ => last,
+    }
 }
 
 impl Checkpoint {
@@ -136,8 +150,9 @@ impl Checkpoint {
             (read, index.join().unwrap_or(None))
         });
         let mut others = chosen.others;
+        let mut usable = None;
         if let Some(path) = &chosen.index {
-            apply_index(path, index, &mut read, &mut others, &mut problems);
+            usable = apply_index(path, index, &mut read, &mut others, &mut problems);
         }
         let configs = Configs::read(&home, &mut problems);
         let container = read.container(chosen.container);
@@ -146,8 +161,14 @@ impl Checkpoint {
         one_line_for_pickles(&mut problems);
         let mut files = Files::assemble(place, read.shards, read.headers, configs);
         blocks_of_metadata(&mut files);
-        let (layers, found) = Layers::find(&files, &HeadersOnly);
+        let (layers, found, of_index) = std::thread::scope(|scope| {
+            let check = || usable.map(|(name, index)| index.check_entries(&name, &files)).unwrap_or_default();
+            let check = scope.spawn(check);
+            let (layers, found) = Layers::find(&files, &HeadersOnly);
+            (layers, found, check.join().unwrap_or_default())
+        });
         problems.extend(found);
+        problems.extend(of_index);
         let mut checkpoint =
             Self { files: Arc::new(files), layers, problems, kind: CheckpointKind::Unknown, examined: false };
         checks::on_open(&mut checkpoint);
@@ -369,18 +390,22 @@ fn one_line_for_pickles(problems: &mut Vec<Problem>) {
 }
 
 /// Checks the index's files against those that are here, and leaves out those that it does not name.
+/// Returns the index with its name if it is a guide to what is here.
 fn apply_index(
     path: &Path,
     index: Option<std::result::Result<Index, Box<Problem>>>,
     read: &mut Read,
     others: &mut Vec<(String, u64)>,
     problems: &mut Vec<Problem>,
-) {
+) -> Option<(String, Index)> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let index = match index {
         Some(Ok(index)) => index,
-        Some(Err(problem)) => return problems.push(*problem),
-        None => return,
+        Some(Err(problem)) => {
+            problems.push(*problem);
+            return None;
+        }
+        None => return None,
     };
     {
         let present: FxHashSet<&str> = read.shards.iter().map(|s| s.name.as_str()).collect();
@@ -389,7 +414,7 @@ fn apply_index(
     let named: FxHashSet<&str> = index.files.iter().map(String::as_str).collect();
     // An index that names none of the files here is no guide to them.
     if !read.shards.iter().any(|s| named.contains(s.name.as_str())) {
-        return;
+        return None;
     }
     let left_out: Vec<(String, u64)> = read
         .shards
@@ -398,7 +423,7 @@ fn apply_index(
         .map(|s| (s.name.clone(), s.bytes))
         .collect();
     if left_out.is_empty() {
-        return;
+        return Some((name, index));
     }
     let stray: Vec<&str> =
         left_out.iter().map(|(n, _)| n.as_str()).filter(|n| !n.starts_with("consolidated")).collect();
@@ -411,6 +436,7 @@ fn apply_index(
     read.problems.retain(|p| p.file.as_deref().is_none_or(|f| !left_out.iter().any(|(n, _)| n == f)));
     others.extend(left_out);
     read.retain(|shard| named.contains(shard.name.as_str()));
+    Some((name, index))
 }
 
 /// Adds the quantization that safetensors metadata describe: torchao's tensor JSON, MLX's format key.

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod inspect;
 pub mod json;
 pub mod verify;
+pub mod workbench;
 
 use std::io::{IsTerminal as _, Write};
 
@@ -160,7 +161,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
             clap_mangen::Man::new(Cli::command()).render(out).map_err(|e| stdout_error(&e))?;
             Ok(DONE)
         }
-        None => Ok(DONE),
+        None => workbench::run(cli, out),
     }
 }
 

@@ -1,11 +1,13 @@
 //! `ckpt`: a terminal workbench for LLM checkpoints.
 
 pub mod adapter;
+pub mod app;
 pub mod checkpoint;
 pub mod cli;
 pub mod container;
 pub mod error;
 pub mod gauges;
+pub mod job;
 pub mod name;
 pub mod problem;
 pub mod quant;
@@ -13,3 +15,4 @@ pub mod tensor;
 pub mod terminal;
 pub mod ui;
 pub mod units;
+pub mod workbench;

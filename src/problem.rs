@@ -213,7 +213,7 @@ kinds! {
     /// Another flag of the config (`sym`, `desc_act`, double quant, version) contradicts the tensors.
     QUANT_FLAG_DISAGREES = "Q013" "quant-flag-disagrees" Warning;
     /// Packed weights whose format is not known.
-    UNKNOWN_QUANT = "Q014" "unknown-quantization" Error;
+    UNKNOWN_QUANT = "Q014" "unknown-quantization" Warning;
     /// Two config files (or blocks) describe the quantization differently.
     QUANT_CONFIGS_DISAGREE = "Q015" "quant-configs-disagree" Warning;
     /// Zero points of GPTQ v1 that wrap around: readers disagree on them.

@@ -9,6 +9,10 @@
 //! The signatures are those of the decision table in the format specification; `dense` and `unknown`
 //! are the last rows.
 
+pub mod awq;
+pub mod bnb4;
+pub mod bnb8;
+mod claims;
 pub mod codebook;
 pub mod compressed;
 pub mod dense;
@@ -16,14 +20,20 @@ mod draft;
 pub mod exl;
 pub mod fp8;
 pub mod ggml;
+pub mod gptq;
 mod grain;
+#[cfg(test)]
+mod hostile_tests;
 pub mod hqq;
 pub mod int8;
 pub mod mlx;
 pub mod modelopt;
 pub mod mxfp4;
+mod pack;
+mod pattern;
 pub mod quanto;
 pub mod quark;
+mod qweight;
 mod scale_values;
 pub mod side;
 #[cfg(test)]
@@ -58,6 +68,11 @@ pub trait QuantFormat: Sync {
 
 /// The formats, in the order in which they are tried.
 pub static FORMATS: &[&dyn QuantFormat] = &[
+    &bnb4::NF4,
+    &bnb4::FP4,
+    &bnb8::Int8,
+    &gptq::Gptq,
+    &awq::Awq,
     &hqq::Hqq,
     &torchao::Torchao,
     &quanto::Quanto,
@@ -290,19 +305,28 @@ pub struct Fault {
     pub detail: String,
     /// Suffix of the tensor at fault.
     pub part: Option<String>,
+    /// The config file at fault, where it is not a tensor.
+    pub file: Option<String>,
 }
 
 impl Fault {
     /// Returns a fault of the whole layer.
     #[must_use]
     pub fn new(kind: &'static ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), part: None }
+        Self { kind, detail: detail.into(), part: None, file: None }
     }
 
     /// Returns the fault with the tensor at fault named.
     #[must_use]
     pub fn part(mut self, suffix: &str) -> Self {
         self.part = Some(suffix.to_owned());
+        self
+    }
+
+    /// Returns the fault with the config file at fault named.
+    #[must_use]
+    pub fn file(mut self, file: &str) -> Self {
+        self.file = Some(file.to_owned());
         self
     }
 }
@@ -349,6 +373,8 @@ pub struct QuantConfig {
     pub blocks: Vec<QuantBlock>,
     /// Shapes that follow from the model's config, for formats whose tensors do not tell theirs.
     pub shapes: ConfigShapes,
+    /// True if there is a `config.json`, which would have to say how the weights are quantized.
+    pub of_model: bool,
 }
 
 /// Shapes of linears by the last component of their name, `[out, in]`: `q_proj`, `down_proj` …
@@ -395,11 +421,7 @@ impl QuantBlock {
     /// Returns a whole number under one of these keys; floats like `4.0` and strings like `"4"` count.
     #[must_use]
     pub fn int(&self, keys: &[&str]) -> Option<i64> {
-        let (_, value) = self.any(keys)?;
-        value
-            .as_i64()
-            .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 1e15).map(|f| f as i64))
-            .or_else(|| value.as_str().and_then(|s| s.trim().parse().ok()))
+        self.any(keys).and_then(|(_, value)| claims::integer(value))
     }
 
     /// Returns true or false under one of these keys.

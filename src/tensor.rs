@@ -251,13 +251,13 @@ impl GgmlType {
 }
 
 /// How many spellings of unknown dtypes are kept; the next ones read `other`.
-const OTHER_DTYPES_MAX: usize = 255;
+const OTHER_DTYPES_MAX: usize = u16::MAX as usize;
 /// How much of an unknown spelling is kept, in bytes.
 const OTHER_DTYPE_BYTES_MAX: usize = 32;
 
 /// The spelling of an unknown dtype, interned for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OtherDtype(u8);
+pub struct OtherDtype(u16);
 
 static OTHER_DTYPES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 
@@ -270,13 +270,13 @@ impl OtherDtype {
         let text = &text[..end];
         let mut seen = OTHER_DTYPES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(known) = seen.iter().position(|known| *known == text) {
-            return Self(known as u8);
+            return Self(known as u16);
         }
         if seen.len() >= OTHER_DTYPES_MAX {
-            return Self(u8::MAX);
+            return Self(u16::MAX);
         }
         seen.push(Box::leak(text.to_owned().into_boxed_str()));
-        Self((seen.len() - 1) as u8)
+        Self((seen.len() - 1) as u16)
     }
 
     fn name(self) -> &'static str {

@@ -1,5 +1,141 @@
-//! The screen: themes, the degrade pass, the gauges row.
+//! The screen: one function draws it from the app; one file a view. Reads no file, clock or device.
+//!
+//! Row 1 says what this is, the panes show it, the last two rows are the machine and what can be done now.
+//! Views draw with full colors and glyphs; the degrade pass over the finished buffer fits them to the
+//! terminal.
 
+pub mod adapter;
 pub mod degrade;
+pub mod detail;
 pub mod gauge_bar;
+pub mod header;
+pub mod memory;
+pub mod overlay;
+pub mod pane;
+pub mod picker;
+pub mod picture;
+pub mod problems;
 pub mod theme;
+pub mod tree;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Widget as _;
+
+use crate::app::{App, Focus, OpenState, Overlay, Tab};
+use degrade::Degrade;
+use gauge_bar::GaugeBar;
+use theme::{Role, Theme};
+
+/// The smallest screen on which the workbench is drawn.
+const WIDTH_MIN: u16 = 40;
+/// See `WIDTH_MIN`.
+const HEIGHT_MIN: u16 = 10;
+/// Below this width one pane shows at a time.
+const TWO_PANES_MIN: u16 = 60;
+
+/// What the screen remembers between frames: scroll state of the tree widget, and where things were drawn.
+#[derive(Default)]
+pub struct Scroll {
+    /// State of the tree pane.
+    pub tree: tree::TreePane,
+    /// The pane of the tab, as drawn last.
+    pub side: Rect,
+    /// Where each tab's name was drawn.
+    pub tabs: Vec<(Rect, Tab)>,
+}
+
+/// How to draw.
+pub struct Look<'a> {
+    /// Styles by meaning.
+    pub theme: &'a Theme,
+    /// What the terminal can show.
+    pub degrade: Degrade,
+}
+
+/// Draws the app.
+pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Look<'_>) {
+    let area = frame.area();
+    scroll.tabs.clear();
+    if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
+        too_small(frame, app, look.theme);
+    } else {
+        let rows = [Constraint::Length(1), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)];
+        let [top, main, gauges, foot] = Layout::vertical(rows).areas(area);
+        header::draw(frame, top, app, look.theme);
+        body(frame, main, app, scroll, look.theme);
+        let bar = GaugeBar { sample: app.sample.as_ref(), job: None, theme: look.theme };
+        bar.render(gauges, frame.buffer_mut());
+        header::footer(frame, foot, app, look.theme);
+        overlay::draw(frame, main, app, look.theme);
+    }
+    degrade::apply(frame.buffer_mut(), look.degrade);
+}
+
+fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, theme: &Theme) {
+    scroll.tree.area = Rect::default();
+    scroll.side = Rect::default();
+    if let Some(Overlay::Picker(picker)) = &app.overlay {
+        return picker::draw(frame, area, picker, theme);
+    }
+    let Some(open) = app.opens.get(app.current) else { return };
+    match &open.state {
+        OpenState::Opening(progress) => overlay::opening(frame, area, progress, theme),
+        OpenState::Failed(error) => overlay::failed(frame, area, error, theme),
+        OpenState::Ready(ready) if ready.files().shards.iter().all(|s| s.unreadable) => {
+            overlay::unreadable(frame, area, ready, theme);
+        }
+        OpenState::Ready(_) => panes(frame, area, app, scroll, theme),
+    }
+}
+
+fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, theme: &Theme) {
+    let is_narrow = area.width < TWO_PANES_MIN;
+    let (mut shows_tree, mut shows_side) = (app.shows_tree(), app.shows_side());
+    if is_narrow && shows_tree && shows_side {
+        shows_tree = app.focus == Focus::Tree;
+        shows_side = !shows_tree;
+    }
+    let (left, right) = match (shows_tree, shows_side) {
+        (true, true) => {
+            let width = u32::from(area.width) * u32::from(app.split_percent) / 100;
+            let [left, right] =
+                Layout::horizontal([Constraint::Length(width as u16), Constraint::Min(20)]).areas(area);
+            (Some(left), Some(right))
+        }
+        (true, false) => (Some(area), None),
+        _ => (None, Some(area)),
+    };
+    if let Some(left) = left {
+        app.page_rows = usize::from(left.height.saturating_sub(2));
+        tree::draw(frame, left, app, &mut scroll.tree, theme);
+    }
+    let Some(right) = right else { return };
+    if left.is_none() {
+        app.page_rows = usize::from(right.height.saturating_sub(2));
+    }
+    scroll.side = right;
+    let (block, tabs) = pane::tab_block(right, app, theme);
+    scroll.tabs = tabs;
+    match app.tab {
+        Tab::Detail => detail::draw(frame, right, block, app, theme),
+        Tab::Problems => problems::draw(frame, right, block, app, theme),
+        Tab::Adapter => adapter::draw(frame, right, block, app, theme),
+        Tab::Memory => memory::draw(frame, right, block, app, theme),
+    }
+}
+
+/// What fits into a screen that is too small for the workbench.
+fn too_small(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
+    let area = frame.area();
+    let mut lines =
+        vec![Line::from(format!("ckpt needs {WIDTH_MIN}x{HEIGHT_MIN}, has {}x{}", area.width, area.height))];
+    lines.extend(header::facts(app).into_iter().map(|fact| Line::from(format!(" {fact}"))));
+    lines.push(Line::from(""));
+    lines.push(Line::from(vec![Span::styled(" q", theme.style(Role::Key)), Span::raw(" quit")]));
+    for (row, line) in lines.into_iter().take(usize::from(area.height)).enumerate() {
+        let at = Rect { y: area.y + row as u16, height: 1, ..area };
+        frame.render_widget(line, at);
+    }
+}

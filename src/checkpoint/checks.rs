@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use super::files::Files;
-use super::index::Index;
 use super::layers::Layers;
 use super::names::{DEPTH_MAX, NONE};
 use super::{Checkpoint, CheckpointKind};
@@ -33,15 +32,9 @@ pub(super) fn on_open(checkpoint: &mut Checkpoint) {
     }
 }
 
-/// Checks that need tensor data or the whole index.
+/// Checks that need tensor data.
 pub(super) fn on_examine(checkpoint: &mut Checkpoint) {
     let files = Arc::clone(&checkpoint.files);
-    if let Some(path) = &files.index {
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if let Ok(index) = Index::read(path) {
-            checkpoint.problems.extend(index.check_entries(&name, &files));
-        }
-    }
     tie(&files, &mut checkpoint.layers);
     if checkpoint.kind == CheckpointKind::Model {
         // Shapes of layers that waited for a quant state are known only now.

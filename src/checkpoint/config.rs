@@ -163,7 +163,8 @@ impl Configs {
                 });
             }
         }
-        QuantConfig { blocks, shapes: self.shapes().unwrap_or_default() }
+        let of_model = self.has("config.json");
+        QuantConfig { blocks, shapes: self.shapes().unwrap_or_default(), of_model }
     }
 
     /// Returns the shapes that the config gives, for architectures of one rule.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustc_hash::FxHashMap;
 
 use super::config::Configs;
-use super::names::{Names, NodeId};
+use super::names::{NameWriter, Names, NodeId};
 use crate::container::{Container, Header, Value, View};
 use crate::tensor::Dtype;
 
@@ -215,10 +215,10 @@ impl Files {
     /// Returns an index of all names, for looking up many.
     #[must_use]
     pub fn names_index(&self) -> NamesIndex {
-        let names = self.tensors.iter().enumerate();
-        NamesIndex(
-            names.map(|(tensor, record)| (hash(&self.names.name(record.node)), tensor as u32)).collect(),
-        )
+        let mut names = NameWriter::new(&self.names);
+        let entry = |(tensor, record): (usize, &TensorRecord)| (hash(names.name(record.node)), tensor as u32);
+        // Equal names come first to last: the first one stays.
+        NamesIndex(self.tensors.iter().enumerate().rev().map(entry).collect())
     }
 
     /// Returns the path of the checkpoint as given, for messages.

@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde::de::{MapAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::files::Files;
@@ -28,13 +28,26 @@ const NAMED_MAX: usize = 3;
 pub struct Index {
     /// The file names it uses, each once.
     pub files: Vec<String>,
-    /// Tensor name and index into `files`, in file order.
-    pub entries: Vec<(String, u32)>,
+    text: String,
+    entries: Vec<IndexEntry>,
     /// `metadata.total_size`.
     pub total_size: Option<u64>,
 }
 
+/// One tensor of an index: its name in the index's text, and which file.
+#[derive(Clone, Copy, Debug)]
+struct IndexEntry {
+    start: usize,
+    len: u32,
+    file: u32,
+}
+
 impl Index {
+    /// Returns tensor names and their file, in the index's order.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.entries.iter().map(|e| (&self.text[e.start..e.start + e.len as usize], e.file))
+    }
+
     /// Reads an index file.
     ///
     /// # Errors
@@ -69,8 +82,8 @@ impl Index {
             if is_plain_name(file) && present.contains(file.as_str()) {
                 continue;
             }
-            let of_file = || self.entries.iter().filter(|(_, f)| *f as usize == number);
-            let (count, first) = (of_file().count(), of_file().next().map(|(tensor, _)| tensor.clone()));
+            let of_file = || self.entries().filter(|(_, f)| *f as usize == number);
+            let (count, first) = (of_file().count(), of_file().next().map(|(tensor, _)| tensor.to_owned()));
             let shown = escape(file);
             let tensors = units::plural(count, "tensor");
             let mut problem = if is_plain_name(file) {
@@ -99,8 +112,8 @@ impl Index {
         let mut seen = vec![false; files.tensors.len()];
         let (mut absent, mut elsewhere, mut omitted) =
             (Sample::default(), Sample::default(), Sample::default());
-        for (tensor, file) in &self.entries {
-            let file = &self.files[*file as usize];
+        for (tensor, file) in self.entries() {
+            let file = &self.files[file as usize];
             match by_name.find(files, tensor) {
                 None if readable(file) => absent.add(tensor, file),
                 None => {}
@@ -213,19 +226,70 @@ fn weight_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Index, D::Er
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Index, A::Error> {
             let mut index = Index::default();
-            let mut known: FxHashMap<String, u32> = FxHashMap::default();
-            while let Some(tensor) = map.next_key::<String>()? {
-                let file = map.next_value::<std::borrow::Cow<'de, str>>()?;
-                let number = known.get(file.as_ref()).copied().unwrap_or_else(|| {
-                    let number = index.files.len() as u32;
-                    index.files.push(file.to_string());
-                    known.insert(file.into_owned(), number);
-                    number
-                });
-                index.entries.push((tensor, number));
+            let mut known = FxHashMap::default();
+            while let Some(len) = map.next_key_seed(Append(&mut index.text))? {
+                let start = index.text.len() - len;
+                let file = map.next_value_seed(Number { known: &mut known, files: &mut index.files })?;
+                index.entries.push(IndexEntry { start, len: len as u32, file });
             }
             Ok(index)
         }
     }
     deserializer.deserialize_map(Map)
+}
+
+/// Reads a text into a longer one, and returns its length: a million names are one allocation.
+struct Append<'a>(&'a mut String);
+
+impl<'de> DeserializeSeed<'de> for Append<'_> {
+    type Value = usize;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Append<'_> {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a tensor name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<usize, E> {
+        self.0.push_str(name);
+        Ok(name.len())
+    }
+}
+
+/// Reads a file name as its number.
+struct Number<'a> {
+    known: &'a mut FxHashMap<String, u32>,
+    files: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Number<'_> {
+    type Value = u32;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u32, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Number<'_> {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a file name")
+    }
+
+    fn visit_str<E>(self, file: &str) -> Result<u32, E> {
+        if let Some(&number) = self.known.get(file) {
+            return Ok(number);
+        }
+        let number = self.files.len() as u32;
+        self.files.push(file.to_owned());
+        self.known.insert(file.to_owned(), number);
+        Ok(number)
+    }
 }

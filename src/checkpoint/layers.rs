@@ -7,6 +7,8 @@
 //!
 //! A layer keeps 20 bytes: alike layers share one `LayerSpec`, names come from the tree of names.
 
+mod groups;
+
 use std::sync::OnceLock;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -16,6 +18,7 @@ use super::names::{NONE, Names, NodeId};
 use crate::problem::Problem;
 use crate::quant::{FORMATS, Fault, FormatId, LayerSpec, Part, Parts, Recognized, SideData};
 use crate::tensor::Dtype;
+use groups::{Group, Groups};
 
 /// The layers of a checkpoint, in natural order.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +45,20 @@ pub struct Layer {
     pub tied: bool,
 }
 
+impl Layer {
+    /// Returns how many bytes of its node's name are not the layer's (`_blocks`).
+    #[must_use]
+    pub fn cut_bytes(&self) -> usize {
+        usize::from(self.cut)
+    }
+}
+
+/// What an anchor that continues a layer's name adds to it.
+const BLOCKS: &str = "_blocks";
+
 /// How many neighbors are searched for the layer of a tensor that continues a neighbor's name.
 const SIBLINGS_MAX: usize = 4096;
+
 /// How many tensors one layer may have; the rest is left out of it and listed as tensors only. Real
 /// layers have at most about twenty (HQQ).
 const LAYER_TENSORS_MAX: u16 = 64;
@@ -51,29 +66,35 @@ const LAYER_TENSORS_MAX: u16 = 64;
 impl Layers {
     /// Finds and recognizes the layers. Returns them with the problems of their layers.
     #[must_use]
-    pub fn find(files: &Files, data: &dyn SideData) -> (Self, Vec<Problem>) {
+    pub fn find(files: &Files, data: &(dyn SideData + Sync)) -> (Self, Vec<Problem>) {
         let groups = Groups::of(files);
         let mut layers = Self::default();
-        let mut specs = SpecTable::default();
-        let mut faults = Faults::default();
-        let mut scratch = Vec::new();
+        layers.list.reserve_exact(groups.list.len());
+        layers.tensors.reserve_exact(groups.members.len());
         for group in &groups.list {
             let start = layers.tensors.len() as u32;
-            let members = &groups.members[group.start as usize..][..group.count as usize];
-            layers.tensors.extend(members.iter().map(|m| m.tensor));
-            let layer =
-                Layer { node: group.node, spec: 0, start, count: group.count, cut: group.cut, tied: false };
-            let index = layers.list.len() as u32;
-            layers.list.push(layer);
-            let spec = specs.plain(files, members).unwrap_or_else(|| {
-                let found = recognize(files, &layers.list[index as usize], members, data, &mut scratch);
-                faults.add(index, found.faults);
-                specs.intern(found.spec)
+            layers.tensors.extend(groups.members_of(group).iter().map(|member| member.tensor));
+            layers.list.push(Layer {
+                node: group.node,
+                spec: 0,
+                start,
+                count: group.count,
+                cut: group.cut,
+                tied: false,
             });
-            layers.list[index as usize].spec = spec;
+        }
+        let mut specs = SpecTable::default();
+        let mut faults = Faults::default();
+        let mut index = 0;
+        for found in recognize_groups(files, &groups, data) {
+            let ids: Vec<u32> = found.specs.list.into_iter().map(|spec| specs.intern(spec)).collect();
+            for spec in found.spec_of {
+                layers.list[index].spec = ids[spec as usize];
+                index += 1;
+            }
+            faults.append(found.faults);
         }
         layers.specs = specs.list;
-        layers.list.shrink_to_fit();
         layers.tensors.shrink_to_fit();
         layers.sum();
         let problems = faults.problems(files, &layers);
@@ -95,7 +116,8 @@ impl Layers {
                         part.iter()
                             .map(|&i| {
                                 let members = self.members(files, i);
-                                (i, recognize(files, &self.list[i as usize], &members, data, &mut scratch))
+                                let at = (self.list[i as usize].node, self.list[i as usize].cut);
+                                (i, recognize(files, at, &members, data, &mut scratch))
                             })
                             .collect::<Vec<_>>()
                     })
@@ -114,9 +136,31 @@ impl Layers {
             layers.list[index as usize].spec = specs.intern(recognized.spec);
         }
         layers.specs = specs.list;
+        layers.forget_unused_specs();
         layers.sum();
         let problems = faults.problems(files, &layers);
         (layers, problems)
+    }
+
+    /// Drops the provisional specs that no layer has any more.
+    fn forget_unused_specs(&mut self) {
+        let mut used = vec![false; self.specs.len()];
+        for layer in &self.list {
+            used[layer.spec as usize] = true;
+        }
+        let mut kept = 0;
+        let at: Vec<u32> = used
+            .iter()
+            .map(|&used| {
+                kept += u32::from(used);
+                kept.saturating_sub(1)
+            })
+            .collect();
+        let mut flags = used.into_iter();
+        self.specs.retain(|_| flags.next().unwrap_or(false));
+        for layer in &mut self.list {
+            layer.spec = at[layer.spec as usize];
+        }
     }
 
     /// Returns how many layers there are.
@@ -232,15 +276,14 @@ impl Layers {
     /// Returns the layer of this full name.
     #[must_use]
     pub fn find_name(&self, names: &Names, name: &str) -> Option<u32> {
-        if let Some(node) = names.find(name) {
-            let here = self.within(node, node + 1);
-            if let Some(layer) = here.clone().find(|&layer| self.list[layer as usize].cut == 0) {
-                return Some(layer);
-            }
-        }
-        // Few layers have names that are cut, and most checkpoints none.
-        let cut = (0..self.list.len() as u32).filter(|&layer| self.list[layer as usize].cut > 0);
-        cut.into_iter().find(|&layer| self.name(names, layer) == name)
+        let at = |node: NodeId, cut: usize| {
+            let mut here = self.within(node, node + 1);
+            here.find(|&layer| usize::from(self.list[layer as usize].cut) == cut)
+        };
+        let plain = names.find(name).and_then(|node| at(node, 0));
+        // The only layers whose name is not that of their node.
+        let of_blocks = || names.find(&format!("{name}{BLOCKS}")).and_then(|node| at(node, BLOCKS.len()));
+        plain.or_else(of_blocks)
     }
 
     /// Marks a layer as another's twin: its parameters are not counted again.
@@ -322,18 +365,72 @@ fn part_of(files: &Files, member: Member) -> Part<'_> {
 
 fn recognize<'a>(
     files: &'a Files,
-    layer: &Layer,
+    (node, cut): (NodeId, u8),
     members: &[Member],
     data: &dyn SideData,
     scratch: &mut Vec<Part<'a>>,
 ) -> Recognized {
     scratch.clear();
     scratch.extend(members.iter().map(|m| part_of(files, *m)));
-    let name = layer_name(&files.names, layer.node, layer.cut);
+    let name = layer_name(&files.names, node, cut);
     let parts = Parts { module: &name, list: scratch, config: &files.configs.quant, data };
     let found = FORMATS.iter().find_map(|format| format.recognize(&parts));
     // `unknown` takes everything with a tensor, and a group has one.
     found.unwrap_or_else(|| LayerSpec::new(FormatId::LAST).into())
+}
+
+/// What recognizing some neighboring groups gave.
+#[derive(Default)]
+struct Found {
+    /// Spec of each group, as an index into `specs`.
+    spec_of: Vec<u32>,
+    specs: SpecTable,
+    faults: Faults,
+}
+
+/// Recognizes all groups, on as many threads as there are cores when it is worth it.
+fn recognize_groups(files: &Files, groups: &Groups, data: &(dyn SideData + Sync)) -> Vec<Found> {
+    const GROUPS_MIN: usize = 16_384;
+    const THREADS_MAX: usize = 8;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let chunk = groups.list.len().div_ceil(threads).max(GROUPS_MIN);
+    let recognize_chunk = |number: usize, chunk_groups: &[Group]| {
+        let mut found = Found::default();
+        let mut scratch = Vec::new();
+        for (offset, group) in chunk_groups.iter().enumerate() {
+            let members = groups.members_of(group);
+            let spec = found.specs.plain(files, members).unwrap_or_else(|| {
+                let recognized = recognize(files, (group.node, group.cut), members, data, &mut scratch);
+                found.faults.add((number * chunk + offset) as u32, recognized.faults);
+                found.specs.intern(recognized.spec)
+            });
+            found.spec_of.push(spec);
+        }
+        found
+    };
+    let recognize_chunk = &recognize_chunk;
+    std::thread::scope(|scope| {
+        let mut chunks = groups.list.chunks(chunk).enumerate();
+        let first = chunks.next();
+        let others: Vec<_> =
+            chunks.map(|(number, part)| (part, scope.spawn(move || recognize_chunk(number, part)))).collect();
+        let mut all: Vec<Found> =
+            first.map(|(number, part)| recognize_chunk(number, part)).into_iter().collect();
+        for (part, thread) in others {
+            // A thread that panicked leaves its layers unknown rather than the checkpoint closed.
+            all.push(thread.join().unwrap_or_else(|_| Found::unknown(part.len())));
+        }
+        all
+    })
+}
+
+impl Found {
+    fn unknown(groups: usize) -> Self {
+        let mut found = Self::default();
+        let spec = found.specs.intern(LayerSpec::new(FormatId::LAST));
+        found.spec_of = vec![spec; groups];
+        found
+    }
 }
 
 /// Returns the formats' own spelling of a suffix, if one declares it.
@@ -402,15 +499,26 @@ const FAULTS_MAX: usize = 1000;
 impl Faults {
     fn add(&mut self, layer: u32, faults: Vec<Fault>) {
         for fault in faults {
-            let key = (fault.kind.code, fault.detail.clone());
-            if let Some(&at) = self.index.get(&key) {
-                self.list[at].1.push(layer);
-            } else if self.list.len() < FAULTS_MAX {
-                self.index.insert(key, self.list.len());
-                self.list.push((fault, vec![layer]));
-            } else if let Some((_, layers)) = self.list.iter_mut().rfind(|(f, _)| f.kind == fault.kind) {
-                layers.push(layer);
-            }
+            self.extend(fault, &[layer]);
+        }
+    }
+
+    /// Adds what another table gathered.
+    fn append(&mut self, other: Self) {
+        for (fault, layers) in other.list {
+            self.extend(fault, &layers);
+        }
+    }
+
+    fn extend(&mut self, fault: Fault, at: &[u32]) {
+        let key = (fault.kind.code, fault.detail.clone());
+        if let Some(&known) = self.index.get(&key) {
+            self.list[known].1.extend_from_slice(at);
+        } else if self.list.len() < FAULTS_MAX {
+            self.index.insert(key, self.list.len());
+            self.list.push((fault, at.to_vec()));
+        } else if let Some((_, layers)) = self.list.iter_mut().rfind(|(f, _)| f.kind == fault.kind) {
+            layers.extend_from_slice(at);
         }
     }
 
@@ -435,221 +543,9 @@ impl Faults {
                 shard.or_else(|| layers.tensors(at[0]).first().map(|&t| files.tensors[t as usize].shard));
             let mut problem =
                 Problem::new(fault.kind, format!("{first}: {}{more}", fault.detail)).tensor(tensor);
-            problem.file = shard.map(|s| files.shards[s as usize].name.clone());
+            problem.file = fault.file.or_else(|| shard.map(|s| files.shards[s as usize].name.clone()));
             problem
         };
         self.list.into_iter().map(describe).collect()
-    }
-}
-
-/// Tensors grouped by prefix.
-struct Groups {
-    list: Vec<Group>,
-    members: Vec<Member>,
-}
-
-struct Group {
-    node: NodeId,
-    start: u32,
-    count: u16,
-    cut: u8,
-}
-
-impl Groups {
-    fn of(files: &Files) -> Self {
-        let table = SuffixTable::new(&files.names);
-        let names = &files.names;
-        let mut anchored = vec![0u64; names.len()];
-        let mut found: Vec<Option<Claim>> = Vec::with_capacity(files.tensors.len());
-        for record in &files.tensors {
-            let claim = table.claim(names, record.node);
-            if let Some(claim) = claim {
-                anchored[claim.prefix as usize] |= table.suffixes[claim.suffix as usize].anchor_of;
-            }
-            found.push(claim);
-        }
-        let stems = Stems::new(files, &table);
-        let mut members: Vec<Placed> = Vec::with_capacity(files.tensors.len());
-        for (tensor, (record, claim)) in files.tensors.iter().zip(found).enumerate() {
-            let tensor = tensor as u32;
-            // A second tensor of the same name is a problem of its own, not a part of the layer.
-            if files.names.first_tensor(record.node) != tensor {
-                continue;
-            }
-            let own = Placed { node: record.node, own: true, cut: 0, member: Member { tensor, suffix: "*" } };
-            let member = claim.and_then(|claim| {
-                let suffix = &table.suffixes[claim.suffix as usize];
-                let here = anchored[claim.prefix as usize];
-                let belongs = suffix.anchor_of != 0 || suffix.part_of & here != 0;
-                let member = Member { tensor, suffix: suffix.text };
-                belongs.then_some(Placed { node: claim.prefix, own: false, cut: 0, member })
-            });
-            members.push(member.or_else(|| stems.place(files, tensor)).unwrap_or(own));
-        }
-        members.sort_by_key(|placed| (placed.node, placed.own, placed.member.tensor));
-        let mut list: Vec<Group> = Vec::new();
-        let mut last = None;
-        for (at, placed) in members.iter().enumerate() {
-            match list.last_mut() {
-                Some(group) if last == Some((placed.node, placed.own)) => {
-                    group.count = (group.count + 1).min(LAYER_TENSORS_MAX);
-                }
-                _ => list.push(Group { node: placed.node, start: at as u32, count: 1, cut: placed.cut }),
-            }
-            last = Some((placed.node, placed.own));
-        }
-        Self { list, members: members.into_iter().map(|placed| placed.member).collect() }
-    }
-}
-
-/// A tensor and the layer it goes to.
-struct Placed {
-    node: NodeId,
-    /// True under a tensor's own name, false under a prefix: `x` and `x.weight` are two layers.
-    own: bool,
-    cut: u8,
-    member: Member,
-}
-
-/// A tensor's name taken apart: which node its prefix is, and which suffix the rest.
-#[derive(Clone, Copy)]
-struct Claim {
-    prefix: NodeId,
-    suffix: u16,
-}
-
-struct Suffix {
-    text: &'static str,
-    /// Label ids from the last to the first.
-    labels: Vec<u32>,
-    anchor_of: u64,
-    part_of: u64,
-}
-
-/// The suffixes of all formats, looked up by the last label.
-struct SuffixTable {
-    suffixes: Vec<Suffix>,
-    by_last: FxHashMap<u32, Vec<u16>>,
-    /// Suffixes that continue a component, without and with their star: `_blocks`, `*_blocks`.
-    stems: Vec<(&'static str, &'static str)>,
-}
-
-impl SuffixTable {
-    fn new(names: &Names) -> Self {
-        let mut table = Self { suffixes: Vec::new(), by_last: FxHashMap::default(), stems: Vec::new() };
-        for (bit, format) in FORMATS.iter().enumerate() {
-            let signature = format.signature();
-            for text in signature.anchors {
-                table.add(names, text, 1 << bit, 0);
-            }
-            for text in signature.parts {
-                table.add(names, text, 0, 1 << bit);
-            }
-        }
-        // The longest suffix wins: `weight.absmax` before `absmax`.
-        for id in 0..table.suffixes.len() {
-            let last = table.suffixes[id].labels[0];
-            if let Some(list) = table.by_last.get_mut(&last) {
-                list.sort_by_key(|&s| std::cmp::Reverse(table.suffixes[usize::from(s)].labels.len()));
-            }
-        }
-        table
-    }
-
-    fn add(&mut self, names: &Names, text: &'static str, anchor_of: u64, part_of: u64) {
-        if let Some(stem) = text.strip_prefix('*') {
-            if !stem.is_empty() && !self.stems.iter().any(|(known, _)| *known == stem) {
-                self.stems.push((stem, text));
-            }
-            return;
-        }
-        if let Some(known) = self.suffixes.iter_mut().find(|s| s.text == text) {
-            known.anchor_of |= anchor_of;
-            known.part_of |= part_of;
-            return;
-        }
-        let labels: Option<Vec<u32>> = text.rsplit('.').map(|label| names.find_label(label)).collect();
-        if let Some(labels) = labels {
-            let id = self.suffixes.len() as u16;
-            self.by_last.entry(labels[0]).or_default().push(id);
-            self.suffixes.push(Suffix { text, labels, anchor_of, part_of });
-        }
-    }
-
-    fn claim(&self, names: &Names, node: NodeId) -> Option<Claim> {
-        let candidates = self.by_last.get(&names.label_id(node))?;
-        candidates.iter().find_map(|&suffix| {
-            let mut at = node;
-            for &label in &self.suffixes[usize::from(suffix)].labels {
-                if at == NONE || names.label_id(at) != label {
-                    return None;
-                }
-                at = names.parent(at);
-            }
-            // A top-level `weight` has no prefix: it stays under its own name.
-            (at != NONE).then_some(Claim { prefix: at, suffix })
-        })
-    }
-}
-
-/// Tensors whose last component continues a neighbor's: `x_scales` beside `x_blocks`, or `x_scale`
-/// beside the tensor `x`.
-struct Stems {
-    /// By label: where such a tensor may belong.
-    rules: FxHashMap<u32, Vec<StemRule>>,
-    /// Tensors that others may continue, by parent and label.
-    bases: FxHashMap<(NodeId, u32), NodeId>,
-}
-
-#[derive(Clone, Copy)]
-struct StemRule {
-    /// Label of the neighbor that is the layer's anchor.
-    base: u32,
-    cut: u8,
-    suffix: &'static str,
-}
-
-impl Stems {
-    fn new(files: &Files, table: &SuffixTable) -> Self {
-        const BLOCKS: &str = "_blocks";
-        let names = &files.names;
-        let mut stems = Self { rules: FxHashMap::default(), bases: FxHashMap::default() };
-        let mut wanted = FxHashSet::default();
-        for label in 0..names.label_count() as u32 {
-            let text = names.label_text(label);
-            for (stem, suffix) in &table.stems {
-                let Some(base) = text.strip_suffix(stem).filter(|base| !base.is_empty()) else { continue };
-                let blocks = names.find_label(&format!("{base}{BLOCKS}"));
-                let bare = names.find_label(base).filter(|_| *stem != BLOCKS);
-                let rules = stems.rules.entry(label).or_default();
-                for (base, cut) in [(blocks, BLOCKS.len() as u8), (bare, 0)] {
-                    if let Some(base) = base {
-                        rules.push(StemRule { base, cut, suffix });
-                        wanted.insert(base);
-                    }
-                }
-            }
-        }
-        for record in &files.tensors {
-            let label = names.label_id(record.node);
-            if wanted.contains(&label) {
-                stems.bases.insert((names.parent(record.node), label), record.node);
-            }
-        }
-        stems
-    }
-
-    fn place(&self, files: &Files, tensor: u32) -> Option<Placed> {
-        let names = &files.names;
-        let node = files.tensors[tensor as usize].node;
-        self.rules.get(&names.label_id(node))?.iter().find_map(|rule| {
-            let &base = self.bases.get(&(names.parent(node), rule.base))?;
-            // `x_scale` belongs to `x` only if `x` is packed: dense models have `logit` and `logit_scale`.
-            let dtype = files.tensors[names.first_tensor(base) as usize].dtype;
-            let packed = dtype.is_narrow_float() || matches!(dtype, Dtype::I8 | Dtype::U8);
-            let belongs = packed || rule.suffix == "*_bias";
-            let member = Member { tensor, suffix: rule.suffix };
-            belongs.then_some(Placed { node: base, own: true, cut: rule.cut, member })
-        })
     }
 }

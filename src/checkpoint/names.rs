@@ -258,6 +258,39 @@ impl Names {
     }
 }
 
+/// Names of many nodes, one after another: neighbors share their path, which is then built once.
+pub struct NameWriter<'a> {
+    names: &'a Names,
+    parent: NodeId,
+    path_len: usize,
+    text: String,
+}
+
+impl<'a> NameWriter<'a> {
+    /// Returns a writer over a tree of names.
+    #[must_use]
+    pub fn new(names: &'a Names) -> Self {
+        Self { names, parent: NONE, path_len: 0, text: String::new() }
+    }
+
+    /// Returns the full name of a node (unescaped), until the next call.
+    pub fn name(&mut self, node: NodeId) -> &str {
+        let parent = self.names.parent(node);
+        if parent != self.parent {
+            self.text.clear();
+            if parent != NONE {
+                self.text.push_str(&self.names.name(parent));
+                self.text.push('.');
+            }
+            self.path_len = self.text.len();
+            self.parent = parent;
+        }
+        self.text.truncate(self.path_len);
+        self.text.push_str(self.names.label(node));
+        &self.text
+    }
+}
+
 /// All names as sequences of label ids, before and after ranking.
 struct Keys<'a> {
     labels: Vec<&'a str>,
@@ -373,6 +406,15 @@ mod tests {
         assert_eq!(tree.end(w) - w, 2);
         assert_eq!(tree.find("a.layers.3"), None);
         assert_eq!(tree.label_text(tree.find_label("layers").unwrap()), "layers");
+    }
+
+    #[test]
+    fn names_written_in_a_row_are_the_names() {
+        let (tree, order) = tree(&["a.b.c", "a.b", "d", "a.b.e.f", "", "a..g"]);
+        let mut writer = NameWriter::new(&tree);
+        let nodes: Vec<NodeId> = (0..tree.len() as u32).filter(|&n| tree.first_tensor(n) != NONE).collect();
+        let written: Vec<String> = nodes.iter().map(|&node| writer.name(node).to_owned()).collect();
+        assert_eq!(written, order);
     }
 
     #[test]

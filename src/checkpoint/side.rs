@@ -1,6 +1,6 @@
 //! Side data: the few bytes of side tensors that formats look at when a checkpoint is examined.
 //!
-//! Positioned reads, each bounded, and bounded in sum: a format asks for a quant state's JSON, some zero
+//! Positioned reads, each bounded, and the large ones bounded in sum: a format asks for a quant state's JSON, some zero
 //! points, a group index, scales. What lies over the bound is `Unreadable`, and the format says how much
 //! it looked at.
 
@@ -12,8 +12,11 @@ use crate::quant::{Side, SideData};
 
 /// Bytes of one read. The largest side tensor that is wanted whole is a row of scales.
 pub const READ_BYTES_MAX: u64 = 4 << 20;
-/// Bytes of all reads of one examination: what a disk gives in about a tenth of a second.
+/// Bytes of all large reads of one examination: what a disk gives in about a tenth of a second.
 pub const TOTAL_BYTES_MAX: u64 = 256 << 20;
+/// Reads up to this are always made: a quant state's JSON or a stored shape decides what a layer is, and
+/// there are few of them a layer.
+const SMALL_BYTES: u64 = 1 << 10;
 
 /// Side data read from the checkpoint's files.
 pub struct FileSide<'a> {
@@ -40,7 +43,7 @@ impl SideData for FileSide<'_> {
             return Side::Unreadable("a view of a shared or compressed storage".into());
         }
         let count = count.min(record.bytes.saturating_sub(offset)).min(READ_BYTES_MAX);
-        if self.read.fetch_add(count, Ordering::Relaxed) + count > TOTAL_BYTES_MAX {
+        if count > SMALL_BYTES && self.read.fetch_add(count, Ordering::Relaxed) + count > TOTAL_BYTES_MAX {
             return Side::Unreadable(format!("over the {TOTAL_BYTES_MAX} bytes that are read on opening"));
         }
         let Some(source) = &self.sources[usize::from(record.shard)] else {

@@ -9,9 +9,11 @@
 //! chain of groups with one child each is one row, `base_model.model.model`, whose node is the last.
 //! One node can be two rows: a layer `x` of the tensors `x.weight` and another of the tensor `x`.
 
+mod alike;
 mod bits;
 pub mod filter;
 mod matches;
+mod reopen;
 mod rows;
 pub mod sort;
 mod structure;
@@ -73,8 +75,38 @@ pub struct Tree {
     filter: Option<Filter>,
     matches: Option<Matches>,
     sort: Sort,
+    totals: Totals,
     rows: Vec<Row>,
     cursor: usize,
+}
+
+/// How many layers there are, and of which kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// All layers.
+    pub layers: usize,
+    /// Those that are quantized.
+    pub quantized: usize,
+    /// Those that are not.
+    pub dense: usize,
+    /// Those that are broken.
+    pub broken: usize,
+}
+
+impl Totals {
+    fn of(checkpoint: &Checkpoint) -> Self {
+        let specs = checkpoint.layers.specs();
+        let kinds: Vec<(bool, bool)> =
+            specs.iter().map(|spec| (spec.is_quantized(), !spec.broken.is_empty())).collect();
+        let mut totals = Self { layers: checkpoint.layers.len(), ..Self::default() };
+        for layer in checkpoint.layers.list() {
+            let (is_quantized, is_broken) = kinds[layer.spec as usize];
+            totals.quantized += usize::from(is_quantized);
+            totals.broken += usize::from(is_broken);
+        }
+        totals.dense = totals.layers - totals.quantized;
+        totals
+    }
 }
 
 /// How many rows of the first fold are shown open at first; a longer one shows its groups closed.
@@ -98,6 +130,7 @@ impl Tree {
             filter: None,
             matches: None,
             sort: Sort::Natural,
+            totals: Totals::of(checkpoint),
             rows: Vec::new(),
             cursor: 0,
         };
@@ -110,6 +143,7 @@ impl Tree {
     /// stays open, what was unfolded stays so where it can, and the cursor stays on its name.
     pub fn refresh(&mut self, checkpoint: &Checkpoint) {
         let at = self.place();
+        self.totals = Totals::of(checkpoint);
         let before = std::mem::replace(&mut self.structure, Structure::of(checkpoint));
         let unfolded = |folded: &Bits| -> Vec<NodeId> {
             before.folds().iter().map(|fold| fold.head).filter(|&head| !folded.get(head)).collect()
@@ -137,6 +171,12 @@ impl Tree {
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// Returns how many layers there are, and of which kinds.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// Returns what a row stands for.
@@ -251,11 +291,14 @@ impl Tree {
     }
 
     /// Unfolds the innermost fold that the row is or is in, or folds it again. Returns false if there is
-    /// none.
+    /// none, or if a filter leaves its members differently.
     pub fn toggle_unfold(&mut self, checkpoint: &Checkpoint, row: usize) -> bool {
         let Some(fold) = self.enclosing_fold(checkpoint, row) else { return false };
         let head = self.structure.folds()[fold].head;
         let fold_again = !self.folded.get(head);
+        if fold_again && !self.can_fold(checkpoint, fold) {
+            return false;
+        }
         let node = self.rows[row].node;
         self.structure.put(&mut self.folded, fold, fold_again);
         let parent = checkpoint.files.names.parent(head);
@@ -272,8 +315,13 @@ impl Tree {
     /// Unfolds all folds, or folds all again if any is unfolded.
     pub fn toggle_unfold_all(&mut self, checkpoint: &Checkpoint) {
         let at = self.place();
-        let any_unfolded = self.structure.folds().iter().any(|fold| !self.folded.get(fold.head));
-        for fold in 0..self.structure.folds().len() {
+        let count = self.structure.folds().len();
+        let is_unfolded = |tree: &Self, fold: usize| !tree.folded.get(tree.structure.folds()[fold].head);
+        let any_unfolded = (0..count).any(|fold| is_unfolded(self, fold) && self.can_fold(checkpoint, fold));
+        for fold in 0..count {
+            if any_unfolded && !self.can_fold(checkpoint, fold) {
+                continue;
+            }
             self.structure.put(&mut self.folded, fold, any_unfolded);
             let parent = checkpoint.files.names.parent(self.structure.folds()[fold].head);
             if !any_unfolded && parent != NONE && self.open.get(self.structure.folds()[fold].head) {
@@ -372,14 +420,17 @@ impl Tree {
                 self.open.set(row.node);
             }
         }
-        let Some(head) = self.structure.folds().first().map(|fold| fold.head) else { return };
+        // Without folds, the first numbered layer is as good an example.
+        let first_fold = self.structure.folds().first().map(|fold| fold.head);
+        let Some(head) = first_fold.or_else(|| self.structure.first_numbered()) else { return };
         let names = &checkpoint.files.names;
         let mut above = head;
         while above != NONE {
             self.open.set(above);
             above = names.parent(above);
         }
-        // Open the groups of the fold as long as it stays short; folds inside it stay closed.
+        // Open what is in it as long as it stays short, layers too: in tensor mode they have children. Folds
+        // inside it stay closed.
         let mut count = 0;
         let mut groups = Vec::new();
         let (mut node, end) = (head + 1, names.end(head));
@@ -403,5 +454,7 @@ impl Tree {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

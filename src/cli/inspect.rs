@@ -1,5 +1,6 @@
 //! `ckpt inspect`: a checkpoint as a table, or as JSON for scripts.
 
+use std::cell::RefCell;
 use std::io::Write;
 
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
@@ -8,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::json::{self, ProblemJson};
 use super::{DONE, FAILED, stdout_error};
 use crate::adapter::Adapter;
+use crate::checkpoint::names::NameWriter;
 use crate::checkpoint::summary::Summary;
 use crate::checkpoint::tree::{RowKind, State, Tree};
 use crate::checkpoint::{Checkpoint, CheckpointKind};
@@ -170,23 +172,52 @@ impl Serialize for LayersJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let layers = &self.0.layers;
         let mut list = serializer.serialize_seq(Some(layers.len()))?;
+        // Serialization takes what it writes by shared reference; the writers carry state along.
+        let names =
+            RefCell::new((NameWriter::new(&self.0.files.names), NameWriter::new(&self.0.files.names)));
         for layer in 0..layers.len() as u32 {
-            list.serialize_element(&LayerJson(self.0, layer))?;
+            list.serialize_element(&LayerJson { checkpoint: self.0, layer, names: &names })?;
         }
         list.end()
     }
 }
 
-struct LayerJson<'a>(&'a Checkpoint, u32);
+struct LayerJson<'a> {
+    checkpoint: &'a Checkpoint,
+    layer: u32,
+    /// Of the layers, and of their tensors.
+    names: &'a RefCell<(NameWriter<'a>, NameWriter<'a>)>,
+}
+
+/// The tensors of a layer, by name.
+struct TensorNames<'a, 'b>(&'a LayerJson<'b>);
+
+impl Serialize for TensorNames<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let LayerJson { checkpoint, layer, names } = self.0;
+        let tensors = checkpoint.layers.tensors(*layer);
+        let mut list = serializer.serialize_seq(Some(tensors.len()))?;
+        for &tensor in tensors {
+            let node = checkpoint.files.tensors[tensor as usize].node;
+            list.serialize_element(names.borrow_mut().1.name(node))?;
+        }
+        list.end()
+    }
+}
 
 impl Serialize for LayerJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let Self(checkpoint, layer) = *self;
+        let Self { checkpoint, layer, names } = *self;
         let (files, layers) = (&checkpoint.files, &checkpoint.layers);
         let spec = layers.spec(layer);
         let bytes = layers.bytes(files, layer);
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", &layers.name(&files.names, layer))?;
+        let record = &layers.list()[layer as usize];
+        {
+            let mut names = names.borrow_mut();
+            let name = names.0.name(record.node);
+            map.serialize_entry("name", &name[..name.len() - record.cut_bytes()])?;
+        }
         map.serialize_entry("format", spec.format.get().name())?;
         map.serialize_entry("shape", &spec.shape_known.then_some(&spec.shape))?;
         map.serialize_entry("bits", &BitsJson(spec.bits()))?;
@@ -202,14 +233,13 @@ impl Serialize for LayerJson<'_> {
         if spec.parameters > 0 {
             map.serialize_entry("bits_per_weight", &rounded(bytes as f64 * 8.0 / spec.parameters as f64))?;
         }
-        if layers.list()[layer as usize].tied {
+        if record.tied {
             map.serialize_entry("tied", &true)?;
         }
         if !spec.broken.is_empty() {
             map.serialize_entry("broken", &spec.broken)?;
         }
-        let tensors: Vec<String> = layers.tensors(layer).iter().map(|&t| files.tensor_name(t)).collect();
-        map.serialize_entry("tensors", &tensors)?;
+        map.serialize_entry("tensors", &TensorNames(self))?;
         map.end()
     }
 }
@@ -235,7 +265,7 @@ impl Serialize for TensorsJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Tensor<'a> {
-            name: String,
+            name: &'a str,
             dtype: &'static str,
             shape: &'a [u64],
             bytes: u64,
@@ -243,14 +273,19 @@ impl Serialize for TensorsJson<'_> {
             offset: u64,
         }
         let files = &self.0.files;
-        serializer.collect_seq(files.tensors.iter().map(|record| Tensor {
-            name: files.names.name(record.node),
-            dtype: record.dtype.name(),
-            shape: files.shape(record),
-            bytes: record.bytes,
-            file: &files.shards[usize::from(record.shard)].name,
-            offset: record.begin,
-        }))
+        let mut names = NameWriter::new(&files.names);
+        let mut list = serializer.serialize_seq(Some(files.tensors.len()))?;
+        for record in &files.tensors {
+            list.serialize_element(&Tensor {
+                name: names.name(record.node),
+                dtype: record.dtype.name(),
+                shape: files.shape(record),
+                bytes: record.bytes,
+                file: &files.shards[usize::from(record.shard)].name,
+                offset: record.begin,
+            })?;
+        }
+        list.end()
     }
 }
 

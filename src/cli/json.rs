@@ -40,9 +40,40 @@ impl Formatter for Escaping {
 /// # Errors
 /// The write fails.
 pub fn write_line(out: &mut dyn Write, value: &impl Serialize) -> Result<()> {
-    let mut serializer = Serializer::with_formatter(&mut *out, Escaping);
+    let mut chunks = Chunks { buffer: Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2)), out };
+    let mut serializer = Serializer::with_formatter(&mut chunks, Escaping);
     value.serialize(&mut serializer).map_err(|e| super::stdout_error(&io::Error::from(e)))?;
-    out.write_all(b"\n").map_err(|e| super::stdout_error(&e))
+    chunks.buffer.push(b'\n');
+    chunks.flush().map_err(|e| super::stdout_error(&e))
+}
+
+/// Bytes that are gathered before they are written.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Gathers the serializer's many small pieces: a call through `dyn Write` for each would cost more than
+/// making them.
+struct Chunks<'a> {
+    buffer: Vec<u8>,
+    out: &'a mut dyn Write,
+}
+
+impl Write for Chunks<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
 }
 
 /// Writes the error event.

@@ -1,52 +1,57 @@
-//! GGUF, versions 2 and 3: key-values, tensor infos, aligned data. Little-endian.
+//! GGUF, versions 2 and 3: the file format of llama.cpp.
 //!
-//! | bytes        | holds                                                                    |
-//! |--------------|---------------------------------------------------------------------------|
-//! | 4            | `GGUF`                                                                    |
-//! | u32          | version (2 and 3 alike; low 16 bits zero: the file is big-endian)         |
-//! | i64, i64     | tensors, key-values                                                       |
-//! | key-values   | key (u64 length, UTF-8), type u32, value                                  |
-//! | tensor infos | name, dimensions u32, u64 each, type u32, offset u64 from the data's start|
-//! | padding      | to `general.alignment` (default 32)                                       |
-//! | data         | each tensor padded to the alignment                                       |
+//! | bytes                    | holds                                                               |
+//! |--------------------------|---------------------------------------------------------------------|
+//! | 4                        | `GGUF`                                                              |
+//! | u32                      | version; low 16 bits zero: the file is big-endian                   |
+//! | u64, u64                 | count of tensors, count of key-values                               |
+//! | key-values               | key string, type u32, value (`gguf/values.rs`)                      |
+//! | tensor infos             | name string, dims u32, u64 each, type u32, offset u64               |
+//! | padding                  | to a multiple of `general.alignment` (32 if absent)                 |
+//! | data                     | offsets of the infos count from here                                |
 //!
-//! The first dimension in the file is the innermost: shapes are reversed here, so that a linear is
-//! `[out, in]` as everywhere else. Arrays (vocabularies) are stepped over, not kept: fixed-size elements
-//! in one jump, strings by their length fields in a large buffer.
-//! Sources: ggml `gguf.cpp`, `ggml.h`; gguf-py `gguf_reader.py`.
+//! A string is a u64 length and its bytes. GGUF lists dimensions innermost first; a `Header`'s shape is
+//! the reverse, row-major: a linear weight is `[out, in]` as in the other containers.
+//!
+//! Key-values stand in `Header::metadata` in file order, the value of a key seen twice both times.
+//! `header_bytes` is where the data begins. Where the infos cannot be read to their end nobody knows
+//! where the data begins: the tensors are listed with empty ranges at the end of the file. Tensors of
+//! types that llama.cpp does not read have a dtype of unknown size and reach to the next tensor. Big-endian
+//! files are listed with dtypes of unknown size, because their values are not read here.
+//!
+//! Sources: ggml's docs/gguf.md, gguf.cpp and ggml.h; the limits named after them are theirs.
 
+mod faults;
+mod infos;
+mod layout;
 mod reader;
+#[cfg(test)]
+mod tests;
+mod types;
 mod values;
 
-use rustc_hash::FxHashSet;
-
 use super::bytes::SourceFile;
-use super::{Container, Header, Value};
+use super::{Container, Header, SNIFF_BYTES, Value, explain_foreign};
 use crate::name::escape;
-use crate::problem::{Problem, kind};
-use crate::tensor::{Dtype, GgmlType, elements};
-use crate::units;
-use reader::{Cut, Reader};
+use crate::problem::kind;
+use faults::Faults;
+use layout::Data;
+use reader::{Fault, Reader};
+
+const MAGIC: &[u8; 4] = b"GGUF";
+/// Versions that current readers take; they share one layout.
+const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
+/// Key-values that are read: real files have some tens.
+const PAIRS_MAX: u64 = 1 << 16;
+/// Smallest key-value: an empty key, a type, one byte.
+const PAIR_BYTES_MIN: u64 = 8 + 4 + 1;
+/// `GGUF_DEFAULT_ALIGNMENT`.
+const ALIGNMENT_DEFAULT: u64 = 32;
+const ALIGNMENT_KEY: &str = "general.alignment";
 
 /// The GGUF container.
 #[derive(Debug)]
 pub struct Gguf;
-
-const MAGIC: [u8; 4] = *b"GGUF";
-/// Dimensions a tensor may have: `GGML_MAX_DIMS`.
-const DIMS_MAX: u32 = 4;
-/// Bytes of a name that the C reader takes (`GGML_MAX_NAME`); longer ones are read up to `NAME_READ_MAX`.
-const NAME_BYTES_MAX: usize = 64;
-/// Bytes of a name or key that are read at all.
-const NAME_READ_MAX: u64 = 64 << 10;
-/// Default alignment of the data, `GGUF_DEFAULT_ALIGNMENT`.
-const ALIGNMENT: u64 = 32;
-/// Bytes that a tensor info takes at least: empty name, one dimension.
-const INFO_BYTES_MIN: u64 = 8 + 4 + 8 + 4 + 8;
-/// Bytes that a key-value takes at least: empty key, a one-byte value.
-const PAIR_BYTES_MIN: u64 = 8 + 4 + 1;
-/// How many faults of one file are kept apart.
-const FAULTS_MAX: usize = 50;
 
 impl Container for Gguf {
     fn name(&self) -> &'static str {
@@ -54,7 +59,7 @@ impl Container for Gguf {
     }
 
     fn sniff(&self, head: &[u8]) -> bool {
-        head.starts_with(&MAGIC)
+        head.starts_with(MAGIC)
     }
 
     fn extensions(&self) -> &'static [&'static str] {
@@ -62,310 +67,178 @@ impl Container for Gguf {
     }
 
     fn read_header(&self, file: &SourceFile) -> Header {
-        let mut parse = Parse { file, header: Header::default(), faults: 0 };
-        match parse.run() {
-            Ok(()) => {}
-            Err(Cut::Ended { at, wanted }) => {
-                let message = format!(
-                    "the file ends after {} bytes, inside its header: {wanted} at byte {at}; {} were read before it",
-                    file.len(),
-                    units::plural(parse.header.entries().len(), "tensor")
-                );
-                parse.fault(&kind::TRUNCATED, None, &message);
-                parse.header.unreadable = parse.header.entries().is_empty();
-            }
-            Err(Cut::Faulty) => parse.header.unreadable = parse.header.entries().is_empty(),
-            Err(Cut::Io(message)) => {
-                parse.fault(&kind::UNREADABLE_FILE, None, &message);
-                parse.header.unreadable = true;
-            }
+        let mut header = Header::default();
+        let mut faults = Faults::new(file.name());
+        match start(file) {
+            Ok(reader) => read(file, reader, &mut header, &mut faults),
+            Err(fault) => faults.add(fault.kind, fault.message),
         }
-        parse.header
+        header.problems = faults.finish();
+        header.unreadable = header.entries().is_empty()
+            && header.metadata.is_empty()
+            && header.problems.iter().any(crate::problem::Problem::is_error);
+        header
     }
 }
 
-/// One file being read.
-struct Parse<'a> {
-    file: &'a SourceFile,
-    header: Header,
-    faults: usize,
+/// Reads magic and version; the reader stands at the counts.
+fn start(file: &SourceFile) -> Result<Reader<'_>, Fault> {
+    let mut reader = Reader::new(file);
+    if file.len() < MAGIC.len() as u64 || &reader.array::<4>()? != MAGIC {
+        return Err(foreign(file));
+    }
+    let version = reader.u32()?;
+    reader.big_endian = version != 0 && version.trailing_zeros() >= 16;
+    let version = if reader.big_endian { version.swap_bytes() } else { version };
+    if VERSIONS.contains(&version) {
+        return Ok(reader);
+    }
+    let what = if version == 1 { "no reader takes it any more" } else { "readers take 2 and 3" };
+    Err(Fault::new(&kind::BAD_VERSION, format!("GGUF version {version}; {what}")))
 }
 
-/// A tensor info, before it is known where the data start.
-struct Info {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<u64>,
-    offset: u64,
-    bytes: Option<u64>,
+/// Returns what a file without the magic is.
+fn foreign(file: &SourceFile) -> Fault {
+    let head = match file.head(SNIFF_BYTES) {
+        Ok(head) => head,
+        Err(error) => return Fault::new(&kind::UNREADABLE_FILE, error.message),
+    };
+    let known = explain_foreign(file, &head);
+    if *known.kind != kind::NOT_A_CONTAINER {
+        let own = format!("{}: ", file.name());
+        let message = known.message.strip_prefix(&own).unwrap_or(&known.message).to_owned();
+        return Fault::new(known.kind, message);
+    }
+    let message = match head.get(..4) {
+        Some(b"lmgg" | b"fmgg" | b"tjgg") => "a ggml file from before GGUF; convert it with llama.cpp".into(),
+        first => {
+            format!("the file starts with `{}` and not with `GGUF`", first.unwrap_or(&head).escape_ascii())
+        }
+    };
+    Fault::new(&kind::NOT_A_CONTAINER, message)
 }
 
-impl Parse<'_> {
-    fn run(&mut self) -> Result<(), Cut> {
-        let mut reader = Reader::new(self.file);
-        let (tensors, pairs) = self.counts(&mut reader)?;
-        let mut keys = FxHashSet::default();
-        for _ in 0..pairs {
-            let key = self.name(&mut reader, "a key")?;
-            let value = self.value(&mut reader, &key)?;
-            if !keys.insert(key.clone()) {
-                self.fault(&kind::DUPLICATE_NAME, None, &format!("key {} stands twice", escape(&key)));
-            }
-            self.header.metadata.push((key, value));
-        }
-        let alignment = self.alignment()?;
-        let mut infos = Vec::new();
-        let read = self.infos(&mut reader, tensors, &mut infos);
-        let data = reader.at().checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
-        self.header.header_bytes = data.min(self.file.len());
-        self.place(&infos, data, alignment);
-        read
+fn read(file: &SourceFile, mut reader: Reader<'_>, header: &mut Header, faults: &mut Faults<'_>) {
+    if reader.big_endian {
+        faults.add(&kind::BIG_ENDIAN, "the file is big-endian; its values are not read here");
     }
-
-    /// Reads magic, version and counts; refuses what no reader takes.
-    fn counts(&mut self, reader: &mut Reader<'_>) -> Result<(u64, u64), Cut> {
-        if self.file.is_empty() {
-            self.fault(&kind::EMPTY_FILE, None, "0 byte, the file is empty");
-            return Err(Cut::Faulty);
+    let counts = reader.u64().and_then(|tensors| Ok((tensors, reader.u64()?)));
+    let (tensor_count, pair_count) = match counts {
+        Ok(counts) => counts,
+        Err(fault) => return faults.add(fault.kind, format!("counts: {}", fault.message)),
+    };
+    let pairs = read_pairs(&mut reader, pair_count, header, faults);
+    check_keys(&header.metadata, faults);
+    header.header_bytes = reader.position();
+    let alignment_type = match pairs {
+        Ok(alignment_type) => alignment_type,
+        Err(fault) => {
+            let lost = format!("{}; the list of tensors ({tensor_count}) was not reached", fault.message);
+            return faults.add(fault.kind, lost);
         }
-        let magic = reader.bytes::<4>("the magic")?;
-        if magic != MAGIC {
-            self.fault(
-                &kind::NOT_A_CONTAINER,
-                None,
-                &format!("starts with bytes {magic:02x?}, not with GGUF"),
-            );
-            return Err(Cut::Faulty);
+    };
+    let alignment = alignment(header, alignment_type, faults);
+    let (infos, is_complete) = infos::read(&mut reader, tensor_count, faults);
+    header.header_bytes = reader.position();
+    infos::check(&infos, faults);
+    let data = Data {
+        begin: reader.position().checked_next_multiple_of(alignment).unwrap_or(u64::MAX),
+        alignment,
+        file_bytes: file.len(),
+    };
+    let spans = if is_complete {
+        header.header_bytes = data.begin.min(file.len());
+        let spans = layout::spans(&infos, data);
+        layout::check(&infos, &spans, data, faults);
+        spans
+    } else {
+        vec![(file.len(), file.len()); infos.len()]
+    };
+    for (info, (begin, end)) in infos.iter().zip(spans) {
+        if !header.push(&info.name, info.dtype, &info.shape, begin, end) {
+            return faults.add(&kind::OVER_LIMIT, "tensor names take over 4 GiB");
         }
-        let version = reader.u32("the version")?;
-        if version != 0 && version.trailing_zeros() >= 16 {
-            let swapped = version.swap_bytes();
-            self.fault(
-                &kind::BIG_ENDIAN,
-                None,
-                &format!("version {swapped} in big-endian order: not read here"),
-            );
-            return Err(Cut::Faulty);
-        }
-        if !(2..=3).contains(&version) {
-            self.fault(&kind::BAD_VERSION, None, &format!("GGUF version {version}: readers take 2 and 3"));
-            return Err(Cut::Faulty);
-        }
-        let (tensors, pairs) = (reader.u64("the tensor count")?, reader.u64("the key-value count")?);
-        self.header.metadata.push(("GGUF.version".into(), Value::Int(i64::from(version))));
-        let left = self.file.len().saturating_sub(reader.at());
-        for (count, least, what) in
-            [(tensors, INFO_BYTES_MIN, "tensors"), (pairs, PAIR_BYTES_MIN, "key-values")]
-        {
-            if count > left / least {
-                let message = format!("claims {count} {what}, the {left} bytes left cannot hold them");
-                self.fault(&kind::HEADER_LENGTH, None, &message);
-                return Err(Cut::Faulty);
-            }
-        }
-        Ok((tensors, pairs))
-    }
-
-    fn name(&mut self, reader: &mut Reader<'_>, what: &'static str) -> Result<String, Cut> {
-        let len = reader.u64(what)?;
-        let at = reader.at();
-        if len > NAME_READ_MAX {
-            self.fault(&kind::HEADER_DAMAGED, None, &format!("{what} at byte {at} claims {len} bytes"));
-            return Err(Cut::Faulty);
-        }
-        let bytes = reader.take(len as usize, what)?;
-        match String::from_utf8(bytes.to_vec()) {
-            Ok(name) => Ok(name),
-            Err(error) => {
-                self.fault(&kind::HEADER_DAMAGED, None, &format!("{what} at byte {at} is not UTF-8"));
-                Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
-            }
-        }
-    }
-
-    fn value(&mut self, reader: &mut Reader<'_>, key: &str) -> Result<Value, Cut> {
-        let id = reader.u32("a value's type")?;
-        match values::read(reader, id) {
-            Ok(value) => Ok(value),
-            Err(values::Refused::Cut(cut)) => Err(cut),
-            Err(values::Refused::Faulty(what)) => {
-                self.fault(&kind::BAD_METADATA, None, &format!("key {}: {what}", escape(key)));
-                Err(Cut::Faulty)
-            }
-        }
-    }
-
-    fn alignment(&mut self) -> Result<u64, Cut> {
-        let Some(value) = self.header.meta("general.alignment") else { return Ok(ALIGNMENT) };
-        match value.as_u64() {
-            Some(alignment) if alignment.is_power_of_two() && alignment <= 1 << 32 => Ok(alignment),
-            _ => {
-                let message =
-                    format!("general.alignment is {value:?}, not a power of two: the data cannot be found");
-                self.fault(&kind::BAD_METADATA, None, &message);
-                Err(Cut::Faulty)
-            }
-        }
-    }
-
-    fn infos(&mut self, reader: &mut Reader<'_>, tensors: u64, infos: &mut Vec<Info>) -> Result<(), Cut> {
-        let mut names = FxHashSet::default();
-        for _ in 0..tensors {
-            let name = self.name(reader, "a tensor's name")?;
-            let dims = reader.u32("a tensor's dimensions")?;
-            if dims > DIMS_MAX {
-                let message = format!(
-                    "tensor {} claims {dims} dimensions, at most {DIMS_MAX} are legal",
-                    escape(&name)
-                );
-                self.fault(&kind::HEADER_DAMAGED, Some(&name), &message);
-                return Err(Cut::Faulty);
-            }
-            let mut shape = Vec::with_capacity(dims as usize);
-            for _ in 0..dims {
-                shape.push(reader.u64("a dimension")?);
-            }
-            let inner = shape.first().copied();
-            shape.reverse();
-            let id = reader.u32("a tensor's type")?;
-            let offset = reader.u64("a tensor's offset")?;
-            if name.len() >= NAME_BYTES_MAX {
-                let message =
-                    format!("tensor {}: a name of {} bytes, llama.cpp takes 63", escape(&name), name.len());
-                self.fault(&kind::ODD_HEADER, Some(&name), &message);
-            }
-            if !names.insert(name.clone()) {
-                self.fault(
-                    &kind::DUPLICATE_NAME,
-                    Some(&name),
-                    &format!("tensor {} stands twice", escape(&name)),
-                );
-            }
-            let dtype = self.dtype(&name, id);
-            let bytes = self.size(&name, dtype, &shape, inner);
-            infos.push(Info { name, dtype, shape, offset, bytes });
-        }
-        Ok(())
-    }
-
-    fn dtype(&mut self, name: &str, id: u32) -> Dtype {
-        let plain = match id {
-            0 => Some(Dtype::F32),
-            1 => Some(Dtype::F16),
-            24 => Some(Dtype::I8),
-            25 => Some(Dtype::I16),
-            26 => Some(Dtype::I32),
-            27 => Some(Dtype::I64),
-            28 => Some(Dtype::F64),
-            30 => Some(Dtype::BF16),
-            _ => None,
-        };
-        if let Some(dtype) = plain.or_else(|| GgmlType::from_id(id).filter(|_| id != 36).map(Dtype::Ggml)) {
-            return dtype;
-        }
-        let what = match id {
-            4 | 5 => "removed from ggml (Q4_2, Q4_3)",
-            31..=33 => "removed from ggml (Q4_0 repacked for ARM)",
-            36 => "I2_S of the BitNet fork, or IQ4_NL repacked: removed from ggml",
-            37 | 38 => "removed from ggml (IQ4_NL repacked)",
-            97.. => "of a fork of ggml",
-            _ => "not one that ggml defines",
-        };
-        let message = format!("tensor {}: type {id} is {what}; listed, not readable", escape(name));
-        self.fault(&kind::UNSUPPORTED_CONTAINER, Some(name), &message);
-        Dtype::parse(&format!("ggml type {id}"))
-    }
-
-    /// Returns the bytes of a tensor, or `None` where its shape cannot be true.
-    fn size(&mut self, name: &str, dtype: Dtype, shape: &[u64], inner: Option<u64>) -> Option<u64> {
-        if let (Dtype::Ggml(block), Some(inner)) = (dtype, inner)
-            && !inner.is_multiple_of(u64::from(block.block_elements()))
-        {
-            let message = format!(
-                "tensor {} {}: rows of {inner} are not whole blocks of {} ({})",
-                escape(name),
-                units::shape(shape),
-                block.block_elements(),
-                block.name()
-            );
-            self.fault(&kind::SHAPE_SIZE, Some(name), &message);
-            return None;
-        }
-        let bytes = elements(shape).and_then(|count| dtype.bytes_of(count));
-        if bytes.is_none() && !matches!(dtype, Dtype::Other(_)) {
-            let message =
-                format!("tensor {} {} {dtype}: its size overflows", escape(name), units::shape(shape));
-            self.fault(&kind::SHAPE_SIZE, Some(name), &message);
-        }
-        if shape.contains(&0) {
-            let message = format!("tensor {} {}: a dimension of 0", escape(name), units::shape(shape));
-            self.fault(&kind::SHAPE_SIZE, Some(name), &message);
-        }
-        bytes
-    }
-
-    /// Places the tensors in the file and checks their ranges against each other and its end.
-    fn place(&mut self, infos: &[Info], data: u64, alignment: u64) {
-        let mut expected = Some(0u64);
-        let mut cut: Option<(String, usize, u64)> = None;
-        let mut gaps = 0usize;
-        let mut first_gap = None;
-        let mut order: Vec<(u64, u64, usize)> = Vec::new();
-        for (index, info) in infos.iter().enumerate() {
-            let begin = data.saturating_add(info.offset);
-            let end = begin.saturating_add(info.bytes.unwrap_or(0));
-            self.header.push(&info.name, info.dtype, &info.shape, begin, end);
-            if expected.is_some_and(|e| e != info.offset) {
-                gaps += 1;
-                first_gap.get_or_insert((info.name.clone(), info.offset, expected.unwrap_or(0)));
-            }
-            expected =
-                info.bytes.and_then(|b| info.offset.checked_add(b)?.checked_next_multiple_of(alignment));
-            if end > self.file.len() {
-                let entry = cut.get_or_insert((info.name.clone(), 0, 0));
-                entry.1 += 1;
-                entry.2 = entry.2.max(end);
-            }
-            if end > begin {
-                order.push((begin, end, index));
-            }
-        }
-        if let Some((name, count, end)) = cut {
-            let message = format!(
-                "the tensors reach to byte {end}, the file ends after {}: {} cut off, first {}",
-                self.file.len(),
-                units::plural(count, "tensor"),
-                escape(&name)
-            );
-            self.fault(&kind::TRUNCATED, Some(&name), &message);
-        }
-        order.sort_unstable();
-        let overlap = order.windows(2).find(|pair| pair[1].0 < pair[0].1);
-        if let Some(pair) = overlap {
-            let (a, b) = (&infos[pair[0].2].name, &infos[pair[1].2].name);
-            let message =
-                format!("tensors {} and {} share bytes from {} on", escape(a), escape(b), pair[1].0);
-            self.fault(&kind::OVERLAP, Some(b), &message);
-        } else if let Some((name, is, expected)) = first_gap {
-            let message = format!(
-                "{} not where the ones before end (readers of llama.cpp refuse it); first {}: offset {is}, expected {expected}",
-                units::plural(gaps, "tensor"),
-                escape(&name)
-            );
-            self.fault(&kind::BAD_OFFSETS, Some(&name), &message);
-        }
-    }
-
-    fn fault(&mut self, kind: &'static crate::problem::ProblemKind, tensor: Option<&str>, what: &str) {
-        self.faults += 1;
-        if self.faults > FAULTS_MAX {
-            return;
-        }
-        let mut problem = Problem::new(kind, format!("{}: {what}", self.file.name())).file(self.file.name());
-        problem.tensor = tensor.map(str::to_owned);
-        self.header.problems.push(problem);
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Refuses a count that is over a bound, or that the file has not the bytes for.
+fn check_count(count: u64, what: &str, (max, bytes_min, left): (u64, u64, u64)) -> Result<(), Fault> {
+    if count <= max {
+        return Ok(());
+    }
+    if count.checked_mul(bytes_min).is_none_or(|bytes| bytes > left) {
+        let fit = left / bytes_min;
+        let message = format!("the header says {count} {what}s, the {left} bytes left hold at most {fit}");
+        return Err(Fault::new(&kind::HEADER_LENGTH, message));
+    }
+    Err(Fault::new(&kind::OVER_LIMIT, format!("the header says {count} {what}s, our bound is {max}")))
+}
+
+/// Reads the key-values into the header. Returns the type of the first `general.alignment`; the fault
+/// says where reading stopped.
+fn read_pairs(
+    reader: &mut Reader<'_>,
+    count: u64,
+    header: &mut Header,
+    faults: &mut Faults<'_>,
+) -> Result<Option<&'static str>, Fault> {
+    check_count(count, "key-value", (PAIRS_MAX, PAIR_BYTES_MIN, reader.left()))?;
+    let mut alignment_type = None;
+    for index in 0..count {
+        let place = format!("key-value {} of {count}", index + 1);
+        let key = values::read_key(reader).map_err(|fault| fault.within(&place))?;
+        let shown = escape(&key.text);
+        let place = format!("{place} ({shown})");
+        let read = values::read_value(reader).map_err(|fault| fault.within(&place))?;
+        if !key.is_utf8 {
+            faults.add(&kind::HEADER_DAMAGED, format!("key {shown} is not UTF-8"));
+        }
+        if key.text.is_empty() {
+            faults.add(&kind::STRICT_READER, format!("llama.cpp: key {index} is empty"));
+        }
+        if !read.is_utf8 {
+            faults.add(&kind::ODD_HEADER, format!("the text of key {shown} is not UTF-8"));
+        }
+        if read.is_nested {
+            let message = format!("key {shown} is an array of arrays, which llama.cpp refuses");
+            faults.add(&kind::BAD_METADATA, message);
+        }
+        if key.text == ALIGNMENT_KEY {
+            alignment_type = alignment_type.or(Some(read.type_name));
+        }
+        header.metadata.push((key.text, read.value));
+    }
+    Ok(alignment_type)
+}
+
+/// Reports keys that stand there twice. Sorted and not hashed: keys of strangers can be made to collide.
+fn check_keys(metadata: &[(String, Value)], faults: &mut Faults<'_>) {
+    let mut order: Vec<usize> = (0..metadata.len()).collect();
+    order.sort_by_key(|&index| &metadata[index].0);
+    for pair in order.windows(2) {
+        let (first, second) = (pair[0], pair[1]);
+        if metadata[first].0 == metadata[second].0 {
+            let key = escape(&metadata[first].0);
+            let message = format!("llama.cpp: duplicate key '{key}' for tensors {first} and {second}");
+            faults.add(&kind::STRICT_READER, message);
+        }
+    }
+}
+
+/// Returns the alignment of the data: a power of two.
+fn alignment(header: &Header, type_name: Option<&'static str>, faults: &mut Faults<'_>) -> u64 {
+    let (Some(value), Some(type_name)) = (header.meta(ALIGNMENT_KEY), type_name) else {
+        return ALIGNMENT_DEFAULT;
+    };
+    if type_name != "u32" {
+        let message = format!("llama.cpp: key '{ALIGNMENT_KEY}' must be of type u32 but is {type_name}");
+        faults.add(&kind::STRICT_READER, message);
+    }
+    if let Some(alignment) = value.as_u64().filter(|alignment| alignment.is_power_of_two()) {
+        return alignment;
+    }
+    let shown = value.as_u64().map_or_else(|| "no count".into(), |alignment| alignment.to_string());
+    let message = format!("{ALIGNMENT_KEY} is {shown}, not a power of two; {ALIGNMENT_DEFAULT} is taken");
+    faults.add(&kind::BAD_METADATA, message);
+    ALIGNMENT_DEFAULT
+}

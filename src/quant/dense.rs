@@ -6,7 +6,8 @@
 //! | `bias`   | any plain     | `[out]`                     |
 //!
 //! Any tensor that no other format claims and that is not packed is dense, under whatever name. Two- and
-//! three-dimensional 8-bit and narrower weights are not: without scales they mean nothing (`unknown`).
+//! three-dimensional 8-bit and narrower weights are not: without scales they mean nothing (`unknown`),
+//! but for a tensor alone under its full name where no config speaks of quantization.
 
 use super::{Evidence, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
@@ -28,7 +29,9 @@ impl QuantFormat for Dense {
     fn recognize(&self, parts: &Parts<'_>) -> Option<Recognized> {
         let is_bias = |suffix: &str| suffix == "bias" || suffix == "*_bias";
         let main = parts.list.iter().find(|part| !is_bias(part.suffix)).or(parts.list.first())?;
-        if parts.list.iter().any(|part| packed(part.dtype, part.shape, part.suffix)) {
+        // A table of codes, a mask: what its dtype says.
+        let is_bare = parts.list.len() == 1 && main.suffix == "*" && parts.config.method().is_none();
+        if !is_bare && parts.list.iter().any(|part| packed(part.dtype, part.shape, part.suffix)) {
             return None;
         }
         if parts.list.iter().any(|part| matches!(part.dtype, Dtype::Ggml(_) | Dtype::Other(_))) {

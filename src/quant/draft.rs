@@ -4,7 +4,7 @@
 //! that are not finite, and a config that is silent or speaks of another method.
 
 use super::scale_values::{Looked, look};
-use super::{Fault, LayerSpec, Parts, QuantConfig, Recognized};
+use super::{Fault, LayerSpec, Parts, Recognized, claims};
 use crate::problem::{ProblemKind, kind};
 use crate::tensor::{Dtype, elements};
 use crate::units;
@@ -62,6 +62,17 @@ impl<'p, 'a> Draft<'p, 'a> {
         self.faults.push(Fault::new(kind, detail));
     }
 
+    /// Notes faults that leave the weights readable.
+    pub(super) fn faults(&mut self, found: impl IntoIterator<Item = Fault>) {
+        self.faults.extend(found);
+    }
+
+    /// Notes a contradiction that leaves the weights unreadable, in a few words and in full.
+    pub(super) fn broken(&mut self, words: &str, fault: Fault) {
+        self.spec.broken.push(words.to_owned());
+        self.faults.push(fault);
+    }
+
     /// Sets the true shape, and the parameters with it. A linear's bias has the last but one dimension.
     pub(super) fn shape(&mut self, shape: &[u64]) {
         self.spec.parameters = elements(shape).unwrap_or(u64::MAX);
@@ -103,29 +114,12 @@ impl<'p, 'a> Draft<'p, 'a> {
 
     /// Checks that the config, if it names a method, names one of this format's.
     pub(super) fn method(&mut self, accepts: fn(&str) -> bool, tensors_are: &str) {
-        if let Some(fault) = method_fault(self.parts.config, accepts, tensors_are) {
-            self.faults.push(fault);
-        }
+        self.faults.extend(claims::method_faults(self.parts.config, accepts, tensors_are));
     }
 
     pub(super) fn finish(self) -> Recognized {
         Recognized { spec: self.spec, faults: self.faults }
     }
-}
-
-fn method_fault(config: &QuantConfig, accepts: fn(&str) -> bool, tensors_are: &str) -> Option<Fault> {
-    let named = config.blocks.iter().find_map(|block| block.method.as_deref().map(|m| (block, m)));
-    let Some((block, method)) = named else {
-        let detail = format!("no config says that the tensors are quantized; they are {tensors_are}");
-        return Some(Fault::new(&kind::QUANT_CONFIG_MISSING, detail));
-    };
-    if accepts(method) {
-        return None;
-    }
-    let place = place(&block.file, &block.key);
-    let method = crate::name::escape(method);
-    let detail = format!("{place} says {method}, the tensors are {tensors_are}");
-    Some(Fault::new(&kind::QUANT_METHOD_DISAGREES, detail))
 }
 
 /// Returns a suffix as words have it: `scales` for `*_scales`.

@@ -164,7 +164,7 @@ fn plain_weight(parts: &Parts<'_>, weight: &Part<'_>) -> Option<Recognized> {
     let beside = |part: &&Part<'_>| part.tensor != weight.tensor && !matches!(part.suffix, "bias" | "*_bias");
     let known = Fp8.signature();
     let ours = |part: &Part<'_>| {
-        known.parts.contains(&part.suffix) || known.anchors.contains(&part.suffix) || is_fake_quant(part)
+        known.parts.contains(&part.suffix) || known.anchors.contains(&part.suffix) || is_left_over(part)
     };
     if !parts.list.iter().any(|part| beside(&part)) || !parts.list.iter().all(ours) {
         return None;
@@ -172,17 +172,19 @@ fn plain_weight(parts: &Parts<'_>, weight: &Part<'_>) -> Option<Recognized> {
     let list: Vec<Part<'_>> = parts.list.iter().filter(|part| !beside(part)).copied().collect();
     let plain = Parts { module: parts.module, list: &list, config: parts.config, data: parts.data };
     let mut found = Dense.recognize(&plain)?;
-    // A tensor that is merely called `scale` may be a parameter of the model.
-    for scale in parts.list.iter().filter(|part| matches!(part.suffix, "scale" | "*_scale")) {
-        let more = elements(scale.shape).unwrap_or(u64::MAX);
+    // A tensor that is merely called `scale` or `meta` may be a parameter of the model.
+    for part in parts.list.iter().filter(|part| matches!(part.suffix, "scale" | "*_scale" | "meta")) {
+        let more = elements(part.shape).unwrap_or(u64::MAX);
         found.spec.parameters = found.spec.parameters.saturating_add(more);
     }
     Some(found)
 }
 
-/// Parts of weights that compressed-tensors left uncompressed (status `frozen`).
-fn is_fake_quant(part: &Part<'_>) -> bool {
-    matches!(part.suffix, "weight_zero_point" | "weight_global_scale" | "weight_g_idx")
+/// Parts that compressed-tensors claims beside any `weight`: of weights left uncompressed (status
+/// `frozen`), or of that name only.
+fn is_left_over(part: &Part<'_>) -> bool {
+    matches!(part.suffix, "weight_zero_point" | "weight_global_scale" | "weight_g_idx" | "weight_shape")
+        || matches!(part.suffix, "meta" | "scale_packed")
 }
 
 /// Returns the block that a config gives.

@@ -79,7 +79,7 @@ impl QuantFormat for BitNet {
     }
 
     fn signature(&self) -> Signature {
-        Signature { anchors: &["weight"], parts: &["weight_scale", "rms_norm.weight", "bias"] }
+        Signature { anchors: &["weight"], parts: &["weight_scale", "bias"] }
     }
 
     fn recognize(&self, parts: &Parts<'_>) -> Option<Recognized> {

@@ -101,3 +101,60 @@ fn find<'a, 'p>(parts: &'p Parts<'a>, names: [&str; 2]) -> Option<&'p Part<'a>> 
 fn is_exponent(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::U8 | Dtype::F8E8M0)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::quant::testing::{Literal, codes};
+
+    fn experts(blocks: &'static str, scales: &str) -> Literal {
+        Literal::new("model.layers.0.mlp.experts.gate_up_proj")
+            .shape(blocks, Dtype::U8, &[4, 192, 4, 16])
+            .part(scales, Dtype::U8, &[4, 192, 4], vec![120; 4 * 192 * 4])
+    }
+
+    #[test]
+    fn experts_have_the_shape_of_the_dense_parameter() {
+        let layer = experts("*_blocks", "*_scales").shape("*_bias", Dtype::BF16, &[4, 192]);
+        let layer = layer.block(Some("mxfp4"), json!({}));
+        let found = layer.recognize(&Mxfp4).unwrap();
+        assert_eq!((found.spec.shape.as_slice(), found.spec.millibits), (&[4, 128, 192][..], 4000));
+        assert_eq!(found.spec.parameters, 4 * 128 * 192 + 4 * 192);
+        assert!(codes(&found).is_empty() && !found.spec.pending);
+        assert!(layer.explain(&Mxfp4).iter().any(|l| l.text == "4 blocks × 16 bytes × 2 codes = 128 inputs"));
+        assert!(layer.headers_only().recognize(&Mxfp4).unwrap().spec.pending);
+        let original = experts("blocks", "scales").recognize(&Mxfp4).unwrap();
+        assert_eq!((original.spec.shape.as_slice(), codes(&original).len()), (&[4, 128, 192][..], 0));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let with = |scales: &[u64]| {
+            experts("*_blocks", "*_scales").without("*_scales").shape("*_scales", Dtype::U8, scales)
+        };
+        let nan = with(&[4, 192, 4]).without("*_scales");
+        let cases = [
+            (experts("*_blocks", "*_scales"), "Q007", "no config says"),
+            (
+                with(&[4, 192, 4]).without("*_scales").block(Some("mxfp4"), json!({})),
+                "Q001",
+                "missing scales",
+            ),
+            (with(&[4, 192, 3]).block(Some("mxfp4"), json!({})), "Q002", "the blocks need U8 [4, 192, 4]"),
+            (with(&[4, 192, 4]).block(Some("gptq"), json!({})), "Q008", "the tensors are MXFP4 of gpt-oss"),
+            (
+                nan.part("*_scales", Dtype::U8, &[4, 192, 4], [vec![255; 2], vec![120; 3070]].concat())
+                    .block(Some("mxfp4"), json!({})),
+                "Q004",
+                "scales: 2 of 3072 are NaN",
+            ),
+        ];
+        for (layer, code, words) in cases {
+            let found = layer.recognize(&Mxfp4).unwrap();
+            assert_eq!(codes(&found), [code], "{words}");
+            assert!(found.faults[0].detail.contains(words), "{}", found.faults[0].detail);
+        }
+    }
+}

@@ -7,7 +7,7 @@
 //!
 //! `gauge_bar/weights.rs` is the weights part of the Memory tab, from the same sample.
 
-mod weights;
+pub mod weights;
 
 use std::time::Duration;
 

@@ -46,7 +46,8 @@ fn sources() -> Vec<(PathBuf, String)> {
 fn module_of(path: &Path) -> String {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let first = path.strip_prefix(src).unwrap().components().next().unwrap();
-    Path::new(first.as_os_str()).file_stem().unwrap().to_string_lossy().into_owned()
+    let stem = Path::new(first.as_os_str()).file_stem().unwrap().to_string_lossy();
+    stem.trim_end_matches("_tests").to_owned()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! never with a panic, a hang or a read outside the file; harmful pickles run nothing and cost little.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,11 @@ impl Scratch {
 
     fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.join(name);
-        fs::write(&path, bytes).unwrap();
+        fs::File::create_new(&path)
+            .or_else(|_| fs::OpenOptions::new().write(true).truncate(true).open(&path))
+            .unwrap()
+            .write_all(bytes)
+            .unwrap();
         path
     }
 }

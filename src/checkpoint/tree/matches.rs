@@ -105,6 +105,9 @@ impl Matches {
 
     /// Returns true if two alike subtrees of `nodes` nodes match alike.
     pub(super) fn alike(&self, a: NodeId, b: NodeId, nodes: u32) -> bool {
+        if nodes == 1 {
+            return self.here.get(a) == self.here.get(b);
+        }
         self.here.alike(a, b, nodes) && self.below.alike(a, b, nodes)
     }
 }

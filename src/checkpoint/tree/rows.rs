@@ -2,13 +2,9 @@
 //! to date by inserting and removing what one row hides.
 
 use super::matches::Matches;
-use super::structure::Structure;
 use super::{Expand, Filter, Mode, Row, RowKind, Sort, Tree, sort};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::names::{DEPTH_MAX, NONE, NodeId};
-
-/// Siblings looked at for the layer of a tensor that continues another's name.
-const NEAR_LAYERS_MAX: u32 = 4096;
 
 /// Nodes in a subtree above which opening it makes all rows anew.
 const MANY_NODES: usize = 1 << 17;
@@ -312,17 +308,12 @@ impl Tree {
         }
         let names = &checkpoint.files.names;
         let tensor = names.first_tensor(node);
-        let parent = names.parent(node);
-        if tensor != NONE && parent != NONE {
-            let near = checkpoint.layers.within(parent, names.end(parent));
-            let near = near.start..near.end.min(near.start + NEAR_LAYERS_MAX);
-            for layer in near {
-                if checkpoint.layers.tensors(layer).contains(&tensor) {
-                    return Some(checkpoint.layers.list()[layer as usize].node);
-                }
-            }
+        if tensor != NONE
+            && let Some(layer) = checkpoint.layers.of_tensor(&checkpoint.files, tensor)
+        {
+            return Some(checkpoint.layers.list()[layer as usize].node);
         }
-        let mut at = parent;
+        let mut at = names.parent(node);
         while at != NONE && !self.is_shown(at) {
             at = names.parent(at);
         }
@@ -352,17 +343,22 @@ impl Tree {
         let (_, folded) = self.unfiltered.get_or_insert_with(|| (self.open.clone(), self.folded.clone()));
         self.folded.clone_from(folded);
         self.open.clone_from(matches.below());
-        let structure: &Structure = &self.structure;
-        for (index, fold) in structure.folds().iter().enumerate() {
-            let nodes = checkpoint.files.names.end(fold.head) - fold.head;
-            let is_alike = |&member: &NodeId| matches.alike(fold.head, member, nodes);
-            if self.folded.get(fold.head) && !structure.members(index).iter().all(is_alike) {
-                structure.put(&mut self.folded, index, false);
-            }
-        }
         self.matches = Some(matches);
         self.filter = Some(filter);
+        for fold in 0..self.structure.folds().len() {
+            if self.folded.get(self.structure.folds()[fold].head) && !self.can_fold(checkpoint, fold) {
+                self.structure.put(&mut self.folded, fold, false);
+            }
+        }
         self.reflow(checkpoint);
+    }
+
+    /// Returns true if the filter leaves the members of a fold alike, so that one can stand for all.
+    pub(super) fn can_fold(&self, checkpoint: &Checkpoint, fold: usize) -> bool {
+        let Some(matches) = &self.matches else { return true };
+        let head = self.structure.folds()[fold].head;
+        let nodes = checkpoint.files.names.end(head) - head;
+        self.structure.members(fold).iter().all(|&member| matches.alike(head, member, nodes))
     }
 
     /// Drops the filter: what was open before is open again, and so is the way to the cursor's name.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{Row, RowKind, Sort, Tree};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::names::{NONE, NodeId};
+use crate::quant::LayerSpec;
 
 /// What one row says.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +106,7 @@ const RUNS_MAX: usize = 6;
 /// How many members are looked at for runs: enough for any model, and a fraction of a frame.
 const RUN_MEMBERS_MAX: usize = 4096;
 /// Tensors of a group looked at for the shards they are in; more give `None`.
-const SHARD_TENSORS_MAX: u32 = 4096;
+const SHARD_TENSORS_MAX: u32 = 1024;
 
 impl Tree {
     /// Returns what a row says. An index beyond the rows gives an empty group.
@@ -150,6 +151,22 @@ impl Tree {
             at = checkpoint.files.names.parent(at);
         }
         count
+    }
+
+    /// Returns a node's place among the alike ones of the innermost fold that it is in, from 1, and how
+    /// many those are: `(1, 28)` for `1 of 28 alike`. `None` if it is in no fold.
+    #[must_use]
+    pub fn place_among_alike(&self, checkpoint: &Checkpoint, node: NodeId) -> Option<(u32, u32)> {
+        let mut at = node;
+        while at != NONE {
+            if let Some(fold) = self.structure.owner(at) {
+                let members = self.structure.members(fold);
+                let place = members.partition_point(|&member| member <= at) as u32;
+                return Some((place, members.len() as u32));
+            }
+            at = checkpoint.files.names.parent(at);
+        }
+        None
     }
 
     fn label(&self, checkpoint: &Checkpoint, row: Row) -> String {
@@ -252,7 +269,7 @@ fn group(checkpoint: &Checkpoint, node: NodeId, text: &mut RowText) {
 
 fn describe_layer(checkpoint: &Checkpoint, layer: u32, text: &mut RowText) {
     let spec = checkpoint.layers.spec(layer);
-    text.state = if spec.is_quantized() { State::Quantized } else { State::Dense };
+    text.state = state(spec.is_quantized());
     text.tied = checkpoint.layers.list()[layer as usize].tied;
     text.format = if text.tied { "tied".into() } else { spec.label() };
     text.bias = spec.bias;
@@ -266,12 +283,18 @@ fn describe_layer(checkpoint: &Checkpoint, layer: u32, text: &mut RowText) {
 
 fn describe_tensor(checkpoint: &Checkpoint, tensor: u32, text: &mut RowText) {
     let record = &checkpoint.files.tensors[tensor as usize];
-    text.state = State::Dense;
+    let spec =
+        checkpoint.layers.of_tensor(&checkpoint.files, tensor).map(|layer| checkpoint.layers.spec(layer));
+    text.state = state(spec.is_some_and(LayerSpec::is_quantized));
     record.dtype.name().clone_into(&mut text.format);
     text.shape = Some(checkpoint.files.shape(record).to_vec());
     text.bytes = record.bytes;
     text.bits = record.dtype.bits();
     text.shards = Some((record.shard, record.shard));
+}
+
+fn state(is_quantized: bool) -> State {
+    if is_quantized { State::Quantized } else { State::Dense }
 }
 
 fn shards(checkpoint: &Checkpoint, tensors: impl Iterator<Item = u32>) -> Option<(u16, u16)> {

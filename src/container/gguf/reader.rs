@@ -1,103 +1,197 @@
-//! A forward reader over positioned reads: a large buffer for what is looked at, jumps over what is not.
+//! A reader that walks a GGUF header: positioned reads into one buffer, jumps over what is not kept.
+//!
+//! A header of a large vocabulary is tens of megabytes of strings of which nothing is shown. Strings are
+//! skipped by their length fields inside the buffer, long values by moving the position. Nothing is
+//! allocated by a length from the file before it was checked against the bytes that are left.
 
 use crate::container::bytes::SourceFile;
+use crate::problem::{ProblemKind, kind};
 
-/// Bytes read at once. A vocabulary of 262 144 strings takes some megabytes.
-const BUFFER_BYTES: usize = 1 << 20;
-/// Bytes of the first read: most headers without a vocabulary fit.
-const FIRST_BYTES: usize = 64 << 10;
+/// Size of the first read: a header without a vocabulary fits.
+const CHUNK_BYTES_MIN: usize = 64 << 10;
+/// Size that reads grow to while the header is walked in sequence.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Longest string that the C reader takes (`GGUF_MAX_STRING_LENGTH` in gguf.cpp).
+const STRING_BYTES_MAX: u64 = 1 << 30;
+/// How many bytes of one header are read. Vocabularies of today take up to 20 MiB; values that are
+/// jumped over do not count.
+const WALKED_BYTES_MAX: u64 = 256 << 20;
+/// How many bytes of text of one header are kept: names, keys and cut values.
+const KEPT_BYTES_MAX: u64 = 64 << 20;
 
-/// Why reading stopped.
+/// Why reading stopped; the caller says where.
 #[derive(Debug)]
-pub(super) enum Cut {
-    /// The file ends inside what was wanted.
-    Ended {
-        /// First byte that was wanted.
-        at: u64,
-        /// What was wanted.
-        wanted: &'static str,
-    },
-    /// A fault that was reported already: nothing after it can be trusted.
-    Faulty,
-    /// The read failed.
-    Io(String),
+pub(super) struct Fault {
+    /// The kind of problem it is.
+    pub(super) kind: &'static ProblemKind,
+    /// What was seen, with the numbers.
+    pub(super) message: String,
 }
 
-/// Reads a file forward.
+impl Fault {
+    pub(super) fn new(kind: &'static ProblemKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// Returns the fault with the place it happened at.
+    pub(super) fn within(self, place: &str) -> Self {
+        Self { kind: self.kind, message: format!("{place}: {}", self.message) }
+    }
+}
+
+/// The walk over one header. Its position never passes the end of the file.
 pub(super) struct Reader<'a> {
     file: &'a SourceFile,
     buffer: Vec<u8>,
-    /// File offset of the buffer's first byte.
-    start: u64,
-    /// Position inside the buffer.
-    position: usize,
+    /// Offset of the buffer's first byte in the file.
+    buffer_at: u64,
+    position: u64,
+    chunk_bytes: usize,
+    walked: u64,
+    kept: u64,
+    /// True if numbers are stored big-endian.
+    pub(super) big_endian: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(file: &'a SourceFile) -> Self {
-        Self { file, buffer: Vec::new(), start: 0, position: 0 }
+        Self {
+            file,
+            buffer: Vec::new(),
+            buffer_at: 0,
+            position: 0,
+            chunk_bytes: CHUNK_BYTES_MIN,
+            walked: 0,
+            kept: 0,
+            big_endian: false,
+        }
     }
 
     /// Returns the offset of the next byte.
-    pub(super) fn at(&self) -> u64 {
-        self.start + self.position as u64
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
-    /// Returns the bytes that are left in the file.
+    /// Returns how many bytes follow in the file.
     pub(super) fn left(&self) -> u64 {
-        self.file.len().saturating_sub(self.at())
+        self.file.len() - self.position
     }
 
-    /// Returns the next `count` bytes. The caller bounds `count`.
-    pub(super) fn take(&mut self, count: usize, wanted: &'static str) -> Result<&[u8], Cut> {
-        if self.buffer.len() - self.position < count {
-            self.fill(count, wanted)?;
-        }
-        let bytes = &self.buffer[self.position..self.position + count];
+    /// Moves over `count` bytes without reading them.
+    pub(super) fn skip(&mut self, count: u64) -> Result<(), Fault> {
+        self.need(count)?;
         self.position += count;
+        Ok(())
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Fault> {
+        let bytes = self.array()?;
+        Ok(if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Fault> {
+        let bytes = self.array()?;
+        Ok(if self.big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+    }
+
+    /// Returns the next `N` bytes in little-endian order, whatever the file's order is.
+    pub(super) fn number<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let mut bytes = self.array()?;
+        if self.big_endian {
+            bytes.reverse();
+        }
         Ok(bytes)
     }
 
-    fn fill(&mut self, count: usize, wanted: &'static str) -> Result<(), Cut> {
-        let at = self.at();
-        if self.left() < count as u64 {
-            return Err(Cut::Ended { at, wanted });
-        }
-        let ahead = if at == 0 { FIRST_BYTES } else { BUFFER_BYTES };
-        let size = self.left().min(ahead.max(count) as u64) as usize;
-        self.buffer.resize(size, 0);
-        self.start = at;
-        self.position = 0;
-        self.file.read_at(&mut self.buffer, at).map_err(|e| Cut::Io(e.message))
+    /// Returns the next `N` bytes as they lie in the file.
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let start = self.fill(N)?;
+        self.position += N as u64;
+        let mut out = [0; N];
+        out.copy_from_slice(&self.buffer[start..start + N]);
+        Ok(out)
     }
 
-    /// Steps over `count` bytes without reading them.
-    pub(super) fn skip(&mut self, count: u64, wanted: &'static str) -> Result<(), Cut> {
-        if self.left() < count {
-            return Err(Cut::Ended { at: self.at(), wanted });
+    /// Returns the length field of a string that lies in the file as a whole; its bytes come next.
+    pub(super) fn string_length(&mut self) -> Result<u64, Fault> {
+        let length = self.u64()?;
+        if length > STRING_BYTES_MAX {
+            let message = format!(
+                "a string at byte {} says it is {length} bytes long; readers take at most {STRING_BYTES_MAX}",
+                self.position - 8
+            );
+            return Err(Fault::new(&kind::HEADER_LENGTH, message));
         }
-        let buffered = (self.buffer.len() - self.position) as u64;
-        if count <= buffered {
-            self.position += count as usize;
-        } else {
-            self.start = self.at() + count;
-            self.position = 0;
-            self.buffer.clear();
+        self.need(length)?;
+        Ok(length)
+    }
+
+    /// Moves over `length` bytes and returns the first of them, at most `keep`.
+    pub(super) fn take(&mut self, length: u64, keep: u32) -> Result<Vec<u8>, Fault> {
+        self.need(length)?;
+        let kept = length.min(u64::from(keep));
+        self.kept += kept;
+        if self.kept > KEPT_BYTES_MAX {
+            return Err(Fault::new(
+                &kind::OVER_LIMIT,
+                format!("names and texts of the header are over {KEPT_BYTES_MAX} bytes, our bound"),
+            ));
+        }
+        let start = self.fill(kept as usize)?;
+        let bytes = self.buffer[start..start + kept as usize].to_vec();
+        self.position += length;
+        Ok(bytes)
+    }
+
+    /// Moves over `count` strings.
+    pub(super) fn skip_strings(&mut self, count: u64) -> Result<(), Fault> {
+        for _ in 0..count {
+            let length = self.string_length()?;
+            self.position += length;
         }
         Ok(())
     }
 
-    pub(super) fn bytes<const N: usize>(&mut self, wanted: &'static str) -> Result<[u8; N], Cut> {
-        let mut bytes = [0; N];
-        bytes.copy_from_slice(self.take(N, wanted)?);
-        Ok(bytes)
+    /// Checks that `count` bytes follow.
+    fn need(&self, count: u64) -> Result<(), Fault> {
+        if count <= self.left() {
+            return Ok(());
+        }
+        let message = format!(
+            "{count} bytes are needed at byte {}, the file ends after {}",
+            self.position,
+            self.file.len()
+        );
+        Err(Fault::new(&kind::TRUNCATED, message))
     }
 
-    pub(super) fn u32(&mut self, wanted: &'static str) -> Result<u32, Cut> {
-        self.bytes(wanted).map(u32::from_le_bytes)
-    }
-
-    pub(super) fn u64(&mut self, wanted: &'static str) -> Result<u64, Cut> {
-        self.bytes(wanted).map(u64::from_le_bytes)
+    /// Has the next `count` bytes in the buffer and returns where in it they start. `count` is small: a
+    /// number, or a text cut at its bound.
+    fn fill(&mut self, count: usize) -> Result<usize, Fault> {
+        if let Some(start) = self.position.checked_sub(self.buffer_at)
+            && start + count as u64 <= self.buffer.len() as u64
+        {
+            return Ok(start as usize);
+        }
+        self.need(count as u64)?;
+        let sequential = self.position <= self.buffer_at + self.buffer.len() as u64;
+        if sequential && !self.buffer.is_empty() {
+            self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
+        }
+        let size = self.left().min(self.chunk_bytes.max(count) as u64);
+        self.walked += size;
+        if self.walked > WALKED_BYTES_MAX {
+            return Err(Fault::new(
+                &kind::OVER_LIMIT,
+                format!("the header is longer than {WALKED_BYTES_MAX} bytes, our bound"),
+            ));
+        }
+        self.buffer.resize(size as usize, 0);
+        self.buffer_at = self.position;
+        if let Err(error) = self.file.read_at(&mut self.buffer, self.position) {
+            self.buffer.clear();
+            return Err(Fault::new(&kind::UNREADABLE_FILE, error.message));
+        }
+        Ok(0)
     }
 }

@@ -1,141 +1,174 @@
-//! Values of GGUF's key-value pairs.
+//! Key-values of a GGUF header: `key string, type u32, value`.
 //!
-//! | id | type   | id | type   | id | type    |
-//! |----|--------|----|--------|----|---------|
-//! | 0  | u8     | 5  | i32    | 10 | u64     |
-//! | 1  | i8     | 6  | f32    | 11 | i64     |
-//! | 2  | u16    | 7  | bool   | 12 | f64     |
-//! | 3  | i16    | 8  | string |    |         |
-//! | 4  | u32    | 9  | array: element type u32, count u64, elements |  | |
+//! | id | type | bytes | id | type | bytes       | id | type | bytes                  |
+//! |----|------|-------|----|------|-------------|----|------|------------------------|
+//! | 0  | u8   | 1     | 5  | i32  | 4           | 9  | arr  | type u32, count u64, … |
+//! | 1  | i8   | 1     | 6  | f32  | 4           | 10 | u64  | 8                      |
+//! | 2  | u16  | 2     | 7  | bool | 1           | 11 | i64  | 8                      |
+//! | 3  | i16  | 2     | 8  | str  | u64 + bytes | 12 | f64  | 8                      |
+//! | 4  | u32  | 4     |    |      |             |    |      |                        |
+//!
+//! Numbers become `Value::Int` (`Unsigned` beyond it) and `Value::Float`; an f32 becomes the f64 of its
+//! shortest decimal, so that 1e-5 reads as 0.00001. Texts keep their first `TEXT_BYTES_MAX` bytes. An
+//! array keeps its length and its first `ARRAY_FIRST` elements; the rest is walked over (strings) or
+//! jumped over (numbers). Source: ggml's docs/gguf.md and gguf.cpp.
 
-use super::reader::{Cut, Reader};
+use super::reader::{Fault, Reader};
 use crate::container::Value;
+use crate::problem::kind;
 
-const BOOL: u32 = 7;
-const STRING: u32 = 8;
-const ARRAY: u32 = 9;
-/// Bytes of a text that are kept: chat templates have some kilobytes.
-const TEXT_BYTES_MAX: u64 = 64 << 10;
-/// Elements of an array that are kept to show.
-const FIRST_MAX: u64 = 8;
-/// Bytes of an element's text that are kept.
-const ELEMENT_TEXT_BYTES_MAX: u64 = 256;
-/// Elements the C reader takes.
-const ELEMENTS_MAX: u64 = 1 << 30;
+/// Longest key that the format allows (docs/gguf.md: at most 2^16 - 1 bytes).
+const KEY_BYTES_MAX: u64 = u16::MAX as u64;
+/// How much of a text value is kept: chat templates take up to some ten KiB.
+const TEXT_BYTES_MAX: u32 = 64 << 10;
+/// How many elements of an array are kept.
+const ARRAY_FIRST: u64 = 8;
+/// How much of a text inside an array is kept.
+const ELEMENT_TEXT_BYTES_MAX: u32 = 256;
+/// Most elements of an array that the C reader takes (`GGUF_MAX_ARRAY_ELEMENTS` in gguf.cpp).
+const ARRAY_ELEMENTS_MAX: u64 = 1 << 30;
+/// How deep arrays of arrays are followed; the C reader takes none.
+const ARRAY_DEPTH_MAX: u32 = 4;
 
-/// Why a value could not be read.
-pub(super) enum Refused {
-    /// Reading stopped.
-    Cut(Cut),
-    /// The value cannot be true; what it claims.
-    Faulty(String),
+/// Names of the value types by id, as the C reader prints them.
+const TYPES: [&str; 13] =
+    ["u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "str", "arr", "u64", "i64", "f64"];
+/// Bytes of the value types by id; 0 for those that say their own length.
+const TYPE_BYTES: [u64; 13] = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
+
+const STR: usize = 8;
+const ARR: usize = 9;
+
+/// A key as read.
+pub(super) struct Key {
+    /// The key; invalid UTF-8 is replaced.
+    pub(super) text: String,
+    /// False if the bytes were no UTF-8.
+    pub(super) is_utf8: bool,
 }
 
-impl From<Cut> for Refused {
-    fn from(cut: Cut) -> Self {
-        Self::Cut(cut)
+/// A value as read.
+pub(super) struct Read {
+    /// The value, long ones cut.
+    pub(super) value: Value,
+    /// Its type as the C reader prints it.
+    pub(super) type_name: &'static str,
+    /// False if it is a text that is no UTF-8.
+    pub(super) is_utf8: bool,
+    /// True if it holds arrays of arrays.
+    pub(super) is_nested: bool,
+}
+
+/// Returns the next key.
+pub(super) fn read_key(reader: &mut Reader<'_>) -> Result<Key, Fault> {
+    let length = reader.string_length()?;
+    if length > KEY_BYTES_MAX {
+        let message = format!("a key of {length} bytes; the format allows {KEY_BYTES_MAX}");
+        return Err(Fault::new(&kind::HEADER_LENGTH, message));
     }
+    let (text, is_utf8) = text(reader.take(length, KEY_BYTES_MAX as u32)?, false);
+    Ok(Key { text, is_utf8 })
 }
 
-/// Returns the bytes of a value of fixed size, and its name.
-fn fixed(id: u32) -> Option<(u64, &'static str)> {
-    Some(match id {
-        0 => (1, "u8"),
-        1 => (1, "i8"),
-        2 => (2, "u16"),
-        3 => (2, "i16"),
-        4 => (4, "u32"),
-        5 => (4, "i32"),
-        6 => (4, "f32"),
-        BOOL => (1, "bool"),
-        10 => (8, "u64"),
-        11 => (8, "i64"),
-        12 => (8, "f64"),
-        _ => return None,
-    })
-}
-
-/// Reads a value of the type with this id.
-pub(super) fn read(reader: &mut Reader<'_>, id: u32) -> Result<Value, Refused> {
+/// Returns the next value, from its type id on.
+pub(super) fn read_value(reader: &mut Reader<'_>) -> Result<Read, Fault> {
+    let id = type_id(reader)?;
+    let mut read = Read { value: Value::Bool(false), type_name: TYPES[id], is_utf8: true, is_nested: false };
     match id {
-        STRING => text(reader, TEXT_BYTES_MAX),
-        ARRAY => array(reader),
-        _ => scalar(reader, id),
-    }
-}
-
-fn scalar(reader: &mut Reader<'_>, id: u32) -> Result<Value, Refused> {
-    const WHAT: &str = "a value";
-    Ok(match id {
-        0 => Value::Int(i64::from(u8::from_le_bytes(reader.bytes(WHAT)?))),
-        1 => Value::Int(i64::from(i8::from_le_bytes(reader.bytes(WHAT)?))),
-        2 => Value::Int(i64::from(u16::from_le_bytes(reader.bytes(WHAT)?))),
-        3 => Value::Int(i64::from(i16::from_le_bytes(reader.bytes(WHAT)?))),
-        4 => Value::Int(i64::from(reader.u32(WHAT)?)),
-        5 => Value::Int(i64::from(i32::from_le_bytes(reader.bytes(WHAT)?))),
-        6 => Value::Float(f64::from(f32::from_le_bytes(reader.bytes(WHAT)?))),
-        BOOL => Value::Bool(reader.bytes::<1>(WHAT)?[0] != 0),
-        10 => {
-            let unsigned = reader.u64(WHAT)?;
-            i64::try_from(unsigned).map_or(Value::Unsigned(unsigned), Value::Int)
+        STR => {
+            let length = reader.string_length()?;
+            let bytes = reader.take(length, TEXT_BYTES_MAX)?;
+            let (text, is_utf8) = text(bytes, length > u64::from(TEXT_BYTES_MAX));
+            (read.value, read.is_utf8) = (Value::Text(text), is_utf8);
         }
-        11 => Value::Int(i64::from_le_bytes(reader.bytes(WHAT)?)),
-        12 => Value::Float(f64::from_le_bytes(reader.bytes(WHAT)?)),
-        _ => return Err(Refused::Faulty(format!("value type {id} does not exist"))),
-    })
+        ARR => {
+            read.value = array(reader, 1)?;
+            read.is_nested = matches!(read.value, Value::Array { element: "arr", .. });
+        }
+        _ => read.value = scalar(reader, id)?,
+    }
+    Ok(read)
 }
 
-fn text(reader: &mut Reader<'_>, keep: u64) -> Result<Value, Refused> {
-    let len = reader.u64("a text's length")?;
-    if len > reader.left() {
-        return Err(Refused::Faulty(format!("a text claims {len} bytes, {} are left", reader.left())));
+fn type_id(reader: &mut Reader<'_>) -> Result<usize, Fault> {
+    let at = reader.position();
+    let id = reader.u32()? as usize;
+    if id < TYPES.len() {
+        return Ok(id);
     }
-    let kept = len.min(keep);
-    let mut text = String::from_utf8_lossy(reader.take(kept as usize, "a text")?).into_owned();
-    if kept < len {
-        reader.skip(len - kept, "a text")?;
-        text.push('…');
-    }
-    Ok(Value::Text(text))
+    let message = format!("value type {id} at byte {at}; the format has 0 to {}", TYPES.len() - 1);
+    Err(Fault::new(&kind::HEADER_DAMAGED, message))
 }
 
-fn array(reader: &mut Reader<'_>) -> Result<Value, Refused> {
-    let element = reader.u32("an array's type")?;
-    let len = reader.u64("an array's length")?;
-    if len > ELEMENTS_MAX {
-        return Err(Refused::Faulty(format!("an array claims {len} elements")));
+fn array(reader: &mut Reader<'_>, depth: u32) -> Result<Value, Fault> {
+    let id = type_id(reader)?;
+    let len = reader.u64()?;
+    if len > ARRAY_ELEMENTS_MAX {
+        let message = format!("an array of {len} elements; readers take at most {ARRAY_ELEMENTS_MAX}");
+        return Err(Fault::new(&kind::HEADER_LENGTH, message));
     }
     let mut first = Vec::new();
-    if let Some((size, name)) = fixed(element) {
-        // At most 2^30 elements of 8 bytes: no overflow.
-        if len * size > reader.left() {
-            return Err(Refused::Faulty(format!(
-                "an array claims {len} elements, {} bytes are left",
-                reader.left()
-            )));
+    let kept = len.min(ARRAY_FIRST);
+    match id {
+        STR => {
+            for _ in 0..kept {
+                let length = reader.string_length()?;
+                let bytes = reader.take(length, ELEMENT_TEXT_BYTES_MAX)?;
+                first.push(Value::Text(text(bytes, length > u64::from(ELEMENT_TEXT_BYTES_MAX)).0));
+            }
+            reader.skip_strings(len - kept)?;
         }
-        for _ in 0..len.min(FIRST_MAX) {
-            first.push(scalar(reader, element)?);
+        ARR if depth == ARRAY_DEPTH_MAX => {
+            let message = format!("arrays inside arrays over {ARRAY_DEPTH_MAX} deep");
+            return Err(Fault::new(&kind::OVER_LIMIT, message));
         }
-        reader.skip((len - len.min(FIRST_MAX)) * size, "an array")?;
-        return Ok(Value::Array { element: name, len, first });
+        // Inner arrays are only walked: what they hold is named nowhere.
+        ARR => (0..len).try_for_each(|_| array(reader, depth + 1).map(drop))?,
+        _ => {
+            for _ in 0..kept {
+                first.push(scalar(reader, id)?);
+            }
+            reader.skip((len - kept) * TYPE_BYTES[id])?;
+        }
     }
-    if element != STRING {
-        let what = if element == ARRAY { "nested arrays".into() } else { format!("element type {element}") };
-        return Err(Refused::Faulty(format!("an array of {what}, which readers refuse")));
+    Ok(Value::Array { element: TYPES[id], len, first })
+}
+
+/// Returns a number or a bool; `id` is one of those.
+fn scalar(reader: &mut Reader<'_>, id: usize) -> Result<Value, Fault> {
+    Ok(match TYPES[id] {
+        "u8" => Value::Int(u8::from_le_bytes(reader.number()?).into()),
+        "i8" => Value::Int(i8::from_le_bytes(reader.number()?).into()),
+        "u16" => Value::Int(u16::from_le_bytes(reader.number()?).into()),
+        "i16" => Value::Int(i16::from_le_bytes(reader.number()?).into()),
+        "u32" => Value::Int(reader.u32()?.into()),
+        "i32" => Value::Int(i32::from_le_bytes(reader.number()?).into()),
+        "f32" => Value::Float(widen(f32::from_le_bytes(reader.number()?))),
+        "bool" => Value::Bool(reader.array::<1>()?[0] != 0),
+        "u64" => {
+            let number = reader.u64()?;
+            i64::try_from(number).map_or(Value::Unsigned(number), Value::Int)
+        }
+        "i64" => Value::Int(i64::from_le_bytes(reader.number()?)),
+        _ => Value::Float(f64::from_le_bytes(reader.number()?)),
+    })
+}
+
+/// Returns the f64 of the shortest decimal that names `value`.
+fn widen(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| value.into())
+}
+
+/// Returns bytes as text, and whether they are UTF-8. A cut text loses the character that the cut split.
+fn text(mut bytes: Vec<u8>, is_cut: bool) -> (String, bool) {
+    if is_cut
+        && let Err(error) = std::str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        bytes.truncate(error.valid_up_to());
     }
-    if len > reader.left() / 8 {
-        return Err(Refused::Faulty(format!(
-            "an array claims {len} texts, {} bytes are left",
-            reader.left()
-        )));
+    match String::from_utf8(bytes) {
+        Ok(text) => (text, true),
+        Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), false),
     }
-    for _ in 0..len.min(FIRST_MAX) {
-        first.push(text(reader, ELEMENT_TEXT_BYTES_MAX)?);
-    }
-    for _ in len.min(FIRST_MAX)..len {
-        let bytes = reader.u64("a text's length")?;
-        reader.skip(bytes, "a text of an array")?;
-    }
-    Ok(Value::Array { element: "string", len, first })
 }

@@ -36,7 +36,7 @@ fn config_lines(parts: &Parts<'_>, layer: &LayerSpec, scheme: Option<&Scheme<'_>
     words.extend(scheme.block().map(|[high, wide]| format!("blocks {high} × {wide}")));
     words.extend(scheme.strategy().map(|strategy| format!("by {}", escape(strategy))));
     words.extend(scheme.symmetric().map(|s| if s { "symmetric" } else { "asymmetric" }.to_owned()));
-    let agrees = scheme.bits().is_none_or(|bits| bits * 1000 == u64::from(layer.millibits));
+    let agrees = scheme.bits().is_none_or(|bits| bits.saturating_mul(1000) == u64::from(layer.millibits));
     vec![Evidence::new(block.file.clone(), words.join(", "), Some(agrees))]
 }
 

@@ -5,21 +5,13 @@
 //! inside a kind the first group wins. A group has its own `format` in mixed-precision models.
 //! Source: compressed-tensors, `quantization/lifecycle/apply.py` and `utils/match.py`.
 
-use std::sync::{Mutex, PoisonError};
-
-use regex::bytes::{Regex, RegexBuilder};
-use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use crate::quant::QuantBlock;
+use crate::quant::pattern;
 
 /// Targets of one config that are looked at. Real ones have a handful; per-module ones some hundreds.
 const TARGETS_MAX: usize = 4096;
-/// Bytes of a pattern, and of its compiled program: patterns come from strangers.
-const PATTERN_BYTES_MAX: usize = 4096;
-const PROGRAM_BYTES_MAX: usize = 1 << 18;
-/// Patterns kept compiled for the life of the process.
-const PATTERNS_MAX: usize = 4096;
 
 /// What a config says about a module.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +40,9 @@ impl<'c> Scheme<'c> {
         };
         let kinds: [fn(&str, &str) -> bool; 3] = [
             |target, module| target == module,
-            |target, module| target.strip_prefix("re:").is_some_and(|p| matches(p, module)),
+            |target, module| {
+                target.strip_prefix("re:").is_some_and(|p| pattern::starts(p, module) == Some(true))
+            },
             is_class_of,
         ];
         let found = kinds.iter().find_map(|fits| all().find(|(_, _, target)| fits(target, module)));
@@ -113,31 +107,6 @@ fn is_class_of(target: &str, module: &str) -> bool {
     }
     let is_embedding = module.rsplit('.').next().is_some_and(|leaf| leaf.contains("embed"));
     target.contains(if is_embedding { "Embedding" } else { "Linear" })
-}
-
-/// Returns true if the pattern matches from the start of the name, as Python's `re.match`. False for a
-/// pattern that we cannot read (look-around).
-fn matches(pattern: &str, module: &str) -> bool {
-    static COMPILED: Mutex<Option<FxHashMap<String, Option<Regex>>>> = Mutex::new(None);
-    if pattern.len() > PATTERN_BYTES_MAX {
-        return false;
-    }
-    let regex = {
-        let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-        let compiled = compiled.get_or_insert_default();
-        match compiled.get(pattern) {
-            Some(known) => known.clone(),
-            None if compiled.len() >= PATTERNS_MAX => None,
-            None => compiled.entry(pattern.to_owned()).or_insert_with(|| compile(pattern)).clone(),
-        }
-    };
-    regex.is_some_and(|regex| regex.is_match(module.as_bytes()))
-}
-
-/// Compiles a pattern over bytes: module names are ASCII in practice, and Unicode tables are not needed.
-fn compile(pattern: &str) -> Option<Regex> {
-    let mut builder = RegexBuilder::new(&format!("^(?:{pattern})"));
-    builder.unicode(false).size_limit(PROGRAM_BYTES_MAX).build().ok()
 }
 
 #[cfg(test)]

@@ -1,1 +1,178 @@
+//! Layers of the fp8 family from literals.
 
+use serde_json::{Value, json};
+
+use super::{Fp8, scales_divide};
+use crate::quant::Recognized;
+use crate::quant::testing::{Literal, codes, f32s};
+use crate::tensor::Dtype;
+
+const F8: Dtype = Dtype::F8E4M3;
+
+fn layer(weight: &[u64], suffix: &str, dtype: Dtype, scales: &[u64]) -> Literal {
+    Literal::new("model.layers.0.q_proj").shape("weight", F8, weight).shape(suffix, dtype, scales)
+}
+
+fn found(layer: &Literal) -> Recognized {
+    layer.recognize(&Fp8).expect("recognized")
+}
+
+fn blocks(size: u64) -> Value {
+    json!({"quant_method": "fp8", "weight_block_size": [size, size]})
+}
+
+#[test]
+fn dialects_are_told_apart() {
+    let cases = [
+        (layer(&[576, 192], "weight_scale_inv", Dtype::F32, &[5, 2]), "fp8", blocks(128), "block", Some(128)),
+        (
+            layer(&[128, 256], "weight_scale_inv", Dtype::F8E8M0, &[4, 8]),
+            "fp8",
+            blocks(32),
+            "block",
+            Some(32),
+        ),
+        (layer(&[128, 256], "scale", Dtype::F8E8M0, &[1, 2]), "fp8", blocks(128), "block", Some(128)),
+        (layer(&[128, 256], "weight_scale", Dtype::F32, &[]), "fp8", json!({}), "tensor", None),
+        (layer(&[128, 256], "weight_scale_inv", Dtype::BF16, &[]), "fp8", json!({}), "tensor", None),
+        (layer(&[128, 256], "qscale_weight", Dtype::F32, &[]), "fp8", json!({}), "tensor", None),
+        (layer(&[128, 256], "weight_scale", Dtype::F32, &[128, 1]), "fp8", json!({}), "channel", None),
+        (layer(&[128, 256], "weight_scale", Dtype::F32, &[128, 1]), "fbgemm_fp8", json!({}), "fbgemm", None),
+        (layer(&[128, 256], "weight_scale_inv", Dtype::U8, &[128, 8]), "mxfp8", json!({}), "mx", Some(32)),
+        (
+            layer(&[4, 128, 256], "weight_scale_inv", Dtype::F32, &[4, 1, 2]),
+            "fp8",
+            blocks(128),
+            "block",
+            Some(128),
+        ),
+    ];
+    for (layer, method, config, variant, group) in cases {
+        let found = found(&layer.block(Some(method), config));
+        assert!(codes(&found).is_empty(), "{variant}: {:?}", found.faults);
+        assert_eq!((found.spec.variant.as_str(), found.spec.group_size), (variant, group));
+        assert_eq!((found.spec.millibits, found.spec.dtype), (8000, Some(Dtype::BF16)));
+        assert!(found.spec.broken.is_empty());
+    }
+}
+
+#[test]
+fn experts_of_llama_4_keep_their_stored_shape() {
+    let layer = Literal::new("model.layers.0.experts.gate_up_proj")
+        .shape("*", F8, &[4, 64, 96])
+        .shape("*_scale", Dtype::F32, &[4, 1, 96])
+        .block(Some("fbgemm_fp8"), json!({}));
+    let found = found(&layer);
+    assert_eq!((found.spec.variant.as_str(), found.spec.shape.as_slice()), ("fbgemm", &[4, 64, 96][..]));
+    assert_eq!(found.spec.parameters, 4 * 64 * 96);
+    assert!(codes(&found).is_empty());
+}
+
+#[test]
+fn packed_4_bit_experts_of_deepseek_have_twice_the_inputs() {
+    let layer = Literal::new("layers.0.ffn.experts.0.w1")
+        .shape("weight", Dtype::I8, &[64, 64])
+        .shape("scale", Dtype::F8E8M0, &[64, 4])
+        .block(Some("fp8"), blocks(128));
+    let spec = found(&layer).spec;
+    assert_eq!((spec.shape.as_slice(), spec.millibits, spec.variant.as_str()), (&[64, 128][..], 4000, "mx"));
+    assert_eq!(spec.label(), "MXFP4");
+}
+
+#[test]
+fn blocks_are_never_derived_from_the_grid() {
+    let ragged = || layer(&[192, 128], "weight_scale_inv", Dtype::F32, &[2, 1]);
+    assert_eq!(found(&ragged().block(Some("fp8"), blocks(128))).spec.group_size, Some(128));
+    let wrong = found(&ragged().block(Some("fp8"), blocks(64)));
+    assert_eq!(codes(&wrong), ["Q002"]);
+    assert_eq!(
+        wrong.faults[0].detail,
+        "weight_scale_inv is [2, 1], blocks of 64 × 64 of [192, 128] need [3, 2]"
+    );
+    assert_eq!(wrong.spec.broken, ["weight_scale_inv does not fit"]);
+    // Without a config, 128 × 128 if it fits, and else nothing.
+    let silent = found(&ragged());
+    assert_eq!((codes(&silent), silent.spec.group_size), (vec!["Q007"], Some(128)));
+    let unknown = found(&layer(&[192, 128], "weight_scale_inv", Dtype::F32, &[6, 4]));
+    assert_eq!((codes(&unknown), unknown.spec.group_size), (vec!["Q007"], None));
+    let lines = layer(&[192, 128], "weight_scale_inv", Dtype::F32, &[6, 4]).explain(&Fp8);
+    assert!(lines.iter().any(|line| line.text == "[6, 4]: blocks, and no config says of which size"));
+}
+
+#[test]
+fn faults_of_parts_and_configs_are_named() {
+    let whole = || layer(&[128, 256], "weight_scale_inv", Dtype::F32, &[1, 2]);
+    let cases = [
+        (
+            whole().without("weight_scale_inv").block(Some("fp8"), blocks(128)),
+            "Q001",
+            "missing weight_scale_inv",
+        ),
+        (whole().without("weight").block(Some("fp8"), blocks(128)), "Q001", "missing weight"),
+        (whole().block(Some("gptq"), json!({})), "Q008", "says gptq, the tensors are fp8 with scales"),
+        (whole().shape("bias", Dtype::BF16, &[5]).block(Some("fp8"), blocks(128)), "Q002", "bias is [5]"),
+        (
+            layer(&[128, 256], "weight_scale", Dtype::F32, &[127]).block(Some("fp8"), json!({})),
+            "Q002",
+            "weight_scale is [127], the weight is [128, 256]",
+        ),
+    ];
+    for (layer, code, words) in cases {
+        let found = found(&layer);
+        assert_eq!(codes(&found), [code], "{words}");
+        assert!(found.faults[0].detail.contains(words), "{}", found.faults[0].detail);
+    }
+}
+
+#[test]
+fn bad_scales_are_counted_in_every_dtype() {
+    let with = |dtype, data: Vec<u8>, count: u64| {
+        let layer = Literal::new("q").shape("weight", F8, &[count, 128]);
+        layer
+            .part("weight_scale_inv", dtype, &[count, 1], data)
+            .block(Some("fp8"), json!({"weight_block_size": [1, 128]}))
+    };
+    let cases = [
+        (with(Dtype::F32, f32s(&[1.0, f32::NAN]), 2), "weight_scale_inv: 1 of 2 are NaN"),
+        (with(Dtype::BF16, vec![0x80, 0x7f, 0x80, 0x3f], 2), "weight_scale_inv: 1 of 2 are infinite"),
+        (with(Dtype::F8E8M0, vec![255, 255, 127], 3), "weight_scale_inv: 2 of 3 are NaN"),
+    ];
+    for (layer, words) in cases {
+        let found = found(&layer);
+        assert_eq!(codes(&found), ["Q004"]);
+        assert_eq!(found.faults[0].detail, words);
+        let first = layer.headers_only().recognize(&Fp8).unwrap();
+        assert!(first.spec.pending && first.faults.is_empty());
+    }
+}
+
+#[test]
+fn inverse_scales_are_those_of_the_config() {
+    let with = |semantics: &str, scale: f32| {
+        layer(&[128, 256], "weight_scale_inv", Dtype::F32, &[])
+            .without("weight_scale_inv")
+            .part("weight_scale_inv", Dtype::F32, &[], f32s(&[scale]))
+            .block(Some("fp8"), json!({"weight_scale_semantics": semantics}))
+    };
+    let line = |layer: &Literal| layer.explain(&Fp8).pop().unwrap();
+    assert!(with("inverse", 900.0).with(|parts| scales_divide(parts.config)));
+    assert_eq!(line(&with("inverse", 900.0)).agrees, Some(true));
+    assert_eq!(line(&with("multiply", 900.0)).agrees, None);
+    assert_eq!(codes(&found(&with("inverse", 0.0))), ["Q004"]);
+}
+
+#[test]
+fn plain_weights_with_runtime_scales_are_dense() {
+    let dense = Literal::new("k_proj")
+        .shape("weight", Dtype::BF16, &[64, 64])
+        .shape("bias", Dtype::BF16, &[64])
+        .shape("k_scale", Dtype::F32, &[]);
+    let found = dense.recognize(&Fp8).unwrap();
+    assert_eq!(found.spec.format.get().name(), "dense");
+    assert_eq!((found.spec.parameters, found.spec.bias), (64 * 64 + 64, true));
+    assert!(found.faults.is_empty());
+    let alone = Literal::new("k_proj").shape("weight", Dtype::BF16, &[64, 64]);
+    assert!(alone.recognize(&Fp8).is_none());
+    // Casts without scales and without a config mean nothing by themselves.
+    assert!(Literal::new("q").shape("weight", F8, &[64, 64]).recognize(&Fp8).is_none());
+}

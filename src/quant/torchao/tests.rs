@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::quant::testing::{Literal, codes};
 
-fn layer(meta: Value, dtype: Dtype, shape: &[u64], scale: &[u64]) -> Literal {
+fn layer(meta: &Value, dtype: Dtype, shape: &[u64], scale: &[u64]) -> Literal {
     let layer =
         Literal::new("m").shape("_weight_qdata", dtype, shape).shape("_weight_scale", Dtype::F32, scale);
     layer.block_of("model.safetensors __metadata__", "", Some("torchao"), json!({ "m.weight": meta }))

@@ -1,0 +1,655 @@
+//! App: what the workbench knows, and how events change it. No I/O, no clock, no terminal.
+//!
+//! `update` takes an event and returns effects: things that only the loop can do (open a file, copy to the
+//! clipboard, stop). Commands are rows of `command::COMMANDS`; keys, footer, help and palette are made from
+//! that table.
+
+pub mod command;
+pub mod keys;
+pub mod picker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tui_input::Input;
+
+use crate::adapter::Adapter;
+use crate::checkpoint::files::Files;
+use crate::checkpoint::summary::Summary;
+use crate::checkpoint::tree::{Filter, Sort, Tree};
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::error::Error;
+use crate::gauges::Sample;
+use crate::problem::Problem;
+use crate::quant::Evidence;
+use command::{COMMANDS, Command};
+use picker::Picker;
+
+/// The workbench.
+pub struct App {
+    /// The open checkpoints, in the order of opening.
+    pub opens: Vec<Open>,
+    /// Which of them is shown.
+    pub current: usize,
+    /// Which tab is shown.
+    pub tab: Tab,
+    /// Which pane has the focus.
+    pub focus: Focus,
+    /// What lies over the screen.
+    pub overlay: Option<Overlay>,
+    /// The filter line while it is typed in.
+    pub filter_input: Option<Input>,
+    /// A line that stays until the next key.
+    pub toast: Option<String>,
+    /// The machine, if gauges are on and have been sampled.
+    pub sample: Option<Sample>,
+    /// True if the focused pane has the whole width.
+    pub is_wide: bool,
+    /// Share of the tree pane, in percent.
+    pub split_percent: u16,
+    /// The equivalent command lines of this session.
+    pub log: Vec<String>,
+    /// Keys by their text, from the table and the user's key map.
+    pub keymap: HashMap<String, &'static Command>,
+    /// Height of the tree's window at the last frame, for half pages.
+    pub page_rows: usize,
+    pending_g: bool,
+    next_id: u32,
+}
+
+/// One open checkpoint.
+pub struct Open {
+    /// Names it in messages of jobs.
+    pub id: u32,
+    /// What was asked for.
+    pub path: String,
+    /// How far it is.
+    pub state: OpenState,
+}
+
+/// How far an open checkpoint is.
+pub enum OpenState {
+    /// Headers are being read.
+    Opening(Arc<Progress>),
+    /// It could not be opened at all.
+    Failed(Error),
+    /// It is here.
+    Ready(Box<Ready>),
+}
+
+/// A checkpoint that is here.
+pub struct Ready {
+    /// The checkpoint; replaced as a whole when it has been examined.
+    pub checkpoint: Arc<Checkpoint>,
+    /// Its adapter facts.
+    pub adapter: Option<Adapter>,
+    /// Its problems and its adapter's, errors first.
+    pub problems: Vec<Problem>,
+    /// Its tree.
+    pub tree: Tree,
+    /// It in numbers.
+    pub summary: Summary,
+    /// Format words of the header row.
+    pub headline: String,
+    /// Evidence of the layer last asked for.
+    pub evidence: Option<(u32, Vec<Evidence>)>,
+    /// First line of Detail that shows.
+    pub detail_top: usize,
+    /// Row under the cursor in Problems.
+    pub problem: usize,
+    /// First line that shows in the other tabs.
+    pub tab_top: usize,
+}
+
+/// A tab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tab {
+    /// The row under the cursor.
+    Detail,
+    /// The problems of the checkpoint.
+    Problems,
+    /// The adapter.
+    Adapter,
+    /// Bytes by format against free memory.
+    Memory,
+}
+
+impl Tab {
+    /// The tabs with their digits; 2 and 6 belong to capabilities that are not here.
+    pub const ALL: [(char, Self, &'static str); 4] = [
+        ('1', Self::Detail, "Detail"),
+        ('3', Self::Problems, "Problems"),
+        ('4', Self::Adapter, "Adapter"),
+        ('5', Self::Memory, "Memory"),
+    ];
+}
+
+/// A pane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Focus {
+    /// The tree.
+    Tree,
+    /// The tab.
+    Side,
+}
+
+/// What lies over the screen.
+pub enum Overlay {
+    /// Keys of here and everywhere, filtered by what is typed.
+    Help(Input),
+    /// Commands by name.
+    Palette(Input, usize),
+    /// The orders of the tree.
+    SortMenu(usize),
+    /// The commands of this session as a shell script.
+    Log,
+    /// Choosing what to open.
+    Picker(Box<Picker>),
+}
+
+/// Something that happened.
+pub enum Event {
+    /// A key, as `keys::text` names it.
+    Key(String),
+    /// Pasted text.
+    Paste(String),
+    /// A click on a tree row, by index.
+    ClickRow(usize),
+    /// A click on a tab.
+    ClickTab(Tab),
+    /// A click in a pane.
+    ClickPane(Focus),
+    /// The wheel over a pane, in lines.
+    Wheel(Focus, isize),
+    /// The border was dragged to this share of the width.
+    Split(u16),
+    /// A checkpoint has been opened.
+    Opened(u32, Box<Result<Checkpoint, Error>>),
+    /// A checkpoint has been examined.
+    Examined(u32, Box<Checkpoint>),
+    /// Evidence of a layer has been gathered.
+    Explained(u32, u32, Vec<Evidence>),
+    /// The machine has been sampled.
+    Sampled(Box<Sample>),
+    /// Places that can be opened were found.
+    Places(Vec<picker::Place>),
+    /// Facts of a place have been read.
+    PlaceFacts(usize, picker::Facts),
+    /// A job ended badly.
+    JobPanicked(&'static str, String),
+}
+
+/// Something that only the loop can do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a path.
+    Open(u32, String),
+    /// Read the side data of a checkpoint.
+    Examine(u32),
+    /// Gather the evidence of a layer.
+    Explain(u32, u32),
+    /// Copy to the clipboard.
+    Copy(String),
+    /// Look for places that can be opened.
+    FindPlaces,
+    /// Draw every cell again.
+    Repaint,
+    /// Give the terminal back to the shell.
+    Suspend,
+    /// End.
+    Quit,
+}
+
+impl App {
+    /// Returns a workbench that opens these paths, and the first effects. None: the picker.
+    #[must_use]
+    pub fn new(paths: &[String], keymap: HashMap<String, &'static Command>) -> (Self, Vec<Effect>) {
+        let mut app = Self {
+            opens: Vec::new(),
+            current: 0,
+            tab: Tab::Detail,
+            focus: Focus::Tree,
+            overlay: None,
+            filter_input: None,
+            toast: None,
+            sample: None,
+            is_wide: false,
+            split_percent: 48,
+            log: Vec::new(),
+            keymap,
+            page_rows: 20,
+            pending_g: false,
+            next_id: 0,
+        };
+        let mut effects: Vec<Effect> = paths.iter().flat_map(|path| app.open(path)).collect();
+        app.current = 0;
+        if paths.is_empty() {
+            effects.extend(command::open(&mut app));
+        }
+        (app, effects)
+    }
+
+    /// Starts opening a path; it is shown at once.
+    pub fn open(&mut self, path: &str) -> Vec<Effect> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.log.push(format!("ckpt {}", shell_word(path)));
+        self.opens.push(Open { id, path: path.to_owned(), state: OpenState::Opening(Arc::default()) });
+        self.current = self.opens.len() - 1;
+        self.tab = Tab::Detail;
+        self.focus = Focus::Tree;
+        vec![Effect::Open(id, path.to_owned())]
+    }
+
+    /// Returns the checkpoint that is shown, if it is here.
+    #[must_use]
+    pub fn ready(&self) -> Option<&Ready> {
+        match &self.opens.get(self.current)?.state {
+            OpenState::Ready(ready) => Some(ready),
+            _ => None,
+        }
+    }
+
+    /// Returns the checkpoint that is shown, for changing.
+    pub fn ready_mut(&mut self) -> Option<&mut Ready> {
+        match &mut self.opens.get_mut(self.current)?.state {
+            OpenState::Ready(ready) => Some(ready),
+            _ => None,
+        }
+    }
+
+    /// Returns true if tab and tree stand side by side: Detail does, the others take the whole width.
+    #[must_use]
+    pub fn shows_tree(&self) -> bool {
+        self.tab == Tab::Detail && !(self.is_wide && self.focus == Focus::Side)
+    }
+
+    /// Returns true if the tab shows.
+    #[must_use]
+    pub fn shows_side(&self) -> bool {
+        self.tab != Tab::Detail || !(self.is_wide && self.focus == Focus::Tree)
+    }
+
+    /// Takes an event.
+    pub fn update(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Key(key) => self.key(&key),
+            Event::Paste(text) => self.paste(&text),
+            Event::ClickRow(row) => self.click_row(row),
+            Event::ClickTab(tab) => {
+                self.show(tab);
+                Vec::new()
+            }
+            Event::ClickPane(focus) => {
+                self.focus = focus;
+                Vec::new()
+            }
+            Event::Wheel(focus, lines) => self.wheel(focus, lines),
+            Event::Split(percent) => {
+                self.split_percent = percent.clamp(20, 80);
+                Vec::new()
+            }
+            Event::Opened(id, opened) => self.opened(id, *opened),
+            Event::Examined(id, checkpoint) => self.examined(id, *checkpoint),
+            Event::Explained(id, layer, evidence) => {
+                if let Some(ready) = self.by_id(id) {
+                    ready.evidence = Some((layer, evidence));
+                }
+                Vec::new()
+            }
+            Event::Sampled(sample) => {
+                self.sample = Some(*sample);
+                Vec::new()
+            }
+            Event::Places(places) => {
+                if let Some(Overlay::Picker(picker)) = &mut self.overlay {
+                    picker.places = Some(places);
+                }
+                Vec::new()
+            }
+            Event::PlaceFacts(at, facts) => {
+                if let Some(Overlay::Picker(picker)) = &mut self.overlay {
+                    picker.learn(at, facts);
+                }
+                Vec::new()
+            }
+            Event::JobPanicked(job, text) => {
+                self.toast = Some(format!("{job} ended by a fault of this program: {text}"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn by_id(&mut self, id: u32) -> Option<&mut Ready> {
+        let open = self.opens.iter_mut().find(|open| open.id == id)?;
+        match &mut open.state {
+            OpenState::Ready(ready) => Some(ready),
+            _ => None,
+        }
+    }
+
+    fn opened(&mut self, id: u32, opened: Result<Checkpoint, Error>) -> Vec<Effect> {
+        let Some(open) = self.opens.iter_mut().find(|open| open.id == id) else { return Vec::new() };
+        match opened {
+            Err(error) => {
+                open.state = OpenState::Failed(error);
+                Vec::new()
+            }
+            Ok(checkpoint) => {
+                let before = match std::mem::replace(&mut open.state, OpenState::Opening(Arc::default())) {
+                    OpenState::Ready(ready) => Some(ready),
+                    _ => None,
+                };
+                let mut ready = Ready::new(Arc::new(checkpoint));
+                if let Some(before) = before {
+                    ready.return_to(&before);
+                }
+                open.state = OpenState::Ready(Box::new(ready));
+                let mut effects = vec![Effect::Examine(id)];
+                effects.extend(self.explain());
+                effects
+            }
+        }
+    }
+
+    fn examined(&mut self, id: u32, checkpoint: Checkpoint) -> Vec<Effect> {
+        if let Some(ready) = self.by_id(id)
+            && Arc::ptr_eq(&ready.checkpoint.files, &checkpoint.files)
+        {
+            ready.take_examined(Arc::new(checkpoint));
+        }
+        self.explain()
+    }
+
+    /// Asks for the evidence of the layer under the cursor, unless it is there.
+    fn explain(&mut self) -> Vec<Effect> {
+        let Some(id) = self.opens.get(self.current).map(|open| open.id) else { return Vec::new() };
+        let Some(ready) = self.ready_mut() else { return Vec::new() };
+        match ready.layer() {
+            Some(layer) if ready.evidence.as_ref().is_none_or(|(known, _)| *known != layer) => {
+                vec![Effect::Explain(id, layer)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn key(&mut self, key: &str) -> Vec<Effect> {
+        self.toast = None;
+        if self.overlay.is_some() {
+            return self.overlay_key(key);
+        }
+        if self.filter_input.is_some() {
+            return self.filter_key(key);
+        }
+        if std::mem::take(&mut self.pending_g) {
+            if key == "g" {
+                command::first(self);
+            }
+            return self.explain();
+        }
+        if key == "g" {
+            self.pending_g = true;
+            self.toast = Some("g  first row".into());
+            return Vec::new();
+        }
+        let Some(command) = self.keymap.get(key).copied() else { return Vec::new() };
+        let mut effects = self.run(command);
+        effects.extend(self.explain());
+        effects
+    }
+
+    /// Runs a command, or says why it cannot run now.
+    pub fn run(&mut self, command: &'static Command) -> Vec<Effect> {
+        match (command.ready)(self) {
+            Ok(()) => (command.run)(self),
+            Err(why) => {
+                self.toast = Some(format!("{}: {why}", command.name));
+                Vec::new()
+            }
+        }
+    }
+
+    fn overlay_key(&mut self, key: &str) -> Vec<Effect> {
+        let Some(overlay) = self.overlay.take() else { return Vec::new() };
+        match overlay {
+            Overlay::Help(input) => self.help_key(input, key),
+            Overlay::Palette(input, at) => self.palette_key(input, at, key),
+            Overlay::SortMenu(at) => self.sort_key(at, key),
+            Overlay::Log => {
+                if !matches!(key, "esc" | "q" | "@") {
+                    self.overlay = Some(Overlay::Log);
+                }
+                Vec::new()
+            }
+            Overlay::Picker(picker) => self.picker_key(picker, key),
+        }
+    }
+
+    fn help_key(&mut self, mut input: Input, key: &str) -> Vec<Effect> {
+        let closes = key == "esc" || key == "f1" || (matches!(key, "?" | "q") && input.value().is_empty());
+        if !closes {
+            keys::edit(&mut input, key);
+            self.overlay = Some(Overlay::Help(input));
+        }
+        Vec::new()
+    }
+
+    fn palette_key(&mut self, mut input: Input, at: usize, key: &str) -> Vec<Effect> {
+        let found = command::search(input.value());
+        let at = at.min(found.len().saturating_sub(1));
+        match key {
+            "esc" => Vec::new(),
+            "enter" => found.get(at).map_or_else(Vec::new, |command| self.run(command)),
+            "down" | "tab" | "ctrl-n" => {
+                self.overlay = Some(Overlay::Palette(input, (at + 1).min(found.len().saturating_sub(1))));
+                Vec::new()
+            }
+            "up" | "backtab" | "ctrl-p" => {
+                self.overlay = Some(Overlay::Palette(input, at.saturating_sub(1)));
+                Vec::new()
+            }
+            _ => {
+                keys::edit(&mut input, key);
+                self.overlay = Some(Overlay::Palette(input, 0));
+                Vec::new()
+            }
+        }
+    }
+
+    fn sort_key(&mut self, at: usize, key: &str) -> Vec<Effect> {
+        match key {
+            "esc" | "q" | "s" => {}
+            "j" | "down" => self.overlay = Some(Overlay::SortMenu((at + 1).min(Sort::ALL.len() - 1))),
+            "k" | "up" => self.overlay = Some(Overlay::SortMenu(at.saturating_sub(1))),
+            "enter" => {
+                if let Some(ready) = self.ready_mut() {
+                    let checkpoint = Arc::clone(&ready.checkpoint);
+                    ready.tree.set_sort(&checkpoint, Sort::ALL[at.min(Sort::ALL.len() - 1)]);
+                }
+            }
+            _ => self.overlay = Some(Overlay::SortMenu(at)),
+        }
+        Vec::new()
+    }
+
+    fn picker_key(&mut self, mut picker: Box<Picker>, key: &str) -> Vec<Effect> {
+        match picker.key(key) {
+            picker::Answer::Stay => {
+                self.overlay = Some(Overlay::Picker(picker));
+                Vec::new()
+            }
+            picker::Answer::Close if self.opens.is_empty() => vec![Effect::Quit],
+            picker::Answer::Close => Vec::new(),
+            picker::Answer::Open(path) => self.open(&path),
+        }
+    }
+
+    fn filter_key(&mut self, key: &str) -> Vec<Effect> {
+        let Some(mut input) = self.filter_input.take() else { return Vec::new() };
+        match key {
+            "enter" => {}
+            "esc" => self.set_filter(""),
+            "down" | "up" => {
+                if let Some(ready) = self.ready_mut() {
+                    ready.tree.move_cursor(if key == "down" { 1 } else { -1 });
+                }
+                self.filter_input = Some(input);
+            }
+            _ => {
+                if keys::edit(&mut input, key) {
+                    self.set_filter(input.value());
+                }
+                self.filter_input = Some(input);
+            }
+        }
+        self.explain()
+    }
+
+    /// Filters the tree; a text that is no filter leaves the last one and says why.
+    pub fn set_filter(&mut self, text: &str) {
+        let parsed = Filter::parse(text);
+        let Some(ready) = self.ready_mut() else { return };
+        let checkpoint = Arc::clone(&ready.checkpoint);
+        match parsed {
+            Ok(filter) => ready.tree.set_filter(&checkpoint, (!filter.is_empty()).then_some(filter)),
+            Err(why) => self.toast = Some(why),
+        }
+    }
+
+    fn paste(&mut self, text: &str) -> Vec<Effect> {
+        // A paste is text only inside a field: control characters and line ends would be keys there.
+        let line: String = text.chars().filter(|c| !c.is_control()).take(4096).collect();
+        match (&mut self.overlay, &mut self.filter_input) {
+            (Some(Overlay::Picker(picker)), _) => picker.insert(&line),
+            (Some(Overlay::Palette(input, _) | Overlay::Help(input)), _) => keys::insert(input, &line),
+            (None, Some(input)) => {
+                keys::insert(input, &line);
+                let value = input.value().to_owned();
+                self.set_filter(&value);
+            }
+            _ => self.toast = Some("pasted text goes into a field: / filters, o opens a path".into()),
+        }
+        Vec::new()
+    }
+
+    fn click_row(&mut self, row: usize) -> Vec<Effect> {
+        self.focus = Focus::Tree;
+        if let Some(ready) = self.ready_mut() {
+            let checkpoint = Arc::clone(&ready.checkpoint);
+            if ready.tree.cursor() == row {
+                ready.tree.toggle(&checkpoint, row);
+            } else {
+                ready.tree.set_cursor(row);
+                ready.detail_top = 0;
+            }
+        }
+        self.explain()
+    }
+
+    fn wheel(&mut self, focus: Focus, lines: isize) -> Vec<Effect> {
+        let tab = self.tab;
+        let Some(ready) = self.ready_mut() else { return Vec::new() };
+        let top = match (focus, tab) {
+            (Focus::Tree, _) => {
+                ready.tree.move_cursor(lines);
+                ready.detail_top = 0;
+                return self.explain();
+            }
+            (Focus::Side, Tab::Detail) => &mut ready.detail_top,
+            (Focus::Side, _) => &mut ready.tab_top,
+        };
+        *top = top.saturating_add_signed(lines);
+        Vec::new()
+    }
+
+    /// Shows a tab; Detail leaves the focus on the tree.
+    pub fn show(&mut self, tab: Tab) {
+        self.tab = tab;
+        self.focus = if tab == Tab::Detail { Focus::Tree } else { Focus::Side };
+        if let Some(ready) = self.ready_mut() {
+            ready.tab_top = 0;
+        }
+    }
+
+    /// Returns the commands that the footer shows: those that matter here, in order.
+    #[must_use]
+    pub fn footer(&self) -> Vec<&'static Command> {
+        COMMANDS.iter().filter(|command| command.footer && (command.here)(self)).collect()
+    }
+}
+
+impl Ready {
+    /// Returns a checkpoint as it is first shown.
+    #[must_use]
+    pub fn new(checkpoint: Arc<Checkpoint>) -> Self {
+        let adapter = Adapter::of(&checkpoint);
+        Self {
+            problems: all_problems(&checkpoint, adapter.as_ref()),
+            adapter,
+            tree: Tree::new(&checkpoint),
+            summary: checkpoint.summary(),
+            headline: checkpoint.headline(),
+            checkpoint,
+            evidence: None,
+            detail_top: 0,
+            problem: 0,
+            tab_top: 0,
+        }
+    }
+
+    /// Returns the layer under the cursor.
+    #[must_use]
+    pub fn layer(&self) -> Option<u32> {
+        use crate::checkpoint::tree::RowKind;
+        match self.tree.current()?.kind {
+            RowKind::Layer(layer) => Some(layer),
+            RowKind::Tensor(tensor) => self.checkpoint.layers.of_tensor(&self.checkpoint.files, tensor),
+            RowKind::Group => None,
+        }
+    }
+
+    /// Returns the headers' part.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.checkpoint.files
+    }
+
+    fn take_examined(&mut self, checkpoint: Arc<Checkpoint>) {
+        self.adapter = Adapter::of(&checkpoint);
+        self.problems = all_problems(&checkpoint, self.adapter.as_ref());
+        self.problem = self.problem.min(self.problems.len().saturating_sub(1));
+        self.summary = checkpoint.summary();
+        self.headline = checkpoint.headline();
+        self.tree.refresh(&checkpoint);
+        self.evidence = None;
+        self.checkpoint = checkpoint;
+    }
+
+    /// Puts the cursor on the name that it was on before the files were read again.
+    fn return_to(&mut self, before: &Self) {
+        let Some(row) = before.tree.current() else { return };
+        let name = before.checkpoint.files.names.name(row.node);
+        let checkpoint = Arc::clone(&self.checkpoint);
+        if let Some(node) = self.tree.find(&checkpoint, &name) {
+            self.tree.select_node(&checkpoint, node);
+        }
+    }
+}
+
+fn all_problems(checkpoint: &Checkpoint, adapter: Option<&Adapter>) -> Vec<Problem> {
+    let mut problems = checkpoint.problems.clone();
+    problems.extend(adapter.into_iter().flat_map(|a| a.problems.clone()));
+    problems.sort_by_key(|p| (p.kind.severity, p.kind.code));
+    problems
+}
+
+/// Returns a word as a shell takes it.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}

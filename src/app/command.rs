@@ -1,0 +1,430 @@
+//! Commands: what a key, the palette and help can do. Every list of keys a user sees is printed from here.
+//!
+//! A command that cannot run now says why: the missing thing and the key that brings it.
+
+use std::sync::Arc;
+
+use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
+use nucleo_matcher::{Config, Matcher, Utf32Str};
+use tui_input::Input;
+
+use super::{App, Effect, Focus, Overlay, Ready, Tab, shell_word};
+use crate::checkpoint::tree::Mode;
+
+/// One row of `COMMANDS`.
+pub struct Command {
+    /// Its name in the palette, the key map and the log.
+    pub name: &'static str,
+    /// What it does, for help and palette.
+    pub doc: &'static str,
+    /// Its keys, as `keys::text` names them.
+    pub keys: &'static [&'static str],
+    /// A short word for the footer.
+    pub short: &'static str,
+    /// True if the footer may show it.
+    pub footer: bool,
+    /// True where it means something: the layer tree, a tab, everywhere.
+    pub here: fn(&App) -> bool,
+    /// The reason why it cannot run now.
+    pub ready: fn(&App) -> Result<(), String>,
+    /// Runs it.
+    pub run: fn(&mut App) -> Vec<Effect>,
+}
+
+/// The commands, in the order of help and footer.
+pub static COMMANDS: &[Command] = &[
+    row("details", "Details of the row; into the tab", &["enter"], "details", enter)
+        .foot(in_tree)
+        .needs(has_checkpoint),
+    row("down", "Move down", &["j", "down"], "down", |app| step(app, 1)).needs(has_checkpoint),
+    row("up", "Move up", &["k", "up"], "up", |app| step(app, -1)).needs(has_checkpoint),
+    row("expand", "Open the row", &["l", "right"], "open", expand).needs(in_tree_only),
+    row("collapse", "Close the row, or go to its parent", &["h", "left"], "close", collapse)
+        .needs(in_tree_only),
+    row("first", "First row (g g)", &["home"], "first", first).needs(has_checkpoint),
+    row("last", "Last row", &["G", "end"], "last", last).needs(has_checkpoint),
+    row("half-page-down", "Half a page down", &["ctrl-d", "pgdn"], "page", |app| half_page(app, 1))
+        .needs(has_checkpoint),
+    row("half-page-up", "Half a page up", &["ctrl-u", "pgup"], "page", |app| half_page(app, -1))
+        .needs(has_checkpoint),
+    row("go-to", "Go to the layer of this problem", &[], "go to its layer", enter)
+        .foot(in_problems)
+        .needs(has_problem),
+    row(
+        "filter",
+        "Filter: words, dtype: format: shape: shard: bits: is:broken, ~fuzzy, -not",
+        &["/"],
+        "filter",
+        filter,
+    )
+    .foot(everywhere)
+    .needs(has_checkpoint),
+    row("tensors", "Layers or raw tensors", &["t"], "tensors", tensors).foot(in_tree).needs(has_checkpoint),
+    row("unfold", "Unfold alike layers, fold them again", &["u"], "unfold", unfold)
+        .foot(in_tree)
+        .needs(can_unfold),
+    row("sort", "Sort…", &["s"], "sort", sort).foot(in_tree).needs(has_checkpoint),
+    row("next", "Next that stands out, or next hit of the filter", &["n"], "next", |app| next(app, true))
+        .needs(has_checkpoint),
+    row("previous", "Previous that stands out, or previous hit", &["N"], "previous", |app| next(app, false))
+        .needs(has_checkpoint),
+    row("detail", "Tab: the row under the cursor", &["1"], "detail", |app| show(app, Tab::Detail)),
+    row("problems", "Tab: what is wrong", &["3", "d"], "problems", |app| show(app, Tab::Problems))
+        .foot(everywhere)
+        .needs(has_checkpoint),
+    row("adapter", "Tab: the adapter", &["4"], "adapter", |app| show(app, Tab::Adapter)).needs(is_adapter),
+    row("memory", "Tab: bytes by format against free memory", &["5"], "memory", |app| show(app, Tab::Memory))
+        .foot(everywhere)
+        .needs(has_checkpoint),
+    row("next-pane", "Next pane", &["tab"], "pane", other_pane),
+    row("previous-pane", "Previous pane", &["backtab"], "pane", other_pane),
+    row("open", "Open a path, a cached or a recent checkpoint", &["o"], "open", open).foot(everywhere),
+    row("previous-checkpoint", "Previous open checkpoint", &[","], "previous", |app| turn(app, -1))
+        .needs(has_several),
+    row("next-checkpoint", "Next open checkpoint", &["."], "next", |app| turn(app, 1)).needs(has_several),
+    row("copy", "Copy what the cursor is on", &["y"], "copy", copy).needs(has_checkpoint),
+    row("copy-command", "Copy the equivalent command line", &["Y"], "copy command", copy_command)
+        .needs(has_open),
+    row("wide", "Full width for this pane, and back", &["z"], "wide", wide).needs(has_checkpoint),
+    row("reload", "Read the files again", &["R"], "read again", reload).needs(has_open),
+    row("command-log", "The commands of this session as a shell script", &["@"], "log", |app| {
+        app.overlay = Some(Overlay::Log);
+        Vec::new()
+    }),
+    row("palette", "Commands by name", &[":"], "commands", |app| {
+        app.overlay = Some(Overlay::Palette(Input::default(), 0));
+        Vec::new()
+    })
+    .foot(everywhere),
+    row("help", "Keys of here and everywhere", &["?", "f1"], "help", |app| {
+        app.overlay = Some(Overlay::Help(Input::default()));
+        Vec::new()
+    })
+    .foot(everywhere),
+    row("back", "One step back: clears the filter, then back to the tree", &["esc"], "back", back),
+    row("repaint", "Draw every cell again", &["ctrl-l"], "repaint", |_| vec![Effect::Repaint]),
+    row("suspend", "Back to the shell; fg returns", &["ctrl-z"], "suspend", |_| vec![Effect::Suspend]),
+    row("quit", "Quit", &["q", "ctrl-c"], "quit", |_| vec![Effect::Quit]).foot(everywhere),
+];
+
+const fn row(
+    name: &'static str,
+    doc: &'static str,
+    keys: &'static [&'static str],
+    short: &'static str,
+    run: fn(&mut App) -> Vec<Effect>,
+) -> Command {
+    Command { name, doc, keys, short, footer: false, here: |_| true, ready: |_| Ok(()), run }
+}
+
+impl Command {
+    const fn foot(mut self, here: fn(&App) -> bool) -> Self {
+        self.footer = true;
+        self.here = here;
+        self
+    }
+
+    const fn needs(mut self, ready: fn(&App) -> Result<(), String>) -> Self {
+        self.ready = ready;
+        self
+    }
+}
+
+/// Returns the commands whose name or doc matches, best first; all for an empty text.
+#[must_use]
+pub fn search(text: &str) -> Vec<&'static Command> {
+    if text.is_empty() {
+        return COMMANDS.iter().collect();
+    }
+    let mut matcher = Matcher::new(Config::DEFAULT);
+    let pattern = Pattern::new(text, CaseMatching::Ignore, Normalization::Smart, AtomKind::Fuzzy);
+    let mut buffer = Vec::new();
+    let mut found: Vec<(u32, &'static Command)> = COMMANDS
+        .iter()
+        .filter_map(|command| {
+            let by_name = pattern.score(Utf32Str::new(command.name, &mut buffer), &mut matcher);
+            // A hit in the name beats any in the doc.
+            let by_name = by_name.map(|score| score + 10_000);
+            let score =
+                by_name.or_else(|| pattern.score(Utf32Str::new(command.doc, &mut buffer), &mut matcher))?;
+            Some((score, command))
+        })
+        .collect();
+    found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    found.into_iter().map(|(_, command)| command).collect()
+}
+
+fn everywhere(_: &App) -> bool {
+    true
+}
+
+fn in_tree(app: &App) -> bool {
+    app.tab == Tab::Detail
+}
+
+fn in_problems(app: &App) -> bool {
+    app.tab == Tab::Problems
+}
+
+fn has_open(app: &App) -> Result<(), String> {
+    if app.opens.is_empty() { Err("open a checkpoint first (o)".into()) } else { Ok(()) }
+}
+
+fn has_checkpoint(app: &App) -> Result<(), String> {
+    has_open(app)?;
+    app.ready().map(|_| ()).ok_or_else(|| "this one is not open yet, or could not be read".into())
+}
+
+fn has_several(app: &App) -> Result<(), String> {
+    if app.opens.len() > 1 { Ok(()) } else { Err("only one checkpoint is open (o opens another)".into()) }
+}
+
+fn in_tree_only(app: &App) -> Result<(), String> {
+    has_checkpoint(app)?;
+    if app.tab == Tab::Detail { Ok(()) } else { Err("only in the layer tree (1)".into()) }
+}
+
+fn can_unfold(app: &App) -> Result<(), String> {
+    has_checkpoint(app)?;
+    let Some(ready) = app.ready() else { return Ok(()) };
+    let is_folded = ready.tree.can_unfold(&ready.checkpoint, ready.tree.cursor());
+    if is_folded { Ok(()) } else { Err("this row is in no fold of alike layers".into()) }
+}
+
+fn is_adapter(app: &App) -> Result<(), String> {
+    has_checkpoint(app)?;
+    let here = app.ready().is_some_and(|ready| ready.adapter.is_some());
+    if here { Ok(()) } else { Err("this checkpoint is no adapter".into()) }
+}
+
+fn has_problem(app: &App) -> Result<(), String> {
+    has_checkpoint(app)?;
+    let any = app.ready().is_some_and(|ready| !ready.problems.is_empty());
+    if any { Ok(()) } else { Err("no problem was found".into()) }
+}
+
+/// Runs `change` on the checkpoint that is shown.
+fn with(app: &mut App, change: impl FnOnce(&mut Ready)) -> Vec<Effect> {
+    if let Some(ready) = app.ready_mut() {
+        change(ready);
+    }
+    Vec::new()
+}
+
+fn step(app: &mut App, by: isize) -> Vec<Effect> {
+    let (tab, focus) = (app.tab, app.focus);
+    with(app, |ready| match (tab, focus) {
+        (Tab::Detail, Focus::Tree) => {
+            ready.tree.move_cursor(by);
+            ready.detail_top = 0;
+        }
+        (Tab::Detail, Focus::Side) => ready.detail_top = ready.detail_top.saturating_add_signed(by),
+        (Tab::Problems, _) => {
+            let last = ready.problems.len().saturating_sub(1);
+            ready.problem = ready.problem.saturating_add_signed(by).min(last);
+        }
+        _ => ready.tab_top = ready.tab_top.saturating_add_signed(by),
+    })
+}
+
+fn half_page(app: &mut App, direction: isize) -> Vec<Effect> {
+    let rows = (app.page_rows / 2).max(1) as isize;
+    step(app, rows * direction)
+}
+
+/// Goes to the first row.
+pub(super) fn first(app: &mut App) -> Vec<Effect> {
+    step(app, -isize::MAX)
+}
+
+fn last(app: &mut App) -> Vec<Effect> {
+    let is_text = app.focus == Focus::Side && app.tab != Tab::Problems;
+    // Texts end at their last line; the view stops there, but a huge top would be stuck.
+    step(app, if is_text { 1000 } else { isize::MAX })
+}
+
+fn expand(app: &mut App) -> Vec<Effect> {
+    if app.focus == Focus::Side {
+        return Vec::new();
+    }
+    with(app, |ready| {
+        let checkpoint = Arc::clone(&ready.checkpoint);
+        let row = ready.tree.cursor();
+        ready.tree.open(&checkpoint, row);
+    })
+}
+
+fn collapse(app: &mut App) -> Vec<Effect> {
+    if app.focus == Focus::Side {
+        app.focus = Focus::Tree;
+        return Vec::new();
+    }
+    with(app, |ready| {
+        let checkpoint = Arc::clone(&ready.checkpoint);
+        ready.tree.close_or_parent(&checkpoint);
+    })
+}
+
+fn enter(app: &mut App) -> Vec<Effect> {
+    match (app.tab, app.focus) {
+        (Tab::Problems, _) => go_to_layer(app),
+        (Tab::Detail, Focus::Tree) => {
+            let opened = app.ready_mut().is_some_and(|ready| {
+                let checkpoint = Arc::clone(&ready.checkpoint);
+                let row = ready.tree.cursor();
+                ready.tree.open(&checkpoint, row)
+            });
+            if !opened {
+                app.focus = Focus::Side;
+            }
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn go_to_layer(app: &mut App) -> Vec<Effect> {
+    let Some(ready) = app.ready_mut() else { return Vec::new() };
+    let Some(problem) = ready.problems.get(ready.problem) else { return Vec::new() };
+    let Some(name) = problem.tensor.clone() else {
+        let place = problem.file.clone().unwrap_or_else(|| "the checkpoint".into());
+        app.toast = Some(format!("this problem is of {}, not of a layer", crate::name::escape(&place)));
+        return Vec::new();
+    };
+    let checkpoint = Arc::clone(&ready.checkpoint);
+    let Some(node) = ready.tree.find(&checkpoint, &name) else {
+        app.toast = Some(format!("{} is not in the tree", crate::name::escape(&name)));
+        return Vec::new();
+    };
+    ready.tree.select_node(&checkpoint, node);
+    app.show(Tab::Detail);
+    Vec::new()
+}
+
+fn filter(app: &mut App) -> Vec<Effect> {
+    app.show(Tab::Detail);
+    let text = app.ready().and_then(|ready| ready.tree.filter()).map(|f| f.text().to_owned());
+    app.filter_input = Some(Input::new(text.unwrap_or_default()));
+    Vec::new()
+}
+
+fn tensors(app: &mut App) -> Vec<Effect> {
+    app.show(Tab::Detail);
+    with(app, |ready| {
+        let checkpoint = Arc::clone(&ready.checkpoint);
+        let mode = match ready.tree.mode() {
+            Mode::Layers => Mode::Tensors,
+            Mode::Tensors => Mode::Layers,
+        };
+        ready.tree.set_mode(&checkpoint, mode);
+    })
+}
+
+fn unfold(app: &mut App) -> Vec<Effect> {
+    with(app, |ready| {
+        let checkpoint = Arc::clone(&ready.checkpoint);
+        let row = ready.tree.cursor();
+        ready.tree.toggle_unfold(&checkpoint, row);
+    })
+}
+
+fn sort(app: &mut App) -> Vec<Effect> {
+    use crate::checkpoint::tree::Sort;
+    let at = app.ready().map_or(0, |r| Sort::ALL.iter().position(|s| *s == r.tree.sort()).unwrap_or(0));
+    app.overlay = Some(Overlay::SortMenu(at));
+    Vec::new()
+}
+
+fn next(app: &mut App, forward: bool) -> Vec<Effect> {
+    if app.tab == Tab::Problems {
+        return step(app, if forward { 1 } else { -1 });
+    }
+    let Some(ready) = app.ready_mut() else { return Vec::new() };
+    let checkpoint = Arc::clone(&ready.checkpoint);
+    let from = ready.tree.cursor();
+    ready.detail_top = 0;
+    if ready.tree.next_marked(&checkpoint, from, forward).is_none() {
+        app.toast = Some("nothing stands out: no problem, no odd layer".into());
+    }
+    Vec::new()
+}
+
+fn show(app: &mut App, tab: Tab) -> Vec<Effect> {
+    app.show(tab);
+    Vec::new()
+}
+
+fn other_pane(app: &mut App) -> Vec<Effect> {
+    if app.tab == Tab::Detail {
+        app.focus = if app.focus == Focus::Tree { Focus::Side } else { Focus::Tree };
+    }
+    Vec::new()
+}
+
+/// Opens the picker.
+pub(super) fn open(app: &mut App) -> Vec<Effect> {
+    app.overlay = Some(Overlay::Picker(Box::default()));
+    vec![Effect::FindPlaces]
+}
+
+fn turn(app: &mut App, by: isize) -> Vec<Effect> {
+    let count = app.opens.len() as isize;
+    app.current = (app.current as isize + by).rem_euclid(count.max(1)) as usize;
+    Vec::new()
+}
+
+fn copy(app: &mut App) -> Vec<Effect> {
+    let tab = app.tab;
+    let Some(ready) = app.ready() else { return Vec::new() };
+    let text = match tab {
+        Tab::Problems => ready
+            .problems
+            .get(ready.problem)
+            .map(|p| format!("{} {}: {}", p.kind.code, p.kind.name, p.message)),
+        _ => ready.tree.current().map(|row| {
+            ready.layer().filter(|_| ready.tree.mode() == Mode::Layers).map_or_else(
+                || ready.files().names.name(row.node),
+                |layer| ready.checkpoint.layers.name(&ready.files().names, layer),
+            )
+        }),
+    };
+    let Some(text) = text else { return Vec::new() };
+    app.toast = Some(format!("copied {}", crate::name::cut_middle(&crate::name::escape(&text), 60)));
+    vec![Effect::Copy(text)]
+}
+
+fn copy_command(app: &mut App) -> Vec<Effect> {
+    let Some(open) = app.opens.get(app.current) else { return Vec::new() };
+    let command = match app.tab {
+        Tab::Problems => format!("ckpt verify {}", shell_word(&open.path)),
+        _ => format!("ckpt inspect {}", shell_word(&open.path)),
+    };
+    app.toast = Some(format!("copied {command}"));
+    if app.log.last() != Some(&command) {
+        app.log.push(command.clone());
+    }
+    vec![Effect::Copy(command)]
+}
+
+fn wide(app: &mut App) -> Vec<Effect> {
+    app.is_wide = !app.is_wide;
+    Vec::new()
+}
+
+fn reload(app: &mut App) -> Vec<Effect> {
+    let Some(open) = app.opens.get(app.current) else { return Vec::new() };
+    app.toast = Some("read again".into());
+    vec![Effect::Open(open.id, open.path.clone())]
+}
+
+fn back(app: &mut App) -> Vec<Effect> {
+    let is_filtered = app.ready().is_some_and(|ready| ready.tree.filter().is_some());
+    if app.tab != Tab::Detail || app.focus == Focus::Side {
+        app.show(Tab::Detail);
+    } else if is_filtered {
+        app.set_filter("");
+    } else {
+        app.toast = Some("q quits".into());
+    }
+    Vec::new()
+}

@@ -1,0 +1,121 @@
+//! Keys: their names, the key map, and editing of text fields.
+//!
+//! A key is a text: `j`, `G`, `ctrl-d`, `enter`, `pgdn`. Shift is part of a letter or sign, never named.
+//! The user's `keys.toml` binds such texts to names of commands:
+//! ```toml
+//! [keys]
+//! "ctrl-o" = "open"
+//! ```
+
+use std::collections::HashMap;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use tui_input::{Input, InputRequest};
+
+use super::command::{COMMANDS, Command};
+
+/// Returns the name of a key, or `None` for keys that have none here.
+#[must_use]
+pub fn text(event: &KeyEvent) -> Option<String> {
+    let name = match event.code {
+        KeyCode::Char(' ') => "space".to_owned(),
+        KeyCode::Char(c) => c.to_string(),
+        KeyCode::Enter => "enter".into(),
+        KeyCode::Esc => "esc".into(),
+        KeyCode::Tab => "tab".into(),
+        KeyCode::BackTab => "backtab".into(),
+        KeyCode::Backspace => "backspace".into(),
+        KeyCode::Delete => "delete".into(),
+        KeyCode::Up => "up".into(),
+        KeyCode::Down => "down".into(),
+        KeyCode::Left => "left".into(),
+        KeyCode::Right => "right".into(),
+        KeyCode::Home => "home".into(),
+        KeyCode::End => "end".into(),
+        KeyCode::PageUp => "pgup".into(),
+        KeyCode::PageDown => "pgdn".into(),
+        KeyCode::F(n) => format!("f{n}"),
+        _ => return None,
+    };
+    if event.modifiers.contains(KeyModifiers::ALT) {
+        return None;
+    }
+    let is_control = event.modifiers.contains(KeyModifiers::CONTROL);
+    Some(if is_control { format!("ctrl-{}", name.to_ascii_lowercase()) } else { name })
+}
+
+/// Returns the keys of all commands, with the user's own bindings over them.
+///
+/// # Errors
+/// The text is not TOML, or names a command that does not exist.
+pub fn keymap(user: Option<&str>) -> Result<HashMap<String, &'static Command>, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        keys: HashMap<String, String>,
+    }
+    let mut map: HashMap<String, &'static Command> = HashMap::new();
+    for command in COMMANDS {
+        map.extend(command.keys.iter().map(|key| ((*key).to_owned(), command)));
+    }
+    let Some(user) = user else { return Ok(map) };
+    let file: File = toml::from_str(user).map_err(|e| format!("keys.toml: {}", e.message()))?;
+    let mut bindings: Vec<_> = file.keys.into_iter().collect();
+    bindings.sort();
+    for (key, name) in bindings {
+        let command = COMMANDS.iter().find(|c| c.name == name);
+        let command = command.ok_or_else(|| format!("keys.toml: no command is named {name}"))?;
+        map.insert(key, command);
+    }
+    Ok(map)
+}
+
+/// Applies a key to a text field; returns true if the text changed.
+pub fn edit(input: &mut Input, key: &str) -> bool {
+    let mut chars = key.chars();
+    let request = match (key, chars.next(), chars.next()) {
+        ("space", ..) => InputRequest::InsertChar(' '),
+        ("backspace" | "ctrl-h", ..) => InputRequest::DeletePrevChar,
+        ("delete", ..) => InputRequest::DeleteNextChar,
+        ("left", ..) => InputRequest::GoToPrevChar,
+        ("right", ..) => InputRequest::GoToNextChar,
+        ("home" | "ctrl-a", ..) => InputRequest::GoToStart,
+        ("end" | "ctrl-e", ..) => InputRequest::GoToEnd,
+        ("ctrl-u", ..) => InputRequest::DeleteLine,
+        ("ctrl-w", ..) => InputRequest::DeletePrevWord,
+        (_, Some(c), None) => InputRequest::InsertChar(c),
+        _ => return false,
+    };
+    input.handle(request).is_some_and(|changed| changed.value)
+}
+
+/// Inserts text into a field at its cursor.
+pub fn insert(input: &mut Input, text: &str) {
+    for c in text.chars() {
+        input.handle(InputRequest::InsertChar(c));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_commands_share_a_key() {
+        let mut seen: HashMap<&str, &str> = HashMap::new();
+        for command in COMMANDS {
+            for key in command.keys {
+                assert_eq!(seen.insert(key, command.name), None, "{key} is bound twice");
+            }
+        }
+    }
+
+    #[test]
+    fn the_user_binds_keys_to_names() {
+        let map = keymap(Some("[keys]\n\"ctrl-o\" = \"open\"")).unwrap();
+        assert_eq!(map["ctrl-o"].name, "open");
+        let error = keymap(Some("[keys]\nx = \"nope\"")).err().unwrap();
+        assert_eq!(error, "keys.toml: no command is named nope");
+        assert!(keymap(Some("keys = 3")).is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! Picker: choosing what to open: a typed path or Hub name, or a recent, cached or near checkpoint.
+//!
+//! Names are there at once; what each place holds comes from its headers, as they are read by a job.
+
+use tui_input::Input;
+
+use super::keys;
+
+/// A place that can be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Under which heading it stands.
+    pub group: Group,
+    /// What to open.
+    pub path: String,
+    /// What to show.
+    pub label: String,
+    /// A note: `main`, `2 revisions`, `download incomplete`.
+    pub note: String,
+    /// What it holds, once read.
+    pub facts: Facts,
+}
+
+/// The headings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Opened before.
+    Recent,
+    /// In the Hub cache.
+    Hub,
+    /// In the working folder and below.
+    Here,
+}
+
+impl Group {
+    /// Returns the heading.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Recent => "recent",
+            Self::Hub => "in the Hub cache",
+            Self::Here => "here",
+        }
+    }
+}
+
+/// What a place holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Facts {
+    /// Its headers have not been read yet.
+    #[default]
+    Unknown,
+    /// It is there.
+    Known {
+        /// Format words: `GPTQ4 g128`.
+        format: String,
+        /// Bytes of its tensors.
+        bytes: u64,
+        /// Weight files.
+        shards: usize,
+        /// Error problems.
+        errors: usize,
+    },
+    /// It cannot be opened, and why in a few words.
+    Gone(String),
+}
+
+/// The picker.
+#[derive(Default)]
+pub struct Picker {
+    /// What is typed.
+    pub input: Input,
+    /// The places, once they were looked for.
+    pub places: Option<Vec<Place>>,
+    /// Row under the cursor.
+    pub cursor: usize,
+}
+
+/// What a key did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The picker stays.
+    Stay,
+    /// It closes.
+    Close,
+    /// It closes, and this is opened.
+    Open(String),
+}
+
+impl Picker {
+    /// Returns the places that match what is typed, with their index.
+    #[must_use]
+    pub fn shown(&self) -> Vec<(usize, &Place)> {
+        let typed = self.input.value().to_lowercase();
+        let words: Vec<&str> = typed.split_whitespace().collect();
+        let places = self.places.as_deref().unwrap_or_default();
+        let matches = |place: &Place| {
+            let text = format!("{} {}", place.label, place.path).to_lowercase();
+            words.iter().all(|word| text.contains(word))
+        };
+        places.iter().enumerate().filter(|(_, place)| matches(place)).collect()
+    }
+
+    /// Takes facts about a place.
+    pub fn learn(&mut self, at: usize, facts: Facts) {
+        if let Some(place) = self.places.as_mut().and_then(|places| places.get_mut(at)) {
+            place.facts = facts;
+        }
+    }
+
+    /// Inserts pasted text.
+    pub fn insert(&mut self, text: &str) {
+        keys::insert(&mut self.input, text);
+        self.cursor = 0;
+    }
+
+    /// Takes a key.
+    pub fn key(&mut self, key: &str) -> Answer {
+        let last = self.shown().len().saturating_sub(1);
+        match key {
+            "esc" | "q" if self.input.value().is_empty() => return Answer::Close,
+            "ctrl-c" => return Answer::Close,
+            "esc" => self.input = Input::default(),
+            "down" | "ctrl-n" => self.cursor = (self.cursor + 1).min(last),
+            "up" | "ctrl-p" => self.cursor = self.cursor.saturating_sub(1),
+            "tab" => self.complete(),
+            "enter" => return self.chosen().map_or(Answer::Stay, Answer::Open),
+            // With an empty field letters are the habits of every list; a path begins with none of them alone.
+            "j" if self.input.value().is_empty() => self.cursor = (self.cursor + 1).min(last),
+            "k" if self.input.value().is_empty() => self.cursor = self.cursor.saturating_sub(1),
+            _ => {
+                if keys::edit(&mut self.input, key) {
+                    self.cursor = 0;
+                }
+            }
+        }
+        Answer::Stay
+    }
+
+    /// Puts the path under the cursor into the field.
+    fn complete(&mut self) {
+        if let Some((_, place)) = self.shown().get(self.cursor) {
+            self.input = Input::new(place.path.clone());
+            self.cursor = 0;
+        }
+    }
+
+    fn chosen(&self) -> Option<String> {
+        let typed = self.input.value().trim();
+        let shown = self.shown();
+        // What is typed as a path is meant as one; else the marked row is.
+        let is_path = typed.starts_with(['/', '.', '~']) || shown.is_empty();
+        if is_path && !typed.is_empty() {
+            return Some(typed.to_owned());
+        }
+        shown.get(self.cursor).map(|(_, place)| place.path.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &str) -> Place {
+        Place {
+            group: Group::Here,
+            path: path.into(),
+            label: path.into(),
+            note: String::new(),
+            facts: Facts::Unknown,
+        }
+    }
+
+    #[test]
+    fn what_is_typed_filters_and_enter_opens_the_marked_row() {
+        let mut picker = Picker { places: Some(vec![place("a/gptq"), place("a/awq")]), ..Picker::default() };
+        for key in ["a", "w"] {
+            picker.key(key);
+        }
+        assert_eq!(picker.shown().len(), 1);
+        assert_eq!(picker.key("enter"), Answer::Open("a/awq".into()));
+        assert_eq!(picker.key("esc"), Answer::Stay);
+        assert_eq!(picker.key("esc"), Answer::Close);
+    }
+
+    #[test]
+    fn a_typed_path_is_opened_as_it_is() {
+        let mut picker = Picker { places: Some(vec![place("/x/a")]), ..Picker::default() };
+        picker.insert("/x/other");
+        assert_eq!(picker.key("enter"), Answer::Open("/x/other".into()));
+    }
+}

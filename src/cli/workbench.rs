@@ -1,0 +1,61 @@
+//! The workbench from the command line: in the terminal, or as a picture of one screen.
+
+use std::io::Write;
+
+use super::{Cli, DONE, environment};
+use crate::error::{Error, Result};
+use crate::ui::degrade::{ColorFlag, Environment, decide};
+use crate::ui::theme::Theme;
+use crate::workbench::{self, Options, Script};
+
+/// Runs the workbench, or writes a screenshot.
+///
+/// # Errors
+/// There is no terminal, a flag is unusable, or a write fails.
+pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
+    let paths: Vec<String> = cli.paths.iter().chain(&cli.adapters).cloned().collect();
+    if let Some(target) = &cli.screenshot {
+        return screenshot(cli, &paths, target, out);
+    }
+    workbench::run(&Options {
+        paths,
+        theme: cli.common.theme.clone(),
+        color: cli.common.color,
+        ascii: cli.common.ascii,
+        gauges: !cli.no_gauges,
+        environment: environment(),
+    })?;
+    Ok(DONE)
+}
+
+fn screenshot(cli: &Cli, paths: &[String], target: &str, out: &mut dyn Write) -> Result<u8> {
+    let size = cli.size.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    let Some(size) = size.filter(|&(w, h): &(u16, u16)| (1..=500).contains(&w) && (1..=200).contains(&h))
+    else {
+        return Err(Error::input(format!("--size {}: not a size like 120x36, at most 500x200", cli.size)));
+    };
+    // A picture does not depend on the terminal it is made in.
+    let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
+    let degrade = decide(&anywhere, ColorFlag::TrueColor, cli.common.ascii);
+    let theme = Theme::load(cli.common.theme.as_deref().unwrap_or("dark"), &|_| None)?;
+    let script = Script { paths, keys: &cli.keys, size, theme: &theme, degrade };
+    if target == "-" {
+        workbench::write_screenshot(&script, out)?;
+    } else {
+        let buffer = workbench::screenshot(&script)?;
+        let text = if target.to_ascii_lowercase().ends_with(".svg") {
+            crate::ui::picture::svg(&buffer)
+        } else {
+            workbench::text_of(&buffer)
+        };
+        write_new(target, &text)?;
+    }
+    Ok(DONE)
+}
+
+/// Writes a new file; an existing one is left alone.
+fn write_new(target: &str, text: &str) -> Result<()> {
+    let path = std::path::Path::new(target);
+    let mut file = std::fs::File::create_new(path).map_err(|e| Error::io("write", path, &e))?;
+    file.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, &e))
+}

@@ -1,0 +1,463 @@
+//! Detail: the row under the cursor: what it is, what it is made of, why we think so, what is wrong.
+
+use std::fmt::Write as _;
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Block;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::pane::{text, wrap};
+use super::theme::{Role, Theme};
+use crate::app::{App, Ready};
+use crate::checkpoint::tree::{Row, RowKind};
+use crate::container::Value;
+use crate::name::{cut_middle, escape};
+use crate::problem::Problem;
+use crate::quant::LayerSpec;
+use crate::units;
+
+/// Rows of metadata, shards and problems that are spelled out.
+const LIST_MAX: usize = 40;
+
+/// Draws the tab.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, theme: &Theme) {
+    let Some(ready) = app.ready_mut() else { return };
+    let width = usize::from(block.inner(area).width.saturating_sub(2));
+    let page = Page { ready, width, theme };
+    let lines = page.lines();
+    let lines = lines.into_iter().map(|mut line| {
+        line.spans.insert(0, Span::raw(" "));
+        line
+    });
+    ready.detail_top = text(frame, area, block, lines.collect(), ready.detail_top);
+}
+
+struct Page<'a> {
+    ready: &'a Ready,
+    width: usize,
+    theme: &'a Theme,
+}
+
+impl Page<'_> {
+    fn lines(&self) -> Vec<Line<'static>> {
+        let Some(row) = self.ready.tree.current() else { return self.whole_file() };
+        match row.kind {
+            RowKind::Layer(layer) => self.layer(row, layer),
+            RowKind::Tensor(tensor) => self.tensor(tensor),
+            RowKind::Group if row.depth == 0 && self.ready.tree.cursor() == 0 => {
+                let mut lines = self.group(row);
+                lines.push(Line::default());
+                lines.extend(self.whole_file());
+                lines
+            }
+            RowKind::Group => self.group(row),
+        }
+    }
+
+    fn style(&self, text: impl Into<String>, role: Role) -> Span<'static> {
+        Span::styled(text.into(), self.theme.style(role))
+    }
+
+    fn heading(&self, words: &str) -> Line<'static> {
+        Line::from(self.style(words, Role::Heading))
+    }
+
+    fn title(&self, name: &str, right: &str) -> Line<'static> {
+        let shown = escape(name);
+        let shown = cut_middle(&shown, self.width.saturating_sub(right.width() + 1));
+        let gap = self.width.saturating_sub(shown.width() + right.width());
+        Line::from(vec![
+            self.style(shown.into_owned(), Role::Heading),
+            Span::raw(" ".repeat(gap)),
+            self.style(right, Role::Muted),
+        ])
+    }
+
+    /// A line of a word and what it is.
+    fn fact(&self, word: &str, what: impl Into<String>, role: Role) -> Line<'static> {
+        let what = what.into();
+        let what = cut_middle(&what, self.width.saturating_sub(9)).into_owned();
+        Line::from(vec![self.style(format!("{word:<9}"), Role::Muted), self.style(what, role)])
+    }
+
+    fn layer(&self, row: Row, layer: u32) -> Vec<Line<'static>> {
+        let checkpoint = &self.ready.checkpoint;
+        let spec = checkpoint.layers.spec(layer);
+        let name = checkpoint.layers.name(&checkpoint.files.names, layer);
+        let alike = self.ready.tree.place_among_alike(checkpoint, row.node);
+        let right = alike.map_or_else(String::new, |(place, of)| format!("{place} of {of} alike"));
+        let mut lines = vec![
+            self.title(&name, &right),
+            Line::from(self.style(words(spec), Role::Quant)),
+            Line::default(),
+        ];
+        let bytes = checkpoint.layers.bytes(&checkpoint.files, layer);
+        lines.push(self.fact("weight", weight_words(spec, self.width), Role::Text));
+        lines.push(self.fact("stored", stored_words(spec, bytes, self.width), Role::Text));
+        if checkpoint.layers.list()[layer as usize].tied {
+            lines.push(self.fact("tied", "its weights are counted where they are shared", Role::Muted));
+        }
+        for broken in &spec.broken {
+            lines.push(self.fact("✗ broken", escape(broken).into_owned(), Role::Error));
+        }
+        lines.push(Line::default());
+        lines.push(self.heading("made of"));
+        lines.extend(self.parts(layer, &name));
+        lines.push(Line::default());
+        lines.push(self.heading("why we think so"));
+        lines.extend(self.evidence(layer));
+        lines.extend(self.problems_of(&name));
+        lines
+    }
+
+    fn parts(&self, layer: u32, name: &str) -> Vec<Line<'static>> {
+        let files = self.ready.files();
+        let tensors = self.ready.checkpoint.layers.tensors(layer);
+        let rows: Vec<[String; 5]> = tensors
+            .iter()
+            .map(|&tensor| {
+                let record = &files.tensors[tensor as usize];
+                let full = files.names.name(record.node);
+                let rest = full.strip_prefix(name).unwrap_or(&full).trim_start_matches('.');
+                let rest = if rest.is_empty() { full.as_str() } else { rest };
+                // In a narrow pane the tail of `weight.absmax` is what tells the parts apart.
+                let tail =
+                    rest.strip_prefix("weight").filter(|tail| tail.starts_with('.') && self.width < NARROW);
+                let rest = tail.unwrap_or(rest);
+                let place = format!("shard {} @ {}", record.shard + 1, units::bytes(record.begin));
+                [
+                    escape(rest).into_owned(),
+                    record.dtype.name().to_owned(),
+                    units::shape(files.shape(record)),
+                    units::bytes(record.bytes),
+                    place,
+                ]
+            })
+            .collect();
+        let widest = |column: usize| rows.iter().map(|r| r[column].width()).max().unwrap_or(0);
+        let (dtype, shape, bytes, place) = (widest(1), widest(2), widest(3), widest(4));
+        let fixed = 1 + 2 + dtype + 1 + shape + 1 + bytes;
+        // Where it lies is the first thing to go.
+        let shows_place = self.width >= fixed + 12 + 3 + place;
+        let room = self.width.saturating_sub(fixed + if shows_place { 3 + place } else { 0 });
+        let first = widest(0).min(room.max(8));
+        let line = |[part, d, s, b, p]: [String; 5]| {
+            let part = cut_middle(&part, first).into_owned();
+            let mut spans = vec![
+                Span::raw(format!(" {part:<first$}  ")),
+                self.style(format!("{d:<dtype$} {s:<shape$} "), Role::Muted),
+                self.style(format!("{b:>bytes$}"), Role::Number),
+            ];
+            if shows_place {
+                spans.push(self.style(format!("   {p}"), Role::Muted));
+            }
+            Line::from(spans)
+        };
+        rows.into_iter().map(line).collect()
+    }
+
+    fn evidence(&self, layer: u32) -> Vec<Line<'static>> {
+        let known = self.ready.evidence.as_ref().filter(|(known, _)| *known == layer);
+        let Some((_, evidence)) = known else {
+            return vec![Line::from(self.style("  …", Role::Muted))];
+        };
+        let first = evidence.iter().map(|e| e.source.width()).max().unwrap_or(0).min(self.width / 3);
+        let mut lines = Vec::new();
+        for line in evidence {
+            let source = cut_middle(&escape(&line.source), first).into_owned();
+            let room = self.width.saturating_sub(first + 6);
+            let (glyph, role) = match line.agrees {
+                Some(true) => ("✓", Role::Ok),
+                Some(false) => ("✗", Role::Error),
+                None => ("", Role::Muted),
+            };
+            let wrapped = wrap(&escape(&line.text), room);
+            let count = wrapped.len();
+            for (at, words) in wrapped.into_iter().enumerate() {
+                let source = if at == 0 { source.clone() } else { String::new() };
+                let mut spans = vec![
+                    self.style(format!("  {source:<first$}  "), Role::Path),
+                    self.style(words, Role::Text),
+                ];
+                if at + 1 == count {
+                    spans.push(self.style(format!(" {glyph}"), role));
+                }
+                lines.push(Line::from(spans));
+            }
+        }
+        lines
+    }
+
+    fn problems_of(&self, name: &str) -> Vec<Line<'static>> {
+        let inside = |problem: &&Problem| {
+            problem
+                .tensor
+                .as_deref()
+                .and_then(|t| t.strip_prefix(name))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_']))
+        };
+        let found: Vec<&Problem> = self.ready.problems.iter().filter(inside).take(LIST_MAX).collect();
+        if found.is_empty() {
+            return Vec::new();
+        }
+        let mut lines = vec![Line::default(), self.heading("problems")];
+        for problem in found {
+            let (glyph, role) = if problem.is_error() { ("✗", Role::Error) } else { ("▲", Role::Warn) };
+            lines.push(Line::from(
+                self.style(format!("{glyph} {} {}", problem.kind.code, problem.kind.name), role),
+            ));
+            lines.extend(
+                wrap(&escape(&problem.message), self.width.saturating_sub(2))
+                    .into_iter()
+                    .map(|l| Line::from(format!("  {l}"))),
+            );
+        }
+        lines
+    }
+
+    fn tensor(&self, tensor: u32) -> Vec<Line<'static>> {
+        let files = self.ready.files();
+        let record = &files.tensors[tensor as usize];
+        let name = files.names.name(record.node);
+        let shard = &files.shards[usize::from(record.shard)];
+        let mut lines = vec![self.title(&name, "tensor"), Line::default()];
+        lines.push(self.fact("dtype", record.dtype.name(), Role::Text));
+        lines.push(self.fact("shape", units::shape(files.shape(record)), Role::Text));
+        lines.push(self.fact(
+            "stored",
+            format!("{}   {} byte", units::bytes(record.bytes), units::exact(record.bytes)),
+            Role::Text,
+        ));
+        lines.push(self.fact("file", escape(&shard.name).into_owned(), Role::Path));
+        let end = record.begin.saturating_add(record.bytes);
+        lines.push(self.fact(
+            "bytes",
+            format!("{} … {}", units::exact(record.begin), units::exact(end)),
+            Role::Muted,
+        ));
+        if let Some(view) = files.views.get(&tensor) {
+            let strides = format!(
+                "strides {} of a storage of {}",
+                units::shape(&view.strides),
+                units::bytes(view.storage.1.saturating_sub(view.storage.0))
+            );
+            lines.push(self.fact("view", strides, Role::Muted));
+        }
+        if let Some(layer) = self.ready.layer() {
+            let spec = self.ready.checkpoint.layers.spec(layer);
+            lines.push(self.fact(
+                "layer",
+                format!("{}  {}", spec.label(), weight_words(spec, self.width)),
+                Role::Quant,
+            ));
+        }
+        lines.extend(self.problems_of(&name));
+        lines
+    }
+
+    fn group(&self, row: Row) -> Vec<Line<'static>> {
+        let checkpoint = &self.ready.checkpoint;
+        let names = &checkpoint.files.names;
+        let at = self.ready.tree.cursor();
+        let described = self.ready.tree.describe(checkpoint, at);
+        let layers = checkpoint.layers.within(row.node, names.end(row.node));
+        let right = described.fold.as_ref().map_or_else(String::new, |fold| format!("×{} alike", fold.count));
+        let mut lines = vec![self.title(&names.name(row.node), &right), Line::default()];
+        let count = layers.len();
+        let params =
+            described.parameters.map_or_else(String::new, |p| format!("{} params   ", units::count(p)));
+        lines.push(self.fact("holds", format!("{params}{}", units::bytes(described.bytes)), Role::Text));
+        lines.push(self.fact(
+            "layers",
+            if right.is_empty() { count.to_string() } else { format!("{count} in each of them") },
+            Role::Text,
+        ));
+        let mut formats: Vec<(String, usize, u64)> = Vec::new();
+        for layer in layers.clone() {
+            let label = checkpoint.layers.spec(layer).label();
+            let bytes = checkpoint.layers.bytes(&checkpoint.files, layer);
+            let known = formats.iter().position(|(known, ..)| *known == label);
+            if let Some(at) = known {
+                formats[at].1 += 1;
+                formats[at].2 += bytes;
+            } else if formats.len() < LIST_MAX {
+                formats.push((label, 1, bytes));
+            }
+        }
+        formats.sort_by_key(|f| std::cmp::Reverse(f.2));
+        lines.push(Line::default());
+        lines.push(self.heading("formats"));
+        for (label, count, bytes) in formats {
+            lines.push(Line::from(vec![
+                self.style(format!("  {:<10}", cut_middle(&escape(&label), 10)), Role::Quant),
+                Span::raw(format!("{count:>7} layers   ")),
+                self.style(format!("{:>9}", units::bytes(bytes)), Role::Number),
+            ]));
+        }
+        lines
+    }
+
+    fn whole_file(&self) -> Vec<Line<'static>> {
+        let (checkpoint, files, summary) = (&self.ready.checkpoint, self.ready.files(), &self.ready.summary);
+        let mut lines = vec![self.heading("whole checkpoint")];
+        let architecture = checkpoint.architecture().unwrap_or("not known");
+        lines.push(self.fact(
+            "what",
+            format!("{}, {}", checkpoint.kind.name(), files.container.name()),
+            Role::Text,
+        ));
+        lines.push(self.fact("model", escape(architecture).into_owned(), Role::Text));
+        lines.push(self.fact(
+            "weights",
+            format!("{} params   {}", units::exact(summary.parameters), units::bytes(summary.bytes)),
+            Role::Text,
+        ));
+        let bits = format!(
+            "{:.2} quantized layers   {:.2} whole file",
+            summary.bits_per_weight, summary.bits_per_weight_file
+        );
+        lines.push(self.fact("bit/w", bits, Role::Text));
+        lines.push(self.fact("path", escape(&files.path.display().to_string()).into_owned(), Role::Path));
+        lines.push(Line::default());
+        lines.push(self.heading("formats"));
+        for sum in &summary.formats {
+            let broken = if sum.broken > 0 { format!("  ✗ {} broken", sum.broken) } else { String::new() };
+            lines.push(Line::from(vec![
+                self.style(format!("  {:<10}", cut_middle(&escape(&sum.label), 10)), Role::Quant),
+                Span::raw(format!("{:>6} layers {:>7} ", sum.layers, units::count(sum.parameters))),
+                self.style(format!("{:>9}", units::bytes(sum.bytes)), Role::Number),
+                self.style(format!("  {:>5.2} bit/w", sum.bits_per_weight()), Role::Muted),
+                self.style(broken, Role::Error),
+            ]));
+        }
+        lines.push(Line::default());
+        lines.push(self.heading("files"));
+        lines.extend(self.files_list());
+        lines.extend(self.metadata());
+        lines
+    }
+
+    fn files_list(&self) -> Vec<Line<'static>> {
+        let files = self.ready.files();
+        let room = self.width.saturating_sub(26).max(12);
+        let mut lines: Vec<Line<'static>> = Vec::new();
+        for shard in files.shards.iter().take(LIST_MAX) {
+            let name = cut_middle(&escape(&shard.name), room).into_owned();
+            let role = if shard.unreadable { Role::Error } else { Role::Path };
+            lines.push(Line::from(vec![
+                self.style(format!("  {name:<room$}"), role),
+                self.style(format!("{:>9}", units::bytes(shard.bytes)), Role::Number),
+                self.style(format!(" {:>5} tensors", shard.tensors), Role::Muted),
+            ]));
+        }
+        for (name, bytes) in files.others.iter().take(LIST_MAX) {
+            let name = cut_middle(&escape(name), room).into_owned();
+            lines.push(Line::from(vec![
+                self.style(format!("  {name:<room$}"), Role::Muted),
+                self.style(format!("{:>9}", units::bytes(*bytes)), Role::Muted),
+            ]));
+        }
+        let left = files.shards.len().saturating_sub(LIST_MAX) + files.others.len().saturating_sub(LIST_MAX);
+        if left > 0 {
+            lines.push(Line::from(self.style(format!("  {left} more"), Role::Muted)));
+        }
+        lines
+    }
+
+    fn metadata(&self) -> Vec<Line<'static>> {
+        let Some(shard) = self.ready.files().shards.iter().find(|s| !s.metadata.is_empty()) else {
+            return Vec::new();
+        };
+        let mut lines = vec![Line::default(), self.heading("metadata")];
+        for (key, value) in shard.metadata.iter().take(LIST_MAX) {
+            let key = cut_middle(&escape(key), 30).into_owned();
+            let room = self.width.saturating_sub(key.width() + 4).max(8);
+            let value = value_words(value);
+            lines.push(Line::from(vec![
+                self.style(format!("  {key}  "), Role::Path),
+                Span::raw(cut_middle(&escape(&value), room).into_owned()),
+            ]));
+        }
+        if shard.metadata.len() > LIST_MAX {
+            lines.push(Line::from(
+                self.style(format!("  {} more", shard.metadata.len() - LIST_MAX), Role::Muted),
+            ));
+        }
+        lines
+    }
+}
+
+/// Returns a metadata value in one line.
+fn value_words(value: &Value) -> String {
+    match value {
+        // A chat template has kilobytes: its beginning is enough for one line.
+        Value::Text(text) => text.chars().take(200).collect::<String>().replace('\n', "⏎"),
+        Value::Int(i) => i.to_string(),
+        Value::Unsigned(u) => u.to_string(),
+        Value::Float(f) => format!("{f}"),
+        Value::Bool(b) => b.to_string(),
+        Value::Array { element, len, first } => {
+            let first: Vec<String> = first.iter().take(4).map(value_words).collect();
+            format!("{} × {element}: {}…", units::exact(*len), first.join(", "))
+        }
+    }
+}
+
+/// Returns what a layer is, in words: `GPTQ  4-bit  group 128  symmetric  no act-order  v1`.
+#[must_use]
+pub fn words(spec: &LayerSpec) -> String {
+    let format = spec.format.get().name();
+    let mut words = vec![if format == "dense" { spec.label() } else { format.to_owned() }];
+    if format == "dense" {
+        words.push("dense".into());
+    } else if spec.millibits > 0 {
+        let bits = format!("{:.3}", spec.bits());
+        words.push(format!("{}-bit", bits.trim_end_matches('0').trim_end_matches('.')));
+    }
+    if let Some(group) = spec.group_size {
+        let word = if format.starts_with("bnb") || format == "ggml" { "block" } else { "group" };
+        words.push(format!("{word} {group}"));
+    }
+    match spec.symmetric {
+        Some(true) => words.push("symmetric".into()),
+        Some(false) => words.push("asymmetric".into()),
+        None => {}
+    }
+    match spec.act_order {
+        Some(true) => words.push("act-order".into()),
+        Some(false) => words.push("no act-order".into()),
+        None => {}
+    }
+    if !spec.variant.is_empty() {
+        words.push(escape(&spec.variant).into_owned());
+    }
+    if spec.pending {
+        words.push("(reading its quant state)".into());
+    }
+    words.join("  ")
+}
+
+/// Below this width facts are said shorter.
+const NARROW: usize = 50;
+
+fn weight_words(spec: &LayerSpec, width: usize) -> String {
+    if !spec.shape_known {
+        return "shape not known".into();
+    }
+    let order = if spec.shape.len() == 2 && width >= NARROW { " out × in" } else { "" };
+    let bias = if spec.bias && width >= NARROW { " with bias" } else { "" };
+    format!("{}{order}   {} params{bias}", units::shape(&spec.shape), units::count(spec.parameters))
+}
+
+fn stored_words(spec: &LayerSpec, bytes: u64, width: usize) -> String {
+    let mut text = units::bytes(bytes);
+    if spec.parameters > 0 && spec.shape_known {
+        let _ = write!(text, "   {:.2} bit/weight", bytes as f64 * 8.0 / spec.parameters as f64);
+    }
+    if spec.is_quantized() && spec.shape_known && width >= NARROW {
+        let _ = write!(text, "   16-bit: {}", units::bytes(spec.parameters.saturating_mul(2)));
+    }
+    text
+}

@@ -1,0 +1,228 @@
+//! Row 1, which says what this is and what is wrong with it, and the last row, which says what can be done.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::theme::{Role, Theme};
+use crate::app::command::Command;
+use crate::app::{App, OpenState, Overlay, Tab};
+use crate::name::{cut_middle, escape};
+use crate::units;
+
+/// From this width on the header has all facts, and blanks between them.
+const WIDE: u16 = 100;
+
+/// Draws the header row.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
+    let gap = if area.width >= WIDE { "   " } else { "  " };
+    let verdict = verdict(app, theme);
+    let room = usize::from(area.width).saturating_sub(width_of(&verdict) + 2);
+    let facts = facts(app);
+    let mut spans = vec![Span::raw(" ")];
+    let mut used = 1;
+    for (index, fact) in facts.iter().enumerate() {
+        let role = match index {
+            0 => Role::Heading,
+            1 => Role::Quant,
+            _ => Role::Text,
+        };
+        // The name is cut to leave room for the rest; facts that do not fit are left out.
+        let rest: usize = facts[1..].iter().take(3).map(|f| f.width() + gap.len()).sum();
+        let fact = if index == 0 {
+            cut_middle(fact, room.saturating_sub(rest).max(12))
+        } else {
+            fact.as_str().into()
+        };
+        let blank = if index == 0 { "" } else { gap };
+        if used + blank.len() + fact.width() > room {
+            break;
+        }
+        used += blank.len() + fact.width();
+        spans.push(Span::raw(blank));
+        spans.push(Span::styled(fact.into_owned(), theme.style(role)));
+    }
+    spans.push(Span::raw(" ".repeat((room + 1).saturating_sub(used))));
+    spans.extend(verdict);
+    frame.render_widget(Line::from(spans), area);
+}
+
+/// Returns the facts of the checkpoint that is shown: name, format, size …
+#[must_use]
+pub fn facts(app: &App) -> Vec<String> {
+    let Some(open) = app.opens.get(app.current) else {
+        return vec![format!("ckpt {}", env!("CARGO_PKG_VERSION")), "no checkpoint open".into()];
+    };
+    let count = |facts: &mut Vec<String>| {
+        if app.opens.len() > 1 {
+            facts.push(format!("{} of {}", app.current + 1, app.opens.len()));
+        }
+    };
+    let mut facts = Vec::new();
+    match &open.state {
+        OpenState::Ready(ready) => {
+            let summary = &ready.summary;
+            facts.push(escape(&ready.files().title).into_owned());
+            facts.push(escape(&ready.headline).into_owned());
+            facts.push(format!("{} params", units::count(summary.parameters)));
+            facts.push(units::bytes(summary.bytes));
+            facts.push(format!("{:.2} bit/w", summary.bits_per_weight));
+        }
+        _ => facts.push(escape(&open.path).into_owned()),
+    }
+    count(&mut facts);
+    facts
+}
+
+/// Returns the right side: what was found wrong, or that nothing was.
+fn verdict(app: &App, theme: &Theme) -> Vec<Span<'static>> {
+    let Some(open) = app.opens.get(app.current) else { return Vec::new() };
+    match &open.state {
+        OpenState::Opening(_) => vec![Span::styled("opening ", theme.style(Role::Muted))],
+        OpenState::Failed(_) => vec![Span::styled("✗ not opened ", theme.style(Role::Error))],
+        OpenState::Ready(ready) => {
+            let errors = ready.problems.iter().filter(|p| p.is_error()).count();
+            let warnings = ready.problems.len() - errors;
+            let mut spans = Vec::new();
+            if errors > 0 {
+                spans.push(Span::styled(
+                    format!("✗ {} ", units::plural(errors, "problem")),
+                    theme.style(Role::Error),
+                ));
+            }
+            if warnings > 0 {
+                spans.push(Span::styled(
+                    format!("▲ {} ", units::plural(warnings, "warning")),
+                    theme.style(Role::Warn),
+                ));
+            }
+            if spans.is_empty() {
+                // Before the examination ends more can be found.
+                let (text, role) = if ready.checkpoint.examined {
+                    ("✓ no problem found ", Role::Ok)
+                } else {
+                    ("reading quant states ", Role::Muted)
+                };
+                spans.push(Span::styled(text, theme.style(role)));
+            }
+            spans
+        }
+    }
+}
+
+fn width_of(spans: &[Span<'_>]) -> usize {
+    spans.iter().map(|span| span.content.width()).sum()
+}
+
+/// Draws the footer: the toast, the filter line, or what can be done now.
+pub fn footer(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
+    if let Some(input) = &app.filter_input {
+        let hits = app.ready().and_then(|ready| ready.tree.hits());
+        let note = match (&app.toast, hits) {
+            (Some(why), _) => why.clone(),
+            (None, Some(hits)) => format!("{}   Enter keeps, Esc clears", units::plural(hits, "hit")),
+            (None, None) => "words, dtype: format: shape: shard: bits: is:broken, ~fuzzy, -not".into(),
+        };
+        let note = cut_middle(&note, usize::from(area.width) / 2 + 10).into_owned();
+        let field = usize::from(area.width).saturating_sub(note.width() + 4).max(8);
+        let (text, cursor) = field_text(input.value(), input.visual_cursor(), field);
+        let line = Line::from(vec![
+            Span::styled(" /", theme.style(Role::Key)),
+            Span::styled(format!("{text:<field$}"), theme.style(Role::Input)),
+            Span::raw(" "),
+            Span::styled(note, theme.style(if app.toast.is_some() { Role::Error } else { Role::Muted })),
+        ]);
+        frame.render_widget(line, area);
+        frame.set_cursor_position((area.x + 2 + cursor as u16, area.y));
+        return;
+    }
+    if let Some(toast) = &app.toast {
+        let text = cut_middle(&escape(toast), usize::from(area.width).saturating_sub(2)).into_owned();
+        return frame
+            .render_widget(Line::from(Span::styled(format!(" {text}"), theme.style(Role::Heading))), area);
+    }
+    frame.render_widget(hints(app, usize::from(area.width), theme), area);
+}
+
+/// Returns the end of a text that fits into a field of `width` cells, and the cursor's cell in it.
+#[must_use]
+pub fn field_text(value: &str, cursor: usize, width: usize) -> (String, usize) {
+    let shown = escape(value);
+    let skip = cursor.saturating_sub(width.saturating_sub(1));
+    let text: String = shown.chars().skip(skip).take(width).collect();
+    (text, cursor - skip)
+}
+
+fn hints(app: &App, width: usize, theme: &Theme) -> Line<'static> {
+    let mut spans = vec![Span::raw(" ")];
+    let mut used = 1;
+    if let Some(fixed) = overlay_hints(app) {
+        spans.push(Span::styled(fixed, theme.style(Role::Muted)));
+        return Line::from(spans);
+    }
+    let commands = app.footer();
+    let cells = |command: &Command| key_name(command, app).width() + command.short.width() + 3;
+    // Help and quit, the last two, are never crowded out.
+    let kept = commands.len().saturating_sub(2);
+    let reserved: usize = commands[kept..].iter().map(|command| cells(command)).sum();
+    for (index, command) in commands.iter().enumerate() {
+        let key = key_name(command, app);
+        let is_ready = (command.ready)(app).is_ok();
+        let text = format!(" {}  ", command.short);
+        let room = if index < kept { width.saturating_sub(reserved) } else { width + 2 };
+        if used + key.width() + text.width() > room {
+            continue;
+        }
+        used += key.width() + text.width();
+        spans.push(Span::styled(key, theme.style(if is_ready { Role::Key } else { Role::Muted })));
+        spans.push(Span::styled(text, theme.style(if is_ready { Role::Text } else { Role::Muted })));
+    }
+    Line::from(spans)
+}
+
+fn overlay_hints(app: &App) -> Option<&'static str> {
+    Some(match app.overlay.as_ref()? {
+        Overlay::Help(_) => "type to filter   ? or Esc close",
+        Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
+        Overlay::SortMenu(_) => "j k choose   Enter sort   Esc close",
+        Overlay::Log => "Esc close",
+        Overlay::Picker(_) if app.opens.is_empty() => {
+            "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   Esc quit"
+        }
+        Overlay::Picker(_) => "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   Esc back",
+    })
+}
+
+/// Returns how a command's first key is written on screen.
+#[must_use]
+pub fn key_name(command: &Command, app: &App) -> String {
+    let key = match (command.keys.first(), app.tab) {
+        (Some(key), _) => *key,
+        (None, Tab::Problems) => "enter",
+        (None, _) => "-",
+    };
+    pretty(key)
+}
+
+/// Returns a key as people write it: `Enter`, `Ctrl-d`, `PgDn`.
+#[must_use]
+pub fn pretty(key: &str) -> String {
+    match key {
+        "enter" => "Enter".into(),
+        "esc" => "Esc".into(),
+        "tab" => "Tab".into(),
+        "backtab" => "Shift-Tab".into(),
+        "space" => "Space".into(),
+        "up" => "↑".into(),
+        "down" => "↓".into(),
+        "left" => "←".into(),
+        "right" => "→".into(),
+        "home" => "Home".into(),
+        "end" => "End".into(),
+        "pgup" => "PgUp".into(),
+        "pgdn" => "PgDn".into(),
+        "f1" => "F1".into(),
+        key => key.strip_prefix("ctrl-").map_or_else(|| key.to_owned(), |rest| format!("Ctrl-{rest}")),
+    }
+}

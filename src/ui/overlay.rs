@@ -1,0 +1,229 @@
+//! What lies over the panes, or in their place: help, palette, menus, log, opening, and what cannot be read.
+
+use std::sync::atomic::Ordering;
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Clear;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::header::{field_text, key_name, pretty};
+use super::pane::{block, text, wrap};
+use super::theme::{Role, Theme};
+use crate::app::command::{COMMANDS, Command, search};
+use crate::app::{App, Overlay, Ready};
+use crate::checkpoint::Progress;
+use crate::checkpoint::tree::Sort;
+use crate::error::Error;
+use crate::name::{cut_middle, escape};
+use crate::units;
+
+/// Draws the overlay, if there is one that lies over the panes.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
+    match &app.overlay {
+        Some(Overlay::Help(input)) => help(frame, area, app, input.value(), theme),
+        Some(Overlay::Palette(input, at)) => palette(frame, area, app, (input, *at), theme),
+        Some(Overlay::SortMenu(at)) => sort_menu(frame, area, *at, theme),
+        Some(Overlay::Log) => log(frame, area, app, theme),
+        Some(Overlay::Picker(_)) | None => {}
+    }
+}
+
+/// Returns a centered part of an area.
+fn centered(area: Rect, width: u16, height: u16) -> Rect {
+    let (width, height) = (width.min(area.width), height.min(area.height));
+    Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 2, width, height)
+}
+
+fn help(frame: &mut Frame<'_>, area: Rect, app: &App, typed: &str, theme: &Theme) {
+    let area = centered(area, 112, area.height.saturating_sub(2));
+    let width = usize::from(area.width.saturating_sub(4));
+    let typed_lower = typed.to_lowercase();
+    let matches = |command: &&Command| {
+        typed.is_empty()
+            || command.name.contains(&typed_lower)
+            || command.doc.to_lowercase().contains(&typed_lower)
+            || command.keys.contains(&typed)
+    };
+    let found: Vec<&Command> = COMMANDS.iter().filter(matches).filter(|c| !c.keys.is_empty()).collect();
+    let (now, later): (Vec<&Command>, Vec<&Command>) =
+        found.into_iter().partition(|c| (c.ready)(app).is_ok());
+    let mut lines = Vec::new();
+    let columns = if width >= 96 { 2 } else { 1 };
+    let cell = width / columns;
+    for row in 0..now.len().div_ceil(columns) {
+        let spans = (0..columns).filter_map(|column| now.get(row + column * now.len().div_ceil(columns)));
+        lines.push(Line::from(
+            spans.flat_map(|command| help_cell(command, command.doc, cell, theme)).collect::<Vec<_>>(),
+        ));
+    }
+    if !later.is_empty() {
+        lines.push(Line::default());
+        lines.push(Line::from(Span::styled(" not now, and why", theme.style(Role::Heading))));
+        for command in later {
+            let why = (command.ready)(app).err().unwrap_or_default();
+            lines.push(Line::from(help_cell(command, &format!("{}: {why}", command.doc), width, theme)));
+        }
+    }
+    lines.push(Line::default());
+    lines.push(Line::from(
+        " ◆ quantized  · dense  ✓ fine  ▲ warning  ✗ error  ≠ unlike its siblings  ×28 alike layers, folded",
+    ));
+    lines.push(Line::from(" mouse: click selects, again opens; wheel scrolls; drag the border; Shift-drag selects text in most terminals"));
+    let title = if typed.is_empty() { "Help".to_owned() } else { format!("Help: {}", escape(typed)) };
+    text(frame, area, block(&title, true, theme), lines, 0);
+}
+
+fn help_cell(command: &Command, doc: &str, width: usize, theme: &Theme) -> Vec<Span<'static>> {
+    const KEYS: usize = 14;
+    let keys: Vec<String> = command.keys.iter().map(|key| pretty(key)).collect();
+    let keys = cut_middle(&keys.join(" "), KEYS).into_owned();
+    let room = width.saturating_sub(KEYS + 3);
+    let doc = cut_middle(doc, room).into_owned();
+    let pad = " ".repeat(room.saturating_sub(doc.width()));
+    vec![
+        Span::raw(" "),
+        Span::styled(format!("{keys:<KEYS$} "), theme.style(Role::Key)),
+        Span::styled(doc, theme.style(Role::Text)),
+        Span::raw(format!("{pad} ")),
+    ]
+}
+
+fn palette(frame: &mut Frame<'_>, area: Rect, app: &App, typed: (&tui_input::Input, usize), theme: &Theme) {
+    let (input, at) = typed;
+    let found = search(input.value());
+    let area = centered(area, 84, 18);
+    let rows = usize::from(area.height).saturating_sub(4);
+    let top = at.saturating_sub(rows.saturating_sub(1));
+    let width = usize::from(area.width.saturating_sub(4));
+    let room = width.saturating_sub(2);
+    let (field, cursor) = field_text(input.value(), input.visual_cursor(), room);
+    let mut lines = vec![
+        Line::from(vec![
+            Span::styled(" : ", theme.style(Role::Key)),
+            Span::styled(format!("{field:<room$}"), theme.style(Role::Input)),
+        ]),
+        Line::default(),
+    ];
+    for (index, command) in found.iter().enumerate().skip(top).take(rows) {
+        let ready = (command.ready)(app);
+        let doc = ready.as_ref().err().map_or(command.doc, String::as_str);
+        let gutter = if index == at { "▌" } else { " " };
+        let role = if ready.is_ok() { Role::Text } else { Role::Muted };
+        let mut line = Line::from(vec![
+            Span::raw(gutter),
+            Span::styled(format!("{:<21}", command.name), theme.style(role)),
+            Span::styled(format!("{:<7}", key_name(command, app)), theme.style(Role::Key)),
+            Span::styled(cut_middle(doc, width.saturating_sub(30)).into_owned(), theme.style(role)),
+        ]);
+        if index == at {
+            line = line.style(theme.style(Role::Cursor));
+        }
+        lines.push(line);
+    }
+    if found.is_empty() {
+        lines.push(Line::from(" No command matches."));
+    }
+    text(frame, area, block("Commands", true, theme), lines, 0);
+    frame.set_cursor_position((area.x + 4 + cursor as u16, area.y + 1));
+}
+
+fn sort_menu(frame: &mut Frame<'_>, area: Rect, at: usize, theme: &Theme) {
+    let lines = Sort::ALL.iter().enumerate().map(|(index, sort)| {
+        let words = match sort {
+            Sort::Natural => "name: the tree".to_owned(),
+            sort => format!("{}: a flat list, most first", sort.name()),
+        };
+        let line = Line::from(format!("{}{words}", if index == at { "▌" } else { " " }));
+        if index == at { line.style(theme.style(Role::Cursor)) } else { line }
+    });
+    let lines: Vec<Line<'_>> = lines.collect();
+    let area = centered(area, 44, lines.len() as u16 + 2);
+    text(frame, area, block("Sort by", true, theme), lines, 0);
+}
+
+fn log(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
+    let lines: Vec<Line<'_>> = app
+        .log
+        .iter()
+        .map(|command| Line::from(Span::styled(format!(" $ {}", escape(command)), theme.style(Role::Path))))
+        .collect();
+    let height = (lines.len() as u16 + 2).clamp(5, area.height);
+    text(
+        frame,
+        centered(area, 100, height),
+        block("This session as shell commands", true, theme),
+        lines,
+        usize::MAX,
+    );
+}
+
+/// Draws what shows while headers are read.
+pub fn opening(frame: &mut Frame<'_>, area: Rect, progress: &Progress, theme: &Theme) {
+    let (done, total) = (progress.done.load(Ordering::Relaxed), progress.total.load(Ordering::Relaxed));
+    let words =
+        if total == 0 { "reading headers".to_owned() } else { format!("reading headers {done} of {total}") };
+    let line = Line::from(Span::styled(format!(" {words}"), theme.style(Role::Muted)));
+    text(frame, area, block("Layers", true, theme), vec![line], 0);
+}
+
+/// Draws why a path could not be opened at all.
+pub fn failed(frame: &mut Frame<'_>, area: Rect, error: &Error, theme: &Theme) {
+    let width = usize::from(area.width.saturating_sub(6));
+    let mut lines = vec![
+        Line::default(),
+        Line::from(Span::styled(" ✗ This could not be opened", theme.style(Role::Error))),
+        Line::default(),
+    ];
+    lines.extend(
+        wrap(&escape(&error.message), width).into_iter().map(|line| Line::from(format!("   {line}"))),
+    );
+    lines.push(Line::default());
+    lines.push(Line::from(Span::styled("   o opens another path, R tries again", theme.style(Role::Muted))));
+    text(frame, area, block("Not opened", true, theme), lines, 0);
+}
+
+/// Draws a checkpoint of which nothing can be read: what each file really is.
+pub fn unreadable(frame: &mut Frame<'_>, area: Rect, ready: &Ready, theme: &Theme) {
+    let width = usize::from(area.width.saturating_sub(8));
+    let files = ready.files();
+    let mut lines = vec![
+        Line::default(),
+        Line::from(Span::styled(" ✗ Nothing here can be read as a checkpoint", theme.style(Role::Error))),
+        Line::default(),
+        Line::from(Span::styled(
+            format!(" {}", escape(&files.path.display().to_string())),
+            theme.style(Role::Path),
+        )),
+    ];
+    for shard in &files.shards {
+        let name = cut_middle(&escape(&shard.name), 40).into_owned();
+        lines.push(Line::from(format!("   {name:<40} {:>10}", units::bytes(shard.bytes))));
+    }
+    for (name, bytes) in files.others.iter().take(12) {
+        let name = cut_middle(&escape(name), 40).into_owned();
+        lines.push(Line::from(Span::styled(
+            format!("   {name:<40} {:>10}", units::bytes(*bytes)),
+            theme.style(Role::Muted),
+        )));
+    }
+    for problem in &ready.problems {
+        lines.push(Line::default());
+        let (glyph, role) = if problem.is_error() { ("✗", Role::Error) } else { ("▲", Role::Warn) };
+        let head = format!(" {glyph} {} {}", problem.kind.code, problem.kind.name);
+        lines.push(Line::from(Span::styled(head, theme.style(role))));
+        lines.extend(
+            wrap(&escape(&problem.message), width).into_iter().map(|line| Line::from(format!("   {line}"))),
+        );
+        if problem.kind == &crate::problem::kind::LFS_POINTER {
+            lines.push(Line::from(vec![
+                Span::raw("   what helps:  "),
+                Span::styled("git lfs pull", theme.style(Role::Path)),
+                Span::raw("  in that folder, then R here"),
+            ]));
+        }
+    }
+    frame.render_widget(Clear, area);
+    text(frame, area, block("Error", true, theme), lines, 0);
+}

@@ -1,0 +1,111 @@
+//! Panes: bordered blocks, tab names in the border, and scrolled text.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Block, Clear, Paragraph};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::theme::{Role, Theme};
+use crate::app::{App, Focus, Tab};
+
+/// Below this width of a pane tabs shrink to their digits.
+const NAMES_MIN: u16 = 56;
+
+/// Returns a bordered block with a title.
+#[must_use]
+pub fn block(title: &str, is_focused: bool, theme: &Theme) -> Block<'static> {
+    let (border, heading) = if is_focused {
+        (theme.style(Role::BorderFocus), theme.style(Role::Heading))
+    } else {
+        (theme.style(Role::Border), theme.style(Role::Muted))
+    };
+    Block::bordered().border_style(border).title(Span::styled(format!(" {title} "), heading))
+}
+
+/// Returns the block of the tab pane with the tab names in its border, and where each name stands.
+#[must_use]
+pub fn tab_block(area: Rect, app: &App, theme: &Theme) -> (Block<'static>, Vec<(Rect, Tab)>) {
+    let is_focused = app.focus == Focus::Side;
+    let border = theme.style(if is_focused { Role::BorderFocus } else { Role::Border });
+    let mut spans = vec![Span::raw(" ")];
+    let mut tabs = Vec::new();
+    let mut x = area.x + 2;
+    for (digit, tab, name) in Tab::ALL {
+        // A tab that has nothing to show is not offered.
+        if tab == Tab::Adapter && app.ready().is_none_or(|ready| ready.adapter.is_none()) {
+            continue;
+        }
+        let is_current = tab == app.tab;
+        let label =
+            if area.width >= NAMES_MIN || is_current { format!("{digit} {name}") } else { digit.to_string() };
+        let text = if is_current { format!("[{label}]") } else { label };
+        let width = text.width() as u16;
+        tabs.push((Rect::new(x, area.y, width, 1), tab));
+        x += width + 1;
+        let role = if is_current { Role::Heading } else { Role::Muted };
+        spans.push(Span::styled(text, theme.style(role)));
+        spans.push(Span::raw(" "));
+    }
+    (Block::bordered().border_style(border).title(Line::from(spans)), tabs)
+}
+
+/// Draws lines into a block, scrolled so that `top` is at most the last page; returns the top used.
+pub fn text(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, lines: Vec<Line<'_>>, top: usize) -> usize {
+    let inner = block.inner(area);
+    let height = usize::from(inner.height);
+    let top = top.min(lines.len().saturating_sub(height));
+    let below = lines.len().saturating_sub(top + height);
+    let block = if below > 0 {
+        block.title_bottom(Line::from(format!(" {below} more ")).right_aligned())
+    } else {
+        block
+    };
+    frame.render_widget(Clear, area);
+    let shown: Vec<Line<'_>> = lines.into_iter().skip(top).take(height).collect();
+    frame.render_widget(Paragraph::new(Text::from(shown)).block(block), area);
+    top
+}
+
+/// Returns a text in lines of at most `width` cells, broken at blanks, or inside a word that is longer.
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(8);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let mut word = word.to_owned();
+        if !line.is_empty() && line.width() + 1 + word.width() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        while word.width() > width {
+            let cut = word
+                .char_indices()
+                .map(|(at, _)| at)
+                .take_while(|&at| word[..at].width() < width)
+                .last()
+                .unwrap_or(0);
+            let cut = cut.max(word.chars().next().map_or(1, char::len_utf8));
+            let rest = word.split_off(cut);
+            lines.push(std::mem::replace(&mut word, rest));
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_words_are_broken_and_short_ones_are_not() {
+        assert_eq!(wrap("one two three four", 9), ["one two", "three", "four"]);
+        assert_eq!(wrap("model.layers.0.self_attn", 10).concat(), "model.layers.0.self_attn");
+        assert_eq!(wrap("", 10), [""]);
+    }
+}

@@ -1,0 +1,97 @@
+//! The picker: a field, and below it recent, cached and near checkpoints with what each holds.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::header::field_text;
+use super::pane::{block, text};
+use super::theme::{Role, Theme};
+use crate::app::picker::{Facts, Group, Picker, Place};
+use crate::name::{cut_middle, escape};
+use crate::units;
+
+/// Draws the picker in place of the panes.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) {
+    let width = usize::from(area.width.saturating_sub(4));
+    let (field, cursor) =
+        field_text(picker.input.value(), picker.input.visual_cursor(), width.saturating_sub(6));
+    let field = if picker.input.value().is_empty() {
+        "path or Hub name (nothing is downloaded)".to_owned()
+    } else {
+        field
+    };
+    let role = if picker.input.value().is_empty() { Role::Muted } else { Role::Text };
+    let room = width.saturating_sub(6);
+    let mut lines = vec![Line::from(vec![
+        Span::styled(" open ", theme.style(Role::Key)),
+        Span::styled(format!("{field:<room$}"), theme.style(Role::Input).patch(theme.style(role))),
+    ])];
+    let shown = picker.shown();
+    let mut marked = 0;
+    for group in [Group::Recent, Group::Hub, Group::Here] {
+        let of_group = shown.iter().enumerate().filter(|(_, (_, place))| place.group == group);
+        let rows: Vec<(usize, &Place)> = of_group.map(|(at, (_, place))| (at, *place)).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        lines.push(Line::default());
+        lines.push(Line::from(Span::styled(format!(" {}", group.title()), theme.style(Role::Heading))));
+        for (at, place) in rows {
+            if at == picker.cursor {
+                marked = lines.len();
+            }
+            lines.push(row(place, at == picker.cursor, width, theme));
+        }
+    }
+    if shown.is_empty() {
+        let words = match (&picker.places, picker.input.value().is_empty()) {
+            (None, _) => " looking for checkpoints…",
+            (Some(_), true) => {
+                " No checkpoint was found here, in the Hub cache, or among recent ones. Type a path."
+            }
+            (Some(_), false) => " Nothing matches; Enter opens what is typed.",
+        };
+        lines.push(Line::default());
+        lines.push(Line::from(Span::styled(words, theme.style(Role::Muted))));
+    }
+    let height = usize::from(area.height.saturating_sub(2));
+    let top = (marked + 2).saturating_sub(height);
+    let foot = format!(" {} ", units::plural(shown.len(), "place"));
+    let frame_block = block("Open", true, theme).title_bottom(Line::from(foot).right_aligned());
+    text(frame, area, frame_block, lines, top);
+    if top == 0 {
+        frame.set_cursor_position((area.x + 7 + cursor as u16, area.y + 1));
+    }
+}
+
+fn row(place: &Place, is_marked: bool, width: usize, theme: &Theme) -> Line<'static> {
+    let room = width.saturating_sub(62).clamp(18, 60);
+    let label = cut_middle(&escape(&place.label), room).into_owned();
+    let mut spans =
+        vec![Span::raw(if is_marked { "▌" } else { " " }), Span::raw(format!("{label:<room$}  "))];
+    match &place.facts {
+        Facts::Unknown => spans.push(Span::styled("…", theme.style(Role::Muted))),
+        Facts::Gone(why) => {
+            spans.push(Span::styled(format!("✗ {}", cut_middle(&escape(why), 50)), theme.style(Role::Error)));
+        }
+        Facts::Known { format, bytes, shards, errors } => {
+            let format = cut_middle(&escape(format), 16).into_owned();
+            spans.push(Span::styled(format!("{format:<17}"), theme.style(Role::Quant)));
+            spans.push(Span::styled(format!("{:>9}", units::bytes(*bytes)), theme.style(Role::Number)));
+            spans.push(Span::styled(
+                format!("  {:<9}", units::plural(*shards, "file")),
+                theme.style(Role::Muted),
+            ));
+            if *errors > 0 {
+                spans.push(Span::styled(
+                    format!("✗ {}", units::plural(*errors, "problem")),
+                    theme.style(Role::Error),
+                ));
+            }
+        }
+    }
+    spans.push(Span::styled(format!("  {}", escape(&place.note)), theme.style(Role::Muted)));
+    let line = Line::from(spans);
+    if is_marked { line.style(theme.style(Role::Cursor)) } else { line }
+}

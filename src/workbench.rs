@@ -1,0 +1,474 @@
+//! The loop: waits for one event, drains all that are ready, updates, draws once. And its headless twin,
+//! which drives the same app by a key script for pictures and tests.
+//!
+//! A blocking reader thread, a signal thread and jobs send into one channel. Idle, nothing wakes up but
+//! the gauges' tick, and nothing is drawn unless a figure changed.
+
+mod places;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use crossterm::event::{Event as TermEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+
+use crate::app::picker::{Facts, Place};
+use crate::app::{App, Effect, Event, Focus, OpenState, keys};
+use crate::checkpoint::side::FileSide;
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::error::{Error, Result};
+use crate::gauges::Sampler;
+use crate::job;
+use crate::quant::Evidence;
+use crate::terminal::{Listener, Screen, Signal, install_panic_hook};
+use crate::ui::degrade::{ColorFlag, Degrade, Environment, decide};
+use crate::ui::theme::Theme;
+use crate::ui::{self, Look, Scroll};
+
+/// How often the machine is sampled.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// While headers are read, how often the count is drawn.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// How long the first frame waits for the headers: a checkpoint that opens within it never shows a count.
+const FIRST_FRAME_WAIT: Duration = Duration::from_millis(80);
+/// Lines that one turn of the wheel moves.
+const WHEEL_LINES: isize = 3;
+
+/// What the workbench is started with.
+pub struct Options {
+    /// What to open; nothing shows the picker.
+    pub paths: Vec<String>,
+    /// The theme's name.
+    pub theme: Option<String>,
+    /// `--color`.
+    pub color: ColorFlag,
+    /// `--ascii`.
+    pub ascii: bool,
+    /// True if the machine is sampled.
+    pub gauges: bool,
+    /// The environment that decides about colors and glyphs.
+    pub environment: Environment,
+}
+
+/// What the loop waits for.
+enum Message {
+    Term(TermEvent),
+    Signal(Signal),
+    App(Event),
+}
+
+/// Runs the workbench in the terminal until the user quits.
+///
+/// # Errors
+/// There is no terminal, the theme or key map is unusable, or the terminal is gone.
+pub fn run(options: &Options) -> Result<()> {
+    let degrade = decide(&options.environment, options.color, options.ascii);
+    let theme = places::theme(options.theme.as_deref())?.at(degrade.colors);
+    let keymap = keys::keymap(places::config_text("keys.toml").as_deref()).map_err(Error::input)?;
+    let listener = Listener::new()?;
+    // Colors are mapped by the degrade pass; crossterm must not drop attributes on its own account.
+    crossterm::style::force_color_output(true);
+    let (sender, receiver) = channel();
+    let (mut app, effects) = App::new(&options.paths, keymap);
+    let session = Session { sender };
+    session.perform_all(&mut app, effects);
+    // Most checkpoints are open before the first frame: then nothing flickers.
+    if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
+        session.take(&mut app, message, None, &mut Scroll::default());
+    }
+    install_panic_hook();
+    let mut screen = Screen::enter()?;
+    session.start(listener, options.gauges);
+    let look = Look { theme: &theme, degrade };
+    event_loop(&mut app, &session, &receiver, &mut screen, &look)
+}
+
+fn event_loop(
+    app: &mut App,
+    session: &Session,
+    receiver: &Receiver<Message>,
+    screen: &mut Screen,
+    look: &Look<'_>,
+) -> Result<()> {
+    let mut scroll = Scroll::default();
+    let mut is_dirty = true;
+    loop {
+        if is_dirty {
+            screen.draw(|frame| ui::draw(frame, app, &mut scroll, look))?;
+        }
+        let is_opening = app.opens.iter().any(|open| matches!(open.state, OpenState::Opening(_)));
+        let first = if is_opening {
+            // Progress is sampled: the count on screen moves while nothing is sent.
+            receiver.recv_timeout(PROGRESS_EVERY).ok()
+        } else {
+            Some(receiver.recv().map_err(|_closed| Error::input("the workbench's threads are gone"))?)
+        };
+        is_dirty = is_opening;
+        let mut next = first;
+        while let Some(message) = next {
+            match session.take(app, message, Some(screen), &mut scroll) {
+                Outcome::Quit => return Ok(()),
+                Outcome::Changed => is_dirty = true,
+                Outcome::Same => {}
+            }
+            next = receiver.try_recv().ok();
+        }
+    }
+}
+
+/// What a message led to.
+enum Outcome {
+    Same,
+    Changed,
+    Quit,
+}
+
+/// What the loop keeps: where jobs send to.
+struct Session {
+    sender: Sender<Message>,
+}
+
+impl Session {
+    /// Starts the threads that only a terminal needs: keys, signals, gauges.
+    fn start(&self, listener: Listener, gauges: bool) {
+        let panicked = |job: &'static str| move |text| Message::App(Event::JobPanicked(job, text));
+        let read = |sender: &Sender<Message>| {
+            while let Ok(event) = crossterm::event::read() {
+                if sender.send(Message::Term(event)).is_err() {
+                    break;
+                }
+            }
+            // The terminal is gone: end as on a hangup.
+            Some(Message::Signal(Signal::Hangup))
+        };
+        job::spawn("keys", self.sender.clone(), read, panicked("reading keys"));
+        let listen = |sender: &Sender<Message>| {
+            listener.run(|signal| sender.send(Message::Signal(signal)).is_ok());
+            None
+        };
+        job::spawn("signals", self.sender.clone(), listen, panicked("listening to signals"));
+        if gauges {
+            let sample = |sender: &Sender<Message>| {
+                let mut sampler = Sampler::new();
+                while sender.send(Message::App(Event::Sampled(Box::new(sampler.sample())))).is_ok() {
+                    std::thread::sleep(SAMPLE_EVERY);
+                }
+                None
+            };
+            job::spawn("gauges", self.sender.clone(), sample, panicked("sampling the machine"));
+        }
+    }
+
+    fn take(
+        &self,
+        app: &mut App,
+        message: Message,
+        screen: Option<&mut Screen>,
+        scroll: &mut Scroll,
+    ) -> Outcome {
+        let event = match message {
+            Message::App(Event::Sampled(sample)) if app.sample.as_ref() == Some(&*sample) => {
+                return Outcome::Same;
+            }
+            Message::App(event) => event,
+            Message::Signal(Signal::Quit | Signal::Hangup) => return Outcome::Quit,
+            Message::Signal(Signal::Suspend) => return self.act(screen, Screen::suspend),
+            Message::Signal(Signal::Continue) => return self.act(screen, |s| s.resume().map(|()| true)),
+            Message::Term(TermEvent::Resize(..)) => return Outcome::Changed,
+            Message::Term(event) => match translate(&event, app, scroll) {
+                Some(event) => event,
+                None => return Outcome::Same,
+            },
+        };
+        let effects = app.update(event);
+        self.perform(app, effects, screen)
+    }
+
+    /// Does something to the screen; a terminal that is gone ends the workbench.
+    #[expect(clippy::unused_self, reason = "reads as what the session does, like its neighbors")]
+    fn act(&self, screen: Option<&mut Screen>, act: impl FnOnce(&mut Screen) -> Result<bool>) -> Outcome {
+        match screen.map(act) {
+            Some(Err(_)) => Outcome::Quit,
+            _ => Outcome::Changed,
+        }
+    }
+
+    fn perform_all(&self, app: &mut App, effects: Vec<Effect>) {
+        self.perform(app, effects, None);
+    }
+
+    fn perform(&self, app: &mut App, effects: Vec<Effect>, mut screen: Option<&mut Screen>) -> Outcome {
+        for effect in effects {
+            match effect {
+                Effect::Quit => return Outcome::Quit,
+                Effect::Open(id, path) => self.open(app, id, path),
+                Effect::Examine(id) => self.examine(app, id),
+                Effect::Explain(id, layer) => self.explain(app, id, layer),
+                Effect::FindPlaces => self.find_places(),
+                Effect::Copy(text) => {
+                    if let Some(Err(error)) = screen.as_deref_mut().map(|s| s.copy(&text)) {
+                        app.toast = Some(error.message);
+                    }
+                }
+                Effect::Repaint => {
+                    if matches!(
+                        self.act(screen.as_deref_mut(), |s| s.repaint().map(|()| true)),
+                        Outcome::Quit
+                    ) {
+                        return Outcome::Quit;
+                    }
+                }
+                Effect::Suspend => match screen.as_deref_mut().map(Screen::suspend) {
+                    Some(Err(_)) => return Outcome::Quit,
+                    Some(Ok(false)) => {
+                        app.toast = Some("no shell with job control started this: it stays".into());
+                    }
+                    _ => {}
+                },
+            }
+        }
+        Outcome::Changed
+    }
+
+    fn open(&self, app: &App, id: u32, path: String) {
+        let progress = app.opens.iter().find(|o| o.id == id).and_then(|open| match &open.state {
+            OpenState::Opening(progress) => Some(Arc::clone(progress)),
+            _ => None,
+        });
+        let progress: Arc<Progress> = progress.unwrap_or_default();
+        let work = move |_: &Sender<Message>| {
+            let opened = open_path(&path, &progress);
+            if opened.is_ok() {
+                places::remember(&path);
+            }
+            Some(Message::App(Event::Opened(id, Box::new(opened))))
+        };
+        let failed = move |text| {
+            let error = Error::input(format!("opening ended by a fault of this program: {text}"));
+            Message::App(Event::Opened(id, Box::new(Err(error))))
+        };
+        job::spawn("open", self.sender.clone(), work, failed);
+    }
+
+    fn examine(&self, app: &App, id: u32) {
+        let Some(checkpoint) = checkpoint_of(app, id) else { return };
+        let work = move |_: &Sender<Message>| {
+            Some(Message::App(Event::Examined(id, Box::new(checkpoint.examine()))))
+        };
+        job::spawn("examine", self.sender.clone(), work, |text| {
+            Message::App(Event::JobPanicked("reading quant states", text))
+        });
+    }
+
+    fn explain(&self, app: &App, id: u32, layer: u32) {
+        let Some(checkpoint) = checkpoint_of(app, id) else { return };
+        let work = move |_: &Sender<Message>| {
+            Some(Message::App(Event::Explained(id, layer, evidence(&checkpoint, layer))))
+        };
+        job::spawn("explain", self.sender.clone(), work, |text| {
+            Message::App(Event::JobPanicked("explaining a layer", text))
+        });
+    }
+
+    fn find_places(&self) {
+        let work = |sender: &Sender<Message>| {
+            let places = places::find();
+            sender.send(Message::App(Event::Places(places.clone()))).ok()?;
+            for (at, place) in places.iter().enumerate() {
+                let facts = facts_of(place);
+                sender.send(Message::App(Event::PlaceFacts(at, facts))).ok()?;
+            }
+            None
+        };
+        job::spawn("places", self.sender.clone(), work, |text| {
+            Message::App(Event::JobPanicked("looking for checkpoints", text))
+        });
+    }
+}
+
+/// Opens a path; `~` is the home folder, as in a shell.
+fn open_path(path: &str, progress: &Progress) -> Result<Checkpoint> {
+    let expanded = path
+        .strip_prefix("~/")
+        .and_then(|rest| Some(std::path::Path::new(&std::env::var_os("HOME")?).join(rest)));
+    let path = expanded.map_or_else(|| path.to_owned(), |p| p.display().to_string());
+    Checkpoint::open_with(&path, progress)
+}
+
+fn checkpoint_of(app: &App, id: u32) -> Option<Arc<Checkpoint>> {
+    app.opens.iter().find(|open| open.id == id).and_then(|open| match &open.state {
+        OpenState::Ready(ready) => Some(Arc::clone(&ready.checkpoint)),
+        _ => None,
+    })
+}
+
+fn evidence(checkpoint: &Checkpoint, layer: u32) -> Vec<Evidence> {
+    if layer as usize >= checkpoint.layers.len() {
+        return Vec::new();
+    }
+    let spec = checkpoint.layers.spec(layer);
+    let data = FileSide::new(&checkpoint.files);
+    checkpoint
+        .layers
+        .with_parts(&checkpoint.files, layer, &data, |parts| spec.format.get().explain(parts, spec))
+}
+
+/// Reads the headers of a place for the picker.
+fn facts_of(place: &Place) -> Facts {
+    match Checkpoint::open(&place.path) {
+        Ok(checkpoint) => Facts::Known {
+            format: checkpoint.headline(),
+            bytes: checkpoint.files.total_bytes(),
+            shards: checkpoint.files.shards.len(),
+            errors: checkpoint.problems.iter().filter(|p| p.is_error()).count(),
+        },
+        Err(error) => Facts::Gone(error.message),
+    }
+}
+
+/// Turns a terminal event into one of the app's, by what was drawn where.
+fn translate(event: &TermEvent, app: &App, scroll: &Scroll) -> Option<Event> {
+    match event {
+        TermEvent::Key(key) if key.kind != KeyEventKind::Release => keys::text(key).map(Event::Key),
+        TermEvent::Paste(text) => Some(Event::Paste(text.clone())),
+        TermEvent::Mouse(mouse) if app.overlay.is_none() => translate_mouse(*mouse, app, scroll),
+        _ => None,
+    }
+}
+
+fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &Scroll) -> Option<Event> {
+    let at = (mouse.column, mouse.row).into();
+    let focus = if scroll.tree.area.contains(at) { Focus::Tree } else { Focus::Side };
+    match mouse.kind {
+        MouseEventKind::ScrollDown => Some(Event::Wheel(focus, WHEEL_LINES)),
+        MouseEventKind::ScrollUp => Some(Event::Wheel(focus, -WHEEL_LINES)),
+        MouseEventKind::Down(MouseButton::Left) => {
+            if let Some((_, tab)) = scroll.tabs.iter().find(|(area, _)| area.contains(at)) {
+                return Some(Event::ClickTab(*tab));
+            }
+            if scroll.tree.area.contains(at) {
+                let row = scroll.tree.row_at(mouse.row)?;
+                let rows = app.ready()?.tree.rows().len();
+                return (row < rows).then_some(Event::ClickRow(row));
+            }
+            scroll.side.contains(at).then_some(Event::ClickPane(Focus::Side))
+        }
+        // The border between the panes can be dragged: the drag says where it goes.
+        MouseEventKind::Drag(MouseButton::Left) if scroll.tree.area.width > 0 && scroll.side.width > 0 => {
+            let width = u32::from(scroll.tree.area.width + scroll.side.width + 2);
+            Some(Event::Split((u32::from(mouse.column) * 100 / width.max(1)) as u16))
+        }
+        _ => None,
+    }
+}
+
+/// What a headless run of the workbench is given.
+pub struct Script<'a> {
+    /// What to open.
+    pub paths: &'a [String],
+    /// Keys separated by blanks; `type:TEXT` types a text.
+    pub keys: &'a str,
+    /// Cells of the screen.
+    pub size: (u16, u16),
+    /// The theme.
+    pub theme: &'a Theme,
+    /// What the terminal is said to show.
+    pub degrade: Degrade,
+}
+
+/// Drives the workbench by a key script and returns its last screen. Jobs run to their end at once.
+///
+/// # Errors
+/// The size is not one.
+pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
+    let keymap = keys::keymap(None).map_err(Error::input)?;
+    let (mut app, effects) = App::new(script.paths, keymap);
+    run_jobs(&mut app, effects);
+    for word in script.keys.split_whitespace() {
+        let events: Vec<Event> = match word.strip_prefix("type:") {
+            Some(text) => text.chars().map(|c| Event::Key(c.to_string())).collect(),
+            None => vec![Event::Key(word.to_owned())],
+        };
+        for event in events {
+            let effects = app.update(event);
+            run_jobs(&mut app, effects);
+        }
+    }
+    let (width, height) = script.size;
+    let backend = TestBackend::new(width, height);
+    let mut terminal =
+        Terminal::new(backend).map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
+    let mut scroll = Scroll::default();
+    let look = Look { theme: script.theme, degrade: script.degrade };
+    // Twice: what scrolls settles in the second frame.
+    for _ in 0..2 {
+        terminal
+            .draw(|frame| ui::draw(frame, &mut app, &mut scroll, &look))
+            .map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
+    }
+    Ok(terminal.backend().buffer().clone())
+}
+
+/// Runs what effects ask for, one after the other, until nothing is left.
+fn run_jobs(app: &mut App, effects: Vec<Effect>) {
+    let mut waiting: std::collections::VecDeque<Effect> = effects.into();
+    while let Some(effect) = waiting.pop_front() {
+        let event = match effect {
+            Effect::Open(id, path) => Event::Opened(id, Box::new(open_path(&path, &Progress::default()))),
+            Effect::Examine(id) => match checkpoint_of(app, id) {
+                Some(checkpoint) => Event::Examined(id, Box::new(checkpoint.examine())),
+                None => continue,
+            },
+            Effect::Explain(id, layer) => match checkpoint_of(app, id) {
+                Some(checkpoint) => Event::Explained(id, layer, evidence(&checkpoint, layer)),
+                None => continue,
+            },
+            Effect::FindPlaces => {
+                let mut found = places::find();
+                for place in &mut found {
+                    place.facts = facts_of(place);
+                }
+                Event::Places(found)
+            }
+            Effect::Copy(_) | Effect::Repaint | Effect::Suspend | Effect::Quit => continue,
+        };
+        waiting.extend(app.update(event));
+    }
+}
+
+/// Returns a screen as text, one line a row, without trailing blanks.
+#[must_use]
+pub fn text_of(buffer: &Buffer) -> String {
+    let area = buffer.area;
+    let mut text = String::new();
+    for y in area.y..area.bottom() {
+        let mut line = String::new();
+        let mut skip = 0;
+        for x in area.x..area.right() {
+            let symbol = buffer[(x, y)].symbol();
+            if skip > 0 {
+                skip -= 1;
+                continue;
+            }
+            skip = unicode_width::UnicodeWidthStr::width(symbol).saturating_sub(1);
+            line.push_str(symbol);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Writes a screenshot as text.
+///
+/// # Errors
+/// The script cannot run, or the write fails.
+pub fn write_screenshot(script: &Script<'_>, out: &mut dyn Write) -> Result<()> {
+    let buffer = screenshot(script)?;
+    out.write_all(text_of(&buffer).as_bytes())
+        .map_err(|e| Error::new(crate::error::ErrorKind::Io, format!("write the screenshot: {e}")))
+}
