@@ -46,7 +46,7 @@ def pack(linear, name, facts, config, g):
         zeros.append(quantizer.zero)
     layer = TorchLinear(bits=bits, group_size=group, sym=facts["sym"], desc_act=facts["desc_act"],
                         in_features=inp, out_features=out, bias=linear.bias is not None)
-    pack_with = layer.pack if out % 32 == 0 else layer.pack_original
+    pack_with = layer.pack if out % 32 == 0 and inp % 32 == 0 else layer.pack_original
     pack_with(linear, torch.cat(scales, 1), torch.cat(zeros, 1), g_idx)
     if config.get("checkpoint_format", "gptq") == "gptq":
         convert_gptq_v2_to_v1_format_module(layer, settings)
