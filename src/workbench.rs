@@ -52,6 +52,8 @@ pub struct Options {
     pub gauges: bool,
     /// The environment that decides about colors and glyphs.
     pub environment: Environment,
+    /// A key that panics, for testing that the terminal is restored: `CKPT_PANIC_KEY`.
+    pub panic_key: Option<String>,
 }
 
 /// What the loop waits for.
@@ -74,7 +76,7 @@ pub fn run(options: &Options) -> Result<()> {
     crossterm::style::force_color_output(true);
     let (sender, receiver) = channel();
     let (mut app, effects) = App::new(&options.paths, keymap);
-    let session = Session { sender };
+    let session = Session { sender, panic_key: options.panic_key.clone() };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -130,6 +132,7 @@ enum Outcome {
 /// What the loop keeps: where jobs send to.
 struct Session {
     sender: Sender<Message>,
+    panic_key: Option<String>,
 }
 
 impl Session {
@@ -184,6 +187,9 @@ impl Session {
                 None => return Outcome::Same,
             },
         };
+        if let (Event::Key(key), Some(panic_key)) = (&event, &self.panic_key) {
+            assert_ne!(key, panic_key, "the key of CKPT_PANIC_KEY was pressed");
+        }
         let effects = app.update(event);
         self.perform(app, effects, screen)
     }
