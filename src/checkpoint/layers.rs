@@ -15,7 +15,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::files::Files;
 use super::names::{NONE, Names, NodeId};
-use crate::problem::Problem;
+use crate::problem::{Problem, Severity};
 use crate::quant::{FORMATS, Fault, FormatId, LayerSpec, Part, Parts, Recognized, SideData};
 use crate::tensor::Dtype;
 use groups::{Group, Groups};
@@ -496,6 +496,11 @@ struct Faults {
 /// How many distinct faults are kept apart; more become one line with the count.
 const FAULTS_MAX: usize = 1000;
 
+/// Errors of one kind that are told one by one.
+const ERRORS_KEPT: usize = 12;
+/// Warnings of one kind that are told one by one.
+const WARNINGS_KEPT: usize = 1;
+
 impl Faults {
     fn add(&mut self, layer: u32, faults: Vec<Fault>) {
         for fault in faults {
@@ -522,13 +527,34 @@ impl Faults {
         }
     }
 
+    /// Returns the first few of each kind, and with the last of them how many layers the rest has: numbers
+    /// that differ from layer to layer would fill the screen with one fault.
+    fn few(self) -> Vec<(Fault, Vec<u32>, usize)> {
+        let mut kept: Vec<(Fault, Vec<u32>, usize)> = Vec::new();
+        let mut counts: FxHashMap<&'static str, usize> = FxHashMap::default();
+        for (fault, at) in self.list {
+            let is_error = fault.kind.severity == Severity::Error;
+            let count = counts.entry(fault.kind.code).or_default();
+            *count += 1;
+            if *count <= if is_error { ERRORS_KEPT } else { WARNINGS_KEPT } {
+                kept.push((fault, at, 0));
+            } else if let Some((.., rest)) = kept.iter_mut().rfind(|(known, ..)| known.kind == fault.kind) {
+                *rest += at.len();
+            }
+        }
+        kept
+    }
+
     fn problems(self, files: &Files, layers: &Layers) -> Vec<Problem> {
-        let describe = |(fault, at): (Fault, Vec<u32>)| {
+        let describe = |(fault, at, rest): (Fault, Vec<u32>, usize)| {
             let first = layers.name(&files.names, at[0]);
-            let more = match at.len() {
+            let mut more = match at.len() {
                 1 => String::new(),
                 n => format!("; {n} layers in all"),
             };
+            if rest > 0 {
+                more = format!("{more}; {} with other numbers", crate::units::plural(rest, "more layer"));
+            }
             let tensor = match fault.part.as_deref() {
                 Some(part) => part
                     .strip_prefix('*')
@@ -546,6 +572,6 @@ impl Faults {
             problem.file = fault.file.or_else(|| shard.map(|s| files.shards[s as usize].name.clone()));
             problem
         };
-        self.list.into_iter().map(describe).collect()
+        self.few().into_iter().map(describe).collect()
     }
 }
