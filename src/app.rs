@@ -91,7 +91,9 @@ pub struct Ready {
     pub summary: Summary,
     /// Format words of the header row.
     pub headline: String,
-    /// Evidence of the layer last asked for.
+    /// The layer whose evidence was asked for last.
+    pub asked: Option<u32>,
+    /// Evidence of that layer, once it is there.
     pub evidence: Option<(u32, Vec<Evidence>)>,
     /// First line of Detail that shows.
     pub detail_top: usize,
@@ -173,8 +175,8 @@ pub enum Event {
     Sampled(Box<Sample>),
     /// Places that can be opened were found.
     Places(Vec<picker::Place>),
-    /// Facts of a place have been read.
-    PlaceFacts(usize, picker::Facts),
+    /// Facts of a place, by its path, have been read.
+    PlaceFacts(String, picker::Facts),
     /// A job ended badly.
     JobPanicked(&'static str, String),
 }
@@ -292,7 +294,8 @@ impl App {
             Event::Opened(id, opened) => self.opened(id, *opened),
             Event::Examined(id, checkpoint) => self.examined(id, *checkpoint),
             Event::Explained(id, layer, evidence) => {
-                if let Some(ready) = self.by_id(id) {
+                // An answer that the cursor has left behind would take the place of the one to come.
+                if let Some(ready) = self.by_id(id).filter(|ready| ready.asked == Some(layer)) {
                     ready.evidence = Some((layer, evidence));
                 }
                 Vec::new()
@@ -307,9 +310,9 @@ impl App {
                 }
                 Vec::new()
             }
-            Event::PlaceFacts(at, facts) => {
+            Event::PlaceFacts(path, facts) => {
                 if let Some(Overlay::Picker(picker)) = &mut self.overlay {
-                    picker.learn(at, facts);
+                    picker.learn(&path, &facts);
                 }
                 Vec::new()
             }
@@ -366,7 +369,8 @@ impl App {
         let Some(id) = self.opens.get(self.current).map(|open| open.id) else { return Vec::new() };
         let Some(ready) = self.ready_mut() else { return Vec::new() };
         match ready.layer() {
-            Some(layer) if ready.evidence.as_ref().is_none_or(|(known, _)| *known != layer) => {
+            Some(layer) if ready.asked != Some(layer) => {
+                ready.asked = Some(layer);
                 vec![Effect::Explain(id, layer)]
             }
             _ => Vec::new(),
@@ -478,7 +482,13 @@ impl App {
                 self.overlay = Some(Overlay::Picker(picker));
                 Vec::new()
             }
-            picker::Answer::Close if self.opens.is_empty() => vec![Effect::Quit],
+            picker::Answer::Quit => vec![Effect::Quit],
+            // Esc never quits, and there is nothing behind the picker to go back to.
+            picker::Answer::Close if self.opens.is_empty() => {
+                self.overlay = Some(Overlay::Picker(picker));
+                self.toast = Some("q quits".into());
+                Vec::new()
+            }
             picker::Answer::Close => Vec::new(),
             picker::Answer::Open(path) => self.open(&path),
         }
@@ -590,6 +600,7 @@ impl Ready {
             summary: checkpoint.summary(),
             headline: checkpoint.headline(),
             checkpoint,
+            asked: None,
             evidence: None,
             detail_top: 0,
             problem: 0,
@@ -621,7 +632,7 @@ impl Ready {
         self.summary = checkpoint.summary();
         self.headline = checkpoint.headline();
         self.tree.refresh(&checkpoint);
-        self.evidence = None;
+        (self.asked, self.evidence) = (None, None);
         self.checkpoint = checkpoint;
     }
 

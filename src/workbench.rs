@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
     crossterm::style::force_color_output(true);
     let (sender, receiver) = channel();
     let (mut app, effects) = App::new(&options.paths, keymap);
-    let session = Session { sender };
+    let session = Session { questions: start_explainer(&sender), sender };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -127,9 +127,36 @@ enum Outcome {
     Quit,
 }
 
-/// What the loop keeps: where jobs send to.
+/// What the loop keeps: where jobs send to, and where the explainer is asked.
 struct Session {
     sender: Sender<Message>,
+    questions: Sender<Question>,
+}
+
+/// A layer to explain: the checkpoint's id, the layer, the checkpoint.
+type Question = (u32, u32, Arc<Checkpoint>);
+
+/// Starts the thread that gathers evidence. A question that a later one has overtaken is not answered: a
+/// held key asks for each layer that the cursor crosses.
+fn start_explainer(sender: &Sender<Message>) -> Sender<Question> {
+    let (ask, questions) = channel::<Question>();
+    let work = move |sender: &Sender<Message>| {
+        while let Ok(first) = questions.recv() {
+            let (id, layer, checkpoint) = questions.try_iter().last().unwrap_or(first);
+            let event = job::caught(|| evidence(&checkpoint, layer)).map_or_else(
+                |text| Event::JobPanicked("explaining a layer", text),
+                |found| Event::Explained(id, layer, found),
+            );
+            if sender.send(Message::App(event)).is_err() {
+                break;
+            }
+        }
+        None
+    };
+    job::spawn("explain", sender.clone(), work, |text| {
+        Message::App(Event::JobPanicked("explaining a layer", text))
+    });
+    ask
 }
 
 impl Session {
@@ -265,22 +292,19 @@ impl Session {
     }
 
     fn explain(&self, app: &App, id: u32, layer: u32) {
-        let Some(checkpoint) = checkpoint_of(app, id) else { return };
-        let work = move |_: &Sender<Message>| {
-            Some(Message::App(Event::Explained(id, layer, evidence(&checkpoint, layer))))
-        };
-        job::spawn("explain", self.sender.clone(), work, |text| {
-            Message::App(Event::JobPanicked("explaining a layer", text))
-        });
+        if let Some(checkpoint) = checkpoint_of(app, id) {
+            // The explainer ends only with the workbench.
+            let _ = self.questions.send((id, layer, checkpoint));
+        }
     }
 
     fn find_places(&self) {
         let work = |sender: &Sender<Message>| {
             let places = places::find();
             sender.send(Message::App(Event::Places(places.clone()))).ok()?;
-            for (at, place) in places.iter().enumerate() {
-                let facts = facts_of(place);
-                sender.send(Message::App(Event::PlaceFacts(at, facts))).ok()?;
+            for place in places {
+                let facts = facts_of(&place);
+                sender.send(Message::App(Event::PlaceFacts(place.path, facts))).ok()?;
             }
             None
         };
@@ -319,7 +343,11 @@ fn evidence(checkpoint: &Checkpoint, layer: u32) -> Vec<Evidence> {
 
 /// Reads the headers of a place for the picker.
 fn facts_of(place: &Place) -> Facts {
-    match Checkpoint::open(&place.path) {
+    let opened = match job::caught(|| Checkpoint::open(&place.path)) {
+        Ok(opened) => opened,
+        Err(text) => return Facts::Gone(text),
+    };
+    match opened {
         Ok(checkpoint) => Facts::Known {
             format: checkpoint.headline(),
             bytes: checkpoint.files.total_bytes(),
