@@ -157,6 +157,8 @@ pub enum Event {
     Paste(String),
     /// A click on a tree row, by index.
     ClickRow(usize),
+    /// A click on a place of the picker, by its place among those shown.
+    ClickPlace(usize),
     /// A click on a tab.
     ClickTab(Tab),
     /// A click in a pane.
@@ -278,6 +280,7 @@ impl App {
             Event::Key(key) => self.key(&key),
             Event::Paste(text) => self.paste(&text),
             Event::ClickRow(row) => self.click_row(row),
+            Event::ClickPlace(place) => self.click_place(place),
             Event::ClickTab(tab) => {
                 self.show(tab);
                 Vec::new()
@@ -556,7 +559,21 @@ impl App {
         self.explain()
     }
 
+    fn click_place(&mut self, place: usize) -> Vec<Effect> {
+        match &mut self.overlay {
+            Some(Overlay::Picker(picker)) if picker.cursor == place => self.overlay_key("enter"),
+            Some(Overlay::Picker(picker)) => {
+                picker.cursor = place;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn wheel(&mut self, focus: Focus, lines: isize) -> Vec<Effect> {
+        if let Some(Overlay::Picker(_)) = self.overlay {
+            return self.overlay_key(if lines > 0 { "down" } else { "up" });
+        }
         let tab = self.tab;
         let Some(ready) = self.ready_mut() else { return Vec::new() };
         let top = match (focus, tab) {
