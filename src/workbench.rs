@@ -52,6 +52,8 @@ pub struct Options {
     pub gauges: bool,
     /// The environment that decides about colors and glyphs.
     pub environment: Environment,
+    /// A key that panics, for testing that the terminal is restored: `CKPT_PANIC_KEY`.
+    pub panic_key: Option<String>,
 }
 
 /// What the loop waits for.
@@ -74,7 +76,8 @@ pub fn run(options: &Options) -> Result<()> {
     crossterm::style::force_color_output(true);
     let (sender, receiver) = channel();
     let (mut app, effects) = App::new(&options.paths, keymap);
-    let session = Session { questions: start_explainer(&sender), sender };
+    let questions = start_explainer(&sender);
+    let session = Session { sender, questions, panic_key: options.panic_key.clone() };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -131,6 +134,7 @@ enum Outcome {
 struct Session {
     sender: Sender<Message>,
     questions: Sender<Question>,
+    panic_key: Option<String>,
 }
 
 /// A layer to explain: the checkpoint's id, the layer, the checkpoint.
@@ -211,6 +215,9 @@ impl Session {
                 None => return Outcome::Same,
             },
         };
+        if let (Event::Key(key), Some(panic_key)) = (&event, &self.panic_key) {
+            assert_ne!(key, panic_key, "the key of CKPT_PANIC_KEY was pressed");
+        }
         let effects = app.update(event);
         self.perform(app, effects, screen)
     }

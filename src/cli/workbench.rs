@@ -24,6 +24,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         ascii: cli.common.ascii,
         gauges: !cli.no_gauges,
         environment: environment(),
+        panic_key: std::env::var("CKPT_PANIC_KEY").ok(),
     })?;
     Ok(DONE)
 }

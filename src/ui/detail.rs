@@ -43,17 +43,17 @@ struct Page<'a> {
 impl Page<'_> {
     fn lines(&self) -> Vec<Line<'static>> {
         let Some(row) = self.ready.tree.current() else { return self.whole_file() };
-        match row.kind {
+        let mut lines = match row.kind {
             RowKind::Layer(layer) => self.layer(row, layer),
             RowKind::Tensor(tensor) => self.tensor(tensor),
-            RowKind::Group if row.depth == 0 && self.ready.tree.cursor() == 0 => {
-                let mut lines = self.group(row);
-                lines.push(Line::default());
-                lines.extend(self.whole_file());
-                lines
-            }
             RowKind::Group => self.group(row),
+        };
+        // The first row stands for the whole, whatever else it is: it is what a new screen shows.
+        if self.ready.tree.cursor() == 0 {
+            lines.push(Line::default());
+            lines.extend(self.whole_file());
         }
+        lines
     }
 
     fn style(&self, text: impl Into<String>, role: Role) -> Span<'static> {

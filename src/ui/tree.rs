@@ -365,3 +365,7 @@ fn cursor(
     buffer.set_style(line, style);
     buffer.set_string(line.x, line.y, "▌", Style::new());
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

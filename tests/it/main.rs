@@ -1,17 +1,13 @@
 //! Tests of the whole: samples, the command line, hostile input, the arrows between modules.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests fail by panicking and say what they counted"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking and say what they counted")]
 
 mod arrows;
 mod cli;
 mod hostile;
 mod layouts;
 mod packed_samples;
+mod pty;
 mod samples;
 mod scaled_samples;
 

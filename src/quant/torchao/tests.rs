@@ -23,7 +23,7 @@ fn the_class_tells_how_codes_are_packed() {
         (nested("Int4Tensor", block(64)), Dtype::U8, &[128, 128], 4000, Some(64)),
     ];
     for (meta, dtype, shape, millibits, group) in cases {
-        let found = layer(meta.clone(), dtype, shape, &[128, 1]).recognize(&Torchao).unwrap();
+        let found = layer(&meta, dtype, shape, &[128, 1]).recognize(&Torchao).unwrap();
         assert!(found.faults.is_empty(), "{meta}: {found:?}");
         assert_eq!((found.spec.shape, found.spec.millibits), (vec![128, 256], millibits), "{meta}");
         assert_eq!(found.spec.group_size, group, "{meta}");
@@ -36,7 +36,7 @@ fn what_the_metadata_lacks_is_named() {
     let found = bare.shape("_weight_scale", Dtype::F32, &[128, 1]).recognize(&Torchao).unwrap();
     assert_eq!(codes(&found), ["Q007"]);
     let meta = json!({"_type": "Int8Tensor", "_data": {"block_size": [1, 256]}});
-    let found = layer(meta, Dtype::I8, &[128, 256], &[128, 1]).without("_weight_scale").recognize(&Torchao);
+    let found = layer(&meta, Dtype::I8, &[128, 256], &[128, 1]).without("_weight_scale").recognize(&Torchao);
     assert_eq!(codes(&found.unwrap()), ["Q001"]);
 }
 
@@ -50,10 +50,10 @@ fn hostile_metadata_is_only_wrong() {
         json!({"dtype": [1]}),
     ] {
         let meta = json!({"_type": "IntxUnpackedToInt8Tensor", "_data": data});
-        let found = layer(meta, Dtype::I8, &[128, 256], &[128, 1]).recognize(&Torchao).unwrap();
+        let found = layer(&meta, Dtype::I8, &[128, 256], &[128, 1]).recognize(&Torchao).unwrap();
         assert_eq!((found.spec.millibits, found.spec.group_size), (8000, None), "{data}");
     }
     let tiles = json!({"_type": "Int4TilePackedTo4dTensor", "_data": {"block_size": [1, 128]}});
-    let found = layer(tiles, Dtype::I32, &[u64::MAX, 2, 32, 4], &[1, 1]).recognize(&Torchao).unwrap();
+    let found = layer(&tiles, Dtype::I32, &[u64::MAX, 2, 32, 4], &[1, 1]).recognize(&Torchao).unwrap();
     assert_eq!(found.spec.millibits, 4000);
 }

@@ -1,0 +1,232 @@
+//! The workbench by the real binary in a real terminal: open, move, filter, help, resize, and how it ends.
+//!
+//! Nothing waits for a time: each step waits until the screen shows what it should.
+
+use std::io::{Read as _, Write as _};
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+use crate::sample;
+
+/// How long a step may take on a busy machine before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn cells(count: u16) -> NonZero<u16> {
+    NonZero::new(count).unwrap()
+}
+
+/// The workbench in a terminal of its own.
+struct Robot {
+    screen: vt100::Parser,
+    bytes: Receiver<Vec<u8>>,
+    keys: Box<dyn std::io::Write + Send>,
+    pty: Box<dyn MasterPty + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    /// Everything the program wrote.
+    written: Vec<u8>,
+}
+
+impl Robot {
+    fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let size = PtySize { rows: 36, cols: 120, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ckpt"));
+        command.args(args);
+        command.cwd(env!("CARGO_MANIFEST_DIR"));
+        let state = std::env::temp_dir().join(format!("ckpt-pty-{}", std::process::id()));
+        for (key, value) in [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")] {
+            command.env(key, value);
+        }
+        command.env("XDG_STATE_HOME", &state);
+        command.env("XDG_CONFIG_HOME", &state);
+        command.env("HF_HUB_CACHE", state.join("no-cache"));
+        command.env_remove("NO_COLOR");
+        for (key, value) in environment {
+            command.env(key, value);
+        }
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let (sender, bytes) = channel();
+        #[expect(clippy::disallowed_methods, reason = "the test reads the terminal on a thread of its own")]
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let keys = pair.master.take_writer().unwrap();
+        Self {
+            screen: vt100::Parser::new(cells(36), cells(120), 0),
+            bytes,
+            keys,
+            pty: pair.master,
+            child,
+            written: Vec::new(),
+        }
+    }
+
+    fn press(&mut self, keys: &str) -> &mut Self {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+        self
+    }
+
+    fn text(&self) -> String {
+        self.screen.screen().contents()
+    }
+
+    /// Reads until the screen satisfies `is_there`.
+    fn until(&mut self, what: &str, is_there: impl Fn(&vt100::Screen) -> bool) -> &mut Self {
+        let end = Instant::now() + PATIENCE;
+        while !is_there(self.screen.screen()) {
+            match self.bytes.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => {
+                    self.screen.process(&bytes);
+                    self.written.extend(bytes);
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("{what} did not show:\n{}", self.text()),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended before {what} showed:\n{}", self.text()),
+            }
+        }
+        self
+    }
+
+    fn shows(&mut self, text: &str) -> &mut Self {
+        self.until(text, |screen| screen.contents().contains(text))
+    }
+
+    /// Reads to the end and returns the exit code.
+    fn ends(mut self) -> (u32, Self) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.bytes.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => {
+                    self.screen.process(&bytes);
+                    self.written.extend(bytes);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("did not end:\n{}", self.text()),
+            }
+        }
+        let status = self.child.wait().unwrap();
+        (status.exit_code(), self)
+    }
+
+    /// Claims that the terminal is as it was: main screen, cursor shown, mouse and paste modes off.
+    fn is_restored(&self) {
+        let screen = self.screen.screen();
+        assert!(!screen.alternate_screen(), "still in the alternate screen");
+        assert!(!screen.hide_cursor(), "the cursor is hidden");
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+        assert!(!screen.bracketed_paste(), "bracketed paste is on");
+    }
+}
+
+fn model() -> String {
+    sample("gptq-w4-g128-sym-v1-A/model").display().to_string()
+}
+
+#[test]
+fn open_move_filter_help_resize_quit() {
+    let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
+    robot.shows("GPTQ4 g128 sym").shows("no problem found");
+    robot.press("jjjjjjj").shows("model.layers.0.mlp.gate_proj").shows("why we think so").shows("16 words");
+    robot.press("/").press("q_proj").shows("2 hits").press("\r");
+    robot.until("the filter to be kept", |s| s.contents().contains("Layers  /q_proj"));
+    robot.press("\x1b").until("the filter to be cleared", |s| !s.contents().contains("/q_proj"));
+    robot.press("?").shows("not now, and why").press("\x1b");
+    robot.until("help to close", |s| !s.contents().contains("not now, and why"));
+    robot.pty.resize(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
+    robot.screen.screen_mut().set_size(cells(24), cells(80));
+    robot.until("the small screen", |s| s.contents().lines().last().is_some_and(|l| l.contains("q quit")));
+    robot.press("3").shows("No problem was found");
+    robot.press("q");
+    let (code, robot) = robot.ends();
+    assert_eq!(code, 0);
+    robot.is_restored();
+}
+
+#[test]
+fn the_mouse_selects_and_turns_tabs() {
+    let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
+    robot.shows("embed_tokens").shows("no problem found");
+    // Row 4 of the screen (1-based) is the third row of the tree: embed_tokens. SGR mouse, button down.
+    robot.press("\x1b[<0;10;5M\x1b[<0;10;5m").shows("model.embed_tokens").shows("F16  dense");
+    let column = robot.text().lines().nth(1).unwrap().chars().take_while(|c| *c != '3').count() + 1;
+    robot.press(&format!("\x1b[<0;{column};2M")).shows("No problem was found");
+    robot.press("q");
+    assert_eq!(robot.ends().0, 0);
+}
+
+#[test]
+fn a_signal_restores_the_terminal() {
+    let mut robot = Robot::start(&[&model()], &[]);
+    robot.shows("GPTQ4 g128 sym");
+    let id = robot.child.process_id().unwrap();
+    let killed = std::process::Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap();
+    assert!(killed.success());
+    robot.ends().1.is_restored();
+}
+
+#[test]
+fn a_panic_restores_the_terminal_and_says_so() {
+    let mut robot = Robot::start(&[&model(), "--no-gauges"], &[("CKPT_PANIC_KEY", "P")]);
+    robot.shows("GPTQ4 g128 sym").press("P");
+    let (code, robot) = robot.ends();
+    assert_ne!(code, 0);
+    robot.is_restored();
+    assert!(robot.text().contains("CKPT_PANIC_KEY"), "{}", robot.text());
+}
+
+#[test]
+fn a_path_that_is_not_there_is_said_in_the_workbench() {
+    let mut robot = Robot::start(&["/no/such/folder", "--no-gauges"], &[]);
+    robot.shows("This could not be opened").shows("no such file or folder").press("q");
+    assert_eq!(robot.ends().0, 0);
+}
+
+#[test]
+fn without_a_terminal_the_error_points_to_inspect() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt")).arg(model()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("ckpt inspect"), "{text}");
+}
+
+#[test]
+fn an_idle_screen_never_wakes_without_gauges() {
+    let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
+    robot.shows("no problem found").shows("whole checkpoint");
+    let id = robot.child.process_id().unwrap();
+    let switches = || -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+        let of_task = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap();
+            let counts = status.lines().filter(|l| l.contains("ctxt_switches"));
+            counts.filter_map(|l| l.split_whitespace().last()?.parse::<u64>().ok()).sum::<u64>()
+        };
+        tasks.filter_map(Result::ok).map(of_task).sum()
+    };
+    // Wait until it has settled, then claim that a second passes without a switch.
+    let mut before = switches();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let quiet = robot.bytes.recv_timeout(Duration::from_secs(1));
+        assert!(Instant::now() < end, "it never settles");
+        let now = switches();
+        match quiet {
+            Ok(bytes) => robot.screen.process(&bytes),
+            Err(_) if now == before => break,
+            Err(_) => {}
+        }
+        before = now;
+    }
+    robot.press("q");
+    assert_eq!(robot.ends().0, 0);
+}
