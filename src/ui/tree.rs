@@ -124,7 +124,8 @@ fn frame_block(ready: &Ready, is_focused: bool, theme: &Theme) -> Block<'static>
     if totals.broken > 0 {
         foot = format!("{foot} {} ✗ ", totals.broken);
     }
-    pane::block(&title, is_focused, theme).title_bottom(Line::from(foot).right_aligned())
+    pane::block(&title, is_focused, theme)
+        .title_bottom(Line::styled(foot, theme.style(Role::Muted)).right_aligned())
 }
 
 /// Draws rows `top..` through the widget.
