@@ -1,8 +1,8 @@
 """The cases of `layouts.py`: which format, in which folder, described by which config files."""
 
-import layouts as make
+import layout_parts as make
 from container import codes, fill
-from layouts import DOWN, K, LLAMA, Q, SHAPES
+from layout_parts import DOWN, K, LLAMA, Q, SHAPES
 
 LAYER = "model.layers.0."
 HEAD = ["lm_head"]

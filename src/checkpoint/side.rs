@@ -4,6 +4,7 @@
 //! points, a group index, scales. What lies over the bound is `Unreadable`, and the format says how much
 //! it looked at.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::files::Files;
@@ -21,15 +22,16 @@ const SMALL_BYTES: u64 = 1 << 10;
 /// Side data read from the checkpoint's files.
 pub struct FileSide<'a> {
     files: &'a Files,
-    sources: Vec<Option<SourceFile>>,
+    /// Opened when first asked for: most questions are about one shard.
+    sources: Vec<OnceLock<Option<SourceFile>>>,
     read: AtomicU64,
 }
 
 impl<'a> FileSide<'a> {
-    /// Opens the shards. One that cannot be opened gives `Unreadable` for its tensors.
+    /// Returns side data of these files. A shard that cannot be opened gives `Unreadable` for its tensors.
     #[must_use]
     pub fn new(files: &'a Files) -> Self {
-        let sources = files.shards.iter().map(|s| SourceFile::open(&s.path, s.name.clone()).ok()).collect();
+        let sources = files.shards.iter().map(|_| OnceLock::new()).collect();
         Self { files, sources, read: AtomicU64::new(0) }
     }
 }
@@ -46,7 +48,10 @@ impl SideData for FileSide<'_> {
         if count > SMALL_BYTES && self.read.fetch_add(count, Ordering::Relaxed) + count > TOTAL_BYTES_MAX {
             return Side::Unreadable(format!("over the {TOTAL_BYTES_MAX} bytes that are read on opening"));
         }
-        let Some(source) = &self.sources[usize::from(record.shard)] else {
+        let shard = &self.files.shards[usize::from(record.shard)];
+        let source = self.sources[usize::from(record.shard)]
+            .get_or_init(|| SourceFile::open(&shard.path, shard.name.clone()).ok());
+        let Some(source) = source else {
             return Side::Unreadable("its file cannot be opened".into());
         };
         let Some(at) = record.begin.checked_add(offset) else {

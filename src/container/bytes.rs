@@ -59,6 +59,14 @@ impl SourceFile {
         &self.path
     }
 
+    /// Turns the kernel's read-ahead for `read_at` off or on again. Header reads want it off: the default
+    /// drags in megabytes of tensor data behind each header.
+    pub fn set_read_ahead(&self, is_on: bool) {
+        let advice = if is_on { rustix::fs::Advice::Normal } else { rustix::fs::Advice::Random };
+        // Only a hint: a file system that does not know it reads all the same.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, advice);
+    }
+
     /// Reads exactly `buffer.len()` bytes at `offset`.
     ///
     /// # Errors

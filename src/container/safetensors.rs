@@ -73,7 +73,9 @@ impl Container for Safetensors {
     }
 
     fn read_header(&self, file: &SourceFile) -> Header {
+        file.set_read_ahead(false);
         let (mut header, is_ours) = read_lenient(file);
+        file.set_read_ahead(true);
         let bound = if header.problems.is_empty() { STRICT_INLINE_BYTES } else { STRICT_ON_FAULT_BYTES };
         if is_ours && header.header_bytes <= bound {
             header.problems.extend(strict_verdict(file));

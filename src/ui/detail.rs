@@ -11,7 +11,6 @@ use unicode_width::UnicodeWidthStr as _;
 use super::pane::{text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::{App, Ready};
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::summary::FormatSum;
 use crate::checkpoint::tree::{Row, RowKind};
 use crate::container::Value;
@@ -301,7 +300,7 @@ impl Page<'_> {
         ));
         lines.push(Line::default());
         lines.push(self.heading("formats"));
-        lines.extend(self.formats(&sums(&self.ready.checkpoint, layers)));
+        lines.extend(self.formats(&self.ready.checkpoint.format_sums(layers)));
         lines
     }
 
@@ -440,40 +439,6 @@ impl Page<'_> {
         }
         lines
     }
-}
-
-/// Returns a range of layers by format, as `Checkpoint::summary` has the whole. Alike layers share a spec:
-/// a million of them are summed before a label is made.
-fn sums(checkpoint: &Checkpoint, range: std::ops::Range<u32>) -> Vec<FormatSum> {
-    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
-    let mut by_spec = vec![(0usize, 0u64, 0u64); layers.spec_count()];
-    for layer in range {
-        let record = layers.list()[layer as usize];
-        let (count, parameters, bytes) = &mut by_spec[record.spec as usize];
-        *count += 1;
-        if !record.tied {
-            *parameters = parameters.saturating_add(layers.spec(layer).parameters);
-        }
-        *bytes = bytes.saturating_add(layers.bytes(files, layer));
-    }
-    let mut found: Vec<FormatSum> = Vec::new();
-    for (spec, (count, parameters, bytes)) in layers.specs().iter().zip(by_spec).filter(|(_, sum)| sum.0 > 0)
-    {
-        let label = spec.label();
-        let broken = if spec.broken.is_empty() { 0 } else { count };
-        let format = spec.format.get().name();
-        if let Some(known) = found.iter_mut().find(|known| known.label == label && known.format == format) {
-            known.layers += count;
-            known.broken += broken;
-            known.parameters = known.parameters.saturating_add(parameters);
-            known.bytes = known.bytes.saturating_add(bytes);
-        } else {
-            let is_quantized = spec.is_quantized();
-            found.push(FormatSum { format, label, layers: count, broken, parameters, bytes, is_quantized });
-        }
-    }
-    found.sort_by_key(|sum| (!sum.is_quantized, std::cmp::Reverse(sum.bytes)));
-    found
 }
 
 /// Returns a metadata value in one line.

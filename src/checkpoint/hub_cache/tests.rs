@@ -1,3 +1,5 @@
+//! Caches built in temporary folders: names, refs, revisions, and what is wrong with them.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;

@@ -81,11 +81,23 @@ pub(super) fn read(json: &[u8], frame: Frame, faults: Faults) -> Read {
             format!("{} before the header's `{{`; the format wants none", units::plural(start, "blank"));
         read.faults.add(&kind::ODD_HEADER, None, &what);
     }
-    let mut json = serde_json::Deserializer::from_slice(json);
-    if let Err(error) = json.deserialize_map(Tensors(&mut read)).and_then(|()| json.end()) {
+    // Checked once as a whole, text is spared the check of each string. Text that is not UTF-8 is read up
+    // to the string that is not.
+    let done = match std::str::from_utf8(json) {
+        Ok(text) => read_object(serde_json::Deserializer::from_str(text), &mut read),
+        Err(_) => read_object(serde_json::Deserializer::from_slice(json), &mut read),
+    };
+    if let Err(error) = done {
         broken_off(&mut read, &error);
     }
     read
+}
+
+fn read_object<'de, R: serde_json::de::Read<'de>>(
+    mut json: serde_json::Deserializer<R>,
+    read: &mut Read,
+) -> serde_json::Result<()> {
+    json.deserialize_map(Tensors(read)).and_then(|()| json.end())
 }
 
 fn broken_off(read: &mut Read, error: &serde_json::Error) {

@@ -1,3 +1,5 @@
+//! Files built byte by byte: each fault with the problem that it must give, and good ones without any.
+
 use std::path::PathBuf;
 
 use super::*;

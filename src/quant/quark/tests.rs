@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::quant::testing::{Literal, codes};
 
+/// Weight, scales, config; and the variant, bits and group that they mean.
+type Case<'a> = (Stored<'a>, Stored<'a>, Value, &'a str, u32, Option<u64>);
+type Stored<'a> = (Dtype, &'a [u64]);
+
 fn scheme(dtype: &str, qscheme: &str, group: Option<u64>) -> Value {
     json!({"global_quant_config": {"weight": {"dtype": dtype, "qscheme": qscheme, "group_size": group}}})
 }
@@ -17,7 +21,7 @@ fn layer(weight: (Dtype, &[u64]), scale: (Dtype, &[u64]), config: Value) -> Reco
 #[test]
 fn each_scheme_gives_its_shape_bits_and_group() {
     use Dtype::{F8E4M3, F16, F32, I8, I32, U8};
-    let cases: [((Dtype, &[u64]), (Dtype, &[u64]), Value, &str, u32, Option<u64>); 9] = [
+    let cases: [Case<'_>; 9] = [
         ((I32, &[256, 16]), (F16, &[2, 128]), scheme("uint4", "per_group", Some(128)), "int4", 4, Some(128)),
         ((I32, &[256, 16]), (F16, &[128, 2]), scheme("uint4", "per_group", Some(128)), "int4", 4, Some(128)),
         ((I32, &[256, 16]), (F16, &[1, 128]), scheme("int4", "per_group", Some(256)), "int4", 4, Some(256)),

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::quant::testing::{Literal, codes};
 
+/// Metadata, dtype and shape of the codes; and the bits in thousandths and the group that they mean.
+type Case<'a> = (Value, Dtype, &'a [u64], u32, Option<u64>);
+
 fn layer(meta: &Value, dtype: Dtype, shape: &[u64], scale: &[u64]) -> Literal {
     let layer =
         Literal::new("m").shape("_weight_qdata", dtype, shape).shape("_weight_scale", Dtype::F32, scale);
@@ -16,7 +19,7 @@ fn the_class_tells_how_codes_are_packed() {
     let block = |inputs: u64| json!({"block_size": [1, inputs], "dtype": {"_data": "bfloat16"}});
     let nested = |kind: &str, data: Value| json!({"_type": kind, "_data": data});
     let int4 = json!({"block_size": [1, 32], "target_dtype": {"_data": "int4"}});
-    let cases: [(Value, Dtype, &[u64], u32, Option<u64>); 4] = [
+    let cases: [Case<'_>; 4] = [
         (nested("Int8Tensor", block(256)), Dtype::I8, &[128, 256], 8000, None),
         (nested("Float8Tensor", block(256)), Dtype::F8E4M3, &[128, 256], 8000, None),
         (nested("IntxUnpackedToInt8Tensor", int4), Dtype::I8, &[128, 256], 4000, Some(32)),
