@@ -91,7 +91,9 @@ pub struct Ready {
     pub summary: Summary,
     /// Format words of the header row.
     pub headline: String,
-    /// Evidence of the layer last asked for.
+    /// The layer whose evidence was asked for last.
+    pub asked: Option<u32>,
+    /// Evidence of that layer, once it is there.
     pub evidence: Option<(u32, Vec<Evidence>)>,
     /// First line of Detail that shows.
     pub detail_top: usize,
@@ -155,6 +157,8 @@ pub enum Event {
     Paste(String),
     /// A click on a tree row, by index.
     ClickRow(usize),
+    /// A click on a place of the picker, by its place among those shown.
+    ClickPlace(usize),
     /// A click on a tab.
     ClickTab(Tab),
     /// A click in a pane.
@@ -173,8 +177,8 @@ pub enum Event {
     Sampled(Box<Sample>),
     /// Places that can be opened were found.
     Places(Vec<picker::Place>),
-    /// Facts of a place have been read.
-    PlaceFacts(usize, picker::Facts),
+    /// Facts of a place, by its path, have been read.
+    PlaceFacts(String, picker::Facts),
     /// A job ended badly.
     JobPanicked(&'static str, String),
 }
@@ -276,6 +280,7 @@ impl App {
             Event::Key(key) => self.key(&key),
             Event::Paste(text) => self.paste(&text),
             Event::ClickRow(row) => self.click_row(row),
+            Event::ClickPlace(place) => self.click_place(place),
             Event::ClickTab(tab) => {
                 self.show(tab);
                 Vec::new()
@@ -292,8 +297,8 @@ impl App {
             Event::Opened(id, opened) => self.opened(id, *opened),
             Event::Examined(id, checkpoint) => self.examined(id, *checkpoint),
             Event::Explained(id, layer, evidence) => {
-                // Answers come in any order: one about a row that was left must not hide the right one.
-                if let Some(ready) = self.by_id(id).filter(|ready| ready.layer() == Some(layer)) {
+                // An answer that the cursor has left behind would take the place of the one to come.
+                if let Some(ready) = self.by_id(id).filter(|ready| ready.asked == Some(layer)) {
                     ready.evidence = Some((layer, evidence));
                 }
                 Vec::new()
@@ -308,9 +313,9 @@ impl App {
                 }
                 Vec::new()
             }
-            Event::PlaceFacts(at, facts) => {
+            Event::PlaceFacts(path, facts) => {
                 if let Some(Overlay::Picker(picker)) = &mut self.overlay {
-                    picker.learn(at, facts);
+                    picker.learn(&path, &facts);
                 }
                 Vec::new()
             }
@@ -367,7 +372,8 @@ impl App {
         let Some(id) = self.opens.get(self.current).map(|open| open.id) else { return Vec::new() };
         let Some(ready) = self.ready_mut() else { return Vec::new() };
         match ready.layer() {
-            Some(layer) if ready.evidence.as_ref().is_none_or(|(known, _)| *known != layer) => {
+            Some(layer) if ready.asked != Some(layer) => {
+                ready.asked = Some(layer);
                 vec![Effect::Explain(id, layer)]
             }
             _ => Vec::new(),
@@ -479,7 +485,13 @@ impl App {
                 self.overlay = Some(Overlay::Picker(picker));
                 Vec::new()
             }
-            picker::Answer::Close if self.opens.is_empty() => vec![Effect::Quit],
+            picker::Answer::Quit => vec![Effect::Quit],
+            // Esc never quits, and there is nothing behind the picker to go back to.
+            picker::Answer::Close if self.opens.is_empty() => {
+                self.overlay = Some(Overlay::Picker(picker));
+                self.toast = Some("q quits".into());
+                Vec::new()
+            }
             picker::Answer::Close => Vec::new(),
             picker::Answer::Open(path) => self.open(&path),
         }
@@ -547,7 +559,21 @@ impl App {
         self.explain()
     }
 
+    fn click_place(&mut self, place: usize) -> Vec<Effect> {
+        match &mut self.overlay {
+            Some(Overlay::Picker(picker)) if picker.cursor == place => self.overlay_key("enter"),
+            Some(Overlay::Picker(picker)) => {
+                picker.cursor = place;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn wheel(&mut self, focus: Focus, lines: isize) -> Vec<Effect> {
+        if let Some(Overlay::Picker(_)) = self.overlay {
+            return self.overlay_key(if lines > 0 { "down" } else { "up" });
+        }
         let tab = self.tab;
         let Some(ready) = self.ready_mut() else { return Vec::new() };
         let top = match (focus, tab) {
@@ -591,6 +617,7 @@ impl Ready {
             summary: checkpoint.summary(),
             headline: checkpoint.headline(),
             checkpoint,
+            asked: None,
             evidence: None,
             detail_top: 0,
             problem: 0,
@@ -622,7 +649,7 @@ impl Ready {
         self.summary = checkpoint.summary();
         self.headline = checkpoint.headline();
         self.tree.refresh(&checkpoint);
-        self.evidence = None;
+        (self.asked, self.evidence) = (None, None);
         self.checkpoint = checkpoint;
     }
 

@@ -17,10 +17,7 @@ pub fn spawn<M: Send + 'static>(
 ) {
     let for_failure = sender.clone();
     let run = move || {
-        let message = match catch_unwind(AssertUnwindSafe(|| work(&sender))) {
-            Ok(message) => message,
-            Err(panic) => Some(on_panic(text_of(panic.as_ref()))),
-        };
+        let message = caught(|| work(&sender)).unwrap_or_else(|text| Some(on_panic(text)));
         if let Some(message) = message {
             // The receiver is gone when the workbench has ended: then there is nobody to tell.
             let _ = sender.send(message);
@@ -30,6 +27,14 @@ pub fn spawn<M: Send + 'static>(
         // Without a thread the job cannot run; dropping the sender is all that is left.
         drop(for_failure);
     }
+}
+
+/// Does a part of a job. One part that panics does not end the others.
+///
+/// # Errors
+/// What the panic said.
+pub fn caught<T>(part: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(part)).map_err(|panic| text_of(panic.as_ref()))
 }
 
 /// Returns what a panic said.

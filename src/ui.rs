@@ -44,6 +44,10 @@ pub struct Scroll {
     pub side: Rect,
     /// Where each tab's name was drawn.
     pub tabs: Vec<(Rect, Tab)>,
+    /// Screen lines of the picker's places, with their place among those shown.
+    pub places: Vec<(u16, usize)>,
+    /// True while the border between the panes is held.
+    pub is_dragging: bool,
 }
 
 /// How to draw.
@@ -58,6 +62,7 @@ pub struct Look<'a> {
 pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Look<'_>) {
     let area = frame.area();
     scroll.tabs.clear();
+    scroll.places.clear();
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
         too_small(frame, app, look.theme);
     } else {
@@ -77,7 +82,8 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, t
     scroll.tree.area = Rect::default();
     scroll.side = Rect::default();
     if let Some(Overlay::Picker(picker)) = &app.overlay {
-        return picker::draw(frame, area, picker, theme);
+        scroll.places = picker::draw(frame, area, picker, theme);
+        return;
     }
     let Some(open) = app.opens.get(app.current) else { return };
     match &open.state {

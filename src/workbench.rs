@@ -17,7 +17,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
 use crate::app::picker::{Facts, Place};
-use crate::app::{App, Effect, Event, Focus, OpenState, keys};
+use crate::app::{App, Effect, Event, Focus, OpenState, Overlay, keys};
 use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Error, Result};
@@ -76,7 +76,8 @@ pub fn run(options: &Options) -> Result<()> {
     crossterm::style::force_color_output(true);
     let (sender, receiver) = channel();
     let (mut app, effects) = App::new(&options.paths, keymap);
-    let session = Session { sender, panic_key: options.panic_key.clone() };
+    let questions = start_explainer(&sender);
+    let session = Session { sender, questions, panic_key: options.panic_key.clone() };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -129,10 +130,37 @@ enum Outcome {
     Quit,
 }
 
-/// What the loop keeps: where jobs send to.
+/// What the loop keeps: where jobs send to, and where the explainer is asked.
 struct Session {
     sender: Sender<Message>,
+    questions: Sender<Question>,
     panic_key: Option<String>,
+}
+
+/// A layer to explain: the checkpoint's id, the layer, the checkpoint.
+type Question = (u32, u32, Arc<Checkpoint>);
+
+/// Starts the thread that gathers evidence. A question that a later one has overtaken is not answered: a
+/// held key asks for each layer that the cursor crosses.
+fn start_explainer(sender: &Sender<Message>) -> Sender<Question> {
+    let (ask, questions) = channel::<Question>();
+    let work = move |sender: &Sender<Message>| {
+        while let Ok(first) = questions.recv() {
+            let (id, layer, checkpoint) = questions.try_iter().last().unwrap_or(first);
+            let event = job::caught(|| evidence(&checkpoint, layer)).map_or_else(
+                |text| Event::JobPanicked("explaining a layer", text),
+                |found| Event::Explained(id, layer, found),
+            );
+            if sender.send(Message::App(event)).is_err() {
+                break;
+            }
+        }
+        None
+    };
+    job::spawn("explain", sender.clone(), work, |text| {
+        Message::App(Event::JobPanicked("explaining a layer", text))
+    });
+    ask
 }
 
 impl Session {
@@ -271,22 +299,19 @@ impl Session {
     }
 
     fn explain(&self, app: &App, id: u32, layer: u32) {
-        let Some(checkpoint) = checkpoint_of(app, id) else { return };
-        let work = move |_: &Sender<Message>| {
-            Some(Message::App(Event::Explained(id, layer, evidence(&checkpoint, layer))))
-        };
-        job::spawn("explain", self.sender.clone(), work, |text| {
-            Message::App(Event::JobPanicked("explaining a layer", text))
-        });
+        if let Some(checkpoint) = checkpoint_of(app, id) {
+            // The explainer ends only with the workbench.
+            let _ = self.questions.send((id, layer, checkpoint));
+        }
     }
 
     fn find_places(&self) {
         let work = |sender: &Sender<Message>| {
             let places = places::find();
             sender.send(Message::App(Event::Places(places.clone()))).ok()?;
-            for (at, place) in places.iter().enumerate() {
-                let facts = facts_of(place);
-                sender.send(Message::App(Event::PlaceFacts(at, facts))).ok()?;
+            for place in places {
+                let facts = facts_of(&place);
+                sender.send(Message::App(Event::PlaceFacts(place.path, facts))).ok()?;
             }
             None
         };
@@ -325,7 +350,11 @@ fn evidence(checkpoint: &Checkpoint, layer: u32) -> Vec<Evidence> {
 
 /// Reads the headers of a place for the picker.
 fn facts_of(place: &Place) -> Facts {
-    match Checkpoint::open(&place.path) {
+    let opened = match job::caught(|| Checkpoint::open(&place.path)) {
+        Ok(opened) => opened,
+        Err(text) => return Facts::Gone(text),
+    };
+    match opened {
         Ok(checkpoint) => Facts::Known {
             format: checkpoint.headline(),
             bytes: checkpoint.files.total_bytes(),
@@ -337,22 +366,45 @@ fn facts_of(place: &Place) -> Facts {
 }
 
 /// Turns a terminal event into one of the app's, by what was drawn where.
-fn translate(event: &TermEvent, app: &App, scroll: &Scroll) -> Option<Event> {
+fn translate(event: &TermEvent, app: &App, scroll: &mut Scroll) -> Option<Event> {
     match event {
         TermEvent::Key(key) if key.kind != KeyEventKind::Release => keys::text(key).map(Event::Key),
         TermEvent::Paste(text) => Some(Event::Paste(text.clone())),
+        TermEvent::Mouse(mouse) if matches!(app.overlay, Some(Overlay::Picker(_))) => {
+            translate_picker_mouse(*mouse, scroll)
+        }
         TermEvent::Mouse(mouse) if app.overlay.is_none() => translate_mouse(*mouse, app, scroll),
         _ => None,
     }
 }
 
-fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &Scroll) -> Option<Event> {
+fn translate_picker_mouse(mouse: MouseEvent, scroll: &Scroll) -> Option<Event> {
+    match mouse.kind {
+        MouseEventKind::ScrollDown => Some(Event::Wheel(Focus::Side, 1)),
+        MouseEventKind::ScrollUp => Some(Event::Wheel(Focus::Side, -1)),
+        MouseEventKind::Down(MouseButton::Left) => {
+            let (_, place) = scroll.places.iter().find(|(line, _)| *line == mouse.row)?;
+            Some(Event::ClickPlace(*place))
+        }
+        _ => None,
+    }
+}
+
+fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &mut Scroll) -> Option<Event> {
     let at = (mouse.column, mouse.row).into();
     let focus = if scroll.tree.area.contains(at) { Focus::Tree } else { Focus::Side };
     match mouse.kind {
         MouseEventKind::ScrollDown => Some(Event::Wheel(focus, WHEEL_LINES)),
         MouseEventKind::ScrollUp => Some(Event::Wheel(focus, -WHEEL_LINES)),
         MouseEventKind::Down(MouseButton::Left) => {
+            // The tree's right line and the side's left one are the border.
+            let is_split = scroll.tree.area.width > 0 && scroll.side.width > 0;
+            let inside = scroll.side.contains(at) && mouse.row > scroll.side.y;
+            scroll.is_dragging = is_split && inside && mouse.column == scroll.side.x
+                || is_split && mouse.row > scroll.side.y && mouse.column + 1 == scroll.side.x;
+            if scroll.is_dragging {
+                return None;
+            }
             if let Some((_, tab)) = scroll.tabs.iter().find(|(area, _)| area.contains(at)) {
                 return Some(Event::ClickTab(*tab));
             }
@@ -363,8 +415,12 @@ fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &Scroll) -> Option<Even
             }
             scroll.side.contains(at).then_some(Event::ClickPane(Focus::Side))
         }
+        MouseEventKind::Up(_) => {
+            scroll.is_dragging = false;
+            None
+        }
         // The border between the panes can be dragged: the drag says where it goes.
-        MouseEventKind::Drag(MouseButton::Left) if scroll.tree.area.width > 0 && scroll.side.width > 0 => {
+        MouseEventKind::Drag(MouseButton::Left) if scroll.is_dragging => {
             let width = u32::from(scroll.tree.area.width + scroll.side.width + 2);
             Some(Event::Split((u32::from(mouse.column) * 100 / width.max(1)) as u16))
         }

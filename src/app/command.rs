@@ -8,6 +8,7 @@ use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
+use super::picker::Picker;
 use super::{App, Effect, Focus, Overlay, Ready, Tab, shell_word};
 use crate::checkpoint::tree::Mode;
 
@@ -363,7 +364,8 @@ fn other_pane(app: &mut App) -> Vec<Effect> {
 
 /// Opens the picker.
 pub(super) fn open(app: &mut App) -> Vec<Effect> {
-    app.overlay = Some(Overlay::Picker(Box::default()));
+    let is_first = app.opens.is_empty();
+    app.overlay = Some(Overlay::Picker(Box::new(Picker { is_first, ..Picker::default() })));
     vec![Effect::FindPlaces]
 }
 

@@ -74,6 +74,8 @@ pub struct Picker {
     pub places: Option<Vec<Place>>,
     /// Row under the cursor.
     pub cursor: usize,
+    /// True if no checkpoint is open behind it.
+    pub is_first: bool,
 }
 
 /// What a key did.
@@ -83,6 +85,8 @@ pub enum Answer {
     Stay,
     /// It closes.
     Close,
+    /// The workbench ends.
+    Quit,
     /// It closes, and this is opened.
     Open(String),
 }
@@ -101,10 +105,10 @@ impl Picker {
         places.iter().enumerate().filter(|(_, place)| matches(place)).collect()
     }
 
-    /// Takes facts about a place.
-    pub fn learn(&mut self, at: usize, facts: Facts) {
-        if let Some(place) = self.places.as_mut().and_then(|places| places.get_mut(at)) {
-            place.facts = facts;
+    /// Takes facts about a place. By its path: the list can be another than the one that was read for.
+    pub fn learn(&mut self, path: &str, facts: &Facts) {
+        for place in self.places.iter_mut().flatten().filter(|place| place.path == path) {
+            place.facts = facts.clone();
         }
     }
 
@@ -118,8 +122,11 @@ impl Picker {
     pub fn key(&mut self, key: &str) -> Answer {
         let last = self.shown().len().saturating_sub(1);
         match key {
-            "esc" | "q" if self.input.value().is_empty() => return Answer::Close,
-            "ctrl-c" => return Answer::Close,
+            "esc" if self.input.value().is_empty() => return Answer::Close,
+            "ctrl-c" => return Answer::Quit,
+            "q" if self.input.value().is_empty() => {
+                return if self.is_first { Answer::Quit } else { Answer::Close };
+            }
             "esc" => self.input = Input::default(),
             "down" | "ctrl-n" => self.cursor = (self.cursor + 1).min(last),
             "up" | "ctrl-p" => self.cursor = self.cursor.saturating_sub(1),

@@ -1,5 +1,7 @@
 //! Summary: a checkpoint in a few numbers: parameters, bytes, bits per weight, by format.
 
+use std::ops::Range;
+
 use super::Checkpoint;
 
 /// A checkpoint in numbers.
@@ -48,43 +50,7 @@ impl Checkpoint {
     /// Returns the checkpoint in numbers.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let mut formats: Vec<FormatSum> = Vec::new();
-        // Alike layers share a spec: sum by spec first, then by label.
-        let mut by_spec = vec![(0usize, 0u64, 0u64); self.layers.spec_count()];
-        for (index, layer) in self.layers.list().iter().enumerate() {
-            let sum = &mut by_spec[layer.spec as usize];
-            sum.0 += 1;
-            if !layer.tied {
-                sum.1 = sum.1.saturating_add(self.layers.spec(index as u32).parameters);
-            }
-            sum.2 = sum.2.saturating_add(self.layers.bytes(&self.files, index as u32));
-        }
-        for (spec, (layers, parameters, bytes)) in self.layers.specs().iter().zip(by_spec) {
-            if layers == 0 {
-                continue;
-            }
-            let (format, label) = (spec.format.get().name(), spec.label());
-            let at =
-                formats.iter().position(|f| f.format == format && f.label == label).unwrap_or_else(|| {
-                    let is_quantized = spec.is_quantized();
-                    formats.push(FormatSum {
-                        format,
-                        label,
-                        layers: 0,
-                        broken: 0,
-                        parameters: 0,
-                        bytes: 0,
-                        is_quantized,
-                    });
-                    formats.len() - 1
-                });
-            let sum = &mut formats[at];
-            sum.layers += layers;
-            sum.broken += if spec.broken.is_empty() { 0 } else { layers };
-            sum.parameters = sum.parameters.saturating_add(parameters);
-            sum.bytes = sum.bytes.saturating_add(bytes);
-        }
-        formats.sort_by_key(|f| (!f.is_quantized, std::cmp::Reverse(f.bytes)));
+        let formats = self.format_sums(0..self.layers.len() as u32);
         let (bytes, parameters) = (self.files.total_bytes(), self.layers.total_parameters());
         let any = formats.iter().any(|f| f.is_quantized);
         let counted = formats.iter().filter(|f| f.is_quantized || !any);
@@ -97,6 +63,41 @@ impl Checkpoint {
             bits_per_weight_file: per_weight(bytes, parameters),
             formats,
         }
+    }
+
+    /// Returns a range of layers summed by format, quantized ones first, then by bytes.
+    #[must_use]
+    pub fn format_sums(&self, range: Range<u32>) -> Vec<FormatSum> {
+        // Alike layers share a spec: a million of them are summed before a label is made.
+        let mut by_spec = vec![(0usize, 0u64, 0u64); self.layers.spec_count()];
+        for index in range {
+            let Some(layer) = self.layers.list().get(index as usize) else { break };
+            let (layers, parameters, bytes) = &mut by_spec[layer.spec as usize];
+            *layers += 1;
+            if !layer.tied {
+                *parameters = parameters.saturating_add(self.layers.spec(index).parameters);
+            }
+            *bytes = bytes.saturating_add(self.layers.bytes(&self.files, index));
+        }
+        let mut sums: Vec<FormatSum> = Vec::new();
+        for (spec, (layers, parameters, bytes)) in self.layers.specs().iter().zip(by_spec) {
+            if layers == 0 {
+                continue;
+            }
+            let (format, label) = (spec.format.get().name(), spec.label());
+            let broken = if spec.broken.is_empty() { 0 } else { layers };
+            if let Some(sum) = sums.iter_mut().find(|sum| sum.format == format && sum.label == label) {
+                sum.layers += layers;
+                sum.broken += broken;
+                sum.parameters = sum.parameters.saturating_add(parameters);
+                sum.bytes = sum.bytes.saturating_add(bytes);
+            } else {
+                let is_quantized = spec.is_quantized();
+                sums.push(FormatSum { format, label, layers, broken, parameters, bytes, is_quantized });
+            }
+        }
+        sums.sort_by_key(|sum| (!sum.is_quantized, std::cmp::Reverse(sum.bytes)));
+        sums
     }
 
     /// Returns the format words of the header row: `GPTQ4 g128 sym`, the largest quantized format, or the

@@ -225,6 +225,10 @@ impl Tree {
     #[must_use]
     pub fn parent_row(&self, row: usize) -> Option<usize> {
         let depth = self.rows.get(row)?.depth;
+        // A flat list has a million rows at the top, and nothing above any of them.
+        if depth == 0 {
+            return None;
+        }
         self.rows[..row].iter().rposition(|above| above.depth < depth)
     }
 

@@ -11,6 +11,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::pane::{text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::{App, Ready};
+use crate::checkpoint::summary::FormatSum;
 use crate::checkpoint::tree::{Row, RowKind};
 use crate::container::Value;
 use crate::name::{cut_middle, escape};
@@ -64,22 +65,39 @@ impl Page<'_> {
         Line::from(self.style(words, Role::Heading))
     }
 
-    fn title(&self, name: &str, right: &str) -> Line<'static> {
+    /// The full name, in as many lines as it takes, and a note at the right of the first.
+    fn title(&self, name: &str, right: &str) -> Vec<Line<'static>> {
+        let room = self.width.saturating_sub(right.width() + 2);
+        // A name that fits without the note is not broken for its sake.
         let shown = escape(name);
-        let shown = cut_middle(&shown, self.width.saturating_sub(right.width() + 1));
-        let gap = self.width.saturating_sub(shown.width() + right.width());
-        Line::from(vec![
-            self.style(shown.into_owned(), Role::Heading),
-            Span::raw(" ".repeat(gap)),
-            self.style(right, Role::Muted),
-        ])
+        let (room, note) = if shown.width() <= room || shown.width() > self.width {
+            (room, right)
+        } else {
+            (self.width, "")
+        };
+        let mut lines: Vec<Line<'static>> =
+            wrap(&shown, room).into_iter().map(|part| Line::from(self.style(part, Role::Heading))).collect();
+        if let Some(first) = lines.first_mut().filter(|_| !note.is_empty()) {
+            let gap = self.width.saturating_sub(first.width() + note.width());
+            first.spans.push(Span::raw(" ".repeat(gap)));
+            first.spans.push(self.style(note, Role::Muted));
+        }
+        if note.is_empty() && !right.is_empty() {
+            lines.push(Line::from(self.style(right, Role::Muted)));
+        }
+        lines
     }
 
-    /// A line of a word and what it is.
-    fn fact(&self, word: &str, what: impl Into<String>, role: Role) -> Line<'static> {
-        let what = what.into();
-        let what = cut_middle(&what, self.width.saturating_sub(9)).into_owned();
-        Line::from(vec![self.style(format!("{word:<9}"), Role::Muted), self.style(what, role)])
+    /// A word and what it is, in as many lines as it takes.
+    fn fact(&self, word: &str, what: impl Into<String>, role: Role) -> Vec<Line<'static>> {
+        let mut word = word;
+        wrap(&what.into(), self.width.saturating_sub(9))
+            .into_iter()
+            .map(|part| {
+                let word = std::mem::take(&mut word);
+                Line::from(vec![self.style(format!("{word:<9}"), Role::Muted), self.style(part, role)])
+            })
+            .collect()
     }
 
     fn layer(&self, row: Row, layer: u32) -> Vec<Line<'static>> {
@@ -88,19 +106,20 @@ impl Page<'_> {
         let name = checkpoint.layers.name(&checkpoint.files.names, layer);
         let alike = self.ready.tree.place_among_alike(checkpoint, row.node);
         let right = alike.map_or_else(String::new, |(place, of)| format!("{place} of {of} alike"));
-        let mut lines = vec![
-            self.title(&name, &right),
-            Line::from(self.style(words(spec), Role::Quant)),
-            Line::default(),
-        ];
+        let mut lines = self.title(&name, &right);
+        let role = if spec.is_quantized() { Role::Quant } else { Role::Text };
+        lines.extend(
+            wrap(&words(spec), self.width).into_iter().map(|part| Line::from(self.style(part, role))),
+        );
+        lines.push(Line::default());
         let bytes = checkpoint.layers.bytes(&checkpoint.files, layer);
-        lines.push(self.fact("weight", weight_words(spec, self.width), Role::Text));
-        lines.push(self.fact("stored", stored_words(spec, bytes, self.width), Role::Text));
+        lines.extend(self.fact("weight", weight_words(spec, self.width), Role::Text));
+        lines.extend(self.fact("stored", stored_words(spec, bytes, self.width), Role::Text));
         if checkpoint.layers.list()[layer as usize].tied {
-            lines.push(self.fact("tied", "its weights are counted where they are shared", Role::Muted));
+            lines.extend(self.fact("tied", "its weights are counted where they are shared", Role::Muted));
         }
         for broken in &spec.broken {
-            lines.push(self.fact("✗ broken", escape(broken).into_owned(), Role::Error));
+            lines.extend(self.fact("✗ broken", escape(broken).into_owned(), Role::Error));
         }
         lines.push(Line::default());
         lines.push(self.heading("made of"));
@@ -181,8 +200,11 @@ impl Page<'_> {
                     self.style(format!("  {source:<first$}  "), Role::Path),
                     self.style(words, Role::Text),
                 ];
-                if at + 1 == count {
-                    spans.push(self.style(format!(" {glyph}"), role));
+                if at + 1 == count && !glyph.is_empty() {
+                    // Verdicts stand in one column at the right.
+                    let used: usize = spans.iter().map(|span| span.content.width()).sum();
+                    spans.push(Span::raw(" ".repeat(self.width.saturating_sub(used + 1).max(1))));
+                    spans.push(self.style(glyph, role));
                 }
                 lines.push(Line::from(spans));
             }
@@ -222,17 +244,18 @@ impl Page<'_> {
         let record = &files.tensors[tensor as usize];
         let name = files.names.name(record.node);
         let shard = &files.shards[usize::from(record.shard)];
-        let mut lines = vec![self.title(&name, "tensor"), Line::default()];
-        lines.push(self.fact("dtype", record.dtype.name(), Role::Text));
-        lines.push(self.fact("shape", units::shape(files.shape(record)), Role::Text));
-        lines.push(self.fact(
+        let mut lines = self.title(&name, "tensor");
+        lines.push(Line::default());
+        lines.extend(self.fact("dtype", record.dtype.name(), Role::Text));
+        lines.extend(self.fact("shape", units::shape(files.shape(record)), Role::Text));
+        lines.extend(self.fact(
             "stored",
             format!("{}   {} byte", units::bytes(record.bytes), units::exact(record.bytes)),
             Role::Text,
         ));
-        lines.push(self.fact("file", escape(&shard.name).into_owned(), Role::Path));
+        lines.extend(self.fact("file", escape(&shard.name).into_owned(), Role::Path));
         let end = record.begin.saturating_add(record.bytes);
-        lines.push(self.fact(
+        lines.extend(self.fact(
             "bytes",
             format!("{} … {}", units::exact(record.begin), units::exact(end)),
             Role::Muted,
@@ -243,11 +266,11 @@ impl Page<'_> {
                 units::shape(&view.strides),
                 units::bytes(view.storage.1.saturating_sub(view.storage.0))
             );
-            lines.push(self.fact("view", strides, Role::Muted));
+            lines.extend(self.fact("view", strides, Role::Muted));
         }
         if let Some(layer) = self.ready.layer() {
             let spec = self.ready.checkpoint.layers.spec(layer);
-            lines.push(self.fact(
+            lines.extend(self.fact(
                 "layer",
                 format!("{}  {}", spec.label(), weight_words(spec, self.width)),
                 Role::Quant,
@@ -264,37 +287,74 @@ impl Page<'_> {
         let described = self.ready.tree.describe(checkpoint, at);
         let layers = checkpoint.layers.within(row.node, names.end(row.node));
         let right = described.fold.as_ref().map_or_else(String::new, |fold| format!("×{} alike", fold.count));
-        let mut lines = vec![self.title(&names.name(row.node), &right), Line::default()];
+        let mut lines = self.title(&names.name(row.node), &right);
+        lines.push(Line::default());
         let count = layers.len();
         let params =
             described.parameters.map_or_else(String::new, |p| format!("{} params   ", units::count(p)));
-        lines.push(self.fact("holds", format!("{params}{}", units::bytes(described.bytes)), Role::Text));
-        lines.push(self.fact(
+        lines.extend(self.fact("holds", format!("{params}{}", units::bytes(described.bytes)), Role::Text));
+        lines.extend(self.fact(
             "layers",
             if right.is_empty() { count.to_string() } else { format!("{count} in each of them") },
             Role::Text,
         ));
-        let mut formats: Vec<(String, usize, u64)> = Vec::new();
-        for layer in layers.clone() {
-            let label = checkpoint.layers.spec(layer).label();
-            let bytes = checkpoint.layers.bytes(&checkpoint.files, layer);
-            let known = formats.iter().position(|(known, ..)| *known == label);
-            if let Some(at) = known {
-                formats[at].1 += 1;
-                formats[at].2 += bytes;
-            } else if formats.len() < LIST_MAX {
-                formats.push((label, 1, bytes));
-            }
-        }
-        formats.sort_by_key(|f| std::cmp::Reverse(f.2));
         lines.push(Line::default());
         lines.push(self.heading("formats"));
-        for (label, count, bytes) in formats {
-            lines.push(Line::from(vec![
-                self.style(format!("  {:<10}", cut_middle(&escape(&label), 10)), Role::Quant),
-                Span::raw(format!("{count:>7} layers   ")),
-                self.style(format!("{:>9}", units::bytes(bytes)), Role::Number),
-            ]));
+        lines.extend(self.formats(&self.ready.checkpoint.format_sums(layers)));
+        lines
+    }
+
+    /// One line a format: layers, parameters, bytes, bits; the last two go first where it is narrow.
+    fn formats(&self, sums: &[FormatSum]) -> Vec<Line<'static>> {
+        let label = sums.iter().map(|sum| sum.label.width()).max().unwrap_or(0).clamp(4, 12);
+        let line = |sum: &FormatSum| {
+            let (glyph, role) = if sum.is_quantized { ("◆", Role::Quant) } else { ("·", Role::Dense) };
+            let layers = if sum.layers == 1 { "1 layer ".into() } else { format!("{} layers", sum.layers) };
+            let name = cut_middle(&escape(&sum.label), label).into_owned();
+            let mut spans = vec![
+                self.style(format!("  {glyph} {name:<label$}"), role),
+                Span::raw(format!("{layers:>14}")),
+            ];
+            if self.width >= label + 38 {
+                spans.push(self.style(format!("{:>9}", units::count(sum.parameters)), Role::Number));
+            }
+            spans.push(self.style(format!("{:>10}", units::bytes(sum.bytes)), Role::Number));
+            if self.width >= label + 54 {
+                spans.push(self.style(format!("   {:>5.2} bit/w", sum.bits_per_weight()), Role::Muted));
+            }
+            if sum.broken > 0 {
+                spans.push(self.style(format!("  ✗ {} broken", sum.broken), Role::Error));
+            }
+            Line::from(spans)
+        };
+        sums.iter().take(LIST_MAX).map(line).collect()
+    }
+
+    /// What the model's config says of its sizes.
+    fn config(&self) -> Vec<Line<'static>> {
+        const SIZES: [(&str, &str); 8] = [
+            ("num_hidden_layers", "layers"),
+            ("hidden_size", "hidden"),
+            ("intermediate_size", "mlp"),
+            ("num_attention_heads", "heads"),
+            ("num_key_value_heads", "kv heads"),
+            ("num_local_experts", "experts"),
+            ("vocab_size", "vocab"),
+            ("max_position_embeddings", "context"),
+        ];
+        let configs = &self.ready.files().configs;
+        let sizes = SIZES.iter().filter_map(|(key, word)| Some((*word, configs.model_int(key)?)));
+        let sizes: Vec<String> =
+            sizes.map(|(word, value)| format!("{word} {}", units::exact(value))).collect();
+        let mut lines = Vec::new();
+        if !sizes.is_empty() {
+            lines.extend(self.fact("config", sizes.join("  "), Role::Text));
+        }
+        for block in &configs.quant.blocks {
+            let gap = if block.key.is_empty() { "" } else { " " };
+            let method = block.method.as_deref().unwrap_or("no method named");
+            let words = format!("{method}, by {}{gap}{}", block.file, block.key);
+            lines.extend(self.fact("quant", escape(&words).into_owned(), Role::Text));
         }
         lines
     }
@@ -303,13 +363,13 @@ impl Page<'_> {
         let (checkpoint, files, summary) = (&self.ready.checkpoint, self.ready.files(), &self.ready.summary);
         let mut lines = vec![self.heading("whole checkpoint")];
         let architecture = checkpoint.architecture().unwrap_or("not known");
-        lines.push(self.fact(
+        lines.extend(self.fact(
             "what",
             format!("{}, {}", checkpoint.kind.name(), files.container.name()),
             Role::Text,
         ));
-        lines.push(self.fact("model", escape(architecture).into_owned(), Role::Text));
-        lines.push(self.fact(
+        lines.extend(self.fact("model", escape(architecture).into_owned(), Role::Text));
+        lines.extend(self.fact(
             "weights",
             format!("{} params   {}", units::exact(summary.parameters), units::bytes(summary.bytes)),
             Role::Text,
@@ -318,20 +378,12 @@ impl Page<'_> {
             "{:.2} quantized layers   {:.2} whole file",
             summary.bits_per_weight, summary.bits_per_weight_file
         );
-        lines.push(self.fact("bit/w", bits, Role::Text));
-        lines.push(self.fact("path", escape(&files.path.display().to_string()).into_owned(), Role::Path));
+        lines.extend(self.fact("bit/w", bits, Role::Text));
+        lines.extend(self.config());
+        lines.extend(self.fact("path", escape(&files.path.display().to_string()).into_owned(), Role::Path));
         lines.push(Line::default());
         lines.push(self.heading("formats"));
-        for sum in &summary.formats {
-            let broken = if sum.broken > 0 { format!("  ✗ {} broken", sum.broken) } else { String::new() };
-            lines.push(Line::from(vec![
-                self.style(format!("  {:<10}", cut_middle(&escape(&sum.label), 10)), Role::Quant),
-                Span::raw(format!("{:>6} layers {:>7} ", sum.layers, units::count(sum.parameters))),
-                self.style(format!("{:>9}", units::bytes(sum.bytes)), Role::Number),
-                self.style(format!("  {:>5.2} bit/w", sum.bits_per_weight()), Role::Muted),
-                self.style(broken, Role::Error),
-            ]));
-        }
+        lines.extend(self.formats(&summary.formats));
         lines.push(Line::default());
         lines.push(self.heading("files"));
         lines.extend(self.files_list());

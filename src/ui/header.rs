@@ -188,7 +188,7 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::SortMenu(_) => "j k choose   Enter sort   Esc close",
         Overlay::Log => "Esc close",
         Overlay::Picker(_) if app.opens.is_empty() => {
-            "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   Esc quit"
+            "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   q quit"
         }
         Overlay::Picker(_) => "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   Esc back",
     })

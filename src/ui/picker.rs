@@ -11,8 +11,8 @@ use crate::app::picker::{Facts, Group, Picker, Place};
 use crate::name::{cut_middle, escape};
 use crate::units;
 
-/// Draws the picker in place of the panes.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) {
+/// Draws the picker in place of the panes. Returns the screen line of each place that shows.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -> Vec<(u16, usize)> {
     let width = usize::from(area.width.saturating_sub(4));
     let (field, cursor) =
         field_text(picker.input.value(), picker.input.visual_cursor(), width.saturating_sub(6));
@@ -29,6 +29,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) {
     ])];
     let shown = picker.shown();
     let mut marked = 0;
+    let mut places = Vec::new();
     for group in [Group::Recent, Group::Hub, Group::Here] {
         let of_group = shown.iter().enumerate().filter(|(_, (_, place))| place.group == group);
         let rows: Vec<(usize, &Place)> = of_group.map(|(at, (_, place))| (at, *place)).collect();
@@ -41,6 +42,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) {
             if at == picker.cursor {
                 marked = lines.len();
             }
+            places.push((lines.len(), at));
             lines.push(row(place, at == picker.cursor, width, theme));
         }
     }
@@ -63,6 +65,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) {
     if top == 0 {
         frame.set_cursor_position((area.x + 7 + cursor as u16, area.y + 1));
     }
+    let shown = places.into_iter().filter(|(line, _)| (top..top + height).contains(line));
+    shown.map(|(line, place)| (area.y + 1 + (line - top) as u16, place)).collect()
 }
 
 fn row(place: &Place, is_marked: bool, width: usize, theme: &Theme) -> Line<'static> {

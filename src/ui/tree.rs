@@ -93,7 +93,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, pane_state: &mut TreeP
             .track_symbol(Some("│"))
             .thumb_symbol("█")
             .style(theme.style(Role::Border));
-        StatefulWidget::render(bar, area, frame.buffer_mut(), &mut state);
+        // The corners stay.
+        let lines = Rect { y: inner.y, height: inner.height, ..area };
+        StatefulWidget::render(bar, lines, frame.buffer_mut(), &mut state);
     }
 }
 
@@ -122,7 +124,8 @@ fn frame_block(ready: &Ready, is_focused: bool, theme: &Theme) -> Block<'static>
     if totals.broken > 0 {
         foot = format!("{foot} {} ✗ ", totals.broken);
     }
-    pane::block(&title, is_focused, theme).title_bottom(Line::from(foot).right_aligned())
+    pane::block(&title, is_focused, theme)
+        .title_bottom(Line::styled(foot, theme.style(Role::Muted)).right_aligned())
 }
 
 /// Draws rows `top..` through the widget.
@@ -190,7 +193,8 @@ fn items<'a>(
     let tree = &lines.ready.tree;
     let mut found = Vec::new();
     while let Some(&row) = rows.get(*at) {
-        if tree.parent_row(row) != path.last().copied() {
+        // Rows are in preorder: those deeper than the parent are below it, up to the next that is not.
+        if path.last().is_some_and(|&parent| tree.rows()[row].depth <= tree.rows()[parent].depth) {
             break;
         }
         *at += 1;
@@ -362,3 +366,7 @@ fn cursor(
     buffer.set_style(line, style);
     buffer.set_string(line.x, line.y, "▌", Style::new());
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;
