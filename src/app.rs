@@ -138,7 +138,7 @@ pub enum Focus {
 /// What lies over the screen.
 pub enum Overlay {
     /// Keys of here and everywhere, filtered by what is typed.
-    Help(Input),
+    Help(Input, usize),
     /// Commands by name.
     Palette(Input, usize),
     /// The orders of the tree.
@@ -260,6 +260,12 @@ impl App {
             OpenState::Ready(ready) => Some(ready),
             _ => None,
         }
+    }
+
+    /// Returns true if there is something to walk through: a checkpoint of which anything could be read.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.ready().is_some_and(|ready| ready.files().shards.iter().any(|shard| !shard.unreadable))
     }
 
     /// Returns true if tab and tree stand side by side: Detail does, the others take the whole width.
@@ -419,7 +425,7 @@ impl App {
     fn overlay_key(&mut self, key: &str) -> Vec<Effect> {
         let Some(overlay) = self.overlay.take() else { return Vec::new() };
         match overlay {
-            Overlay::Help(input) => self.help_key(input, key),
+            Overlay::Help(input, top) => self.help_key(input, top, key),
             Overlay::Palette(input, at) => self.palette_key(input, at, key),
             Overlay::SortMenu(at) => self.sort_key(at, key),
             Overlay::Log => {
@@ -432,12 +438,21 @@ impl App {
         }
     }
 
-    fn help_key(&mut self, mut input: Input, key: &str) -> Vec<Effect> {
+    fn help_key(&mut self, mut input: Input, top: usize, key: &str) -> Vec<Effect> {
         let closes = key == "esc" || key == "f1" || (matches!(key, "?" | "q") && input.value().is_empty());
-        if !closes {
-            keys::edit(&mut input, key);
-            self.overlay = Some(Overlay::Help(input));
+        if closes {
+            return Vec::new();
         }
+        let page = self.page_rows.max(2) / 2;
+        let top = match key {
+            "down" => top + 1,
+            "up" => top.saturating_sub(1),
+            "pgdn" | "ctrl-d" => top + page,
+            "pgup" => top.saturating_sub(page),
+            _ if keys::edit(&mut input, key) => 0,
+            _ => top,
+        };
+        self.overlay = Some(Overlay::Help(input, top));
         Vec::new()
     }
 
@@ -534,7 +549,7 @@ impl App {
         let line: String = text.chars().filter(|c| !c.is_control()).take(4096).collect();
         match (&mut self.overlay, &mut self.filter_input) {
             (Some(Overlay::Picker(picker)), _) => picker.insert(&line),
-            (Some(Overlay::Palette(input, _) | Overlay::Help(input)), _) => keys::insert(input, &line),
+            (Some(Overlay::Palette(input, _) | Overlay::Help(input, _)), _) => keys::insert(input, &line),
             (None, Some(input)) => {
                 keys::insert(input, &line);
                 let value = input.value().to_owned();

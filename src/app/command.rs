@@ -58,7 +58,7 @@ pub static COMMANDS: &[Command] = &[
         "filter",
         filter,
     )
-    .foot(everywhere)
+    .foot(with_rows)
     .needs(has_checkpoint),
     row("tensors", "Layers or raw tensors", &["t"], "tensors", tensors).foot(in_tree).needs(has_checkpoint),
     row("unfold", "Unfold alike layers, fold them again", &["u"], "unfold", unfold)
@@ -71,11 +71,11 @@ pub static COMMANDS: &[Command] = &[
         .needs(has_checkpoint),
     row("detail", "Tab: the row under the cursor", &["1"], "detail", |app| show(app, Tab::Detail)),
     row("problems", "Tab: what is wrong", &["3", "d"], "problems", |app| show(app, Tab::Problems))
-        .foot(everywhere)
+        .foot(with_rows)
         .needs(has_checkpoint),
     row("adapter", "Tab: the adapter", &["4"], "adapter", |app| show(app, Tab::Adapter)).needs(is_adapter),
     row("memory", "Tab: bytes by format against free memory", &["5"], "memory", |app| show(app, Tab::Memory))
-        .foot(everywhere)
+        .foot(with_rows)
         .needs(has_checkpoint),
     row("next-pane", "Next pane", &["tab"], "pane", other_pane),
     row("previous-pane", "Previous pane", &["backtab"], "pane", other_pane),
@@ -87,7 +87,7 @@ pub static COMMANDS: &[Command] = &[
     row("copy-command", "Copy the equivalent command line", &["Y"], "copy command", copy_command)
         .needs(has_open),
     row("wide", "Full width for this pane, and back", &["z"], "wide", wide).needs(has_checkpoint),
-    row("reload", "Read the files again", &["R"], "read again", reload).needs(has_open),
+    row("reload", "Read the files again", &["R"], "read again", reload).foot(without_rows).needs(has_open),
     row("command-log", "The commands of this session as a shell script", &["@"], "log", |app| {
         app.overlay = Some(Overlay::Log);
         Vec::new()
@@ -98,7 +98,7 @@ pub static COMMANDS: &[Command] = &[
     })
     .foot(everywhere),
     row("help", "Keys of here and everywhere", &["?", "f1"], "help", |app| {
-        app.overlay = Some(Overlay::Help(Input::default()));
+        app.overlay = Some(Overlay::Help(Input::default(), 0));
         Vec::new()
     })
     .foot(everywhere),
@@ -160,7 +160,15 @@ fn everywhere(_: &App) -> bool {
 }
 
 fn in_tree(app: &App) -> bool {
-    app.tab == Tab::Detail
+    app.tab == Tab::Detail && app.is_readable()
+}
+
+fn with_rows(app: &App) -> bool {
+    app.is_readable()
+}
+
+fn without_rows(app: &App) -> bool {
+    !app.opens.is_empty() && !app.is_readable()
 }
 
 fn in_problems(app: &App) -> bool {

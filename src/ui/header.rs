@@ -6,6 +6,7 @@ use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::theme::{Role, Theme};
+use crate::adapter::Adapter;
 use crate::app::command::Command;
 use crate::app::{App, OpenState, Overlay, Tab};
 use crate::name::{cut_middle, escape};
@@ -64,6 +65,13 @@ pub fn facts(app: &App) -> Vec<String> {
         OpenState::Ready(ready) => {
             let summary = &ready.summary;
             facts.push(escape(&ready.files().title).into_owned());
+            if !app.is_readable() {
+                count(&mut facts);
+                return facts;
+            }
+            if let Some(adapter) = &ready.adapter {
+                facts.push(adapter_words(adapter));
+            }
             facts.push(escape(&ready.headline).into_owned());
             facts.push(format!("{} params", units::count(summary.parameters)));
             facts.push(units::bytes(summary.bytes));
@@ -73,6 +81,13 @@ pub fn facts(app: &App) -> Vec<String> {
     }
     count(&mut facts);
     facts
+}
+
+/// Returns an adapter in a few words: `LORA r16 α32`.
+fn adapter_words(adapter: &Adapter) -> String {
+    let rank = adapter.rank.map_or_else(String::new, |r| format!(" r{r}"));
+    let alpha = adapter.alpha.map_or_else(String::new, |alpha| format!(" α{alpha}"));
+    format!("{}{rank}{alpha}", escape(adapter.kind()))
 }
 
 /// Returns the right side: what was found wrong, or that nothing was.
@@ -183,7 +198,7 @@ fn hints(app: &App, width: usize, theme: &Theme) -> Line<'static> {
 
 fn overlay_hints(app: &App) -> Option<&'static str> {
     Some(match app.overlay.as_ref()? {
-        Overlay::Help(_) => "type to filter   ? or Esc close",
+        Overlay::Help(..) => "type to filter   ↑↓ scroll   ? or Esc close",
         Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
         Overlay::SortMenu(_) => "j k choose   Enter sort   Esc close",
         Overlay::Log => "Esc close",

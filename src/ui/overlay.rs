@@ -22,7 +22,7 @@ use crate::units;
 /// Draws the overlay, if there is one that lies over the panes.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     match &app.overlay {
-        Some(Overlay::Help(input)) => help(frame, area, app, input.value(), theme),
+        Some(Overlay::Help(input, top)) => help(frame, area, app, (input.value(), *top), theme),
         Some(Overlay::Palette(input, at)) => palette(frame, area, app, (input, *at), theme),
         Some(Overlay::SortMenu(at)) => sort_menu(frame, area, *at, theme),
         Some(Overlay::Log) => log(frame, area, app, theme),
@@ -36,7 +36,8 @@ fn centered(area: Rect, width: u16, height: u16) -> Rect {
     Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 2, width, height)
 }
 
-fn help(frame: &mut Frame<'_>, area: Rect, app: &App, typed: &str, theme: &Theme) {
+fn help(frame: &mut Frame<'_>, area: Rect, app: &App, at: (&str, usize), theme: &Theme) {
+    let (typed, top) = at;
     let area = centered(area, 112, area.height.saturating_sub(2));
     let width = usize::from(area.width.saturating_sub(4));
     let typed_lower = typed.to_lowercase();
@@ -72,7 +73,7 @@ fn help(frame: &mut Frame<'_>, area: Rect, app: &App, typed: &str, theme: &Theme
     ));
     lines.push(Line::from(" mouse: click selects, again opens; wheel scrolls; drag the border; Shift-drag selects text in most terminals"));
     let title = if typed.is_empty() { "Help".to_owned() } else { format!("Help: {}", escape(typed)) };
-    text(frame, area, block(&title, true, theme), lines, 0);
+    text(frame, area, block(&title, true, theme), lines, top);
 }
 
 fn help_cell(command: &Command, doc: &str, width: usize, theme: &Theme) -> Vec<Span<'static>> {
