@@ -15,8 +15,9 @@ use tui_input::Input;
 
 use crate::adapter::Adapter;
 use crate::checkpoint::files::Files;
-use crate::checkpoint::summary::Summary;
-use crate::checkpoint::tree::{Filter, Sort, Tree};
+use crate::checkpoint::names::NodeId;
+use crate::checkpoint::summary::{FormatSum, Summary};
+use crate::checkpoint::tree::{Filter, RowKind, Sort, Tree};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::Error;
 use crate::gauges::Sample;
@@ -95,6 +96,8 @@ pub struct Ready {
     pub asked: Option<u32>,
     /// Evidence of that layer, once it is there.
     pub evidence: Option<(u32, Vec<Evidence>)>,
+    /// The layers below the group that was shown last, by format: a large group is summed once.
+    pub sums: Option<(NodeId, Vec<FormatSum>)>,
     /// First line of Detail that shows.
     pub detail_top: usize,
     /// Row under the cursor in Problems.
@@ -634,6 +637,7 @@ impl Ready {
             checkpoint,
             asked: None,
             evidence: None,
+            sums: None,
             detail_top: 0,
             problem: 0,
             tab_top: 0,
@@ -643,12 +647,22 @@ impl Ready {
     /// Returns the layer under the cursor.
     #[must_use]
     pub fn layer(&self) -> Option<u32> {
-        use crate::checkpoint::tree::RowKind;
         match self.tree.current()?.kind {
             RowKind::Layer(layer) => Some(layer),
             RowKind::Tensor(tensor) => self.checkpoint.layers.of_tensor(&self.checkpoint.files, tensor),
             RowKind::Group => None,
         }
+    }
+
+    /// Sums the layers below the row under the cursor, if it is a group and not summed yet.
+    pub fn sum_group(&mut self) {
+        let Some(row) = self.tree.current().filter(|row| row.kind == RowKind::Group) else { return };
+        if self.sums.as_ref().is_some_and(|(node, _)| *node == row.node) {
+            return;
+        }
+        let names = &self.checkpoint.files.names;
+        let layers = self.checkpoint.layers.within(row.node, names.end(row.node));
+        self.sums = Some((row.node, self.checkpoint.format_sums(layers)));
     }
 
     /// Returns the headers' part.
@@ -664,7 +678,7 @@ impl Ready {
         self.summary = checkpoint.summary();
         self.headline = checkpoint.headline();
         self.tree.refresh(&checkpoint);
-        (self.asked, self.evidence) = (None, None);
+        (self.asked, self.evidence, self.sums) = (None, None, None);
         self.checkpoint = checkpoint;
     }
 

@@ -25,6 +25,7 @@ const LIST_MAX: usize = 40;
 /// Draws the tab.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, theme: &Theme) {
     let Some(ready) = app.ready_mut() else { return };
+    ready.sum_group();
     let width = usize::from(block.inner(area).width.saturating_sub(2));
     let page = Page { ready, width, theme };
     let lines = page.lines();
@@ -300,7 +301,8 @@ impl Page<'_> {
         ));
         lines.push(Line::default());
         lines.push(self.heading("formats"));
-        lines.extend(self.formats(&self.ready.checkpoint.format_sums(layers)));
+        let sums = self.ready.sums.as_ref().filter(|(node, _)| *node == row.node);
+        lines.extend(self.formats(sums.map_or(&[], |(_, sums)| sums)));
         lines
     }
 
