@@ -52,7 +52,7 @@ pub struct Checkpoint {
     /// True once `examine` has run.
     pub examined: bool,
     /// True if the index has not been held against the headers: `examine` does.
-    index_unchecked: bool,
+    pub index_unchecked: bool,
 }
 
 /// What a checkpoint is.
