@@ -288,6 +288,10 @@ fn single_file(location: &Path) -> Result<folder::Folder> {
         container.ok_or_else(|| Error::input(explain_foreign(&file, &head).message).at(location))
     };
     let container = folder::container_of(&name).map_or_else(by_content, Ok)?;
+    // A GGUF model that was split is opened by naming any part of it, as llama.cpp does.
+    if let (Some((stem, _, total)), "gguf") = (folder::shard_number(&name), container.name()) {
+        return folder::split_set(&home, (stem, total), container);
+    }
     Ok(folder::Folder { weights: vec![name], container, index: None, others, problems: Vec::new() })
 }
 
