@@ -184,8 +184,14 @@ fn bench(name: &str, make: fn(usize) -> Vec<Header>, total: usize) {
     println!("{name}");
     let files = timed("assemble", || assemble(headers));
     let (layers, problems) = timed("Layers::find", || Layers::find(&files, &HeadersOnly));
-    let checkpoint =
-        Checkpoint { files: Arc::new(files), layers, problems, kind: CheckpointKind::Model, examined: false };
+    let checkpoint = Checkpoint {
+        files: Arc::new(files),
+        layers,
+        problems,
+        kind: CheckpointKind::Model,
+        examined: false,
+        index_unchecked: false,
+    };
     let mut tree = timed("Tree::new", || Tree::new(&checkpoint));
     println!("  {:<44} {:>9.3} ms", "open in all", start.elapsed().as_secs_f64() * 1e3);
     // The headers are gone by now.

@@ -51,6 +51,8 @@ pub struct Checkpoint {
     pub kind: CheckpointKind,
     /// True once `examine` has run.
     pub examined: bool,
+    /// True if the index has not been held against the headers: `examine` does.
+    pub index_unchecked: bool,
 }
 
 /// What a checkpoint is.
@@ -142,7 +144,9 @@ impl Checkpoint {
         };
         let home = folder.unwrap_or_else(|| parent_of(&location));
         let mut problems = chosen.problems;
-        let index = chosen.index.clone();
+        // A set that is complete by its names needs no index to be found: it is checked on examination.
+        let is_deferred = folder::is_complete_set(&chosen.weights);
+        let index = chosen.index.clone().filter(|_| !is_deferred);
         let (mut read, index) = std::thread::scope(|scope| {
             // The index of a large checkpoint takes as long as all headers: beside them, not after.
             let index = scope.spawn(|| index.as_deref().map(Index::read));
@@ -151,7 +155,7 @@ impl Checkpoint {
         });
         let mut others = chosen.others;
         let mut usable = None;
-        if let Some(path) = &chosen.index {
+        if let Some(path) = chosen.index.as_ref().filter(|_| !is_deferred) {
             usable = apply_index(path, index, &mut read, &mut others, &mut problems);
         }
         let configs = Configs::read(&home, &mut problems);
@@ -161,16 +165,20 @@ impl Checkpoint {
         one_line_for_pickles(&mut problems);
         let mut files = Files::assemble(place, read.shards, read.headers, configs);
         blocks_of_metadata(&mut files);
-        let (layers, found, of_index) = std::thread::scope(|scope| {
-            let check = || usable.map(|(name, index)| index.check_entries(&name, &files)).unwrap_or_default();
-            let check = scope.spawn(check);
-            let (layers, found) = Layers::find(&files, &HeadersOnly);
-            (layers, found, check.join().unwrap_or_default())
-        });
+        let (layers, found) = Layers::find(&files, &HeadersOnly);
         problems.extend(found);
-        problems.extend(of_index);
-        let mut checkpoint =
-            Self { files: Arc::new(files), layers, problems, kind: CheckpointKind::Unknown, examined: false };
+        if let Some((name, index)) = usable {
+            problems.extend(index.check_entries(&name, &files));
+        }
+        let index_unchecked = is_deferred && files.index.is_some();
+        let mut checkpoint = Self {
+            files: Arc::new(files),
+            layers,
+            problems,
+            kind: CheckpointKind::Unknown,
+            examined: false,
+            index_unchecked,
+        };
         checks::on_open(&mut checkpoint);
         checkpoint.sort_problems();
         Ok(checkpoint)
@@ -190,15 +198,22 @@ impl Checkpoint {
     #[must_use]
     pub fn examine(&self) -> Self {
         let data = side::FileSide::new(&self.files);
-        let (layers, found) = self.layers.examine(&self.files, &data);
+        let (layers, found, of_index) = std::thread::scope(|scope| {
+            let check = || if self.index_unchecked { check_index(&self.files) } else { Vec::new() };
+            let check = scope.spawn(check);
+            let (layers, found) = self.layers.examine(&self.files, &data);
+            (layers, found, check.join().unwrap_or_default())
+        });
         let mut examined = Self {
             files: Arc::clone(&self.files),
             layers,
             problems: self.problems.clone(),
             kind: self.kind,
             examined: true,
+            index_unchecked: false,
         };
         examined.problems.extend(found);
+        examined.problems.extend(of_index);
         checks::on_examine(&mut examined);
         examined.sort_problems();
         examined
@@ -387,6 +402,21 @@ fn one_line_for_pickles(problems: &mut Vec<Problem>) {
     problems.retain(|p| p.kind != &kind::PICKLE_WEIGHTS);
     kept.message = format!("{}; {count} files in all", kept.message);
     problems.push(kept);
+}
+
+/// Holds the index against the shards that were read.
+fn check_index(files: &Files) -> Vec<Problem> {
+    let Some(path) = &files.index else { return Vec::new() };
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    match Index::read(path) {
+        Err(problem) => vec![*problem],
+        Ok(index) => {
+            let present: FxHashSet<&str> = files.shards.iter().map(|s| s.name.as_str()).collect();
+            let mut problems = index.check_files(&name, &present);
+            problems.extend(index.check_entries(&name, files));
+            problems
+        }
+    }
 }
 
 /// Checks the index's files against those that are here, and leaves out those that it does not name.

@@ -214,6 +214,17 @@ pub fn shard_number(name: &str) -> Option<(&str, usize, usize)> {
     Some((stem, number.parse().ok()?, total.parse().ok()?))
 }
 
+/// Returns true if these are all files of one numbered set, each once.
+#[must_use]
+pub fn is_complete_set(names: &[String]) -> bool {
+    let numbers: Option<Vec<(&str, usize, usize)>> = names.iter().map(|name| shard_number(name)).collect();
+    let Some(mut numbers) = numbers.filter(|n| !n.is_empty()) else { return false };
+    numbers.sort_unstable();
+    let (stem, first, total) = numbers[0];
+    let follows = |(at, entry): (usize, &(&str, usize, usize))| *entry == (stem, first + at, total);
+    first <= 1 && numbers.len() == total && numbers.iter().enumerate().all(follows)
+}
+
 fn report_set(stem: &str, set: &ShardSet<'_>, all: &[&str], problems: &mut Vec<Problem>) {
     let total = set.total.unwrap_or(0);
     let is_gguf = set.names[0].to_ascii_lowercase().ends_with(".gguf");
@@ -278,6 +289,16 @@ mod tests {
     fn shard_names_are_taken_apart() {
         assert_eq!(shard_number("model-00002-of-00004.safetensors"), Some(("model", 2, 4)));
         assert_eq!(shard_number("gptq_model-4bit-128g.safetensors"), None);
+    }
+
+    #[test]
+    fn a_set_is_complete_with_every_number_once() {
+        let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let (one, two) = ("m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors");
+        assert!(is_complete_set(&names(&[one, two])));
+        for odd in [&[one][..], &[one, one], &[one, two, "consolidated.safetensors"], &[]] {
+            assert!(!is_complete_set(&names(odd)), "{odd:?}");
+        }
     }
 
     #[test]

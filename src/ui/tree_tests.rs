@@ -57,7 +57,14 @@ fn checkpoint(random: &mut Random) -> Checkpoint {
     };
     let files = Arc::new(Files::assemble(place, vec![shard], vec![header], Configs::default()));
     let (layers, problems) = Layers::find(&files, &HeadersOnly);
-    Checkpoint { files, layers, problems, kind: CheckpointKind::Model, examined: true }
+    Checkpoint {
+        files,
+        layers,
+        problems,
+        kind: CheckpointKind::Model,
+        examined: true,
+        index_unchecked: false,
+    }
 }
 
 /// Changes what shows, as a person would.

@@ -47,7 +47,14 @@ impl Made {
         };
         let files = Arc::new(Files::assemble(place, vec![shard], vec![self.0], Configs::default()));
         let (layers, problems) = Layers::find(&files, &HeadersOnly);
-        Checkpoint { files, layers, problems, kind: CheckpointKind::Model, examined: false }
+        Checkpoint {
+            files,
+            layers,
+            problems,
+            kind: CheckpointKind::Model,
+            examined: false,
+            index_unchecked: false,
+        }
     }
 }
 
