@@ -10,6 +10,7 @@ mod packed_samples;
 mod pty;
 mod samples;
 mod scaled_samples;
+mod screens;
 
 use std::path::{Path, PathBuf};
 
