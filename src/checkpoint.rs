@@ -197,23 +197,37 @@ impl Checkpoint {
     /// group indices, scales. Nothing of the weights themselves is read.
     #[must_use]
     pub fn examine(&self) -> Self {
-        let data = side::FileSide::new(&self.files);
-        let (layers, found, of_index) = std::thread::scope(|scope| {
-            let check = || if self.index_unchecked { check_index(&self.files) } else { Vec::new() };
-            let check = scope.spawn(check);
-            let (layers, found) = self.layers.examine(&self.files, &data);
-            (layers, found, check.join().unwrap_or_default())
+        let (mut examined, of_index) = std::thread::scope(|scope| {
+            let check = scope.spawn(|| self.index_problems());
+            let examined = self.examine_layers();
+            (examined, check.join().unwrap_or_default())
         });
+        examined.index_unchecked = false;
+        examined.problems.extend(of_index);
+        examined.sort_problems();
+        examined
+    }
+
+    /// Returns what the index gets wrong, if that has not been looked at yet.
+    #[must_use]
+    pub fn index_problems(&self) -> Vec<Problem> {
+        if self.index_unchecked { check_index(&self.files) } else { Vec::new() }
+    }
+
+    /// Examines as `examine` does, but for the index, which may take as long again for a large checkpoint.
+    #[must_use]
+    pub fn examine_layers(&self) -> Self {
+        let data = side::FileSide::new(&self.files);
+        let (layers, found) = self.layers.examine(&self.files, &data);
         let mut examined = Self {
             files: Arc::clone(&self.files),
             layers,
             problems: self.problems.clone(),
             kind: self.kind,
             examined: true,
-            index_unchecked: false,
+            index_unchecked: self.index_unchecked,
         };
         examined.problems.extend(found);
-        examined.problems.extend(of_index);
         checks::on_examine(&mut examined);
         examined.sort_problems();
         examined
@@ -274,6 +288,10 @@ fn single_file(location: &Path) -> Result<folder::Folder> {
         container.ok_or_else(|| Error::input(explain_foreign(&file, &head).message).at(location))
     };
     let container = folder::container_of(&name).map_or_else(by_content, Ok)?;
+    // A GGUF model that was split is opened by naming any part of it, as llama.cpp does.
+    if let (Some((stem, _, total)), "gguf") = (folder::shard_number(&name), container.name()) {
+        return folder::split_set(&home, (stem, total), container);
+    }
     Ok(folder::Folder { weights: vec![name], container, index: None, others, problems: Vec::new() })
 }
 

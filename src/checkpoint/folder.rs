@@ -225,6 +225,24 @@ pub fn is_complete_set(names: &[String]) -> bool {
     first <= 1 && numbers.len() == total && numbers.iter().enumerate().all(follows)
 }
 
+/// Returns the set of files named `stem-0000N-of-TOTAL` in a folder.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn split_set(home: &Path, set: (&str, usize), container: &'static dyn Container) -> Result<Folder> {
+    let files = list(home)?;
+    let (stem, total) = set;
+    let belongs = |name: &&str| {
+        let is_kind = container_of(name).is_some_and(|c| c.name() == container.name());
+        is_kind && shard_number(name).is_some_and(|(s, _, t)| s == stem && t == total)
+    };
+    let names: Vec<&str> = files.iter().map(|(n, _)| n.as_str()).filter(belongs).collect();
+    let mut problems = Vec::new();
+    report_set(stem, &ShardSet { names: names.clone(), total: Some(total) }, &names, &mut problems);
+    let weights = names.into_iter().map(str::to_owned).collect();
+    Ok(Folder::new(weights, container, None, &files, problems))
+}
+
 fn report_set(stem: &str, set: &ShardSet<'_>, all: &[&str], problems: &mut Vec<Problem>) {
     let total = set.total.unwrap_or(0);
     let is_gguf = set.names[0].to_ascii_lowercase().ends_with(".gguf");

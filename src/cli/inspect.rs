@@ -23,17 +23,28 @@ use crate::units;
 /// # Errors
 /// There is nothing at `path` that could be opened, or stdout fails.
 pub fn run(path: &str, as_json: bool, out: &mut dyn Write) -> Result<u8> {
-    let checkpoint = Checkpoint::open_examined(path)?;
+    let opened = Checkpoint::open(path)?;
+    let checkpoint = opened.examine_layers();
     let adapter = Adapter::of(&checkpoint);
-    let problems = all_problems(&checkpoint, adapter.as_ref());
-    if as_json {
-        let document =
-            Document { path, checkpoint: &checkpoint, adapter: adapter.as_ref(), problems: &problems };
-        json::write_line(out, &document)?;
-    } else {
-        let text = Text { path, checkpoint: &checkpoint, adapter: adapter.as_ref(), problems: &problems };
-        text.write(out).map_err(|e| stdout_error(&e))?;
-    }
+    std::thread::scope(|scope| {
+        // The problems come last: the index is checked while the rest is written.
+        let check = RefCell::new(Some(scope.spawn(|| opened.index_problems())));
+        let problems = || {
+            let of_index = check.borrow_mut().take().and_then(|check| check.join().ok()).unwrap_or_default();
+            let mut problems = all_problems(&checkpoint, adapter.as_ref());
+            problems.extend(of_index);
+            problems.sort_by_key(|p| (p.kind.severity, p.kind.code));
+            problems
+        };
+        if as_json {
+            let document =
+                Document { path, checkpoint: &checkpoint, adapter: adapter.as_ref(), problems: &problems };
+            json::write_line(out, &document)
+        } else {
+            let text = Text { path, checkpoint: &checkpoint, adapter: adapter.as_ref(), problems: &problems };
+            text.write(out).map_err(|e| stdout_error(&e))
+        }
+    })?;
     let readable = checkpoint.files.shards.iter().any(|shard| !shard.unreadable);
     Ok(if readable { DONE } else { FAILED })
 }
@@ -52,7 +63,7 @@ struct Document<'a> {
     path: &'a str,
     checkpoint: &'a Checkpoint,
     adapter: Option<&'a Adapter>,
-    problems: &'a [Problem],
+    problems: &'a dyn Fn() -> Vec<Problem>,
 }
 
 impl Serialize for Document<'_> {
@@ -75,7 +86,8 @@ impl Serialize for Document<'_> {
         }
         map.serialize_entry("layers", &LayersJson(checkpoint))?;
         map.serialize_entry("tensors", &TensorsJson(checkpoint))?;
-        let problems: Vec<ProblemJson<'_>> = self.problems.iter().map(ProblemJson::from).collect();
+        let problems = (self.problems)();
+        let problems: Vec<ProblemJson<'_>> = problems.iter().map(ProblemJson::from).collect();
         map.serialize_entry("problems", &problems)?;
         map.end()
     }
@@ -294,7 +306,7 @@ struct Text<'a> {
     path: &'a str,
     checkpoint: &'a Checkpoint,
     adapter: Option<&'a Adapter>,
-    problems: &'a [Problem],
+    problems: &'a dyn Fn() -> Vec<Problem>,
 }
 
 impl Text<'_> {
@@ -305,7 +317,7 @@ impl Text<'_> {
             write_adapter(out, self.checkpoint, adapter)?;
         }
         self.layers(out)?;
-        write_problems(out, self.problems)
+        write_problems(out, &(self.problems)())
     }
 
     fn head(&self, out: &mut dyn Write) -> std::io::Result<()> {
