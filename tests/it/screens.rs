@@ -71,7 +71,10 @@ fn a_screen_without_room_says_what_it_needs_and_what_is_open() {
 
 #[test]
 fn what_cannot_be_opened_says_why_and_what_helps() {
-    insta::assert_snapshot!("lfs_pointer", draw("bad-safetensors/lfs-pointer", "", LARGE));
+    insta::assert_snapshot!(
+        "lfs_pointer",
+        draw("bad-safetensors/files/git-lfs-pointer.safetensors", "", LARGE)
+    );
 }
 
 #[test]
