@@ -5,7 +5,7 @@
 use ckpt::ui::degrade::{ColorFlag, Degrade, Environment, decide};
 use ckpt::ui::theme::Theme;
 use ckpt::workbench::{Script, screenshot, text_of};
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::UnicodeWidthStr;
 
 /// A terminal that shows everything.
 fn everything(is_ascii: bool) -> Degrade {
@@ -80,11 +80,11 @@ fn what_cannot_be_opened_says_why_and_what_helps() {
 #[test]
 fn no_line_is_wider_than_the_screen_at_any_size() {
     for width in [1, 20, 40, 41, 59, 60, 79, 99, 100, 159, 160, 240] {
-        for height in [1, 5, 10, 11, 24, 60] {
+        for height in [1, 10, 24] {
             for (_, path, keys) in VIEWS {
                 let text = draw(path, keys, (width, height));
                 assert_eq!(text.lines().count(), usize::from(height));
-                let widest = text.lines().map(|line| line.width()).max().unwrap_or(0);
+                let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
                 assert!(widest <= usize::from(width), "{path} {keys} at {width}x{height}: {widest} cells");
             }
         }
