@@ -2,8 +2,11 @@
 //!
 //! The pictures are in `snapshots/`. A change of a view shows there, to be looked at.
 
+use ckpt::app::picker::{Facts, Group, Place};
+use ckpt::app::{App, Effect, Event, keys};
 use ckpt::ui::degrade::{ColorFlag, Degrade, Environment, decide};
 use ckpt::ui::theme::Theme;
+use ckpt::ui::{Look, Scroll};
 use ckpt::workbench::{Script, screenshot, text_of};
 use unicode_width::UnicodeWidthStr;
 
@@ -127,4 +130,55 @@ fn all_views_of_all_samples_draw() {
             assert_eq!(unsafe_char, None, "{path}");
         }
     }
+}
+
+fn place(group: Group, path: &str) -> Place {
+    Place { group, path: path.into(), label: path.into(), note: String::new(), facts: Facts::Unknown }
+}
+
+/// A picker with one place of each kind.
+fn picker() -> App {
+    let (mut app, effects) = App::new(&[], keys::keymap(None).unwrap());
+    assert_eq!(effects, [Effect::FindPlaces]);
+    app.update(Event::Places(vec![
+        place(Group::Recent, "/data/old/mistral-7b-awq"),
+        place(Group::Hub, "Qwen/Qwen2-1.5B-Instruct-GPTQ-Int4"),
+        place(Group::Here, "out/checkpoint-1200"),
+    ]));
+    let known = Facts::Known { format: "GPTQ4 g128 sym".into(), bytes: 1_148_903_752, shards: 1, errors: 0 };
+    app.update(Event::PlaceFacts("Qwen/Qwen2-1.5B-Instruct-GPTQ-Int4".into(), known));
+    app.update(Event::PlaceFacts("/data/old/mistral-7b-awq".into(), Facts::Gone("no such folder".into())));
+    // Of a list that is no longer there.
+    app.update(Event::PlaceFacts("elsewhere".into(), Facts::Gone("no such folder".into())));
+    app
+}
+
+fn draw_app(app: &mut App, (width, height): (u16, u16)) -> String {
+    let theme = Theme::built_in("dark").unwrap();
+    let look = Look { theme: &theme, degrade: everything(false) };
+    let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| ckpt::ui::draw(frame, app, &mut Scroll::default(), &look)).unwrap();
+    text_of(terminal.backend().buffer())
+}
+
+#[test]
+fn without_a_path_the_first_screen_lists_what_could_be_opened() {
+    insta::assert_snapshot!("picker_120x36", draw_app(&mut picker(), LARGE));
+    insta::assert_snapshot!("picker_80x24", draw_app(&mut picker(), SMALL));
+}
+
+#[test]
+fn in_the_first_picker_escape_stays_and_q_quits() {
+    let mut app = picker();
+    assert_eq!(app.update(Event::Key("esc".into())), []);
+    assert!(draw_app(&mut app, SMALL).contains("in the Hub cache"));
+    assert_eq!(app.update(Event::Key("q".into())), [Effect::Quit]);
+}
+
+#[test]
+fn a_second_click_on_a_place_opens_it() {
+    let mut app = picker();
+    assert_eq!(app.update(Event::ClickPlace(1)), []);
+    let asked = app.update(Event::ClickPlace(1));
+    assert_eq!(asked, [Effect::Open(0, "Qwen/Qwen2-1.5B-Instruct-GPTQ-Int4".into())]);
 }
