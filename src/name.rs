@@ -107,6 +107,29 @@ pub fn cut_middle(text: &str, width: usize) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Returns a dotted name cut to at most `width` cells as `cut_middle` does, but with its last two components
+/// whole where they fit: `model.…255.up_proj`, never `mode…5.up_proj`. The text must already be escaped.
+#[must_use]
+pub fn cut_name(text: &str, width: usize) -> Cow<'_, str> {
+    let dot_before = |end: usize| text[..end].rfind('.');
+    let Some(tail) = dot_before(text.len()).and_then(dot_before).map(|dot| &text[dot + 1..]) else {
+        return cut_middle(text, width);
+    };
+    let cut = cut_middle(text, width);
+    // `…` and one cell of the head are the least that says that something was left out, and of what.
+    let is_whole = cut.ends_with(&format!(".{tail}")) || cut.ends_with(&format!("…{tail}"));
+    if is_whole || tail.width() + 2 > width {
+        return cut;
+    }
+    let head_width = width - 1 - tail.width();
+    let mut used = 0;
+    let head = text.chars().take_while(|c| {
+        used += c.width().unwrap_or(0);
+        used <= head_width
+    });
+    Cow::Owned(head.chain(std::iter::once('…')).chain(tail.chars()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +146,18 @@ mod tests {
         assert_eq!(escape("a\x1b[31mred\x07"), "a\\x1b[31mred\\x07");
         assert_eq!(escape("a\u{202e}gnp"), "a\\u202egnp");
         assert_eq!(escape("plain.weight"), "plain.weight");
+    }
+
+    #[test]
+    fn the_last_two_components_of_a_name_stay_whole() {
+        let name = "model.layers.119.mlp.experts.255.gate_proj";
+        assert_eq!(cut_name(name, 18), "mode…255.gate_proj");
+        assert!(cut_name(name, 30).ends_with("255.gate_proj"));
+        assert_eq!(cut_name(name, 12), cut_middle(name, 12));
+        assert_eq!(cut_name("a.b", 18), "a.b");
+        for width in 0..50 {
+            assert!(cut_name(name, width).width() <= width);
+        }
     }
 
     #[test]

@@ -138,7 +138,11 @@ fn too_small(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
     let mut lines =
         vec![Line::from(format!("ckpt needs {WIDTH_MIN}x{HEIGHT_MIN}, has {}x{}", area.width, area.height))];
     lines.extend(header::facts(app).into_iter().map(|fact| Line::from(format!(" {fact}"))));
-    lines.push(Line::from(""));
+    // What is wrong and the way out are never crowded out.
+    lines.truncate(usize::from(area.height.saturating_sub(2)).max(1));
+    let mut verdict = header::verdict(app, theme);
+    verdict.insert(0, Span::raw(" "));
+    lines.push(Line::from(verdict));
     lines.push(Line::from(vec![Span::styled(" q", theme.style(Role::Key)), Span::raw(" quit")]));
     for (row, line) in lines.into_iter().take(usize::from(area.height)).enumerate() {
         let at = Rect { y: area.y + row as u16, height: 1, ..area };

@@ -69,7 +69,8 @@ pub static COMMANDS: &[Command] = &[
         .needs(has_checkpoint),
     row("previous", "Previous that stands out, or previous hit", &["N"], "previous", |app| next(app, false))
         .needs(has_checkpoint),
-    row("detail", "Tab: the row under the cursor", &["1"], "detail", |app| show(app, Tab::Detail)),
+    row("detail", "Tab: the row under the cursor", &["1"], "tree", |app| show(app, Tab::Detail))
+        .foot(off_tree),
     row("problems", "Tab: what is wrong", &["3", "d"], "problems", |app| show(app, Tab::Problems))
         .foot(with_rows)
         .needs(has_checkpoint),
@@ -169,6 +170,10 @@ fn with_rows(app: &App) -> bool {
 
 fn without_rows(app: &App) -> bool {
     !app.opens.is_empty() && !app.is_readable()
+}
+
+fn off_tree(app: &App) -> bool {
+    app.tab != Tab::Detail
 }
 
 fn in_problems(app: &App) -> bool {

@@ -9,7 +9,7 @@ use super::pane::{text, wrap};
 use super::theme::{Role, Theme};
 use crate::adapter::Adapter;
 use crate::app::{App, Ready};
-use crate::name::{cut_middle, escape};
+use crate::name::{cut_middle, cut_name, escape};
 use crate::units;
 
 /// Modules that are listed.
@@ -86,7 +86,7 @@ fn facts(ready: &Ready, adapter: &Adapter, width: usize, theme: &Theme) -> Vec<L
         let rank = module.rank.map_or_else(String::new, |r| format!("r {r}"));
         lines.push(Line::from(vec![
             Span::styled(format!(" {glyph} "), theme.style(role)),
-            Span::raw(format!("{:<room$}", cut_middle(&escape(&module.name), room))),
+            Span::raw(format!("{:<room$}", cut_name(&escape(&module.name), room))),
             Span::styled(format!("{rank:>8}"), theme.style(Role::Muted)),
             Span::styled(format!("{delta:>18}"), theme.style(Role::Adapter)),
         ]));

@@ -377,7 +377,7 @@ impl Page<'_> {
             Role::Text,
         ));
         let bits = format!(
-            "{:.2} quantized layers   {:.2} whole file",
+            "{:.2} quantized   {:.2} whole file",
             summary.bits_per_weight, summary.bits_per_weight_file
         );
         lines.extend(self.fact("bit/w", bits, Role::Text));

@@ -90,8 +90,9 @@ fn adapter_words(adapter: &Adapter) -> String {
     format!("{}{rank}{alpha}", escape(adapter.kind()))
 }
 
-/// Returns the right side: what was found wrong, or that nothing was.
-fn verdict(app: &App, theme: &Theme) -> Vec<Span<'static>> {
+/// Returns the right side of the header: what was found wrong, or that nothing was.
+#[must_use]
+pub fn verdict(app: &App, theme: &Theme) -> Vec<Span<'static>> {
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     match &open.state {
         OpenState::Opening(_) => vec![Span::styled("opening ", theme.style(Role::Muted))],
@@ -139,7 +140,8 @@ pub fn footer(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
             (None, Some(hits)) => format!("{}   Enter keeps, Esc clears", units::plural(hits, "hit")),
             (None, None) => "words, dtype: format: shape: shard: bits: is:broken, ~fuzzy, -not".into(),
         };
-        let note = cut_middle(&note, usize::from(area.width) / 2 + 10).into_owned();
+        let typed = input.value().width().clamp(12, usize::from(area.width) / 2);
+        let note = cut_middle(&note, usize::from(area.width).saturating_sub(typed + 6)).into_owned();
         let field = usize::from(area.width).saturating_sub(note.width() + 4).max(8);
         let (text, cursor) = field_text(input.value(), input.visual_cursor(), field);
         let line = Line::from(vec![

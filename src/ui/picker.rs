@@ -11,6 +11,9 @@ use crate::app::picker::{Facts, Group, Picker, Place};
 use crate::name::{cut_middle, escape};
 use crate::units;
 
+/// From this width on the number of files has a column.
+const FILES_MIN: usize = 90;
+
 /// Draws the picker in place of the panes. Returns the screen line of each place that shows.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -> Vec<(u16, usize)> {
     let width = usize::from(area.width.saturating_sub(4));
@@ -70,7 +73,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
 }
 
 fn row(place: &Place, is_marked: bool, width: usize, theme: &Theme) -> Line<'static> {
-    let room = width.saturating_sub(62).clamp(18, 60);
+    // In a narrow screen the name has the room of the number of files.
+    let is_wide = width >= FILES_MIN;
+    let room = width.saturating_sub(if is_wide { 62 } else { 34 }).clamp(18, 60);
     let label = cut_middle(&escape(&place.label), room).into_owned();
     let mut spans =
         vec![Span::raw(if is_marked { "▌" } else { " " }), Span::raw(format!("{label:<room$}  "))];
@@ -83,10 +88,10 @@ fn row(place: &Place, is_marked: bool, width: usize, theme: &Theme) -> Line<'sta
             let format = cut_middle(&escape(format), 16).into_owned();
             spans.push(Span::styled(format!("{format:<17}"), theme.style(Role::Quant)));
             spans.push(Span::styled(format!("{:>9}", units::bytes(*bytes)), theme.style(Role::Number)));
-            spans.push(Span::styled(
-                format!("  {:<9}", units::plural(*shards, "file")),
-                theme.style(Role::Muted),
-            ));
+            if is_wide {
+                let files = format!("  {:<9}", units::plural(*shards, "file"));
+                spans.push(Span::styled(files, theme.style(Role::Muted)));
+            }
             if *errors > 0 {
                 spans.push(Span::styled(
                     format!("✗ {}", units::plural(*errors, "problem")),

@@ -21,7 +21,13 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, 
         } else {
             "No problem in the headers; quant states are being read."
         };
-        let lines = vec![Line::from(Span::styled(format!(" {words}"), theme.style(Role::Ok)))];
+        let line = |words: String, role| Line::from(Span::styled(format!(" {words}"), theme.style(role)));
+        let mut lines: Vec<Line<'_>> =
+            wrap(words, width).into_iter().map(|part| line(part, Role::Ok)).collect();
+        lines.push(Line::default());
+        let unread =
+            "The weights themselves were not read: ckpt verify --deep looks for NaN and unreadable bytes.";
+        lines.extend(wrap(unread, width).into_iter().map(|part| line(part, Role::Muted)));
         text(frame, area, block, lines, 0);
         return;
     }

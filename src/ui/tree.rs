@@ -19,7 +19,7 @@ use super::pane;
 use super::theme::{Role, Theme};
 use crate::app::{App, Focus, Ready};
 use crate::checkpoint::tree::{Expand, Mark, Mode, RowText, Sort, State, Tree};
-use crate::name::{cut_middle, escape};
+use crate::name::{cut_middle, cut_name, escape};
 use crate::units;
 
 /// From this width of the pane on, shapes have a column.
@@ -257,7 +257,9 @@ impl<'a> Lines<'a> {
             };
             columns.push((format!("{shard:>7}"), Role::Muted));
         }
-        if width >= SHAPE_MIN {
+        // In a flat list the full name needs the room, unless the list is about sizes.
+        let is_list = !matches!(self.ready.tree.sort(), Sort::Natural | Sort::Parameters);
+        if width >= if is_list { WIDE } else { SHAPE_MIN } {
             let middle = match (&text.shape, is_group) {
                 (Some(shape), _) => units::shape(shape),
                 (None, true) => text.parameters.map_or_else(String::new, units::count),
@@ -316,7 +318,7 @@ impl<'a> Lines<'a> {
         let shown = escape(&text.label);
         let style = self.theme.style(if text.state == State::Group { Role::Heading } else { Role::Text });
         if text.hits.is_empty() || shown.width() > room || shown != text.label {
-            return vec![Span::styled(cut_middle(&shown, room).into_owned(), style)];
+            return vec![Span::styled(cut_name(&shown, room).into_owned(), style)];
         }
         let mut spans = Vec::new();
         let mut at = 0;

@@ -10,6 +10,7 @@ mod packed_samples;
 mod pty;
 mod samples;
 mod scaled_samples;
+mod screens;
 mod views;
 
 use std::path::{Path, PathBuf};
