@@ -312,6 +312,9 @@ struct Text<'a> {
 impl Text<'_> {
     fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
         self.head(out)?;
+        if self.checkpoint.layers.is_empty() {
+            return write_problems(out, &(self.problems)());
+        }
         self.formats(out)?;
         if let Some(adapter) = self.adapter {
             write_adapter(out, self.checkpoint, adapter)?;

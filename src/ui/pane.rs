@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::theme::{Role, Theme};
 use crate::app::{App, Focus, Tab};
+use crate::name::cut_middle;
 
 /// Below this width of a pane tabs shrink to their digits.
 const NAMES_MIN: u16 = 56;
@@ -67,10 +68,15 @@ pub fn text(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, lines: Vec<Line
     top
 }
 
+/// Cells of a text that are wrapped.
+const WRAP_CELLS_MAX: usize = 2000;
+
 /// Returns a text in lines of at most `width` cells, broken at blanks, or inside a word that is longer.
 #[must_use]
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(8);
+    // A name may have any length; what is longer than a screen is cut in the middle.
+    let text = &cut_middle(text, WRAP_CELLS_MAX);
     let mut lines = Vec::new();
     let mut line = String::new();
     for word in text.split(' ') {

@@ -271,7 +271,7 @@ impl<'a> Lines<'a> {
             ));
         }
         let bytes = if text.tied && text.bytes == 0 { String::new() } else { units::bytes(text.bytes) };
-        columns.push((format!("{bytes:>9}"), Role::Number));
+        columns.push((format!("{bytes:>8}"), Role::Number));
         columns
     }
 

@@ -11,6 +11,7 @@ mod pty;
 mod samples;
 mod scaled_samples;
 mod screens;
+mod views;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,106 @@
+//! Every view over real samples, at 80x24 and 120x36, driven by keys: snapshots of the text on screen.
+
+use ckpt::ui::degrade::{Colors, Degrade};
+use ckpt::ui::theme::Theme;
+use ckpt::workbench::{Script, screenshot, text_of};
+use ratatui::buffer::Buffer;
+use ratatui::style::Modifier;
+
+const FULL: Degrade = Degrade { colors: Colors::True, is_ascii: false };
+
+/// Draws a sample after some keys. Paths are relative: cargo runs tests in the package's folder, and no
+/// picture may depend on where that lies.
+fn draw(paths: &[&str], keys: &str, size: (u16, u16), degrade: Degrade) -> Buffer {
+    let paths: Vec<String> = paths.iter().map(|path| format!("samples/{path}")).collect();
+    let theme = Theme::built_in("dark").unwrap().at(degrade.colors);
+    screenshot(&Script { paths: &paths, keys, size, theme: &theme, degrade }).unwrap()
+}
+
+const GPTQ: &str = "gptq-w4-g128-sym-v1-A/model";
+
+/// Name of the view, what is open, and the keys that lead there.
+const VIEWS: [(&str, &[&str], &str); 21] = [
+    ("first", &[GPTQ], ""),
+    ("layer", &[GPTQ], "j j j j j j j"),
+    ("layer-nested-bnb", &["bnb-nf4-dq-A/model"], "j j j j j j"),
+    ("layer-broken", &["bad-quantized/gptq-missing-scales"], "n"),
+    ("group", &["story-0-minicpmv-awq/model"], "j j j j"),
+    ("gguf", &["gguf-q4_k_m-K/model.gguf"], ""),
+    ("tensors", &["bnb-nf4-dq-A/model"], "t j j"),
+    ("unfolded", &[GPTQ], "j j j u"),
+    ("filter-typing", &[GPTQ], "/ type:down"),
+    ("filter-kept", &[GPTQ], "/ type:shape:256 enter"),
+    ("filter-wrong", &[GPTQ], "/ type:nope:1"),
+    ("sort-menu", &[GPTQ], "s"),
+    ("sorted-by-bytes", &[GPTQ], "s j enter"),
+    ("problems", &["bad-folders/missing-shard"], "3"),
+    ("problems-several", &["bad-safetensors/files/overlap.safetensors"], "3 j"),
+    ("no-problem", &[GPTQ], "3"),
+    ("adapter", &["peft-lora-all-A/adapter"], "4"),
+    ("memory", &["story-0-minicpmv-awq/model"], "5"),
+    ("help", &[GPTQ], "?"),
+    ("palette", &[GPTQ], ": type:so"),
+    ("unreadable", &["bad-safetensors/files/git-lfs-pointer.safetensors"], ""),
+];
+
+#[test]
+fn every_view_is_as_it_was_looked_at() {
+    let mut drawn = 0;
+    for (name, paths, keys) in VIEWS {
+        for size in [(120, 36), (80, 24)] {
+            let text = text_of(&draw(paths, keys, size, FULL));
+            insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
+            drawn += 1;
+        }
+    }
+    println!("{drawn} screens");
+    assert_eq!(drawn, 42);
+}
+
+#[test]
+fn two_checkpoints_are_turned_between() {
+    let both = ["base-A-bf16/model", GPTQ];
+    let first = text_of(&draw(&both, "", (120, 36), FULL));
+    assert!(first.contains("base-A-bf16/model") && first.contains("1 of 2"), "{first}");
+    let second = text_of(&draw(&both, ".", (120, 36), FULL));
+    assert!(second.contains(GPTQ) && second.contains("2 of 2"), "{second}");
+}
+
+#[test]
+fn names_from_strangers_do_not_reach_the_screen_raw() {
+    for file in ["control-chars-name", "rtl-name", "very-long-name"] {
+        for keys in ["", "t", "3", "5", "s j enter"] {
+            let path = format!("bad-safetensors/files/{file}.safetensors");
+            let text = text_of(&draw(&[&path], keys, (80, 24), FULL));
+            let raw = text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+            assert_eq!(raw, None, "{file}: {text}");
+        }
+    }
+}
+
+#[test]
+fn ascii_without_color_keeps_the_cursor_and_shows_no_other_glyph() {
+    let plain = Degrade { colors: Colors::None, is_ascii: true };
+    for (name, paths, keys) in VIEWS {
+        let buffer = draw(paths, keys, (80, 24), plain);
+        let text = text_of(&buffer);
+        assert!(text.is_ascii(), "{name}: {text}");
+        let cells = buffer.content.iter();
+        assert!(cells.clone().all(|c| c.fg == ratatui::style::Color::Reset), "{name}: a color");
+        if name == "layer" {
+            let reversed = cells.filter(|c| c.modifier.contains(Modifier::REVERSED)).count();
+            assert!(reversed > 20, "{reversed} reversed cells show the cursor");
+        }
+    }
+}
+
+#[test]
+fn any_size_is_drawn() {
+    for (width, height) in [(1, 1), (3, 40), (34, 7), (40, 10), (50, 12), (59, 20), (61, 20), (300, 100)] {
+        for (_, paths, keys) in VIEWS {
+            draw(paths, keys, (width, height), FULL);
+        }
+    }
+    let tiny = text_of(&draw(&[GPTQ], "", (34, 7), FULL));
+    assert!(tiny.starts_with("ckpt needs 40x10, has 34x7"), "{tiny}");
+}
