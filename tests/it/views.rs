@@ -1,4 +1,4 @@
-//! More views over real samples, at 80x24 and 120x36, driven by keys: what is broken, folded, or hostile.
+//! Every view over real samples, at 80x24 and 120x36, driven by keys: snapshots of the text on screen.
 
 use ckpt::ui::degrade::{Colors, Degrade};
 use ckpt::ui::theme::Theme;
@@ -19,13 +19,28 @@ fn draw(paths: &[&str], keys: &str, size: (u16, u16), degrade: Degrade) -> Buffe
 const GPTQ: &str = "gptq-w4-g128-sym-v1-A/model";
 
 /// Name of the view, what is open, and the keys that lead there.
-const VIEWS: [(&str, &[&str], &str); 6] = [
+const VIEWS: [(&str, &[&str], &str); 21] = [
+    ("first", &[GPTQ], ""),
+    ("layer", &[GPTQ], "j j j j j j j"),
     ("layer-nested-bnb", &["bnb-nf4-dq-A/model"], "j j j j j j"),
     ("layer-broken", &["bad-quantized/gptq-missing-scales"], "n"),
     ("group", &["story-0-minicpmv-awq/model"], "j j j j"),
+    ("gguf", &["gguf-q4_k_m-K/model.gguf"], ""),
+    ("tensors", &["bnb-nf4-dq-A/model"], "t j j"),
     ("unfolded", &[GPTQ], "j j j u"),
+    ("filter-typing", &[GPTQ], "/ type:down"),
+    ("filter-kept", &[GPTQ], "/ type:shape:256 enter"),
+    ("filter-wrong", &[GPTQ], "/ type:nope:1"),
+    ("sort-menu", &[GPTQ], "s"),
+    ("sorted-by-bytes", &[GPTQ], "s j enter"),
+    ("problems", &["bad-folders/missing-shard"], "3"),
     ("problems-several", &["bad-safetensors/files/overlap.safetensors"], "3 j"),
+    ("no-problem", &[GPTQ], "3"),
+    ("adapter", &["peft-lora-all-A/adapter"], "4"),
+    ("memory", &["story-0-minicpmv-awq/model"], "5"),
     ("help", &[GPTQ], "?"),
+    ("palette", &[GPTQ], ": type:so"),
+    ("unreadable", &["bad-safetensors/files/git-lfs-pointer.safetensors"], ""),
 ];
 
 #[test]
@@ -39,7 +54,7 @@ fn every_view_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 12);
+    assert_eq!(drawn, 42);
 }
 
 #[test]
@@ -72,7 +87,7 @@ fn ascii_without_color_keeps_the_cursor_and_shows_no_other_glyph() {
         assert!(text.is_ascii(), "{name}: {text}");
         let cells = buffer.content.iter();
         assert!(cells.clone().all(|c| c.fg == ratatui::style::Color::Reset), "{name}: a color");
-        if name == "layer-nested-bnb" {
+        if name == "layer" {
             let reversed = cells.filter(|c| c.modifier.contains(Modifier::REVERSED)).count();
             assert!(reversed > 20, "{reversed} reversed cells show the cursor");
         }
