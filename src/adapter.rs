@@ -294,6 +294,15 @@ impl Adapter {
     }
 }
 
+/// Returns a checkpoint's problems and its adapter's, errors first.
+#[must_use]
+pub fn problems_of(checkpoint: &Checkpoint, adapter: Option<&Adapter>) -> Vec<Problem> {
+    let mut problems = checkpoint.problems.clone();
+    problems.extend(adapter.into_iter().flat_map(|a| a.problems.clone()));
+    problems.sort_by_key(|p| (p.kind.severity, p.kind.code));
+    problems
+}
+
 /// Returns true for kinds that share their keys.
 fn same_keys(declared: &str, by_keys: &str) -> bool {
     const PROMPTS: [&str; 6] =

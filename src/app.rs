@@ -7,24 +7,21 @@
 pub mod command;
 pub mod keys;
 pub mod picker;
+mod ready;
+mod typing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tui_input::Input;
 
-use crate::adapter::Adapter;
-use crate::checkpoint::files::Files;
-use crate::checkpoint::names::NodeId;
-use crate::checkpoint::summary::{FormatSum, Summary};
-use crate::checkpoint::tree::{Filter, RowKind, Sort, Tree};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::Error;
 use crate::gauges::Sample;
-use crate::problem::Problem;
 use crate::quant::Evidence;
 use command::{COMMANDS, Command};
 use picker::Picker;
+pub use ready::Ready;
 
 /// The workbench.
 pub struct App {
@@ -76,34 +73,6 @@ pub enum OpenState {
     Failed(Error),
     /// It is here.
     Ready(Box<Ready>),
-}
-
-/// A checkpoint that is here.
-pub struct Ready {
-    /// The checkpoint; replaced as a whole when it has been examined.
-    pub checkpoint: Arc<Checkpoint>,
-    /// Its adapter facts.
-    pub adapter: Option<Adapter>,
-    /// Its problems and its adapter's, errors first.
-    pub problems: Vec<Problem>,
-    /// Its tree.
-    pub tree: Tree,
-    /// It in numbers.
-    pub summary: Summary,
-    /// Format words of the header row.
-    pub headline: String,
-    /// The layer whose evidence was asked for last.
-    pub asked: Option<u32>,
-    /// Evidence of that layer, once it is there.
-    pub evidence: Option<(u32, Vec<Evidence>)>,
-    /// The layers below the group that was shown last, by format: a large group is summed once.
-    pub sums: Option<(NodeId, Vec<FormatSum>)>,
-    /// First line of Detail that shows.
-    pub detail_top: usize,
-    /// Row under the cursor in Problems.
-    pub problem: usize,
-    /// First line that shows in the other tabs.
-    pub tab_top: usize,
 }
 
 /// A tab.
@@ -425,144 +394,6 @@ impl App {
         }
     }
 
-    fn overlay_key(&mut self, key: &str) -> Vec<Effect> {
-        let Some(overlay) = self.overlay.take() else { return Vec::new() };
-        match overlay {
-            Overlay::Help(input, top) => self.help_key(input, top, key),
-            Overlay::Palette(input, at) => self.palette_key(input, at, key),
-            Overlay::SortMenu(at) => self.sort_key(at, key),
-            Overlay::Log => {
-                if !matches!(key, "esc" | "q" | "@") {
-                    self.overlay = Some(Overlay::Log);
-                }
-                Vec::new()
-            }
-            Overlay::Picker(picker) => self.picker_key(picker, key),
-        }
-    }
-
-    fn help_key(&mut self, mut input: Input, top: usize, key: &str) -> Vec<Effect> {
-        let closes = key == "esc" || key == "f1" || (matches!(key, "?" | "q") && input.value().is_empty());
-        if closes {
-            return Vec::new();
-        }
-        let page = self.page_rows.max(2) / 2;
-        let top = match key {
-            "down" => top + 1,
-            "up" => top.saturating_sub(1),
-            "pgdn" | "ctrl-d" => top + page,
-            "pgup" => top.saturating_sub(page),
-            _ if keys::edit(&mut input, key) => 0,
-            _ => top,
-        };
-        self.overlay = Some(Overlay::Help(input, top));
-        Vec::new()
-    }
-
-    fn palette_key(&mut self, mut input: Input, at: usize, key: &str) -> Vec<Effect> {
-        let found = command::search(input.value());
-        let at = at.min(found.len().saturating_sub(1));
-        match key {
-            "esc" => Vec::new(),
-            "enter" => found.get(at).map_or_else(Vec::new, |command| self.run(command)),
-            "down" | "tab" | "ctrl-n" => {
-                self.overlay = Some(Overlay::Palette(input, (at + 1).min(found.len().saturating_sub(1))));
-                Vec::new()
-            }
-            "up" | "backtab" | "ctrl-p" => {
-                self.overlay = Some(Overlay::Palette(input, at.saturating_sub(1)));
-                Vec::new()
-            }
-            _ => {
-                keys::edit(&mut input, key);
-                self.overlay = Some(Overlay::Palette(input, 0));
-                Vec::new()
-            }
-        }
-    }
-
-    fn sort_key(&mut self, at: usize, key: &str) -> Vec<Effect> {
-        match key {
-            "esc" | "q" | "s" => {}
-            "j" | "down" => self.overlay = Some(Overlay::SortMenu((at + 1).min(Sort::ALL.len() - 1))),
-            "k" | "up" => self.overlay = Some(Overlay::SortMenu(at.saturating_sub(1))),
-            "enter" => {
-                if let Some(ready) = self.ready_mut() {
-                    let checkpoint = Arc::clone(&ready.checkpoint);
-                    ready.tree.set_sort(&checkpoint, Sort::ALL[at.min(Sort::ALL.len() - 1)]);
-                }
-            }
-            _ => self.overlay = Some(Overlay::SortMenu(at)),
-        }
-        Vec::new()
-    }
-
-    fn picker_key(&mut self, mut picker: Box<Picker>, key: &str) -> Vec<Effect> {
-        match picker.key(key) {
-            picker::Answer::Stay => {
-                self.overlay = Some(Overlay::Picker(picker));
-                Vec::new()
-            }
-            picker::Answer::Quit => vec![Effect::Quit],
-            // Esc never quits, and there is nothing behind the picker to go back to.
-            picker::Answer::Close if self.opens.is_empty() => {
-                self.overlay = Some(Overlay::Picker(picker));
-                self.toast = Some("q quits".into());
-                Vec::new()
-            }
-            picker::Answer::Close => Vec::new(),
-            picker::Answer::Open(path) => self.open(&path),
-        }
-    }
-
-    fn filter_key(&mut self, key: &str) -> Vec<Effect> {
-        let Some(mut input) = self.filter_input.take() else { return Vec::new() };
-        match key {
-            "enter" => {}
-            "esc" => self.set_filter(""),
-            "down" | "up" => {
-                if let Some(ready) = self.ready_mut() {
-                    ready.tree.move_cursor(if key == "down" { 1 } else { -1 });
-                }
-                self.filter_input = Some(input);
-            }
-            _ => {
-                if keys::edit(&mut input, key) {
-                    self.set_filter(input.value());
-                }
-                self.filter_input = Some(input);
-            }
-        }
-        self.explain()
-    }
-
-    /// Filters the tree; a text that is no filter leaves the last one and says why.
-    pub fn set_filter(&mut self, text: &str) {
-        let parsed = Filter::parse(text);
-        let Some(ready) = self.ready_mut() else { return };
-        let checkpoint = Arc::clone(&ready.checkpoint);
-        match parsed {
-            Ok(filter) => ready.tree.set_filter(&checkpoint, (!filter.is_empty()).then_some(filter)),
-            Err(why) => self.toast = Some(why),
-        }
-    }
-
-    fn paste(&mut self, text: &str) -> Vec<Effect> {
-        // A paste is text only inside a field: control characters and line ends would be keys there.
-        let line: String = text.chars().filter(|c| !c.is_control()).take(4096).collect();
-        match (&mut self.overlay, &mut self.filter_input) {
-            (Some(Overlay::Picker(picker)), _) => picker.insert(&line),
-            (Some(Overlay::Palette(input, _) | Overlay::Help(input, _)), _) => keys::insert(input, &line),
-            (None, Some(input)) => {
-                keys::insert(input, &line);
-                let value = input.value().to_owned();
-                self.set_filter(&value);
-            }
-            _ => self.toast = Some("pasted text goes into a field: / filters, o opens a path".into()),
-        }
-        Vec::new()
-    }
-
     fn click_row(&mut self, row: usize) -> Vec<Effect> {
         self.focus = Focus::Tree;
         if let Some(ready) = self.ready_mut() {
@@ -621,83 +452,6 @@ impl App {
     pub fn footer(&self) -> Vec<&'static Command> {
         COMMANDS.iter().filter(|command| command.footer && (command.here)(self)).collect()
     }
-}
-
-impl Ready {
-    /// Returns a checkpoint as it is first shown.
-    #[must_use]
-    pub fn new(checkpoint: Arc<Checkpoint>) -> Self {
-        let adapter = Adapter::of(&checkpoint);
-        Self {
-            problems: all_problems(&checkpoint, adapter.as_ref()),
-            adapter,
-            tree: Tree::new(&checkpoint),
-            summary: checkpoint.summary(),
-            headline: checkpoint.headline(),
-            checkpoint,
-            asked: None,
-            evidence: None,
-            sums: None,
-            detail_top: 0,
-            problem: 0,
-            tab_top: 0,
-        }
-    }
-
-    /// Returns the layer under the cursor.
-    #[must_use]
-    pub fn layer(&self) -> Option<u32> {
-        match self.tree.current()?.kind {
-            RowKind::Layer(layer) => Some(layer),
-            RowKind::Tensor(tensor) => self.checkpoint.layers.of_tensor(&self.checkpoint.files, tensor),
-            RowKind::Group => None,
-        }
-    }
-
-    /// Sums the layers below the row under the cursor, if it is a group and not summed yet.
-    pub fn sum_group(&mut self) {
-        let Some(row) = self.tree.current().filter(|row| row.kind == RowKind::Group) else { return };
-        if self.sums.as_ref().is_some_and(|(node, _)| *node == row.node) {
-            return;
-        }
-        let names = &self.checkpoint.files.names;
-        let layers = self.checkpoint.layers.within(row.node, names.end(row.node));
-        self.sums = Some((row.node, self.checkpoint.format_sums(layers)));
-    }
-
-    /// Returns the headers' part.
-    #[must_use]
-    pub fn files(&self) -> &Files {
-        &self.checkpoint.files
-    }
-
-    fn take_examined(&mut self, checkpoint: Arc<Checkpoint>) {
-        self.adapter = Adapter::of(&checkpoint);
-        self.problems = all_problems(&checkpoint, self.adapter.as_ref());
-        self.problem = self.problem.min(self.problems.len().saturating_sub(1));
-        self.summary = checkpoint.summary();
-        self.headline = checkpoint.headline();
-        self.tree.refresh(&checkpoint);
-        (self.asked, self.evidence, self.sums) = (None, None, None);
-        self.checkpoint = checkpoint;
-    }
-
-    /// Puts the cursor on the name that it was on before the files were read again.
-    fn return_to(&mut self, before: &Self) {
-        let Some(row) = before.tree.current() else { return };
-        let name = before.checkpoint.files.names.name(row.node);
-        let checkpoint = Arc::clone(&self.checkpoint);
-        if let Some(node) = self.tree.find(&checkpoint, &name) {
-            self.tree.select_node(&checkpoint, node);
-        }
-    }
-}
-
-fn all_problems(checkpoint: &Checkpoint, adapter: Option<&Adapter>) -> Vec<Problem> {
-    let mut problems = checkpoint.problems.clone();
-    problems.extend(adapter.into_iter().flat_map(|a| a.problems.clone()));
-    problems.sort_by_key(|p| (p.kind.severity, p.kind.code));
-    problems
 }
 
 /// Returns a word as a shell takes it.

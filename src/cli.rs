@@ -6,6 +6,7 @@
 pub mod doctor;
 pub mod inspect;
 pub mod json;
+mod table;
 pub mod verify;
 pub mod workbench;
 

@@ -5,16 +5,13 @@
 //! the gauges' tick, and nothing is drawn unless a figure changed.
 
 mod places;
+mod script;
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crossterm::event::{Event as TermEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
-use ratatui::buffer::Buffer;
 
 use crate::app::picker::{Facts, Place};
 use crate::app::{App, Effect, Event, Focus, OpenState, Overlay, keys};
@@ -25,9 +22,9 @@ use crate::gauges::Sampler;
 use crate::job;
 use crate::quant::Evidence;
 use crate::terminal::{Listener, Screen, Signal, install_panic_hook};
-use crate::ui::degrade::{ColorFlag, Degrade, Environment, decide};
-use crate::ui::theme::Theme;
+use crate::ui::degrade::{ColorFlag, Environment, decide};
 use crate::ui::{self, Look, Scroll};
+pub use script::{Script, screenshot, text_of, write_screenshot};
 
 /// How often the machine is sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -426,111 +423,4 @@ fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &mut Scroll) -> Option<
         }
         _ => None,
     }
-}
-
-/// What a headless run of the workbench is given.
-pub struct Script<'a> {
-    /// What to open.
-    pub paths: &'a [String],
-    /// Keys separated by blanks; `type:TEXT` types a text.
-    pub keys: &'a str,
-    /// Cells of the screen.
-    pub size: (u16, u16),
-    /// The theme.
-    pub theme: &'a Theme,
-    /// What the terminal is said to show.
-    pub degrade: Degrade,
-}
-
-/// Drives the workbench by a key script and returns its last screen. Jobs run to their end at once.
-///
-/// # Errors
-/// The size is not one.
-pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
-    let keymap = keys::keymap(None).map_err(Error::input)?;
-    let (mut app, effects) = App::new(script.paths, keymap);
-    run_jobs(&mut app, effects);
-    for word in script.keys.split_whitespace() {
-        let events: Vec<Event> = match word.strip_prefix("type:") {
-            Some(text) => text.chars().map(|c| Event::Key(c.to_string())).collect(),
-            None => vec![Event::Key(word.to_owned())],
-        };
-        for event in events {
-            let effects = app.update(event);
-            run_jobs(&mut app, effects);
-        }
-    }
-    let (width, height) = script.size;
-    let backend = TestBackend::new(width, height);
-    let mut terminal =
-        Terminal::new(backend).map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
-    let mut scroll = Scroll::default();
-    let look = Look { theme: script.theme, degrade: script.degrade };
-    // Twice: what scrolls settles in the second frame.
-    for _ in 0..2 {
-        terminal
-            .draw(|frame| ui::draw(frame, &mut app, &mut scroll, &look))
-            .map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
-    }
-    Ok(terminal.backend().buffer().clone())
-}
-
-/// Runs what effects ask for, one after the other, until nothing is left.
-fn run_jobs(app: &mut App, effects: Vec<Effect>) {
-    let mut waiting: std::collections::VecDeque<Effect> = effects.into();
-    while let Some(effect) = waiting.pop_front() {
-        let event = match effect {
-            Effect::Open(id, path) => Event::Opened(id, Box::new(open_path(&path, &Progress::default()))),
-            Effect::Examine(id) => match checkpoint_of(app, id) {
-                Some(checkpoint) => Event::Examined(id, Box::new(checkpoint.examine())),
-                None => continue,
-            },
-            Effect::Explain(id, layer) => match checkpoint_of(app, id) {
-                Some(checkpoint) => Event::Explained(id, layer, evidence(&checkpoint, layer)),
-                None => continue,
-            },
-            Effect::FindPlaces => {
-                let mut found = places::find();
-                for place in &mut found {
-                    place.facts = facts_of(place);
-                }
-                Event::Places(found)
-            }
-            Effect::Copy(_) | Effect::Repaint | Effect::Suspend | Effect::Quit => continue,
-        };
-        waiting.extend(app.update(event));
-    }
-}
-
-/// Returns a screen as text, one line a row, without trailing blanks.
-#[must_use]
-pub fn text_of(buffer: &Buffer) -> String {
-    let area = buffer.area;
-    let mut text = String::new();
-    for y in area.y..area.bottom() {
-        let mut line = String::new();
-        let mut skip = 0;
-        for x in area.x..area.right() {
-            let symbol = buffer[(x, y)].symbol();
-            if skip > 0 {
-                skip -= 1;
-                continue;
-            }
-            skip = unicode_width::UnicodeWidthStr::width(symbol).saturating_sub(1);
-            line.push_str(symbol);
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Writes a screenshot as text.
-///
-/// # Errors
-/// The script cannot run, or the write fails.
-pub fn write_screenshot(script: &Script<'_>, out: &mut dyn Write) -> Result<()> {
-    let buffer = screenshot(script)?;
-    out.write_all(text_of(&buffer).as_bytes())
-        .map_err(|e| Error::new(crate::error::ErrorKind::Io, format!("write the screenshot: {e}")))
 }

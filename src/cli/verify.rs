@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::json::{self, ProblemJson};
-use super::{DONE, FAILED, FOUND, inspect, shows_progress, stdout_error};
-use crate::adapter::Adapter;
+use super::{DONE, FAILED, FOUND, shows_progress, stdout_error};
+use crate::adapter::{Adapter, problems_of};
 use crate::checkpoint::{Checkpoint, deep};
 use crate::container::bytes::SourceFile;
 use crate::container::safetensors;
@@ -36,7 +36,7 @@ pub struct Options<'a> {
 pub fn run(options: &Options<'_>, out: &mut dyn Write) -> Result<u8> {
     let checkpoint = Checkpoint::open_examined(options.path)?;
     let adapter = Adapter::of(&checkpoint);
-    let mut problems = inspect::all_problems(&checkpoint, adapter.as_ref());
+    let mut problems = problems_of(&checkpoint, adapter.as_ref());
     for verdict in strict_verdicts(&checkpoint) {
         if !problems.contains(&verdict) {
             problems.push(verdict);
@@ -67,7 +67,7 @@ pub fn run(options: &Options<'_>, out: &mut dyn Write) -> Result<u8> {
             units::bytes(bytes)
         );
         writeln!(out, "{head}").map_err(|e| stdout_error(&e))?;
-        inspect::write_problems(out, &problems).map_err(|e| stdout_error(&e))?;
+        super::table::write_problems(out, &problems).map_err(|e| stdout_error(&e))?;
     }
     let readable = checkpoint.files.shards.iter().any(|s| !s.unreadable);
     Ok(match (readable, ok) {
