@@ -64,6 +64,9 @@ fn exit_codes_tell_fine_from_faulty_from_impossible() {
     let code = |args: &[&str]| ckpt(args).status.code().unwrap();
     assert_eq!(code(&["verify", &path("base-A-bf16/model")]), 0);
     assert_eq!(code(&["verify", &path("base-A-bf16/model"), "--deep"]), 0);
+    // Packed codes in a float dtype are no numbers: their bytes must not be taken for NaN.
+    assert_eq!(code(&["verify", &path("bnb-nf4-dq-storagebf16-A/model"), "--deep"]), 0);
+    assert_eq!(code(&["verify", &path("bad-quantized/gptq-nan-scale"), "--deep"]), 1);
     assert_eq!(code(&["verify", &path("bad-folders/missing-shard")]), 1);
     assert_eq!(code(&["inspect", &path("bad-folders/missing-shard")]), 0);
     assert_eq!(code(&["inspect", &path("bad-safetensors/files/html-page.safetensors")]), 2);
