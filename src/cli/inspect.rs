@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::io::Write;
 
-use serde::ser::{SerializeMap as _, SerializeSeq as _};
+use rustc_hash::FxHashMap;
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::json::{self, ProblemJson};
@@ -15,6 +16,8 @@ use crate::checkpoint::names::NameWriter;
 use crate::checkpoint::summary::Summary;
 use crate::error::Result;
 use crate::problem::Problem;
+use crate::quant::LayerSpec;
+use crate::tensor::Dtype;
 
 /// Runs the command: exit 0 when anything was readable.
 ///
@@ -37,7 +40,7 @@ pub fn run(path: &str, as_json: bool, out: &mut dyn Write) -> Result<u8> {
         if as_json {
             let document =
                 Document { path, checkpoint: &checkpoint, adapter: adapter.as_ref(), problems: &problems };
-            json::write_line(out, &document)
+            document.write(out)
         } else {
             let text = Text { path, checkpoint: &checkpoint, adapter: adapter.as_ref(), problems: &problems };
             text.write(out).map_err(|e| stdout_error(&e))
@@ -55,30 +58,32 @@ struct Document<'a> {
     problems: &'a dyn Fn() -> Vec<Problem>,
 }
 
-impl Serialize for Document<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+impl Document<'_> {
+    fn write(&self, out: &mut dyn Write) -> Result<()> {
         let checkpoint = self.checkpoint;
         let summary = checkpoint.summary();
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("path", self.path)?;
-        map.serialize_entry("kind", checkpoint.kind.name())?;
-        map.serialize_entry("container", checkpoint.files.container.name())?;
-        map.serialize_entry("architecture", &checkpoint.architecture())?;
-        map.serialize_entry("parameters", &summary.parameters)?;
-        map.serialize_entry("bytes", &summary.bytes)?;
-        map.serialize_entry("bits_per_weight", &rounded(summary.bits_per_weight))?;
-        map.serialize_entry("bits_per_weight_file", &rounded(summary.bits_per_weight_file))?;
-        map.serialize_entry("shards", &ShardsJson(checkpoint))?;
-        map.serialize_entry("formats", &FormatsJson(&summary))?;
+        let mut object = json::Object::new(out);
+        object.member("path", &self.path)?;
+        object.member("kind", &checkpoint.kind.name())?;
+        object.member("container", &checkpoint.files.container.name())?;
+        object.member("architecture", &checkpoint.architecture())?;
+        object.member("parameters", &summary.parameters)?;
+        object.member("bytes", &summary.bytes)?;
+        object.member("bits_per_weight", &rounded(summary.bits_per_weight))?;
+        object.member("bits_per_weight_file", &rounded(summary.bits_per_weight_file))?;
+        object.member("shards", &ShardsJson(checkpoint))?;
+        object.member("formats", &FormatsJson(&summary))?;
         if let Some(adapter) = self.adapter {
-            map.serialize_entry("adapter", &AdapterJson(checkpoint, adapter))?;
+            object.member("adapter", &AdapterJson(checkpoint, adapter))?;
         }
-        map.serialize_entry("layers", &LayersJson(checkpoint))?;
-        map.serialize_entry("tensors", &TensorsJson(checkpoint))?;
+        let mut layers = LayerPieces::new(checkpoint)?;
+        object.list("layers", checkpoint.layers.len() as u32, |layer, buffer| layers.push(layer, buffer))?;
+        let mut tensors = TensorPieces::new(checkpoint);
+        object.list("tensors", checkpoint.files.tensors.len() as u32, |t, buffer| tensors.push(t, buffer))?;
         let problems = (self.problems)();
         let problems: Vec<ProblemJson<'_>> = problems.iter().map(ProblemJson::from).collect();
-        map.serialize_entry("problems", &problems)?;
-        map.end()
+        object.member("problems", &problems)?;
+        object.end()
     }
 }
 
@@ -167,58 +172,71 @@ impl Serialize for AdapterJson<'_> {
     }
 }
 
-struct LayersJson<'a>(&'a Checkpoint);
-
-impl Serialize for LayersJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let layers = &self.0.layers;
-        let mut list = serializer.serialize_seq(Some(layers.len()))?;
-        // Serialization takes what it writes by shared reference; the writers carry state along.
-        let names =
-            RefCell::new((NameWriter::new(&self.0.files.names), NameWriter::new(&self.0.files.names)));
-        for layer in 0..layers.len() as u32 {
-            list.serialize_element(&LayerJson { checkpoint: self.0, layer, names: &names })?;
-        }
-        list.end()
-    }
-}
-
-struct LayerJson<'a> {
+/// Layers as JSON: what alike layers share is made once.
+struct LayerPieces<'a> {
     checkpoint: &'a Checkpoint,
-    layer: u32,
-    /// Of the layers, and of their tensors.
-    names: &'a RefCell<(NameWriter<'a>, NameWriter<'a>)>,
+    /// By spec: the members that follow from it.
+    specs: Vec<Vec<u8>>,
+    names: NameWriter<'a>,
+    tensor_names: NameWriter<'a>,
 }
 
-/// The tensors of a layer, by name.
-struct TensorNames<'a, 'b>(&'a LayerJson<'b>);
-
-impl Serialize for TensorNames<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let LayerJson { checkpoint, layer, names } = self.0;
-        let tensors = checkpoint.layers.tensors(*layer);
-        let mut list = serializer.serialize_seq(Some(tensors.len()))?;
-        for &tensor in tensors {
-            let node = checkpoint.files.tensors[tensor as usize].node;
-            list.serialize_element(names.borrow_mut().1.name(node))?;
+impl<'a> LayerPieces<'a> {
+    fn new(checkpoint: &'a Checkpoint) -> Result<Self> {
+        let mut specs = Vec::with_capacity(checkpoint.layers.specs().len());
+        for spec in checkpoint.layers.specs() {
+            let mut piece = Vec::new();
+            json::push(&mut piece, &SpecJson(spec))?;
+            // Its members go into the layer's own object.
+            piece.pop();
+            piece[0] = b',';
+            specs.push(piece);
         }
-        list.end()
+        let names = || NameWriter::new(&checkpoint.files.names);
+        Ok(Self { checkpoint, specs, names: names(), tensor_names: names() })
+    }
+
+    fn push(&mut self, layer: u32, buffer: &mut Vec<u8>) {
+        let Self { checkpoint, specs, names, tensor_names } = self;
+        let record = &checkpoint.layers.list()[layer as usize];
+        let bytes = checkpoint.layers.bytes(&checkpoint.files, layer);
+        let name = names.name(record.node);
+        buffer.extend_from_slice(b"{\"name\":");
+        json::push_text(buffer, &name[..name.len() - record.cut_bytes()]);
+        buffer.extend_from_slice(&specs[record.spec as usize]);
+        buffer.extend_from_slice(b",\"bytes\":");
+        json::push_number(buffer, bytes);
+        let parameters = checkpoint.layers.spec(layer).parameters;
+        if parameters > 0 {
+            buffer.extend_from_slice(b",\"bits_per_weight\":");
+            // Four decimals: the fifth would be noise.
+            let scaled = (bytes as f64 * 80_000.0 / parameters as f64).round() as u64;
+            json::push_number(buffer, scaled / 10_000);
+            if !scaled.is_multiple_of(10_000) {
+                let _ = write!(buffer, ".{:04}", scaled % 10_000);
+            }
+        }
+        if record.tied {
+            buffer.extend_from_slice(b",\"tied\":true");
+        }
+        buffer.extend_from_slice(b",\"tensors\":[");
+        for (index, &tensor) in checkpoint.layers.tensors(layer).iter().enumerate() {
+            if index > 0 {
+                buffer.push(b',');
+            }
+            json::push_text(buffer, tensor_names.name(checkpoint.files.tensors[tensor as usize].node));
+        }
+        buffer.extend_from_slice(b"]}");
     }
 }
 
-impl Serialize for LayerJson<'_> {
+/// The members of a layer that alike layers share.
+struct SpecJson<'a>(&'a LayerSpec);
+
+impl Serialize for SpecJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let Self { checkpoint, layer, names } = *self;
-        let (files, layers) = (&checkpoint.files, &checkpoint.layers);
-        let spec = layers.spec(layer);
-        let bytes = layers.bytes(files, layer);
+        let spec = self.0;
         let mut map = serializer.serialize_map(None)?;
-        let record = &layers.list()[layer as usize];
-        {
-            let mut names = names.borrow_mut();
-            let name = names.0.name(record.node);
-            map.serialize_entry("name", &name[..name.len() - record.cut_bytes()])?;
-        }
         map.serialize_entry("format", spec.format.get().name())?;
         map.serialize_entry("shape", &spec.shape_known.then_some(&spec.shape))?;
         map.serialize_entry("bits", &BitsJson(spec.bits()))?;
@@ -230,18 +248,56 @@ impl Serialize for LayerJson<'_> {
             map.serialize_entry("dtype", dtype.name())?;
         }
         map.serialize_entry("parameters", &spec.parameters)?;
-        map.serialize_entry("bytes", &bytes)?;
-        if spec.parameters > 0 {
-            map.serialize_entry("bits_per_weight", &rounded(bytes as f64 * 8.0 / spec.parameters as f64))?;
-        }
-        if record.tied {
-            map.serialize_entry("tied", &true)?;
-        }
         if !spec.broken.is_empty() {
             map.serialize_entry("broken", &spec.broken)?;
         }
-        map.serialize_entry("tensors", &TensorNames(self))?;
         map.end()
+    }
+}
+
+/// Tensors as JSON: dtype and shape are made once for alike ones, the file once a shard.
+struct TensorPieces<'a> {
+    checkpoint: &'a Checkpoint,
+    kinds: FxHashMap<(Dtype, u32), Vec<u8>>,
+    files: Vec<Vec<u8>>,
+    names: NameWriter<'a>,
+}
+
+impl<'a> TensorPieces<'a> {
+    fn new(checkpoint: &'a Checkpoint) -> Self {
+        let files = checkpoint.files.shards.iter().map(|shard| {
+            let mut piece = b",\"file\":".to_vec();
+            json::push_text(&mut piece, &shard.name);
+            piece.extend_from_slice(b",\"offset\":");
+            piece
+        });
+        let names = NameWriter::new(&checkpoint.files.names);
+        Self { checkpoint, kinds: FxHashMap::default(), files: files.collect(), names }
+    }
+
+    fn push(&mut self, tensor: u32, buffer: &mut Vec<u8>) {
+        let Self { checkpoint, kinds, files, names } = self;
+        let record = &checkpoint.files.tensors[tensor as usize];
+        buffer.extend_from_slice(b"{\"name\":");
+        json::push_text(buffer, names.name(record.node));
+        let kind = kinds.entry((record.dtype, record.shape)).or_insert_with(|| {
+            let mut piece = b",\"dtype\":".to_vec();
+            json::push_text(&mut piece, record.dtype.name());
+            piece.extend_from_slice(b",\"shape\":[");
+            for (index, &dim) in checkpoint.files.shape(record).iter().enumerate() {
+                if index > 0 {
+                    piece.push(b',');
+                }
+                json::push_number(&mut piece, dim);
+            }
+            piece.extend_from_slice(b"],\"bytes\":");
+            piece
+        });
+        buffer.extend_from_slice(kind);
+        json::push_number(buffer, record.bytes);
+        buffer.extend_from_slice(&files[usize::from(record.shard)]);
+        json::push_number(buffer, record.begin);
+        buffer.push(b'}');
     }
 }
 
@@ -257,35 +313,5 @@ impl Serialize for BitsJson {
         } else {
             serializer.serialize_f64(self.0)
         }
-    }
-}
-
-struct TensorsJson<'a>(&'a Checkpoint);
-
-impl Serialize for TensorsJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Tensor<'a> {
-            name: &'a str,
-            dtype: &'static str,
-            shape: &'a [u64],
-            bytes: u64,
-            file: &'a str,
-            offset: u64,
-        }
-        let files = &self.0.files;
-        let mut names = NameWriter::new(&files.names);
-        let mut list = serializer.serialize_seq(Some(files.tensors.len()))?;
-        for record in &files.tensors {
-            list.serialize_element(&Tensor {
-                name: names.name(record.node),
-                dtype: record.dtype.name(),
-                shape: files.shape(record),
-                bytes: record.bytes,
-                file: &files.shards[usize::from(record.shard)].name,
-                offset: record.begin,
-            })?;
-        }
-        list.end()
     }
 }

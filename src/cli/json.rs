@@ -76,6 +76,95 @@ impl Write for Chunks<'_> {
     }
 }
 
+/// A JSON object that is written member by member, so that long lists can be made of prepared pieces.
+pub(super) struct Object<'a> {
+    chunks: Chunks<'a>,
+    is_empty: bool,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn new(out: &'a mut dyn Write) -> Self {
+        let mut buffer = Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2));
+        buffer.push(b'{');
+        Self { chunks: Chunks { buffer, out }, is_empty: true }
+    }
+
+    fn key(&mut self, key: &str) {
+        if !std::mem::take(&mut self.is_empty) {
+            self.chunks.buffer.push(b',');
+        }
+        push_text(&mut self.chunks.buffer, key);
+        self.chunks.buffer.push(b':');
+    }
+
+    /// Writes a member.
+    pub(super) fn member(&mut self, key: &str, value: &impl Serialize) -> Result<()> {
+        self.key(key);
+        push(&mut self.chunks.buffer, value)?;
+        self.chunks.write_all(b"").map_err(|e| super::stdout_error(&e))
+    }
+
+    /// Writes a member that is a list; `write` appends one element.
+    pub(super) fn list(
+        &mut self,
+        key: &str,
+        count: u32,
+        mut write: impl FnMut(u32, &mut Vec<u8>),
+    ) -> Result<()> {
+        self.key(key);
+        self.chunks.buffer.push(b'[');
+        for index in 0..count {
+            if index > 0 {
+                self.chunks.buffer.push(b',');
+            }
+            write(index, &mut self.chunks.buffer);
+            self.chunks.write_all(b"").map_err(|e| super::stdout_error(&e))?;
+        }
+        self.chunks.buffer.push(b']');
+        Ok(())
+    }
+
+    pub(super) fn end(mut self) -> Result<()> {
+        self.chunks.buffer.extend_from_slice(b"}\n");
+        self.chunks.flush().map_err(|e| super::stdout_error(&e))
+    }
+}
+
+/// Appends a value as JSON.
+pub(super) fn push(buffer: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
+    let mut serializer = Serializer::with_formatter(buffer, Escaping);
+    value.serialize(&mut serializer).map_err(|e| super::stdout_error(&io::Error::from(e)))
+}
+
+/// Appends a text as JSON.
+pub(super) fn push_text(buffer: &mut Vec<u8>, text: &str) {
+    let is_plain = text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\');
+    buffer.push(b'"');
+    if is_plain {
+        buffer.extend_from_slice(text.as_bytes());
+        buffer.push(b'"');
+    } else {
+        buffer.pop();
+        // Writing to memory cannot fail.
+        let _ = push(buffer, &text);
+    }
+}
+
+/// Appends a number as JSON.
+pub(super) fn push_number(buffer: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    buffer.extend_from_slice(&digits[at..]);
+}
+
 /// Writes the error event.
 ///
 /// # Errors
@@ -126,6 +215,21 @@ impl<'a> From<&'a crate::problem::Problem> for ProblemJson<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prepared_pieces_are_json() {
+        let mut buffer = Vec::new();
+        for text in ["plain.weight", "a\"b\\c\n\x1b\u{202e}é", ""] {
+            push_text(&mut buffer, text);
+            let parsed: String = serde_json::from_slice(&buffer).unwrap();
+            assert_eq!(parsed, text);
+            buffer.clear();
+        }
+        for number in [0, 7, 10, u64::MAX] {
+            push_number(&mut buffer, number);
+            assert_eq!(String::from_utf8(buffer.split_off(0)).unwrap(), number.to_string());
+        }
+    }
 
     #[test]
     fn controls_and_bidirectional_marks_are_escaped() {
