@@ -151,7 +151,7 @@ impl Checkpoint {
             // The index of a large checkpoint takes as long as all headers: beside them, not after.
             let index = scope.spawn(|| index.as_deref().map(Index::read));
             let read = read_headers(&home, &chosen.weights, chosen.container, progress);
-            (read, index.join().unwrap_or(None))
+            (read, joined(index))
         });
         let mut others = chosen.others;
         let mut usable = None;
@@ -200,7 +200,7 @@ impl Checkpoint {
         let (mut examined, of_index) = std::thread::scope(|scope| {
             let check = scope.spawn(|| self.index_problems());
             let examined = self.examine_layers();
-            (examined, check.join().unwrap_or_default())
+            (examined, joined(check))
         });
         examined.index_unchecked = false;
         examined.problems.extend(of_index);
@@ -325,6 +325,12 @@ impl Read {
     }
 }
 
+/// Returns what a scoped thread found. A panic there goes on here: a share that is silently missing would make
+/// a checkpoint look smaller, or cleaner, than it is.
+pub(crate) fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Reads the headers of all weight files, on a few threads.
 fn read_headers(home: &Path, names: &[String], by_name: &'static dyn Container, progress: &Progress) -> Read {
     let mut problems = Vec::new();
@@ -351,7 +357,7 @@ fn read_headers(home: &Path, names: &[String], by_name: &'static dyn Container, 
         let threads: Vec<_> = (1..HEADER_THREADS.min(names.len())).map(|_| scope.spawn(worker)).collect();
         let mut all = worker();
         for thread in threads {
-            all.extend(thread.join().unwrap_or_default());
+            all.extend(joined(thread));
         }
         all
     });
@@ -506,5 +512,20 @@ fn blocks_of_metadata(files: &mut Files) {
             method: Some("torchao".into()),
             value,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn a_panic_on_a_scoped_thread_is_not_lost() {
+        let caught = std::panic::catch_unwind(|| {
+            std::thread::scope(|scope| {
+                joined(scope.spawn(|| assert!(std::hint::black_box(false), "planned")));
+            });
+        });
+        assert!(caught.is_err());
     }
 }

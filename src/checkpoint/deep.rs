@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::FxHashSet;
 
-use super::Checkpoint;
 use super::files::Files;
+use super::{Checkpoint, joined};
 use crate::container::bytes::SourceFile;
 use crate::name::escape;
 use crate::problem::{Problem, kind};
@@ -66,7 +66,7 @@ pub fn verify(checkpoint: &Checkpoint, on_progress: &(dyn Fn(u64) + Sync)) -> De
     };
     let mut all: Vec<(u64, Vec<(u32, Problem)>)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(worker)).collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        threads.into_iter().map(joined).collect()
     });
     let bytes = all.iter().map(|(bytes, _)| bytes).sum();
     let mut found: Vec<(u32, Problem)> = all.iter_mut().flat_map(|(_, found)| found.drain(..)).collect();

@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::files::Files;
+use super::joined;
 use super::names::{NONE, Names, NodeId};
 use crate::problem::Problem;
 use crate::quant::{FORMATS, FormatId, LayerSpec, Part, Parts, Recognized, SideData};
@@ -125,7 +126,7 @@ impl Layers {
                     })
                 })
                 .collect();
-            threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+            threads.into_iter().map(joined).collect()
         });
         let mut layers = self.clone();
         let mut specs = SpecTable::default();

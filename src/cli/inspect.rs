@@ -11,9 +11,9 @@ use super::json::{self, ProblemJson};
 use super::table::Text;
 use super::{DONE, FAILED, stdout_error};
 use crate::adapter::{Adapter, problems_of};
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::names::NameWriter;
 use crate::checkpoint::summary::Summary;
+use crate::checkpoint::{Checkpoint, joined};
 use crate::error::Result;
 use crate::problem::Problem;
 use crate::quant::LayerSpec;
@@ -31,7 +31,7 @@ pub fn run(path: &str, as_json: bool, out: &mut dyn Write) -> Result<u8> {
         // The problems come last: the index is checked while the rest is written.
         let check = RefCell::new(Some(scope.spawn(|| opened.index_problems())));
         let problems = || {
-            let of_index = check.borrow_mut().take().and_then(|check| check.join().ok()).unwrap_or_default();
+            let of_index = check.borrow_mut().take().map(joined).unwrap_or_default();
             let mut problems = problems_of(&checkpoint, adapter.as_ref());
             problems.extend(of_index);
             problems.sort_by_key(|p| (p.kind.severity, p.kind.code));
