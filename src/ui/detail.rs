@@ -403,7 +403,7 @@ impl Page<'_> {
             lines.push(Line::from(vec![
                 self.style(format!("  {name:<room$}"), role),
                 self.style(format!("{:>9}", units::bytes(shard.bytes)), Role::Number),
-                self.style(format!(" {:>5} tensors", shard.tensors), Role::Muted),
+                self.style(format!(" {:>13}", units::plural(shard.tensors, "tensor")), Role::Muted),
             ]));
         }
         for (name, bytes) in files.others.iter().take(LIST_MAX) {
