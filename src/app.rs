@@ -361,7 +361,10 @@ impl App {
     fn key(&mut self, key: &str) -> Vec<Effect> {
         self.toast = None;
         if self.overlay.is_some() {
-            return self.overlay_key(key);
+            // The palette and the sort menu move the cursor too.
+            let mut effects = self.overlay_key(key);
+            effects.extend(self.explain());
+            return effects;
         }
         if self.filter_input.is_some() {
             return self.filter_key(key);
@@ -464,3 +467,6 @@ pub fn shell_word(text: &str) -> String {
         format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
+
+#[cfg(test)]
+mod tests;

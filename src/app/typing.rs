@@ -144,6 +144,6 @@ impl App {
             }
             _ => self.toast = Some("pasted text goes into a field: / filters, o opens a path".into()),
         }
-        Vec::new()
+        self.explain()
     }
 }

@@ -376,10 +376,10 @@ impl Page<'_> {
             format!("{} params   {}", units::exact(summary.parameters), units::bytes(summary.bytes)),
             Role::Text,
         ));
-        let bits = format!(
-            "{:.2} quantized   {:.2} whole file",
-            summary.bits_per_weight, summary.bits_per_weight_file
-        );
+        let mut bits = format!("{:.2} whole file", summary.bits_per_weight_file);
+        if summary.formats.iter().any(|sum| sum.is_quantized) {
+            bits = format!("{:.2} quantized   {bits}", summary.bits_per_weight);
+        }
         lines.extend(self.fact("bit/w", bits, Role::Text));
         lines.extend(self.config());
         lines.extend(self.fact("path", escape(&files.path.display().to_string()).into_owned(), Role::Path));
@@ -403,7 +403,7 @@ impl Page<'_> {
             lines.push(Line::from(vec![
                 self.style(format!("  {name:<room$}"), role),
                 self.style(format!("{:>9}", units::bytes(shard.bytes)), Role::Number),
-                self.style(format!(" {:>5} tensors", shard.tensors), Role::Muted),
+                self.style(format!(" {:>13}", units::plural(shard.tensors as usize, "tensor")), Role::Muted),
             ]));
         }
         for (name, bytes) in files.others.iter().take(LIST_MAX) {

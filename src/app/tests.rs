@@ -1,0 +1,278 @@
+//! Tests of the app: a robot types, and looks at what the app knows and asks for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::checkpoint::CheckpointKind;
+use crate::checkpoint::config::Configs;
+use crate::checkpoint::files::{Files, Place, Shard};
+use crate::checkpoint::layers::Layers;
+use crate::checkpoint::tree::{Mode, Sort};
+use crate::container::Header;
+use crate::container::safetensors::Safetensors;
+use crate::error::ErrorKind;
+use crate::problem::{Problem, kind};
+use crate::quant::HeadersOnly;
+use crate::tensor::Dtype;
+
+/// Two layers, unlike each other so that nothing folds, and an embedding.
+const TENSORS: [(&str, u64); 6] = [
+    ("embed.weight", 64),
+    ("layers.0.down.weight", 8),
+    ("layers.0.up.weight", 16),
+    ("layers.1.down.weight", 24),
+    ("layers.1.norm.weight", 1),
+    ("layers.1.up.weight", 32),
+];
+
+fn checkpoint(problems: Vec<Problem>) -> Checkpoint {
+    let mut header = Header::default();
+    let mut at = 0;
+    for (name, rows) in TENSORS {
+        header.push(name, Dtype::F16, &[rows, 8], at, at + rows * 16);
+        at += rows * 16;
+    }
+    let shard = Shard {
+        name: "model.safetensors".into(),
+        path: PathBuf::new(),
+        bytes: at,
+        tensors: 0,
+        metadata: Vec::new(),
+        unreadable: false,
+    };
+    let place = Place {
+        path: PathBuf::new(),
+        folder: PathBuf::new(),
+        title: "made".into(),
+        container: &Safetensors,
+        index: None,
+        others: Vec::new(),
+    };
+    let files = Arc::new(Files::assemble(place, vec![shard], vec![header], Configs::default()));
+    let (layers, _) = Layers::find(&files, &HeadersOnly);
+    Checkpoint {
+        files,
+        layers,
+        problems,
+        kind: CheckpointKind::Model,
+        examined: true,
+        index_unchecked: false,
+    }
+}
+
+/// Types, and keeps what the app asked for.
+struct Robot {
+    app: App,
+    asked: Vec<Effect>,
+}
+
+impl Robot {
+    /// Opens one checkpoint a path.
+    fn new(paths: &[&str], problems: &[Problem]) -> Self {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let (mut app, asked) = App::new(&paths, keys::keymap(None).unwrap());
+        for id in 0..paths.len() as u32 {
+            app.update(Event::Opened(id, Box::new(Ok(checkpoint(problems.to_vec())))));
+        }
+        Self { app, asked }
+    }
+
+    /// Types keys that are separated by blanks.
+    fn press(&mut self, keys: &str) -> &mut Self {
+        self.asked.clear();
+        for key in keys.split_whitespace() {
+            let asked = self.app.update(Event::Key(key.to_owned()));
+            self.asked.extend(asked);
+        }
+        self
+    }
+
+    fn write(&mut self, text: &str) -> &mut Self {
+        for c in text.chars() {
+            self.press(&c.to_string());
+        }
+        self
+    }
+
+    fn toast(&self) -> &str {
+        self.app.toast.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the full name under the cursor.
+    fn name(&self) -> String {
+        let ready = self.app.ready().unwrap();
+        ready.tree.current().map_or_else(String::new, |row| ready.files().names.name(row.node))
+    }
+
+    fn open_all(&mut self) -> &mut Self {
+        let ready = self.app.ready_mut().unwrap();
+        let checkpoint = Arc::clone(&ready.checkpoint);
+        ready.tree.open_all(&checkpoint);
+        self
+    }
+}
+
+#[test]
+fn escape_leads_back_to_the_tree_and_never_quits() {
+    for keys in ["", "3", "5", "enter tab", "?", ":", "s", "@", "o", "/", "/ d o w n enter", "g", "z tab"] {
+        let mut robot = Robot::new(&["made"], &[]);
+        robot.press(keys);
+        for _ in 0..4 {
+            robot.press("esc");
+            assert!(!robot.asked.contains(&Effect::Quit), "{keys}");
+        }
+        let app = &robot.app;
+        assert!(app.overlay.is_none() && app.filter_input.is_none(), "{keys}");
+        assert_eq!((app.tab, app.focus), (Tab::Detail, Focus::Tree), "{keys}");
+        assert!(app.ready().unwrap().tree.filter().is_none(), "{keys}");
+        assert_eq!(robot.press("esc").toast(), "q quits", "{keys}");
+        assert_eq!(robot.press("q").asked, [Effect::Quit], "{keys}");
+    }
+}
+
+#[test]
+fn a_command_that_cannot_run_says_why() {
+    let mut robot = Robot::new(&["made"], &[]);
+    for (keys, why) in [
+        ("4", "adapter: this checkpoint is no adapter"),
+        (".", "next-checkpoint: only one checkpoint is open (o opens another)"),
+        (",", "previous-checkpoint: only one checkpoint is open (o opens another)"),
+        ("u", "unfold: this row is in no fold of alike layers"),
+        ("3 l", "expand: only in the layer tree (1)"),
+    ] {
+        assert_eq!(robot.press("1").press(keys).toast(), why, "{keys}");
+    }
+    robot.press("1 :").write("go-to").press("enter");
+    assert_eq!(robot.toast(), "go-to: no problem was found");
+    assert_eq!(robot.press("n").toast(), "nothing stands out: no problem, no odd layer");
+    assert_eq!(robot.press("j").toast(), "", "the next key takes the toast away");
+}
+
+#[test]
+fn nothing_that_needs_a_checkpoint_runs_without_one() {
+    let (app, _) = App::new(&["gone".into()], keys::keymap(None).unwrap());
+    let mut robot = Robot { app, asked: Vec::new() };
+    for failed in [false, true] {
+        if failed {
+            let error = Error::new(ErrorKind::Input, "gone: no such file or folder");
+            robot.app.update(Event::Opened(0, Box::new(Err(error))));
+        }
+        for key in ["j", "G", "t", "s", "/", "n", "3", "4", "5", "y", "z", "u", "l", "h", "enter"] {
+            robot.press(key);
+            assert!(
+                robot.toast().ends_with("not open yet, or could not be read"),
+                "{key}: {}",
+                robot.toast()
+            );
+            assert_eq!(robot.asked, [], "{key}");
+            assert!(robot.app.filter_input.is_none() && robot.app.overlay.is_none(), "{key}");
+        }
+    }
+    assert_eq!(robot.press("R").asked, [Effect::Open(0, "gone".into())]);
+}
+
+#[test]
+fn next_goes_to_the_problem_and_problems_lead_to_their_layer() {
+    let problem = |name: &str| Problem::new(&kind::BAD_SCALES, "2 of 512 are NaN").tensor(name);
+    let file = Problem::new(&kind::NAME_LONG, "long").file("model.safetensors");
+    let mut robot = Robot::new(&["made"], &[problem("layers.1.up.weight"), file]);
+    robot.press("n");
+    assert_eq!(robot.name(), "layers.1.up");
+    robot.press("g g n");
+    assert_eq!(robot.name(), "layers.1.up", "also from the first row");
+    robot.press("g g 3 enter");
+    assert_eq!((robot.name().as_str(), robot.app.tab), ("layers.1.up", Tab::Detail));
+    robot.press("3 n enter");
+    assert_eq!(robot.app.tab, Tab::Problems);
+    assert_eq!(robot.toast(), "this problem is of model.safetensors, not of a layer");
+}
+
+#[test]
+fn the_filter_keeps_the_cursor_on_its_name() {
+    let mut robot = Robot::new(&["made"], &[]);
+    robot.open_all().press("G");
+    let last = robot.name();
+    assert_eq!(last, "layers.1.up");
+    robot.press("/").write("up");
+    assert_eq!(robot.name(), last);
+    assert_eq!(robot.app.ready().unwrap().tree.hits(), Some(2));
+    robot.press("enter");
+    assert_eq!(robot.name(), last);
+    robot.press("esc");
+    assert!(robot.app.ready().unwrap().tree.filter().is_none());
+    assert_eq!(robot.name(), last);
+    robot.press("/").write("nope:1");
+    assert!(!robot.toast().is_empty(), "a text that is no filter says why");
+}
+
+#[test]
+fn tensors_and_orders_keep_the_cursor_on_its_name() {
+    let mut robot = Robot::new(&["made"], &[]);
+    robot.open_all().press("G t");
+    assert_eq!(robot.app.ready().unwrap().tree.mode(), Mode::Tensors);
+    assert!(robot.name().starts_with("layers.1.up"), "{}", robot.name());
+    robot.press("t s j enter");
+    assert_eq!(robot.app.ready().unwrap().tree.sort(), Sort::ALL[1]);
+    assert_eq!(robot.name(), "layers.1.up");
+}
+
+#[test]
+fn comma_and_period_turn_between_checkpoints_and_go_round() {
+    let mut robot = Robot::new(&["a", "b", "c"], &[]);
+    robot.open_all().press("G");
+    let at = |robot: &Robot| robot.app.opens[robot.app.current].path.clone();
+    assert_eq!(at(&robot), "a");
+    for (key, path) in [(".", "b"), (".", "c"), (".", "a"), (",", "c"), (",", "b"), (",", "a")] {
+        assert_eq!(at(robot.press(key)), path);
+    }
+    assert_eq!(robot.name(), "layers.1.up", "each keeps its cursor");
+}
+
+#[test]
+fn g_g_goes_to_the_first_row_and_g_alone_says_what_follows() {
+    let mut robot = Robot::new(&["made"], &[]);
+    robot.open_all().press("G");
+    assert!(robot.app.ready().unwrap().tree.cursor() > 5);
+    assert_eq!(robot.press("g").toast(), "g  first row");
+    robot.press("g");
+    assert_eq!(robot.app.ready().unwrap().tree.cursor(), 0);
+    robot.press("G g q");
+    assert!(robot.asked.iter().all(|effect| *effect != Effect::Quit), "g takes the key after it");
+}
+
+#[test]
+fn pasted_text_is_text_in_a_field_and_never_keys() {
+    let mut robot = Robot::new(&["made"], &[]);
+    assert_eq!(robot.app.update(Event::Paste("q\nq".into())), []);
+    assert_eq!(robot.toast(), "pasted text goes into a field: / filters, o opens a path");
+    robot.press("/");
+    robot.app.update(Event::Paste("do\u{1b}wn\n".into()));
+    assert_eq!(robot.app.ready().unwrap().tree.filter().unwrap().text(), "down");
+    robot.press("enter esc :");
+    robot.app.update(Event::Paste("quit".into()));
+    assert_eq!(robot.press("enter").asked, [Effect::Quit]);
+}
+
+/// Whatever moves the cursor asks for the evidence of the layer that it comes to.
+#[test]
+fn each_way_to_a_layer_asks_why_it_has_its_format() {
+    let is_asked = |robot: &Robot| {
+        let ready = robot.app.ready().unwrap();
+        ready.layer().is_some() && ready.asked == ready.layer()
+    };
+    for keys in ["G", ": l a s t enter", "/ d o w n down down", "j j s j enter", "t G"] {
+        let mut robot = Robot::new(&["made"], &[]);
+        robot.open_all().press(keys);
+        assert!(is_asked(&robot), "{keys}: at {}", robot.name());
+    }
+    let mut robot = Robot::new(&["made"], &[]);
+    robot.open_all().press("G /");
+    robot.app.update(Event::Paste("embed".into()));
+    assert_eq!(robot.name(), "embed");
+    assert!(is_asked(&robot), "at {}", robot.name());
+    robot.press("esc");
+    let last = robot.app.ready().unwrap().tree.rows().len() - 1;
+    robot.app.update(Event::ClickRow(last));
+    assert!(is_asked(&robot), "at {}", robot.name());
+}
