@@ -10,7 +10,6 @@ pub mod picker;
 mod ready;
 mod typing;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tui_input::Input;
@@ -48,7 +47,7 @@ pub struct App {
     /// The equivalent command lines of this session.
     pub log: Vec<String>,
     /// Keys by their text, from the table and the user's key map.
-    pub keymap: HashMap<String, &'static Command>,
+    pub keymap: keys::Keymap,
     /// Height of the tree's window at the last frame, for half pages.
     pub page_rows: usize,
     pending_g: bool,
@@ -179,7 +178,7 @@ pub enum Effect {
 impl App {
     /// Returns a workbench that opens these paths, and the first effects. None: the picker.
     #[must_use]
-    pub fn new(paths: &[String], keymap: HashMap<String, &'static Command>) -> (Self, Vec<Effect>) {
+    pub fn new(paths: &[String], keymap: keys::Keymap) -> (Self, Vec<Effect>) {
         let mut app = Self {
             opens: Vec::new(),
             current: 0,

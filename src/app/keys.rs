@@ -14,6 +14,9 @@ use tui_input::{Input, InputRequest};
 
 use super::command::{COMMANDS, Command};
 
+/// What each key runs.
+pub type Keymap = HashMap<String, &'static Command>;
+
 /// Returns the name of a key, or `None` for keys that have none here.
 #[must_use]
 pub fn text(event: &KeyEvent) -> Option<String> {
@@ -48,13 +51,13 @@ pub fn text(event: &KeyEvent) -> Option<String> {
 ///
 /// # Errors
 /// The text is not TOML, or names a command that does not exist.
-pub fn keymap(user: Option<&str>) -> Result<HashMap<String, &'static Command>, String> {
+pub fn keymap(user: Option<&str>) -> Result<Keymap, String> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct File {
         keys: HashMap<String, String>,
     }
-    let mut map: HashMap<String, &'static Command> = HashMap::new();
+    let mut map = Keymap::new();
     for command in COMMANDS {
         map.extend(command.keys.iter().map(|key| ((*key).to_owned(), command)));
     }
@@ -68,6 +71,15 @@ pub fn keymap(user: Option<&str>) -> Result<HashMap<String, &'static Command>, S
         map.insert(key, command);
     }
     Ok(map)
+}
+
+/// Returns the keys that run `command`: those that the user bound first, then its own that still do.
+#[must_use]
+pub fn keys_of<'a>(map: &'a Keymap, command: &Command) -> Vec<&'a str> {
+    let runs = |(key, bound): (&'a String, &&Command)| (bound.name == command.name).then_some(key.as_str());
+    let mut keys: Vec<&str> = map.iter().filter_map(runs).collect();
+    keys.sort_by_key(|key| (command.keys.iter().position(|own| own == key), *key));
+    keys
 }
 
 /// Applies a key to a text field; returns true if the text changed.
@@ -117,5 +129,14 @@ mod tests {
         let error = keymap(Some("[keys]\nx = \"nope\"")).err().unwrap();
         assert_eq!(error, "keys.toml: no command is named nope");
         assert!(keymap(Some("keys = 3")).is_err());
+    }
+
+    #[test]
+    fn the_keys_of_a_command_are_those_that_run_it() {
+        let named = |name: &str| COMMANDS.iter().find(|c| c.name == name).unwrap();
+        assert_eq!(keys_of(&keymap(None).unwrap(), named("last")), ["G", "end"]);
+        let map = keymap(Some("[keys]\n\"ctrl-e\" = \"last\"\nG = \"first\"")).unwrap();
+        assert_eq!(keys_of(&map, named("last")), ["ctrl-e", "end"]);
+        assert_eq!(keys_of(&map, named("first")), ["G", "home"]);
     }
 }

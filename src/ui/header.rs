@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::theme::{Role, Theme};
 use crate::adapter::Adapter;
 use crate::app::command::Command;
+use crate::app::keys::keys_of;
 use crate::app::{App, OpenState, Overlay, Tab};
 use crate::name::{cut_middle, escape};
 use crate::units;
@@ -211,10 +212,10 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
     })
 }
 
-/// Returns how a command's first key is written on screen.
+/// Returns how the first key that runs a command is written on screen.
 #[must_use]
 pub fn key_name(command: &Command, app: &App) -> String {
-    let key = match (command.keys.first(), app.tab) {
+    let key = match (keys_of(&app.keymap, command).first(), app.tab) {
         (Some(key), _) => *key,
         (None, Tab::Problems) => "enter",
         (None, _) => "-",

@@ -12,6 +12,7 @@ use super::header::{field_text, key_name, pretty};
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::command::{COMMANDS, Command, search};
+use crate::app::keys::keys_of;
 use crate::app::{App, Overlay, Ready};
 use crate::checkpoint::Progress;
 use crate::checkpoint::tree::Sort;
@@ -45,9 +46,10 @@ fn help(frame: &mut Frame<'_>, area: Rect, app: &App, at: (&str, usize), theme: 
         typed.is_empty()
             || command.name.contains(&typed_lower)
             || command.doc.to_lowercase().contains(&typed_lower)
-            || command.keys.contains(&typed)
+            || keys_of(&app.keymap, command).contains(&typed)
     };
-    let found: Vec<&Command> = COMMANDS.iter().filter(matches).filter(|c| !c.keys.is_empty()).collect();
+    let found: Vec<&Command> =
+        COMMANDS.iter().filter(matches).filter(|c| !keys_of(&app.keymap, c).is_empty()).collect();
     let (now, later): (Vec<&Command>, Vec<&Command>) =
         found.into_iter().partition(|c| (c.ready)(app).is_ok());
     let mut lines = Vec::new();
@@ -56,7 +58,7 @@ fn help(frame: &mut Frame<'_>, area: Rect, app: &App, at: (&str, usize), theme: 
     for row in 0..now.len().div_ceil(columns) {
         let spans = (0..columns).filter_map(|column| now.get(row + column * now.len().div_ceil(columns)));
         lines.push(Line::from(
-            spans.flat_map(|command| help_cell(command, command.doc, cell, theme)).collect::<Vec<_>>(),
+            spans.flat_map(|command| help_cell(command, command.doc, cell, (app, theme))).collect::<Vec<_>>(),
         ));
     }
     if !later.is_empty() {
@@ -64,7 +66,12 @@ fn help(frame: &mut Frame<'_>, area: Rect, app: &App, at: (&str, usize), theme: 
         lines.push(Line::from(Span::styled(" not now, and why", theme.style(Role::Heading))));
         for command in later {
             let why = (command.ready)(app).err().unwrap_or_default();
-            lines.push(Line::from(help_cell(command, &format!("{}: {why}", command.doc), width, theme)));
+            lines.push(Line::from(help_cell(
+                command,
+                &format!("{}: {why}", command.doc),
+                width,
+                (app, theme),
+            )));
         }
     }
     lines.push(Line::default());
@@ -76,9 +83,9 @@ fn help(frame: &mut Frame<'_>, area: Rect, app: &App, at: (&str, usize), theme: 
     text(frame, area, block(&title, true, theme), lines, top);
 }
 
-fn help_cell(command: &Command, doc: &str, width: usize, theme: &Theme) -> Vec<Span<'static>> {
+fn help_cell(command: &Command, doc: &str, width: usize, (app, theme): (&App, &Theme)) -> Vec<Span<'static>> {
     const KEYS: usize = 14;
-    let keys: Vec<String> = command.keys.iter().map(|key| pretty(key)).collect();
+    let keys: Vec<String> = keys_of(&app.keymap, command).into_iter().map(pretty).collect();
     let keys = cut_middle(&keys.join(" "), KEYS).into_owned();
     let room = width.saturating_sub(KEYS + 3);
     let doc = cut_middle(doc, room).into_owned();

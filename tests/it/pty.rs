@@ -36,7 +36,8 @@ impl Robot {
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ckpt"));
         command.args(args);
         command.cwd(env!("CARGO_MANIFEST_DIR"));
-        let state = std::env::temp_dir().join(format!("ckpt-pty-{}", std::process::id()));
+        let state =
+            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pty-{}", std::process::id()));
         for (key, value) in [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")] {
             command.env(key, value);
         }
