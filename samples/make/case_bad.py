@@ -1,7 +1,8 @@
 """`bad-*`: damaged files, by hand. `bad-safetensors` from literals; `bad-gguf` and `bad-quantized` are edits of the
 good file, or of layers of the GPTQ and bitsandbytes samples; `bad-folders` edits of a sharded base A.
 
-This script writes `bad-safetensors` and `bad-gguf`. Run: `python samples/make/case_bad.py bad-safetensors OUT`.
+The undamaged parts are taken from the samples themselves: each of them is whole in a sibling. Needs Python only.
+Run: `python samples/make/case_bad.py bad-safetensors|bad-gguf|bad-folders|bad-quantized OUT`.
 """
 
 import json
@@ -70,7 +71,134 @@ def gguf(good):
     }
 
 
+def indented(value):
+    return json.dumps(value, indent=1).encode()
+
+
+def bad_folders():
+    """Returns folder/file -> bytes: one sharded model, damaged in ten ways."""
+    source = SAMPLES / "bad-folders"
+    shards = sorted((source / "config-truncated").glob("*.safetensors"))
+    good = {path.name: path.read_bytes() for path in shards}
+    config = (source / "missing-shard" / "config.json").read_bytes()
+    index = (source / "missing-shard" / "model.safetensors.index.json").read_bytes()
+    good |= {"config.json": config, "model.safetensors.index.json": index}
+    first, second, _, last = (path.name for path in shards)
+
+    def mapped(**changes):
+        """Returns the index with tensors added or moved: dots of names as `__`."""
+        changed = json.loads(index)
+        changed["weight_map"] |= {name.replace("__", "."): file for name, file in changes.items()}
+        return {"model.safetensors.index.json": json.dumps(changed).encode()}
+
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123\n"
+    edits = {
+        "missing-shard": {second: None}, "config-missing": {"config.json": None},
+        "one-shard-truncated": {last: good[last][:-1000]}, "lfs-shard": {first: pointer},
+        "index-truncated-json": {"model.safetensors.index.json": index[: len(index) // 2]},
+        "config-truncated": {"config.json": config[: len(config) // 2]},
+        "config-shape-mismatch": {"config.json": json.dumps(json.loads(config) | {"hidden_size": 256}).encode()},
+        "index-wrong-shard": mapped(model__embed_tokens__weight=last),
+        "index-names-absent-tensor": mapped(model__layers__9__nope__weight=first),
+        "index-path-traversal": mapped(model__embed_tokens__weight="../../../etc/passwd"),
+    }
+    return {
+        f"{folder}/{name}": data
+        for folder, edit in edits.items()
+        for name, data in (good | edit).items()
+        if data is not None
+    }
+
+
+def tensors_of(path):
+    """Returns name -> (dtype, shape, bytes) in the order of the header."""
+    data = path.read_bytes()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:start])
+    header.pop("__metadata__")
+    return {
+        name: (of["dtype"], of["shape"], data[start + of["data_offsets"][0] : start + of["data_offsets"][1]])
+        for name, of in header.items()
+    }
+
+
+def safetensors(tensors):
+    """Returns the file that the safetensors crate writes of these tensors, given in its order."""
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return raw(text + b" " * (-len(text) % 8), b"".join(data for *_, data in tensors.values()))
+
+
+def bad_quantized():
+    """Returns folder/file -> bytes: one GPTQ and one bitsandbytes layer, with parts edited or left out."""
+    source = SAMPLES / "bad-quantized"
+    layer = "model.layers.0.self_attn.q_proj"
+    gptq = tensors_of(source / "gptq-no-quantization-config" / "model.safetensors")
+    bnb = tensors_of(source / "bnb-short-absmax" / "model.safetensors")
+    absmax, state = f"{layer}.weight.absmax", f"{layer}.weight.quant_state.bitsandbytes__nf4"
+    bnb[absmax] = tensors_of(source / "bnb-blocksize-zero" / "model.safetensors")[absmax]
+    config = json.loads((source / "gptq-no-quantization-config" / "config.json").read_bytes())
+    of_gptq = {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True, "desc_act": False}
+    of_bnb = {
+        "quant_method": "bitsandbytes", "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True,
+    }
+
+    def words(part, values, width):
+        """Returns the GPTQ layer with little-endian elements of `part` overwritten."""
+        dtype, shape, data = gptq[f"{layer}.{part}"]
+        for at, value in values.items():
+            data = put(data, at * width, value.to_bytes(width, "little", signed=value < 0))
+        return gptq | {f"{layer}.{part}": (dtype, shape, data)}
+
+    def quant_state(data):
+        return bnb | {state: ("U8", [len(data)], data)}
+
+    def without(tensors, name):
+        return {key: value for key, value in tensors.items() if key != name}
+
+    _, [groups, columns], zeros = gptq[f"{layer}.qzeros"]
+    row, short = columns * 4, (columns - 1) * 4
+    short_zeros = b"".join(zeros[at * row : at * row + short] for at in range(groups))
+    wrong_shape = json.dumps({
+        "quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": [4096, 4096],
+        "nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.05,
+    }).encode()
+    no_blocks = json.dumps({"quant_type": "nf4", "blocksize": 0, "dtype": "float16", "shape": [1, 1]}).encode()
+    nan, inf = 0x7E00, 0x7C00
+    layers = {
+        "gptq-nan-scale": words("scales", {3: nan, 4: nan}, 2), "gptq-inf-scale": words("scales", {7: inf}, 2),
+        "gptq-gidx-negative": words("g_idx", {5: -1}, 4), "gptq-gidx-out-of-range": words("g_idx", {5: 999}, 4),
+        "gptq-missing-scales": without(gptq, f"{layer}.scales"),
+        "gptq-qzeros-wrong-shape": gptq | {f"{layer}.qzeros": ("I32", [groups, columns - 1], short_zeros)},
+        "bnb-missing-absmax": without(bnb, absmax), "bnb-missing-quant-state": without(bnb, state),
+        "bnb-short-absmax": bnb | {absmax: ("U8", [253], bnb[absmax][2][:253])},
+        "bnb-blocksize-zero": quant_state(no_blocks), "bnb-quant-state-wrong-shape": quant_state(wrong_shape),
+        "bnb-quant-state-not-json": quant_state(b"{not json"),
+    }
+    configs = {
+        "gptq-no-quantization-config": None, "gptq-unknown-method": {"quant_method": "frobnicate", "bits": 4},
+        "gptq-plus-bnb-config": of_gptq | {"load_in_4bit": True}, "gptq-wrong-bits-in-config": of_gptq | {"bits": 8},
+        "gptq-wrong-group-in-config": of_gptq | {"group_size": 128},
+    }
+    files = {}
+    for name in layers.keys() | configs.keys():
+        block = of_bnb if name.startswith("bnb") else of_gptq | {"checkpoint_format": "gptq"}
+        block = configs.get(name, block)
+        files[f"{name}/model.safetensors"] = safetensors(layers.get(name, gptq))
+        files[f"{name}/config.json"] = indented(config | ({"quantization_config": block} if block else {}))
+    return files
+
+
 def main(id, out):
+    if id in ("bad-folders", "bad-quantized"):
+        for name, data in (bad_folders() if id == "bad-folders" else bad_quantized()).items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_bytes(data)
+        return
     if id == "bad-safetensors":
         folder, suffix, files = out / "files", "safetensors", SAFETENSORS
     else:
