@@ -1,8 +1,9 @@
 """`bad-*`: damaged files, by hand. `bad-safetensors` from literals; `bad-gguf` and `bad-quantized` are edits of the
-good file, or of layers of the GPTQ and bitsandbytes samples; `bad-folders` edits of a sharded base A.
+good file, or of layers of the GPTQ and bitsandbytes samples; `bad-folders` edits of a sharded base;
+`peft-bad-keys` the `good` adapter among them under other names, or with parts edited.
 
 The undamaged parts are taken from the samples themselves: each of them is whole in a sibling. Needs Python only.
-Run: `python samples/make/case_bad.py bad-safetensors|bad-gguf|bad-folders|bad-quantized OUT`.
+Run: `python samples/make/case_bad.py SAMPLE OUT`.
 """
 
 import json
@@ -115,16 +116,18 @@ def tensors_of(path):
     data = path.read_bytes()
     start = 8 + struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:start])
-    header.pop("__metadata__")
+    header.pop("__metadata__", None)
     return {
         name: (of["dtype"], of["shape"], data[start + of["data_offsets"][0] : start + of["data_offsets"][1]])
         for name, of in header.items()
     }
 
 
-def safetensors(tensors):
-    """Returns the file that the safetensors crate writes of these tensors, given in its order."""
-    header, at = {"__metadata__": {"format": "pt"}}, 0
+def safetensors(tensors, metadata={"format": "pt"}):
+    """Returns the file that the safetensors crate writes of these tensors: wide dtypes first, then by name."""
+    wide_first = {"F32": 0, "I32": 0, "F16": 1, "BF16": 1, "U8": 2}
+    tensors = dict(sorted(tensors.items(), key=lambda item: (wide_first[item[1][0]], item[0])))
+    header, at = {"__metadata__": metadata} if metadata else {}, 0
     for name, (dtype, shape, data) in tensors.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
         at += len(data)
@@ -193,9 +196,54 @@ def bad_quantized():
     return files
 
 
+def peft_bad_keys():
+    """Returns folder/file -> bytes: one adapter of base A under names that PEFT does not find, or edited."""
+    source = SAMPLES / "peft-bad-keys" / "good"
+    good = tensors_of(source / "adapter_model.safetensors")
+    base = tensors_of(SAMPLES / "base-A-bf16" / "model" / "model.safetensors")
+    targets = ("q_proj", "v_proj", "down_proj")
+
+    def renamed(old, new):
+        return {name.replace(old, new, 1): tensor for name, tensor in good.items()}
+
+    def widened(name, dtype, shape, data):
+        """Returns an A with 32 more inputs, all zero."""
+        row = len(data) // shape[0]
+        rows = (data[at : at + row] + bytes(32 * 4) for at in range(0, len(data), row))
+        return (dtype, [shape[0], shape[1] + 32], b"".join(rows)) if ".lora_A." in name else (dtype, shape, data)
+
+    def wrapped(name):
+        """Returns the name that a base tensor has inside the PEFT model."""
+        module = name.removesuffix(".weight")
+        return "base_model.model." + (f"{module}.base_layer.weight" if module.endswith(targets) else name)
+
+    prefix, half = "base_model.model.", "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"
+    adapters = {
+        "good": good, "no-prefix": renamed(prefix, ""), "double-prefix": renamed(prefix, prefix + prefix),
+        "module-prefix": renamed(prefix, "module." + prefix), "orig-mod": renamed(prefix, prefix + "_orig_mod."),
+        "vl-language-model": renamed(".model.layers.", ".model.language_model.layers."),
+        "vl-old-language-model": renamed(".model.layers.", ".language_model.model.layers."),
+        "base-layer-infix": renamed(".lora_", ".base_layer.lora_"),
+        "default-infix": {name.replace(".weight", ".default.weight"): tensor for name, tensor in good.items()},
+        "full-state-with-base_layer": good | {wrapped(name): tensor for name, tensor in base.items()},
+    }
+    edited = {
+        "extra-layer": good | {n.replace(".layers.1.", ".layers.7."): t for n, t in good.items() if ".layers.1." in n},
+        "missing-lora-B": {name: tensor for name, tensor in good.items() if name != half},
+        "wrong-shape": {name: widened(name, *tensor) for name, tensor in good.items()},
+    }
+    files = {"good/README.md": (source / "README.md").read_bytes()}
+    for name, tensors in (adapters | edited).items():
+        metadata = None if name in edited else {"format": "pt"}
+        files[f"{name}/adapter_model.safetensors"] = safetensors(tensors, metadata)
+        files[f"{name}/adapter_config.json"] = (source / "adapter_config.json").read_bytes()
+    return files
+
+
 def main(id, out):
-    if id in ("bad-folders", "bad-quantized"):
-        for name, data in (bad_folders() if id == "bad-folders" else bad_quantized()).items():
+    edits = {"bad-folders": bad_folders, "bad-quantized": bad_quantized, "peft-bad-keys": peft_bad_keys}
+    if id in edits:
+        for name, data in edits[id]().items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_bytes(data)
         return
