@@ -15,6 +15,8 @@ mod headers;
 pub mod hub_cache;
 pub mod index;
 pub mod layers;
+#[cfg(test)]
+pub mod made;
 pub mod names;
 pub mod side;
 pub mod summary;
@@ -24,10 +26,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::container::bytes::SourceFile;
-use crate::container::{CONTAINERS, SNIFF_BYTES, explain_foreign};
+use crate::container::{CONTAINERS, SNIFF_BYTES, Value, explain_foreign};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, kind};
 use crate::quant::{HeadersOnly, QuantBlock};
@@ -163,7 +165,7 @@ impl Checkpoint {
         problems.append(&mut read.problems);
         one_line_for_pickles(&mut problems);
         let mut files = Files::assemble(place, read.shards, read.headers, configs);
-        blocks_of_metadata(&mut files);
+        blocks_of_metadata(&mut files, &mut problems);
         let (layers, found) = Layers::find(&files, &HeadersOnly);
         problems.extend(found);
         if let Some((name, index)) = usable {
@@ -378,24 +380,50 @@ fn apply_index(
     Some((name, index))
 }
 
-/// Adds the quantization that safetensors metadata describe: torchao's tensor JSON, MLX's format key.
-fn blocks_of_metadata(files: &mut Files) {
-    let text = |files: &Files, key: &str| files.metadata(key).and_then(|v| v.as_str()).map(str::to_owned);
-    if text(files, "tensor_names").is_some() {
-        let mut object = serde_json::Map::new();
-        for shard in &files.shards {
-            for (key, value) in &shard.metadata {
-                if let Some(parsed) = value.as_str().and_then(|t| serde_json::from_str(t).ok()) {
-                    object.insert(key.clone(), parsed);
+/// The safetensors metadata key that lists the tensors of torchao's subclasses, as JSON.
+const TORCHAO_NAMES: &str = "tensor_names";
+
+/// Adds the quantization that safetensors metadata describe: torchao's JSON of each name in `tensor_names`.
+/// Entries that are absent or no JSON are reported, with their count.
+fn blocks_of_metadata(files: &mut Files, problems: &mut Vec<Problem>) {
+    let mut object = serde_json::Map::new();
+    let mut is_torchao = false;
+    for shard in &files.shards {
+        let entries: FxHashMap<&str, &Value> = shard.metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
+        let Some(list) = entries.get(TORCHAO_NAMES) else { continue };
+        is_torchao = true;
+        let bad = |message: String| Problem::new(&kind::BAD_METADATA, message).file(&shard.name);
+        let list = list.as_str().and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
+        let Some(list) = list else {
+            problems.push(bad(format!("{}: {TORCHAO_NAMES} is not a JSON list of names", shard.name)));
+            continue;
+        };
+        let mut unread = Vec::new();
+        for name in list {
+            let text = entries.get(name.as_str()).and_then(|v| v.as_str());
+            match text.and_then(|text| serde_json::from_str(text).ok()) {
+                Some(described) => {
+                    object.insert(name, described);
                 }
+                None => unread.push(name),
             }
         }
-        let value = serde_json::Value::Object(object);
+        if let Some(first) = unread.first() {
+            let message = format!(
+                "{}: {} of the names in {TORCHAO_NAMES} have no JSON that describes them, such as {}",
+                shard.name,
+                unread.len(),
+                crate::name::escape(first),
+            );
+            problems.push(bad(message));
+        }
+    }
+    if is_torchao {
         files.configs.quant.blocks.push(QuantBlock {
             file: "safetensors __metadata__".into(),
             key: String::new(),
             method: Some("torchao".into()),
-            value,
+            value: serde_json::Value::Object(object),
         });
     }
 }

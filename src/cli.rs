@@ -173,16 +173,7 @@ fn color_flag(value: &str) -> std::result::Result<ColorFlag, String> {
 /// Returns the environment variables that decide about colors and glyphs.
 #[must_use]
 pub fn environment() -> Environment {
-    let get = |name: &str| std::env::var(name).ok();
-    Environment {
-        no_color: get("NO_COLOR"),
-        colorterm: get("COLORTERM"),
-        term: get("TERM"),
-        term_program: get("TERM_PROGRAM"),
-        lc_all: get("LC_ALL"),
-        lc_ctype: get("LC_CTYPE"),
-        lang: get("LANG"),
-    }
+    Environment::read(|name| std::env::var(name).ok())
 }
 
 fn flush(out: &mut dyn Write) -> Result<()> {

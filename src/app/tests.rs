@@ -1,19 +1,12 @@
 //! Tests of the app: a robot types, and looks at what the app knows and asks for.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-use crate::checkpoint::CheckpointKind;
-use crate::checkpoint::config::Configs;
-use crate::checkpoint::files::{Files, Place, Shard};
-use crate::checkpoint::layers::Layers;
+use crate::checkpoint::made::Made;
 use crate::checkpoint::tree::{Mode, Sort};
-use crate::container::Header;
-use crate::container::safetensors::Safetensors;
 use crate::error::ErrorKind;
 use crate::problem::{Problem, kind};
-use crate::quant::HeadersOnly;
 use crate::tensor::Dtype;
 
 /// Two layers, unlike each other so that nothing folds, and an embedding.
@@ -27,38 +20,9 @@ const TENSORS: [(&str, u64); 6] = [
 ];
 
 fn checkpoint(problems: Vec<Problem>) -> Checkpoint {
-    let mut header = Header::default();
-    let mut at = 0;
-    for (name, rows) in TENSORS {
-        header.push(name, Dtype::F16, &[rows, 8], at, at + rows * 16);
-        at += rows * 16;
-    }
-    let shard = Shard {
-        name: "model.safetensors".into(),
-        path: PathBuf::new(),
-        bytes: at,
-        tensors: 0,
-        metadata: Vec::new(),
-        unreadable: false,
-    };
-    let place = Place {
-        path: PathBuf::new(),
-        folder: PathBuf::new(),
-        title: "made".into(),
-        container: &Safetensors,
-        index: None,
-        others: Vec::new(),
-    };
-    let files = Arc::new(Files::assemble(place, vec![shard], vec![header], Configs::default()));
-    let (layers, _) = Layers::find(&files, &HeadersOnly);
-    Checkpoint {
-        files,
-        layers,
-        problems,
-        kind: CheckpointKind::Model,
-        examined: true,
-        index_unchecked: false,
-    }
+    let add = |made: Made, (name, rows): (&str, u64)| made.add(name, Dtype::F16, &[rows, 8]);
+    let made = TENSORS.into_iter().fold(Made::default(), add);
+    Checkpoint { problems, examined: true, ..made.checkpoint() }
 }
 
 /// Types, and keeps what the app asked for.

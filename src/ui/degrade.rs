@@ -77,6 +77,22 @@ pub struct Environment {
     pub lang: Option<String>,
 }
 
+impl Environment {
+    /// Reads the variables from `get`, which returns the value of one that is set.
+    #[must_use]
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            no_color: get("NO_COLOR"),
+            colorterm: get("COLORTERM"),
+            term: get("TERM"),
+            term_program: get("TERM_PROGRAM"),
+            lc_all: get("LC_ALL"),
+            lc_ctype: get("LC_CTYPE"),
+            lang: get("LANG"),
+        }
+    }
+}
+
 /// What the pass has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Degrade {

@@ -11,16 +11,7 @@ use crate::ui::theme::{BUILT_IN, Role, Theme};
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 fn environment(pairs: Pairs) -> Environment {
-    let get = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_string());
-    Environment {
-        no_color: get("NO_COLOR"),
-        colorterm: get("COLORTERM"),
-        term: get("TERM"),
-        term_program: get("TERM_PROGRAM"),
-        lc_all: get("LC_ALL"),
-        lc_ctype: get("LC_CTYPE"),
-        lang: get("LANG"),
-    }
+    Environment::read(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Tests of the window: whatever is open, filtered, scrolled or resized, line and row agree.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ratatui::Terminal;
@@ -8,14 +7,9 @@ use ratatui::backend::TestBackend;
 
 use super::*;
 use crate::app::{App, Event, keys};
-use crate::checkpoint::config::Configs;
-use crate::checkpoint::files::{Files, Place, Shard};
-use crate::checkpoint::layers::Layers;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::made::Made;
 use crate::checkpoint::tree::Filter;
-use crate::checkpoint::{Checkpoint, CheckpointKind};
-use crate::container::Header;
-use crate::container::safetensors::Safetensors;
-use crate::quant::HeadersOnly;
 use crate::tensor::Dtype;
 
 /// Xorshift: the same numbers in every run.
@@ -33,13 +27,8 @@ impl Random {
 /// Names of all depths, none alike, so that nothing folds; and layers that are alike, but for one; and quant
 /// states, whose names are tensors and have children.
 fn checkpoint(random: &mut Random) -> Checkpoint {
-    let mut header = Header::default();
-    let mut at = 0;
-    let mut push = |name: &str, dtype: Dtype, shape: &[u64]| {
-        let bytes = dtype.bytes_of(shape.iter().product()).unwrap();
-        header.push(name, dtype, shape, at, at + bytes);
-        at += bytes;
-    };
+    let mut made = Made::default();
+    let mut push = |name: &str, dtype: Dtype, shape: &[u64]| made.push(name, dtype, shape);
     for tensor in 0..400u64 {
         let depth = 1 + random.below(9);
         let name: Vec<String> = (0..depth).map(|level| format!("n{}x{level}", random.below(3))).collect();
@@ -59,32 +48,7 @@ fn checkpoint(random: &mut Random) -> Checkpoint {
         }
         push(&name("norm.weight"), Dtype::F16, &[8]);
     }
-    let shard = Shard {
-        name: "model.safetensors".into(),
-        path: PathBuf::new(),
-        bytes: 0,
-        tensors: 0,
-        metadata: Vec::new(),
-        unreadable: false,
-    };
-    let place = Place {
-        path: PathBuf::new(),
-        folder: PathBuf::new(),
-        title: "made".into(),
-        container: &Safetensors,
-        index: None,
-        others: Vec::new(),
-    };
-    let files = Arc::new(Files::assemble(place, vec![shard], vec![header], Configs::default()));
-    let (layers, problems) = Layers::find(&files, &HeadersOnly);
-    Checkpoint {
-        files,
-        layers,
-        problems,
-        kind: CheckpointKind::Model,
-        examined: true,
-        index_unchecked: false,
-    }
+    Checkpoint { examined: true, ..made.checkpoint() }
 }
 
 /// Changes what shows, as a person would.

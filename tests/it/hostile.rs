@@ -153,3 +153,33 @@ fn a_folder_of_links_that_leave_it_or_dangle_is_named() {
     let checkpoint = open(&scratch.0).unwrap();
     assert!(checkpoint.problems.iter().any(|p| p.kind.code == "K023"), "{:?}", checkpoint.problems);
 }
+
+/// Replaces text in the header of a safetensors file, padding with spaces to the header's own length.
+fn edit_header(file: &str, from: &str, to: &str) -> Vec<u8> {
+    let bytes = fs::read(sample(file)).unwrap();
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&bytes[8..end]).unwrap();
+    assert!(header.contains(from) && to.len() <= from.len());
+    let mut edited = header.replacen(from, to, 1);
+    edited.extend(std::iter::repeat_n(' ', header.len() - edited.len()));
+    [&bytes[..8], edited.as_bytes(), &bytes[end..]].concat()
+}
+
+#[test]
+fn metadata_of_torchao_that_cannot_be_read_are_reported() {
+    let scratch = Scratch::new("torchao");
+    let file = "torchao-int8-A/model/model.safetensors";
+    let faults = |from: &str, to: &str| -> Vec<String> {
+        let path = scratch.write("model.safetensors", &edit_header(file, from, to));
+        let found = open(&path).unwrap().problems;
+        found.into_iter().filter(|p| p.kind.name == "bad-metadata").map(|p| p.message).collect()
+    };
+    assert_eq!(faults("tensor_names", "tensor_names"), Vec::<String>::new());
+    let one = "model.safetensors: 1 of the names in tensor_names have no JSON that describes them, such as \
+               model.layers.0.mlp.up_proj.weight";
+    let described = r#""model.layers.0.mlp.up_proj.weight":"{"#;
+    assert_eq!(faults(described, r#""model.layers.0.mlp.up_proj.weight":"}"#), [one]);
+    assert_eq!(faults(described, r#""model.layers.0.mlp.up_proj.bias":"{"#), [one]);
+    let list = "model.safetensors: tensor_names is not a JSON list of names";
+    assert_eq!(faults(r#""tensor_names":"["#, r#""tensor_names":"{"#), [list]);
+}

@@ -3,13 +3,14 @@
 
 use proptest::prelude::*;
 
-use super::tests::{Made, model, row_of};
+use super::tests::{model, row_of};
 use super::*;
+use crate::checkpoint::made::Made;
 use crate::tensor::Dtype;
 
 #[test]
 fn an_empty_checkpoint_has_no_rows_and_no_way_to_fail() {
-    let checkpoint = Made::new().checkpoint();
+    let checkpoint = Made::default().checkpoint();
     let mut tree = Tree::new(&checkpoint);
     for step in 0..OPS {
         apply(&mut tree, &checkpoint, step, 7);
@@ -220,7 +221,7 @@ fn names() -> impl Strategy<Value = Vec<(String, bool)>> {
 }
 
 fn made_of(names: &[(String, bool)], repeats: usize) -> Checkpoint {
-    let mut made = Made::new();
+    let mut made = Made::default();
     for repeat in 0..repeats {
         for (name, is_half) in names {
             let dtype = if *is_half { Dtype::F16 } else { Dtype::F32 };

@@ -1,66 +1,14 @@
 //! Tests of the tree: claims about folds, chains, marks and the filter.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use super::*;
-use crate::checkpoint::config::Configs;
-use crate::checkpoint::files::{Files, Place, Shard};
-use crate::checkpoint::layers::Layers;
-use crate::checkpoint::{Checkpoint, CheckpointKind};
-use crate::container::Header;
-use crate::container::safetensors::Safetensors;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::made::Made;
 use crate::problem::{Problem, kind};
-use crate::quant::HeadersOnly;
-use crate::tensor::{Dtype, elements};
-
-pub(super) struct Made(Header);
-
-impl Made {
-    pub(super) fn new() -> Self {
-        Self(Header::default())
-    }
-
-    pub(super) fn add(mut self, name: &str, dtype: Dtype, shape: &[u64]) -> Self {
-        let begin = self.0.entries().last().map_or(0, |entry| entry.end);
-        let bytes = elements(shape).and_then(|n| dtype.bytes_of(n)).unwrap_or(0);
-        self.0.push(name, dtype, shape, begin, begin + bytes);
-        self
-    }
-
-    pub(super) fn checkpoint(self) -> Checkpoint {
-        let shard = Shard {
-            name: "model-00001-of-00001.safetensors".into(),
-            path: PathBuf::new(),
-            bytes: 0,
-            tensors: 0,
-            metadata: Vec::new(),
-            unreadable: false,
-        };
-        let place = Place {
-            path: PathBuf::new(),
-            folder: PathBuf::new(),
-            title: "made".into(),
-            container: &Safetensors,
-            index: None,
-            others: Vec::new(),
-        };
-        let files = Arc::new(Files::assemble(place, vec![shard], vec![self.0], Configs::default()));
-        let (layers, problems) = Layers::find(&files, &HeadersOnly);
-        Checkpoint {
-            files,
-            layers,
-            problems,
-            kind: CheckpointKind::Model,
-            examined: false,
-            index_unchecked: false,
-        }
-    }
-}
+use crate::tensor::Dtype;
 
 /// A small dense model; `odd` is the layer whose `up_proj` is F32.
 pub(super) fn model(layers: usize, odd: Option<usize>) -> Made {
-    let mut made = Made::new().add("model.embed_tokens.weight", Dtype::F16, &[100, 8]);
+    let mut made = Made::default().add("model.embed_tokens.weight", Dtype::F16, &[100, 8]);
     for layer in 0..layers {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let dtype = if odd == Some(layer) { Dtype::F32 } else { Dtype::F16 };
@@ -168,7 +116,7 @@ fn the_odd_one_stands_alone_and_is_marked_down_to_the_layer() {
 
 #[test]
 fn a_missing_layer_and_an_extra_tensor_break_a_fold() {
-    let mut made = Made::new();
+    let mut made = Made::default();
     for layer in 0..9 {
         if layer != 4 {
             made = made.add(&format!("h.{layer}.a.weight"), Dtype::F16, &[4, 4]);
@@ -197,7 +145,7 @@ fn a_missing_layer_and_an_extra_tensor_break_a_fold() {
 
 #[test]
 fn folds_nest_and_unfold_one_by_one_or_all() {
-    let mut made = Made::new();
+    let mut made = Made::default();
     for layer in 0..3 {
         for expert in 0..4 {
             made = made.add(&format!("layers.{layer}.experts.{expert}.up.weight"), Dtype::BF16, &[4, 4]);
@@ -243,7 +191,7 @@ fn folds_nest_and_unfold_one_by_one_or_all() {
 
 #[test]
 fn chains_of_groups_are_one_row() {
-    let mut made = Made::new();
+    let mut made = Made::default();
     for layer in 0..2 {
         for part in ["lora_A", "lora_B"] {
             made =
@@ -371,7 +319,7 @@ fn reading_again_keeps_what_is_open_by_name() {
     let name = |tree: &Tree| after.files.names.name(tree.current().unwrap().node);
     assert_eq!(name(&tree), "model.layers.3.mlp.up_proj");
     tree.set_filter(&after, Some(Filter::parse("6.mlp").unwrap()));
-    let empty = Made::new().checkpoint();
+    let empty = Made::default().checkpoint();
     tree.reopen(&after, &empty);
     assert_eq!((tree.rows().len(), tree.cursor(), tree.hits()), (0, 0, Some(0)));
 }
@@ -389,7 +337,7 @@ fn a_node_knows_its_place_among_the_alike() {
 
 #[test]
 fn long_folds_spell_their_ends() {
-    let mut made = Made::new();
+    let mut made = Made::default();
     for index in 0..200 {
         let dtype = if index % 3 == 1 { Dtype::F32 } else { Dtype::F16 };
         made = made.add(&format!("x.{index}"), dtype, &[4]);
