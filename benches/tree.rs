@@ -18,7 +18,6 @@ use ckpt::checkpoint::layers::Layers;
 use ckpt::checkpoint::tree::{Filter, Mode, Sort, Tree};
 use ckpt::checkpoint::{Checkpoint, CheckpointKind};
 use ckpt::container::{CONTAINERS, Header};
-use ckpt::quant::HeadersOnly;
 use ckpt::tensor::Dtype;
 
 struct Counting;
@@ -183,7 +182,7 @@ fn bench(name: &str, make: fn(usize) -> Vec<Header>, total: usize) {
     let start = Instant::now();
     println!("{name}");
     let files = timed("assemble", || assemble(headers));
-    let (layers, problems) = timed("Layers::find", || Layers::find(&files, &HeadersOnly));
+    let (layers, problems) = timed("Layers::find", || Layers::find(&files));
     let checkpoint = Checkpoint {
         files: Arc::new(files),
         layers,

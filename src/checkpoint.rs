@@ -32,7 +32,7 @@ use crate::container::bytes::SourceFile;
 use crate::container::{CONTAINERS, SNIFF_BYTES, Value, explain_foreign};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, kind};
-use crate::quant::{HeadersOnly, QuantBlock};
+use crate::quant::QuantBlock;
 use config::Configs;
 use files::{Files, Place};
 use headers::{Read, read_headers};
@@ -166,7 +166,7 @@ impl Checkpoint {
         one_line_for_pickles(&mut problems);
         let mut files = Files::assemble(place, read.shards, read.headers, configs);
         blocks_of_metadata(&mut files, &mut problems);
-        let (layers, found) = Layers::find(&files, &HeadersOnly);
+        let (layers, found) = Layers::find(&files);
         problems.extend(found);
         if let Some((name, index)) = usable {
             problems.extend(index.check_entries(&name, &files));

@@ -41,6 +41,8 @@ pub(crate) mod testing;
 pub mod torchao;
 pub mod unknown;
 
+use std::cell::OnceCell;
+
 use serde_json::Value;
 
 use crate::problem::ProblemKind;
@@ -142,10 +144,37 @@ pub struct Part<'a> {
     pub tensor: u32,
 }
 
+/// A layer's full name, which is spelled when a format asks for it: what a format finds in headers without
+/// asking holds for every layer of the same parts.
+pub struct Module<'a> {
+    spell: &'a dyn Fn() -> String,
+    name: OnceCell<String>,
+}
+
+impl<'a> Module<'a> {
+    /// Returns a name that `spell` spells.
+    #[must_use]
+    pub fn new(spell: &'a dyn Fn() -> String) -> Self {
+        Self { spell, name: OnceCell::new() }
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.get_or_init(self.spell)
+    }
+
+    /// Returns true if the name has been asked for.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.name.get().is_some()
+    }
+}
+
 /// The tensors under one prefix, with what is known around them.
 pub struct Parts<'a> {
-    /// The prefix: the layer's full name.
-    pub module: &'a str,
+    /// The prefix.
+    pub module: &'a Module<'a>,
     /// The tensors, in natural order.
     pub list: &'a [Part<'a>],
     /// The checkpoint's quantization config blocks.

@@ -18,7 +18,9 @@ use super::files::Files;
 use super::joined;
 use super::names::{NONE, Names, NodeId};
 use crate::problem::Problem;
-use crate::quant::{FORMATS, FormatId, LayerSpec, Part, Parts, Recognized, SideData};
+use crate::quant::{
+    FORMATS, Fault, FormatId, HeadersOnly, LayerSpec, Module, Part, Parts, Recognized, SideData,
+};
 use crate::tensor::Dtype;
 use faults::Faults;
 use groups::{Group, Groups};
@@ -67,9 +69,9 @@ const SIBLINGS_MAX: usize = 4096;
 const LAYER_TENSORS_MAX: u16 = 64;
 
 impl Layers {
-    /// Finds and recognizes the layers. Returns them with the problems of their layers.
+    /// Finds the layers and recognizes them by the headers. Returns them with the problems of their layers.
     #[must_use]
-    pub fn find(files: &Files, data: &(dyn SideData + Sync)) -> (Self, Vec<Problem>) {
+    pub fn find(files: &Files) -> (Self, Vec<Problem>) {
         let groups = Groups::of(files);
         let mut layers = Self::default();
         layers.list.reserve_exact(groups.list.len());
@@ -89,7 +91,7 @@ impl Layers {
         let mut specs = SpecTable::default();
         let mut faults = Faults::default();
         let mut index = 0;
-        for found in recognize_groups(files, &groups, data) {
+        for found in recognize_groups(files, &groups) {
             let ids: Vec<u32> = found.specs.list.into_iter().map(|spec| specs.intern(spec)).collect();
             for spec in found.spec_of {
                 layers.list[index].spec = ids[spec as usize];
@@ -120,7 +122,7 @@ impl Layers {
                             .map(|&i| {
                                 let members = self.members(files, i);
                                 let at = (self.list[i as usize].node, self.list[i as usize].cut);
-                                (i, recognize(files, at, &members, data, &mut scratch))
+                                (i, recognize(files, at, &members, data, &mut scratch).0)
                             })
                             .collect::<Vec<_>>()
                     })
@@ -135,7 +137,7 @@ impl Layers {
             specs.intern(spec.clone());
         }
         for (index, recognized) in found.into_iter().flatten() {
-            faults.add(index, recognized.faults);
+            faults.add(index, &recognized.faults);
             layers.list[index as usize].spec = specs.intern(recognized.spec);
         }
         layers.specs = specs.list;
@@ -304,9 +306,9 @@ impl Layers {
         f: impl FnOnce(&Parts<'_>) -> R,
     ) -> R {
         let members = self.members(files, layer);
-        let parts = parts_of(files, &members);
-        let name = self.name(&files.names, layer);
-        f(&Parts { module: &name, list: &parts, config: &files.configs.quant, data })
+        let parts: Vec<Part<'_>> = members.iter().map(|&m| part_of(files, m)).collect();
+        let spell = || self.name(&files.names, layer);
+        f(&Parts { module: &Module::new(&spell), list: &parts, config: &files.configs.quant, data })
     }
 
     fn members(&self, files: &Files, layer: u32) -> Vec<Member> {
@@ -351,10 +353,6 @@ struct Member {
     suffix: &'static str,
 }
 
-fn parts_of<'a>(files: &'a Files, members: &[Member]) -> Vec<Part<'a>> {
-    members.iter().map(|m| part_of(files, *m)).collect()
-}
-
 fn part_of(files: &Files, member: Member) -> Part<'_> {
     let record = &files.tensors[member.tensor as usize];
     Part {
@@ -366,20 +364,22 @@ fn part_of(files: &Files, member: Member) -> Part<'_> {
     }
 }
 
+/// Returns what a layer is, and whether its name had a say in it.
 fn recognize<'a>(
     files: &'a Files,
     (node, cut): (NodeId, u8),
     members: &[Member],
     data: &dyn SideData,
     scratch: &mut Vec<Part<'a>>,
-) -> Recognized {
+) -> (Recognized, bool) {
     scratch.clear();
     scratch.extend(members.iter().map(|m| part_of(files, *m)));
-    let name = layer_name(&files.names, node, cut);
-    let parts = Parts { module: &name, list: scratch, config: &files.configs.quant, data };
+    let spell = || layer_name(&files.names, node, cut);
+    let module = Module::new(&spell);
+    let parts = Parts { module: &module, list: scratch, config: &files.configs.quant, data };
     let found = FORMATS.iter().find_map(|format| format.recognize(&parts));
     // `unknown` takes everything with a tensor, and a group has one.
-    found.unwrap_or_else(|| LayerSpec::new(FormatId::LAST).into())
+    (found.unwrap_or_else(|| LayerSpec::new(FormatId::LAST).into()), module.was_asked())
 }
 
 /// What recognizing some neighboring groups gave.
@@ -392,21 +392,30 @@ struct Found {
 }
 
 /// Recognizes all groups, on as many threads as there are cores when it is worth it.
-fn recognize_groups(files: &Files, groups: &Groups, data: &(dyn SideData + Sync)) -> Vec<Found> {
+fn recognize_groups(files: &Files, groups: &Groups) -> Vec<Found> {
     const GROUPS_MIN: usize = 16_384;
     const THREADS_MAX: usize = 8;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let chunk = groups.list.len().div_ceil(threads).max(GROUPS_MIN);
     let recognize_chunk = |number: usize, chunk_groups: &[Group]| {
         let mut found = Found::default();
+        let mut known = Known::default();
         let mut scratch = Vec::new();
         for (offset, group) in chunk_groups.iter().enumerate() {
             let members = groups.members_of(group);
-            let spec = found.specs.plain(files, members).unwrap_or_else(|| {
-                let recognized = recognize(files, (group.node, group.cut), members, data, &mut scratch);
-                found.faults.add((number * chunk + offset) as u32, recognized.faults);
-                found.specs.intern(recognized.spec)
-            });
+            let layer = (number * chunk + offset) as u32;
+            if let Some((spec, faults)) = known.find(files, members) {
+                found.faults.add(layer, faults);
+                found.spec_of.push(*spec);
+                continue;
+            }
+            let at = (group.node, group.cut);
+            let (recognized, by_name) = recognize(files, at, members, &HeadersOnly, &mut scratch);
+            found.faults.add(layer, &recognized.faults);
+            let spec = found.specs.intern(recognized.spec);
+            if !by_name {
+                known.learn(spec, recognized.faults);
+            }
             found.spec_of.push(spec);
         }
         found
@@ -446,13 +455,44 @@ fn known_suffix(text: &str) -> Option<&'static str> {
     known.get(text).copied()
 }
 
+/// Layers that are known from one of the same parts: a checkpoint has thousands of layers and few kinds of them.
+#[derive(Default)]
+struct Known {
+    by_parts: FxHashMap<Box<[PartKey]>, (u32, Vec<Fault>)>,
+    last: Vec<PartKey>,
+}
+
+/// What a format sees of a part in headers: suffix (by its place in our own tables), dtype, shape, bytes.
+type PartKey = (usize, usize, Dtype, u32, u64);
+
+impl Known {
+    /// Kinds of layers that are kept.
+    const KINDS_MAX: usize = 4096;
+
+    /// Returns the spec and the faults of a layer with these parts.
+    fn find(&mut self, files: &Files, members: &[Member]) -> Option<&(u32, Vec<Fault>)> {
+        let key = |member: &Member| {
+            let record = &files.tensors[member.tensor as usize];
+            (member.suffix.as_ptr().addr(), member.suffix.len(), record.dtype, record.shape, record.bytes)
+        };
+        self.last.clear();
+        self.last.extend(members.iter().map(key));
+        self.by_parts.get(self.last.as_slice())
+    }
+
+    /// Keeps what the parts that were last looked for are.
+    fn learn(&mut self, spec: u32, faults: Vec<Fault>) {
+        if self.by_parts.len() < Self::KINDS_MAX {
+            self.by_parts.insert(self.last.as_slice().into(), (spec, faults));
+        }
+    }
+}
+
 /// Specs, each distinct one once.
 #[derive(Default)]
 struct SpecTable {
     list: Vec<LayerSpec>,
     ids: FxHashMap<LayerSpec, u32>,
-    /// Plain single-tensor layers by dtype and shape: a million of them must not cost a million searches.
-    plain: FxHashMap<(Dtype, u32), u32>,
 }
 
 impl SpecTable {
@@ -464,27 +504,5 @@ impl SpecTable {
         self.list.push(spec.clone());
         self.ids.insert(spec, id);
         id
-    }
-
-    /// Returns the spec of a layer of one tensor in 16 bits or more, which only `dense` can claim.
-    fn plain(&mut self, files: &Files, members: &[Member]) -> Option<u32> {
-        let [member] = members else { return None };
-        let record = &files.tensors[member.tensor as usize];
-        if !matches!(record.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64)
-            || !matches!(member.suffix, "weight" | "bias" | "*")
-        {
-            return None;
-        }
-        let key = (record.dtype, record.shape);
-        if let Some(&id) = self.plain.get(&key) {
-            return Some(id);
-        }
-        let format = FormatId::find("dense")?;
-        let mut spec = LayerSpec::new(format).with_shape(files.shape(record));
-        spec.dtype = Some(record.dtype);
-        spec.millibits = (record.dtype.bits()? * 1000.0) as u32;
-        let id = self.intern(spec);
-        self.plain.insert(key, id);
-        Some(id)
     }
 }

@@ -9,7 +9,6 @@ use super::layers::Layers;
 use super::{Checkpoint, CheckpointKind};
 use crate::container::Header;
 use crate::container::safetensors::Safetensors;
-use crate::quant::HeadersOnly;
 use crate::tensor::{Dtype, elements};
 
 /// A header that grows tensor by tensor.
@@ -51,7 +50,7 @@ impl Made {
             others: Vec::new(),
         };
         let files = Arc::new(Files::assemble(place, vec![shard], vec![self.0], Configs::default()));
-        let (layers, problems) = Layers::find(&files, &HeadersOnly);
+        let (layers, problems) = Layers::find(&files);
         Checkpoint {
             files,
             layers,

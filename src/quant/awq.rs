@@ -73,7 +73,7 @@ impl QuantFormat for Awq {
 }
 
 fn claims<'c>(parts: &Parts<'c>) -> Option<Claims<'c>> {
-    Claims::of(parts.config, is_awq, parts.module)
+    Claims::of(parts, is_awq)
 }
 
 /// The layouts of AWQ.

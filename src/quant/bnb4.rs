@@ -177,7 +177,7 @@ impl QuantFormat for Bnb4 {
 }
 
 fn claims<'c>(parts: &Parts<'c>) -> Option<Claims<'c>> {
-    Claims::of(parts.config, is_bnb, parts.module)
+    Claims::of(parts, is_bnb)
 }
 
 /// Checks the config's method. A bare file without any config is complete: the quant state says it all.

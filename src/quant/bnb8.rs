@@ -43,7 +43,7 @@ impl QuantFormat for Int8 {
         method(&mut draft, "int8");
         weight(&mut draft);
         layout(&mut draft);
-        if let Some(claims) = Claims::of(parts.config, is_bnb, parts.module) {
+        if let Some(claims) = Claims::of(parts, is_bnb) {
             let flag = |key: &str| claims.flag(&[key]).filter(|said| said.value);
             // `bnb_4bit_quant_type` is written for int8 too and means nothing.
             if let Some(said) = flag("load_in_4bit").filter(|_| flag("load_in_8bit").is_none()) {
@@ -60,7 +60,7 @@ impl QuantFormat for Int8 {
 
     fn explain(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence> {
         let mut lines = Vec::new();
-        match Claims::of(parts.config, is_bnb, parts.module) {
+        match Claims::of(parts, is_bnb) {
             Some(claims) => {
                 let said = claims.flag(&["load_in_8bit"]).map(|said| said.value);
                 let text = match said {
@@ -98,7 +98,7 @@ fn is_int8(parts: &Parts<'_>) -> bool {
     let alone = parts.list.iter().all(|part| matches!(part.suffix, "weight" | "bias"));
     let is_bytes = parts.get("weight").is_some_and(|w| w.dtype == Dtype::I8 && w.shape.len() == 2);
     let says_so = || {
-        let claims = Claims::of(parts.config, is_bnb, parts.module);
+        let claims = Claims::of(parts, is_bnb);
         claims.and_then(|c| c.flag(&["load_in_8bit"])).is_some_and(|said| said.value)
     };
     alone && is_bytes && says_so()

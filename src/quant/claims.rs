@@ -9,7 +9,7 @@
 use serde_json::Value;
 
 use super::draft::place;
-use super::{Fault, QuantBlock, QuantConfig, pattern};
+use super::{Fault, Module, Parts, QuantBlock, QuantConfig, pattern};
 use crate::name::escape;
 use crate::problem::{ProblemKind, kind};
 
@@ -115,10 +115,11 @@ enum Rule<'c> {
 }
 
 impl<'c> Claims<'c> {
-    /// Returns what the first block of these methods says about a module.
-    pub(super) fn of(config: &'c QuantConfig, accepts: fn(&str) -> bool, module: &str) -> Option<Self> {
-        let block = config.blocks.iter().find(|block| block.method.as_deref().is_some_and(accepts))?;
-        Some(Self { block, rule: rule_of(block, module) })
+    /// Returns what the first block of these methods says about a layer.
+    pub(super) fn of(parts: &Parts<'c>, accepts: fn(&str) -> bool) -> Option<Self> {
+        let mut blocks = parts.config.blocks.iter();
+        let block = blocks.find(|block| block.method.as_deref().is_some_and(accepts))?;
+        Some(Self { block, rule: rule_of(block, parts.module) })
     }
 
     /// Returns a whole number under one of these keys.
@@ -167,8 +168,9 @@ impl<'c> Claims<'c> {
     }
 }
 
-fn rule_of<'c>(block: &'c QuantBlock, module: &str) -> Rule<'c> {
+fn rule_of<'c>(block: &'c QuantBlock, module: &Module<'_>) -> Rule<'c> {
     if let Some(rules) = block.value.get("dynamic").and_then(Value::as_object) {
+        let module = module.name();
         for (key, overrides) in rules.iter().take(RULES_MAX) {
             let dense = key.strip_prefix("-:");
             let text = dense.or_else(|| key.strip_prefix("+:")).unwrap_or(key);
@@ -181,6 +183,7 @@ fn rule_of<'c>(block: &'c QuantBlock, module: &str) -> Rule<'c> {
         }
     }
     let Some(layers) = block.value.get("extra_config").and_then(Value::as_object) else { return Rule::None };
+    let module = module.name();
     if let Some((key, overrides)) = layers.get_key_value(module) {
         return Rule::Overrides("extra_config", key, overrides);
     }
@@ -308,8 +311,9 @@ mod tests {
     }
 
     fn bits(value: Value, module: &str) -> Option<i64> {
-        let config = config(&[("c.json", Some("gptq"), value)]);
-        Claims::of(&config, |m| m == "gptq", module).unwrap().int(&["bits"]).map(|said| said.value)
+        let block = QuantBlock { file: "c.json".into(), key: String::new(), method: None, value };
+        let rule = rule_of(&block, &Module::new(&|| module.to_owned()));
+        Claims { block: &block, rule }.int(&["bits"]).map(|said| said.value)
     }
 
     #[test]

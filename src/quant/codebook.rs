@@ -114,7 +114,7 @@ impl QuantFormat for Vptq {
         let mut draft = begin(parts, "vptq", &["indices", "centroids.weight"])?;
         let said = VptqConfig::of(parts);
         let by_config = said.as_ref().and_then(|said| said.shape);
-        match by_config.map(Vec::from).or_else(|| parts.config.shape_of(parts.module)) {
+        match by_config.map(Vec::from).or_else(|| parts.config.shape_of(parts.module.name())) {
             Some(shape) => draft.shape(&shape),
             None => draft.shape_unknown(),
         }
@@ -151,7 +151,8 @@ struct VptqConfig {
 
 impl VptqConfig {
     fn of(parts: &Parts<'_>) -> Option<Self> {
-        let layer = parts.config.block(&["vptq"])?.value.get("config_for_layers")?.get(parts.module)?;
+        let layer =
+            parts.config.block(&["vptq"])?.value.get("config_for_layers")?.get(parts.module.name())?;
         let size = |key: &str| layer.get(key)?.as_u64().filter(|&n| n > 0);
         // Each is a pair: of the outliers, and of the rest; -1 where there is none.
         let second = |key: &str| layer.get(key)?.get(1)?.as_u64();
@@ -178,7 +179,7 @@ impl QuantFormat for Spqr {
         let dense = parts.get("dense_weights")?;
         let mut draft = begin(parts, "spqr", &["row_offsets", "col_vals"])?;
         let block = parts.config.block(&["spqr"]);
-        match parts.config.shape_of(parts.module) {
+        match parts.config.shape_of(parts.module.name()) {
             Some(shape) => {
                 draft.shape(&shape);
                 if let [outputs, inputs] = shape[..] {

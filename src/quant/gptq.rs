@@ -150,7 +150,7 @@ fn bits_of(parts: &Parts<'_>, row_bits: u64, outputs: u64, claims: Option<&Claim
 }
 
 fn claims<'c>(parts: &Parts<'c>) -> Option<Claims<'c>> {
-    Claims::of(parts.config, is_gptq, parts.module)
+    Claims::of(parts, is_gptq)
 }
 
 fn packed(parts: &Parts<'_>) -> Recognized {

@@ -142,7 +142,7 @@ fn check_parts(parts: &Parts<'_>, spec: &mut LayerSpec, faults: &mut Vec<Fault>)
 /// Returns the group size: the config's own entry for the module, the config's, else the first that MLX
 /// makes for which a whole code width fits.
 fn group_of(parts: &Parts<'_>, block: Option<&QuantBlock>, words: u64, groups: u64) -> u64 {
-    let own = block.and_then(|b| b.value.get(parts.module)?.get("group_size")?.as_u64());
+    let own = block.and_then(|b| b.value.get(parts.module.name())?.get("group_size")?.as_u64());
     let said = own.or_else(|| block.and_then(|b| b.int(&["group_size"])).and_then(|g| u64::try_from(g).ok()));
     if let Some(group) = said.filter(|&g| g > 0) {
         return group;
@@ -157,7 +157,7 @@ fn group_of(parts: &Parts<'_>, block: Option<&QuantBlock>, words: u64, groups: u
 
 fn mode_of<'a>(parts: &Parts<'_>, block: Option<&'a QuantBlock>) -> Option<&'a str> {
     let block = block?;
-    let own = block.value.get(parts.module).and_then(|m| m.get("mode")).and_then(|m| m.as_str());
+    let own = block.value.get(parts.module.name()).and_then(|m| m.get("mode")).and_then(|m| m.as_str());
     own.or_else(|| block.text(&["mode"]))
 }
 

@@ -272,7 +272,7 @@ fn said<'c>(parts: &Parts<'c>) -> Option<Said<'c>> {
     parts.config.blocks.iter().find_map(|block| {
         block.method.as_deref().filter(|method| method.starts_with("modelopt"))?;
         let whole = block.value.get("quantization").unwrap_or(&block.value);
-        let one = whole.get("quantized_layers").and_then(|layers| layers.get(parts.module));
+        let one = whole.get("quantized_layers").and_then(|layers| layers.get(parts.module.name()));
         let text = |value: &'c Value| value.get("quant_algo").and_then(Value::as_str);
         let algorithm = one.and_then(text).or_else(|| text(whole))?;
         let size = |value: &Value| value.get("group_size").and_then(Value::as_u64).filter(|&size| size > 0);

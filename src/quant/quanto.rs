@@ -68,7 +68,8 @@ impl QuantFormat for Quanto {
             spec.group_size = Some(group);
             spec.symmetric = Some(false);
             spec.parameters = weights;
-            match parts.config.shape_of(parts.module).filter(|shape| elements(shape) == Some(weights)) {
+            match parts.config.shape_of(parts.module.name()).filter(|shape| elements(shape) == Some(weights))
+            {
                 Some(shape) => spec = spec.with_shape(&shape),
                 None => spec.shape_known = false,
             }

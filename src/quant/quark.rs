@@ -49,7 +49,7 @@ impl QuantFormat for Quark {
             draft.shape_unknown();
             return Some(draft.finish());
         };
-        let said = QuarkScheme::of(block, parts.module);
+        let said = QuarkScheme::of(block, parts.module.name());
         let (shape, bits, variant) = said.layout(weight)?;
         draft.shape(&shape);
         draft.spec.millibits = bits * 1000;

@@ -11,7 +11,8 @@
 use serde_json::Value;
 
 use super::{
-    Evidence, HeadersOnly, Part, Parts, QuantBlock, QuantConfig, QuantFormat, Recognized, Side, SideData,
+    Evidence, HeadersOnly, Module, Part, Parts, QuantBlock, QuantConfig, QuantFormat, Recognized, Side,
+    SideData,
 };
 use crate::tensor::{Dtype, elements};
 
@@ -97,7 +98,8 @@ impl Literal {
             })
             .collect();
         let data: &dyn SideData = if self.headers_only { &HeadersOnly } else { self };
-        f(&Parts { module: &self.module, list: &list, config: &self.config, data })
+        let spell = || self.module.clone();
+        f(&Parts { module: &Module::new(&spell), list: &list, config: &self.config, data })
     }
 
     /// Returns what a format makes of the layer.

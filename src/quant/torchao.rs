@@ -101,7 +101,7 @@ impl QuantFormat for Torchao {
 /// Returns the metadata entry of this layer's weight.
 fn described<'a>(parts: &Parts<'a>) -> Option<&'a Value> {
     let mut blocks = parts.config.blocks.iter().filter(|b| b.file.contains("__metadata__"));
-    blocks.find_map(|block| block.value.get(format!("{}.weight", parts.module)))
+    blocks.find_map(|block| block.value.get(format!("{}.weight", parts.module.name())))
 }
 
 fn bits_of(meta: Option<&Value>, dtype: Dtype) -> u32 {

@@ -23,9 +23,9 @@ const ERRORS_KEPT: usize = 12;
 const WARNINGS_KEPT: usize = 1;
 
 impl Faults {
-    pub(super) fn add(&mut self, layer: u32, faults: Vec<Fault>) {
+    pub(super) fn add(&mut self, layer: u32, faults: &[Fault]) {
         for fault in faults {
-            self.extend(fault, &[layer]);
+            self.extend(fault.clone(), &[layer]);
         }
     }
 

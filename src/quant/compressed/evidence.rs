@@ -13,7 +13,7 @@ use crate::units;
 
 pub(super) fn lines(parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence> {
     let Some(stored) = Stored::of(parts) else { return Vec::new() };
-    let scheme = parts.config.block(&[METHOD]).and_then(|block| Scheme::of(block, parts.module));
+    let scheme = parts.config.block(&[METHOD]).and_then(|block| Scheme::of(block, parts.module.name()));
     let mut lines = config_lines(parts, layer, scheme.as_ref());
     lines.extend(shape_lines(parts, layer, stored));
     lines.extend(scale_lines(parts, layer, stored, scheme.as_ref()));

@@ -35,7 +35,7 @@ impl<'p, 'a> Layer<'p, 'a> {
     pub(super) fn new(parts: &'p Parts<'a>, stored: Stored) -> Option<Self> {
         let spec = LayerSpec::new(FormatId::find("compressed-tensors")?);
         let block = parts.config.block(&[METHOD]);
-        let scheme = block.and_then(|block| Scheme::of(block, parts.module));
+        let scheme = block.and_then(|block| Scheme::of(block, parts.module.name()));
         Some(Self { draft: Draft::new(parts, spec), stored, block, scheme })
     }
 
