@@ -70,6 +70,14 @@ pub struct Entry {
     pub end: u64,
 }
 
+impl Entry {
+    /// Returns the index of the shape among those of the header.
+    #[must_use]
+    pub fn shape_id(&self) -> u32 {
+        self.shape
+    }
+}
+
 /// What one file's header says.
 #[derive(Debug, Default)]
 pub struct Header {
@@ -179,10 +187,10 @@ impl Header {
         &self.shapes[entry.shape as usize]
     }
 
-    /// Returns the distinct shapes and, for an entry, the index into them.
+    /// Returns the distinct shapes; entries refer to them by index.
     #[must_use]
-    pub fn shape_id(&self, entry: &Entry) -> (u32, &[Box<[u64]>]) {
-        (entry.shape, &self.shapes)
+    pub fn shapes(&self) -> &[Box<[u64]>] {
+        &self.shapes
     }
 
     /// Returns a metadata value by its key.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustc_hash::FxHashMap;
 
 use super::config::Configs;
-use super::names::{NameWriter, Names, NodeId};
-use crate::container::{Container, Header, Value, View};
+use super::names::{NONE, NameWriter, Names, NodeId};
+use crate::container::{Container, Entry, Header, Value, View};
 use crate::tensor::Dtype;
 
 /// One file of a checkpoint.
@@ -114,7 +114,7 @@ impl Files {
         configs: Configs,
     ) -> Self {
         let (names, origins) = Names::build(&headers);
-        let mut shapes = ShapeTable::default();
+        let mut shapes = ShapeTable::new(&headers);
         let mut views = FxHashMap::default();
         let mut tensors = Vec::with_capacity(origins.len());
         for (index, origin) in origins.iter().enumerate() {
@@ -254,28 +254,30 @@ fn hash(name: &str) -> u64 {
 }
 
 /// Shapes of all headers, each distinct one once.
-#[derive(Default)]
 struct ShapeTable {
     list: Vec<Box<[u64]>>,
     ids: FxHashMap<Box<[u64]>, u32>,
-    /// Shape ids of one header, translated: headers intern their own.
-    local: FxHashMap<(u32, u32), u32>,
+    /// Ids by those of each header, which interns its own; `NONE` where not yet translated.
+    local: Vec<Vec<u32>>,
 }
 
 impl ShapeTable {
-    fn id(&mut self, shard: u32, header: &Header, entry: &crate::container::Entry) -> u32 {
-        let (local, _) = header.shape_id(entry);
-        if let Some(&id) = self.local.get(&(shard, local)) {
-            return id;
+    fn new(headers: &[Header]) -> Self {
+        let local = headers.iter().map(|header| vec![NONE; header.shapes().len()]).collect();
+        Self { list: Vec::new(), ids: FxHashMap::default(), local }
+    }
+
+    fn id(&mut self, shard: u32, header: &Header, entry: &Entry) -> u32 {
+        let known = &mut self.local[shard as usize][entry.shape_id() as usize];
+        if *known == NONE {
+            let shape = header.shape(entry);
+            *known = self.ids.get(shape).copied().unwrap_or_else(|| {
+                let id = self.list.len() as u32;
+                self.list.push(shape.into());
+                self.ids.insert(shape.into(), id);
+                id
+            });
         }
-        let shape = header.shape(entry);
-        let id = self.ids.get(shape).copied().unwrap_or_else(|| {
-            let id = self.list.len() as u32;
-            self.list.push(shape.into());
-            self.ids.insert(shape.into(), id);
-            id
-        });
-        self.local.insert((shard, local), id);
-        id
+        *known
     }
 }

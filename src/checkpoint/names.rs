@@ -8,9 +8,8 @@
 //! A name can be a tensor and a parent at once (`weight` and `weight.absmax`). Depth is capped: what lies
 //! deeper is joined into the last component, dots included.
 
-use rustc_hash::FxHashMap;
+mod build;
 
-use crate::container::Header;
 use crate::name::natural_cmp;
 
 /// No node, no tensor.
@@ -45,70 +44,6 @@ pub struct Origin {
 }
 
 impl Names {
-    /// Builds the tree of all names of `headers`, and returns it with the tensors in natural order.
-    /// Equal names share a node and stay neighbors, in shard order.
-    #[must_use]
-    pub fn build(headers: &[Header]) -> (Self, Vec<Origin>) {
-        let mut keys = Keys::collect(headers);
-        let labels = keys.rank();
-        let mut order: Vec<u32> = (0..keys.origins.len() as u32).collect();
-        keys.sort(&mut order);
-        let mut names = Self::with_labels(&labels);
-        let mut origins = Vec::with_capacity(order.len());
-        let mut path: Vec<NodeId> = Vec::with_capacity(DEPTH_MAX);
-        let mut previous: &[u32] = &[];
-        for (tensor, &index) in order.iter().enumerate() {
-            let key = keys.key(index);
-            let common = key.iter().zip(previous).take_while(|(a, b)| a == b).count();
-            names.close(&mut path, common);
-            for &label in &key[common..] {
-                let node = names.push(label, path.last().copied().unwrap_or(NONE), path.len());
-                path.push(node);
-            }
-            let node = path.last().copied().unwrap_or(NONE);
-            if let Some(first) = names.first_tensor.get_mut(node as usize)
-                && *first == NONE
-            {
-                *first = tensor as u32;
-            }
-            let (shard, entry) = keys.origins[index as usize];
-            origins.push(Origin { shard, entry, node });
-            previous = key;
-        }
-        names.close(&mut path, 0);
-        for vector in [&mut names.label, &mut names.parent, &mut names.end, &mut names.first_tensor] {
-            vector.shrink_to_fit();
-        }
-        names.depth.shrink_to_fit();
-        (names, origins)
-    }
-
-    fn with_labels(labels: &[&str]) -> Self {
-        let mut names = Self { label_starts: vec![0], ..Self::default() };
-        for label in labels {
-            names.text.push_str(label);
-            names.label_starts.push(names.text.len() as u32);
-        }
-        names
-    }
-
-    fn push(&mut self, label: u32, parent: NodeId, depth: usize) -> NodeId {
-        let node = self.label.len() as u32;
-        self.label.push(label);
-        self.parent.push(parent);
-        self.end.push(NONE);
-        self.first_tensor.push(NONE);
-        self.depth.push(depth as u8);
-        node
-    }
-
-    fn close(&mut self, path: &mut Vec<NodeId>, keep: usize) {
-        let next = self.label.len() as u32;
-        for node in path.drain(keep..) {
-            self.end[node as usize] = next;
-        }
-    }
-
     /// Returns how many nodes there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -291,100 +226,10 @@ impl<'a> NameWriter<'a> {
     }
 }
 
-/// All names as sequences of label ids, before and after ranking.
-struct Keys<'a> {
-    labels: Vec<&'a str>,
-    ids: Vec<u32>,
-    starts: Vec<u32>,
-    origins: Vec<(u32, u32)>,
-}
-
-impl<'a> Keys<'a> {
-    fn collect(headers: &'a [Header]) -> Self {
-        let count: usize = headers.iter().map(|h| h.entries().len()).sum();
-        let mut keys = Keys {
-            labels: Vec::new(),
-            ids: Vec::with_capacity(count * 8),
-            starts: Vec::with_capacity(count + 1),
-            origins: Vec::with_capacity(count),
-        };
-        let mut known: FxHashMap<&str, u32> = FxHashMap::default();
-        for (shard, header) in headers.iter().enumerate() {
-            let mut previous: &str = "";
-            for (index, entry) in header.entries().iter().enumerate() {
-                let name = header.name(entry);
-                keys.starts.push(keys.ids.len() as u32);
-                keys.origins.push((shard as u32, index as u32));
-                let rest = keys.reuse(previous, name);
-                for label in rest {
-                    let id = *known.entry(label).or_insert_with(|| {
-                        keys.labels.push(label);
-                        keys.labels.len() as u32 - 1
-                    });
-                    keys.ids.push(id);
-                }
-                previous = name;
-            }
-        }
-        keys.starts.push(keys.ids.len() as u32);
-        keys
-    }
-
-    /// Copies the ids of the components that `name` shares with the name before it, and returns the
-    /// components that are left. Neighbors in a file share most of their path.
-    fn reuse(&mut self, previous: &str, name: &'a str) -> std::str::SplitN<'a, char> {
-        let same = previous.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
-        // Whole components only: up to the last dot inside the shared part.
-        let cut = name.as_bytes()[..same].iter().rposition(|&b| b == b'.').map_or(0, |dot| dot + 1);
-        let shared = name.as_bytes()[..cut].iter().filter(|&&b| b == b'.').count();
-        // Deep names join their tail: split those from the start, so that the rule is in one place.
-        if cut == 0 || self.starts.len() < 2 || shared + 1 >= DEPTH_MAX {
-            return name.splitn(DEPTH_MAX, '.');
-        }
-        let before = self.starts[self.starts.len() - 2] as usize;
-        self.ids.extend_from_within(before..before + shared);
-        name[cut..].splitn(DEPTH_MAX - shared, '.')
-    }
-
-    /// Renumbers the labels in natural order and returns them.
-    fn rank(&mut self) -> Vec<&'a str> {
-        let mut by_rank: Vec<u32> = (0..self.labels.len() as u32).collect();
-        by_rank.sort_unstable_by(|&a, &b| natural_cmp(self.labels[a as usize], self.labels[b as usize]));
-        let mut rank = vec![0u32; self.labels.len()];
-        for (position, &label) in by_rank.iter().enumerate() {
-            rank[label as usize] = position as u32;
-        }
-        for id in &mut self.ids {
-            *id = rank[*id as usize];
-        }
-        by_rank.iter().map(|&label| self.labels[label as usize]).collect()
-    }
-
-    fn key(&self, index: u32) -> &[u32] {
-        &self.ids[self.starts[index as usize] as usize..self.starts[index as usize + 1] as usize]
-    }
-
-    /// Sorts tensors by name, equal names by shard. Two halves on two threads when it is worth it.
-    fn sort(&self, order: &mut [u32]) {
-        const PARALLEL_MIN: usize = 50_000;
-        let compare = |a: &u32, b: &u32| self.key(*a).cmp(self.key(*b)).then(a.cmp(b));
-        if order.len() < PARALLEL_MIN {
-            order.sort_unstable_by(compare);
-            return;
-        }
-        let (left, right) = order.split_at_mut(order.len() / 2);
-        std::thread::scope(|scope| {
-            scope.spawn(|| left.sort_unstable_by(compare));
-            right.sort_unstable_by(compare);
-        });
-        // Two sorted runs: the stable sort finds them and merges.
-        order.sort_by(compare);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::Header;
     use crate::tensor::Dtype;
 
     fn tree(names: &[&str]) -> (Names, Vec<String>) {
