@@ -12,6 +12,9 @@ use crate::problem::{Problem, kind};
 /// Threads that read headers. They wait for the disk more than they compute: more than the cores.
 const HEADER_THREADS: usize = 8;
 
+/// Bytes of each file that are asked for at once: nearly all headers are shorter.
+const HEAD_BYTES: u64 = 64 << 10;
+
 /// What reading the headers gave.
 pub(super) struct Read {
     pub(super) shards: Vec<Shard>,
@@ -110,6 +113,7 @@ fn read_header(
         Err(error) => return (shard, failed(error.message), by_name),
     };
     shard.bytes = file.len();
+    file.expect_head(HEAD_BYTES);
     let head = match file.head(SNIFF_BYTES) {
         Ok(head) => head,
         Err(error) => return (shard, failed(error.message), by_name),

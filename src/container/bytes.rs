@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap, MmapOptions};
+use rustix::fs::fadvise;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -32,7 +33,15 @@ impl SourceFile {
             return Err(Error::input(format!("open {}: not a regular file", path.display())).at(path));
         }
         let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+        // Headers and side tensors lie scattered: reading on behind them would read weights that nobody wants.
+        // Advice only: a file system that takes none reads just as well.
+        let _ = fadvise(&file, 0, None, rustix::fs::Advice::Random);
         Ok(Self { file, path: path.to_path_buf(), name: name.into(), len: meta.len() })
+    }
+
+    /// Tells the kernel that the first `count` bytes will be read, in one go.
+    pub fn expect_head(&self, count: u64) {
+        let _ = fadvise(&self.file, 0, std::num::NonZeroU64::new(count), rustix::fs::Advice::WillNeed);
     }
 
     /// Returns the size in bytes when it was opened.
