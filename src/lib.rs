@@ -8,6 +8,7 @@ pub mod container;
 pub mod error;
 pub mod gauges;
 pub mod job;
+pub mod memory;
 pub mod name;
 pub mod problem;
 pub mod quant;

@@ -19,11 +19,11 @@ use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Error, Result};
 use crate::gauges::Sampler;
-use crate::job;
 use crate::quant::Evidence;
 use crate::terminal::{Listener, Screen, Signal, install_panic_hook};
 use crate::ui::degrade::{ColorFlag, Environment, decide};
 use crate::ui::{self, Look, Scroll};
+use crate::{job, memory};
 pub use script::{Script, screenshot, text_of, write_screenshot};
 
 /// How often the machine is sampled.
@@ -215,7 +215,18 @@ impl Session {
         if let (Event::Key(key), Some(panic_key)) = (&event, &self.panic_key) {
             assert_ne!(key, panic_key, "the key of CKPT_PANIC_KEY was pressed");
         }
+        let was_examined = matches!(event, Event::Examined(..));
         let effects = app.update(event);
+        if was_examined {
+            // What opening took and nothing needs any more has been freed by now.
+            let tidy = |_: &Sender<Message>| {
+                memory::give_back();
+                None
+            };
+            job::spawn("tidy", self.sender.clone(), tidy, |text| {
+                Message::App(Event::JobPanicked("giving memory back", text))
+            });
+        }
         self.perform(app, effects, screen)
     }
 

@@ -15,6 +15,7 @@ const ORDER: [&str; 18] = [
     "checkpoint",
     "adapter",
     "gauges",
+    "memory",
     "terminal",
     "job",
     "app",
@@ -71,14 +72,14 @@ fn modules_use_only_what_stands_left_of_them() {
 #[test]
 fn architecture_names_the_order_that_is_checked() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
-    let order = ORDER[..16].join(" < ");
+    let order = ORDER[..17].join(" < ");
     assert!(text.contains(&order), "ARCHITECTURE.md does not say: {order}");
 }
 
 #[test]
 fn unsafe_code_stands_only_where_it_is_declared() {
     for (path, text) in sources() {
-        let allowed = path.ends_with("container/bytes.rs");
+        let allowed = path.ends_with("container/bytes.rs") || path.ends_with("src/memory.rs");
         let uses = text.lines().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
         assert!(allowed || !uses, "{}: unsafe code", path.display());
     }
