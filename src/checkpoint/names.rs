@@ -25,6 +25,7 @@ pub type NodeId = u32;
 pub struct Names {
     text: String,
     label_starts: Vec<u32>,
+    has_joined: bool,
     label: Vec<u32>,
     parent: Vec<u32>,
     end: Vec<u32>,
@@ -73,6 +74,24 @@ impl Names {
     pub fn label_text(&self, label: u32) -> &str {
         let start = self.label_starts[label as usize] as usize;
         &self.text[start..self.label_starts[label as usize + 1] as usize]
+    }
+
+    /// Returns the texts of all labels, one after the other.
+    #[must_use]
+    pub fn all_labels(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns where each label starts in `all_labels`; the last number is the length of it all.
+    #[must_use]
+    pub fn label_starts(&self) -> &[u32] {
+        &self.label_starts
+    }
+
+    /// Returns true if some name was too deep, so that a label holds dots.
+    #[must_use]
+    pub fn has_joined(&self) -> bool {
+        self.has_joined
     }
 
     /// Returns the id of a label's text.

@@ -18,6 +18,7 @@ mod rows;
 pub mod sort;
 mod structure;
 pub mod text;
+mod words;
 
 use super::Checkpoint;
 use super::names::{NONE, NodeId};

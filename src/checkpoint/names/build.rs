@@ -81,6 +81,7 @@ impl Names {
             names.text.push_str(label);
             names.label_starts.push(names.text.len() as u32);
         }
+        names.has_joined = names.text.contains('.');
         names
     }
 

@@ -17,9 +17,7 @@
 
 use std::ops::Range;
 
-use nucleo_matcher::pattern::{Atom, AtomKind, CaseMatching, Normalization};
-use nucleo_matcher::{Config, Matcher, Utf32Str};
-
+use super::words::{Fuzzy, Text};
 use crate::name::escape;
 
 /// What a person typed, understood.
@@ -84,17 +82,8 @@ pub(super) enum ShardPattern {
     Name(Text),
 }
 
-/// A text to find; small letters find capitals too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Text {
-    text: String,
-    is_exact: bool,
-}
-
 /// Bits that a filter may use: one a part, and one a component of a word with dots.
 pub(super) const FILTER_BITS_MAX: usize = 64;
-/// Bytes of a component that fuzzy words look at. Names of real components have about twenty.
-const FUZZY_BYTES_MAX: usize = 1024;
 /// The predicates, for messages.
 const PREDICATES: &str = "dtype: format: shape: shard: bits: is:";
 
@@ -298,67 +287,6 @@ impl ShardPattern {
     }
 }
 
-impl Text {
-    /// Returns a piece of a word; capitals anywhere in the word make all its pieces exact.
-    fn new(piece: &str, word: &str) -> Self {
-        Self { text: piece.to_owned(), is_exact: word.contains(char::is_uppercase) }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.text.is_empty()
-    }
-
-    fn is_at(&self, bytes: &[u8]) -> bool {
-        let wanted = self.text.as_bytes();
-        bytes.len() == wanted.len()
-            && if self.is_exact { bytes == wanted } else { bytes.eq_ignore_ascii_case(wanted) }
-    }
-
-    pub(super) fn is_in(&self, label: &str) -> bool {
-        let (Some(&first), bytes) = (self.text.as_bytes().first(), label.as_bytes()) else { return true };
-        let other = if self.is_exact { first } else { first.to_ascii_uppercase() };
-        let Some(last_start) = bytes.len().checked_sub(self.text.len()) else { return false };
-        let starts = bytes[..=last_start].iter().enumerate();
-        starts
-            .filter(|&(_, &byte)| byte == first || byte == other)
-            .any(|(at, _)| self.is_at(&bytes[at..at + self.text.len()]))
-    }
-
-    pub(super) fn is_all_of(&self, label: &str) -> bool {
-        self.is_at(label.as_bytes())
-    }
-
-    pub(super) fn begins(&self, label: &str) -> bool {
-        label.as_bytes().get(..self.text.len()).is_some_and(|head| self.is_at(head))
-    }
-
-    pub(super) fn ends(&self, label: &str) -> bool {
-        let start = label.len().checked_sub(self.text.len());
-        start.is_some_and(|start| self.is_at(&label.as_bytes()[start..]))
-    }
-
-    /// Returns the text of these pieces joined by dots.
-    pub(super) fn join(pieces: &[Self]) -> Self {
-        let texts: Vec<&str> = pieces.iter().map(|piece| piece.text.as_str()).collect();
-        Self { text: texts.join("."), is_exact: pieces.iter().any(|piece| piece.is_exact) }
-    }
-
-    fn find_all(&self, label: &str) -> Vec<Range<usize>> {
-        let mut hits = Vec::new();
-        let mut at = 0;
-        while !self.is_empty() && at + self.text.len() <= label.len() {
-            let range = at..at + self.text.len();
-            if self.is_at(&label.as_bytes()[range.clone()]) {
-                at = range.end;
-                hits.push(range);
-            } else {
-                at += 1;
-            }
-        }
-        hits
-    }
-}
-
 fn highlight_path(pieces: &[Text], label: &str, hits: &mut Vec<Range<usize>>) {
     let whole = Text::join(pieces).find_all(label);
     if !whole.is_empty() {
@@ -369,9 +297,9 @@ fn highlight_path(pieces: &[Text], label: &str, hits: &mut Vec<Range<usize>>) {
     if pieces[1..pieces.len() - 1].iter().any(|piece| piece.is_all_of(label)) {
         hits.push(0..length);
     } else if !last.is_empty() && last.begins(label) {
-        hits.push(0..last.text.len());
+        hits.push(0..last.len());
     } else if !first.is_empty() && first.ends(label) {
-        hits.push(length - first.text.len()..length);
+        hits.push(length - first.len()..length);
     }
 }
 
@@ -385,40 +313,6 @@ fn highlight_fuzzy(word: &str, label: &str, hits: &mut Vec<Range<usize>>) {
             }
         }
         start += component.len() + 1;
-    }
-}
-
-/// A fuzzy word and the matcher's memory.
-pub(super) struct Fuzzy {
-    matcher: Matcher,
-    atom: Atom,
-    chars: Vec<char>,
-}
-
-impl Fuzzy {
-    pub(super) fn new(word: &str) -> Self {
-        let atom = Atom::new(word, CaseMatching::Smart, Normalization::Never, AtomKind::Fuzzy, false);
-        Self { matcher: Matcher::new(Config::DEFAULT), atom, chars: Vec::new() }
-    }
-
-    pub(super) fn matches(&mut self, component: &str) -> bool {
-        if component.len() > FUZZY_BYTES_MAX {
-            return false;
-        }
-        let text = Utf32Str::new(component, &mut self.chars);
-        self.atom.score(text, &mut self.matcher).is_some()
-    }
-
-    /// Returns the characters of a component that the word's letters hit, by number.
-    fn positions(&mut self, component: &str) -> Vec<u32> {
-        let mut positions = Vec::new();
-        // The matcher counts characters as `chars` does only where none combine.
-        if component.len() <= FUZZY_BYTES_MAX && component.is_ascii() {
-            let text = Utf32Str::new(component, &mut self.chars);
-            self.atom.indices(text, &mut self.matcher, &mut positions);
-        }
-        positions.sort_unstable();
-        positions
     }
 }
 

@@ -8,10 +8,11 @@
 
 use super::Mode;
 use super::bits::Bits;
-use super::filter::{Filter, Fuzzy, Is, Term, TermKind, Text};
+use super::filter::{Filter, Is, Term, TermKind};
 use super::structure::Structure;
+use super::words::{Fuzzy, Text};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::names::{DEPTH_MAX, NONE, NodeId};
+use crate::checkpoint::names::{DEPTH_MAX, NONE, Names, NodeId};
 use crate::quant::LayerSpec;
 use crate::tensor::Dtype;
 
@@ -32,7 +33,16 @@ pub(super) struct Matches {
 impl Matches {
     pub(super) fn of(checkpoint: &Checkpoint, structure: &Structure, filter: &Filter, mode: Mode) -> Self {
         let plan = Plan::new(filter);
-        let mut masks = tensor_masks(checkpoint, &plan, mode);
+        // What people type has few parts: a byte a tensor is an eighth of the memory to go through.
+        if plan.bits <= u8::BITS {
+            Self::by::<u8>(checkpoint, structure, &plan, mode)
+        } else {
+            Self::by::<u64>(checkpoint, structure, &plan, mode)
+        }
+    }
+
+    fn by<M: Mask>(checkpoint: &Checkpoint, structure: &Structure, plan: &Plan<'_>, mode: Mode) -> Self {
+        let mut masks: Vec<M> = tensor_masks(checkpoint, plan, mode);
         let (files, layers) = (&checkpoint.files, &checkpoint.layers);
         let by_spec: Vec<u64> = layers.specs().iter().map(|spec| plan.spec_mask(spec, mode)).collect();
         let nodes = files.names.len();
@@ -53,18 +63,18 @@ impl Matches {
             let tensors = layers.tensors(index as u32);
             if mode == Mode::Tensors {
                 for &tensor in tensors {
-                    masks[tensor as usize] |= mask;
+                    masks[tensor as usize].add(mask);
                 }
                 continue;
             }
-            mask = tensors.iter().fold(mask, |mask, &tensor| mask | masks[tensor as usize]);
+            mask = tensors.iter().fold(mask, |mask, &tensor| mask | masks[tensor as usize].bits());
             if plan.leaves(mask) {
                 matches.add(checkpoint, index as u32, layer.node);
             }
         }
         if mode == Mode::Tensors {
             for (tensor, &mask) in masks.iter().enumerate() {
-                if plan.leaves(mask) {
+                if plan.leaves(mask.bits()) {
                     matches.add(checkpoint, tensor as u32, files.tensors[tensor].node);
                 }
             }
@@ -112,9 +122,40 @@ impl Matches {
     }
 }
 
+/// Where the bits of one tensor or label are kept.
+trait Mask: Copy + Default {
+    fn of(bits: u64) -> Self;
+    fn bits(self) -> u64;
+    fn add(&mut self, bits: u64) {
+        *self = Self::of(self.bits() | bits);
+    }
+}
+
+impl Mask for u8 {
+    fn of(bits: u64) -> Self {
+        bits as Self
+    }
+
+    fn bits(self) -> u64 {
+        u64::from(self)
+    }
+}
+
+impl Mask for u64 {
+    fn of(bits: u64) -> Self {
+        bits
+    }
+
+    fn bits(self) -> u64 {
+        self
+    }
+}
+
 /// The filter with its bits dealt out.
 struct Plan<'a> {
     terms: Vec<(&'a Term, u32)>,
+    /// How many bits there are.
+    bits: u32,
     /// Bits that must be set.
     wanted: u64,
     /// Bits that must not.
@@ -131,6 +172,7 @@ impl<'a> Plan<'a> {
     fn new(filter: &'a Filter) -> Self {
         let mut plan = Self {
             terms: Vec::new(),
+            bits: 0,
             wanted: 0,
             unwanted: 0,
             results: 0,
@@ -157,6 +199,7 @@ impl<'a> Plan<'a> {
             plan.terms.push((term, next));
             next += bits;
         }
+        plan.bits = next;
         plan
     }
 
@@ -184,34 +227,44 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What a label gives to its nodes.
-#[derive(Clone, Copy, Default)]
-struct LabelMask {
-    /// Bits that the label sets by itself.
-    set: u64,
-    /// States that it lets through from its parent.
-    step: u64,
-    /// States of its parent with which it completes a word.
-    last: u64,
+/// What labels give to their nodes.
+struct LabelMasks<M> {
+    /// Bits that a label sets by itself.
+    set: Vec<M>,
+    /// What it does to words with dots; empty without any.
+    steps: Vec<Steps<M>>,
 }
 
-fn label_masks(checkpoint: &Checkpoint, plan: &Plan<'_>) -> Vec<LabelMask> {
-    let names = &checkpoint.files.names;
-    let mut masks = vec![LabelMask::default(); names.label_count()];
+/// What a label does to the states of words with dots.
+#[derive(Clone, Copy, Default)]
+struct Steps<M> {
+    /// States that it lets through from its parent.
+    step: M,
+    /// States of its parent with which it completes a word.
+    last: M,
+}
+
+fn label_masks<M: Mask>(names: &Names, plan: &Plan<'_>) -> LabelMasks<M> {
+    let count = names.label_count();
+    let steps = if plan.paths.is_empty() { 0 } else { count };
+    let mut masks = LabelMasks { set: vec![M::default(); count], steps: vec![Steps::default(); steps] };
     for &(term, bit) in &plan.terms {
         let result = 1u64 << bit;
-        let labels = masks.iter_mut().enumerate().map(|(id, mask)| (names.label_text(id as u32), mask));
         match &term.kind {
-            TermKind::Word(word) => {
-                labels.filter(|(label, _)| word.is_in(label)).for_each(|(_, mask)| mask.set |= result);
-            }
+            TermKind::Word(word) => word.each_label(names, |label| masks.set[label as usize].add(result)),
             TermKind::Fuzzy(word) => {
                 let mut fuzzy = Fuzzy::new(word);
-                labels.filter(|(label, _)| fuzzy.matches(label)).for_each(|(_, mask)| mask.set |= result);
+                for (label, set) in masks.set.iter_mut().enumerate() {
+                    if fuzzy.matches(names.label_text(label as u32)) {
+                        set.add(result);
+                    }
+                }
             }
             TermKind::Path(pieces) => {
-                let path = PathWord::new(pieces, bit);
-                labels.for_each(|(label, mask)| path.add(label, mask));
+                let path = PathWord::new(pieces, bit, names.has_joined());
+                for (label, (set, steps)) in masks.set.iter_mut().zip(&mut masks.steps).enumerate() {
+                    path.add(names.label_text(label as u32), set, steps);
+                }
             }
             _ => {}
         }
@@ -227,53 +280,55 @@ struct PathWord<'a> {
     whole: Text,
     /// Pieces `j..` joined: only the last component of a very deep name has dots itself.
     rests: Vec<Text>,
+    may_have_dots: bool,
 }
 
 impl<'a> PathWord<'a> {
-    fn new(pieces: &'a [Text], bit: u32) -> Self {
+    fn new(pieces: &'a [Text], bit: u32, may_have_dots: bool) -> Self {
         let rests = (1..pieces.len()).map(|from| Text::join(&pieces[from..])).collect();
-        Self { pieces, result: 1 << bit, first_state: 1 << (bit + 1), whole: Text::join(pieces), rests }
+        let whole = Text::join(pieces);
+        Self { pieces, result: 1 << bit, first_state: 1 << (bit + 1), whole, rests, may_have_dots }
     }
 
-    fn add(&self, label: &str, mask: &mut LabelMask) {
-        let has_dots = label.contains('.');
+    fn add<M: Mask>(&self, label: &str, set: &mut M, steps: &mut Steps<M>) {
+        let has_dots = self.may_have_dots && label.contains('.');
         if has_dots && self.whole.is_in(label) {
-            mask.set |= self.result;
+            set.add(self.result);
         }
         if self.pieces[0].ends(label) {
-            mask.set |= self.first_state;
+            set.add(self.first_state);
         }
         for (index, piece) in self.pieces.iter().enumerate().skip(1) {
             let before = self.first_state << (index - 1);
             if index + 1 < self.pieces.len() && piece.is_all_of(label) {
-                mask.step |= before << 1;
+                steps.step.add(before << 1);
             }
             if (has_dots || index + 1 == self.pieces.len()) && self.rests[index - 1].begins(label) {
-                mask.last |= before;
+                steps.last.add(before);
             }
         }
     }
 }
 
 /// Returns the bits of each tensor by itself: its names', dtype's, shape's and shard's.
-fn tensor_masks(checkpoint: &Checkpoint, plan: &Plan<'_>, mode: Mode) -> Vec<u64> {
+fn tensor_masks<M: Mask>(checkpoint: &Checkpoint, plan: &Plan<'_>, mode: Mode) -> Vec<M> {
     let files = &checkpoint.files;
-    let mut masks = vec![0; files.tensors.len()];
+    let mut masks = vec![M::default(); files.tensors.len()];
     if plan.asks_of_names {
-        name_masks(checkpoint, plan, &mut masks);
+        name_masks(&files.names, plan, &mut masks);
     }
     let has = |wanted: fn(&TermKind) -> bool| plan.terms.iter().any(|(term, _)| wanted(&term.kind));
     if has(|kind| matches!(kind, TermKind::Dtype(_))) {
         let mut known: Vec<(Dtype, u64)> = Vec::new();
         for (record, mask) in files.tensors.iter().zip(&mut masks) {
             let found = known.iter().find(|(dtype, _)| *dtype == record.dtype).map(|&(_, mask)| mask);
-            *mask |= found.unwrap_or_else(|| {
+            mask.add(found.unwrap_or_else(|| {
                 let name = record.dtype.name().to_ascii_lowercase();
                 let mask = plan
                     .mask(|kind| matches!(kind, TermKind::Dtype(text) if name.starts_with(text.as_str())));
                 known.push((record.dtype, mask));
                 mask
-            });
+            }));
         }
     }
     if mode == Mode::Tensors && has(|kind| matches!(kind, TermKind::Shape(_))) {
@@ -281,7 +336,7 @@ fn tensor_masks(checkpoint: &Checkpoint, plan: &Plan<'_>, mode: Mode) -> Vec<u64
             |shape: &[u64]| plan.mask(|kind| matches!(kind, TermKind::Shape(want) if want.matches(shape)));
         let by_shape: Vec<u64> = files.shapes().iter().map(|shape| of(shape)).collect();
         for (record, mask) in files.tensors.iter().zip(&mut masks) {
-            *mask |= by_shape[record.shape as usize];
+            mask.add(by_shape[record.shape as usize]);
         }
     }
     if has(|kind| matches!(kind, TermKind::Shard(_))) {
@@ -290,28 +345,27 @@ fn tensor_masks(checkpoint: &Checkpoint, plan: &Plan<'_>, mode: Mode) -> Vec<u64
         };
         let by_shard: Vec<u64> = files.shards.iter().enumerate().map(of).collect();
         for (record, mask) in files.tensors.iter().zip(&mut masks) {
-            *mask |= by_shard[usize::from(record.shard)];
+            mask.add(by_shard[usize::from(record.shard)]);
         }
     }
     masks
 }
 
 /// One forward pass: the bits of a node are its parent's results and its label's own.
-fn name_masks(checkpoint: &Checkpoint, plan: &Plan<'_>, masks: &mut [u64]) {
-    let names = &checkpoint.files.names;
-    let labels = label_masks(checkpoint, plan);
+fn name_masks<M: Mask>(names: &Names, plan: &Plan<'_>, masks: &mut [M]) {
+    let labels: LabelMasks<M> = label_masks(names, plan);
     let mut path = [0u64; DEPTH_MAX + 1];
     // Tensors of one name stand together: each name's bits go up to the next name's first.
-    let (mut start, mut last) = (0, 0);
+    let (mut start, mut last) = (0, M::default());
     for node in 0..names.len() as u32 {
-        let label = &labels[names.label_id(node) as usize];
+        let label = names.label_id(node) as usize;
         let depth = names.depth(node);
         let above = path[depth];
-        let mut mask = above & plan.results | label.set;
-        if !plan.paths.is_empty() {
-            mask |= (above & !plan.results) << 1 & label.step;
+        let mut mask = above & plan.results | labels.set[label].bits();
+        if let Some(steps) = labels.steps.get(label) {
+            mask |= (above & !plan.results) << 1 & steps.step.bits();
             for &(result, states) in &plan.paths {
-                if above & label.last & states != 0 {
+                if above & steps.last.bits() & states != 0 {
                     mask |= result;
                 }
             }
@@ -322,7 +376,7 @@ fn name_masks(checkpoint: &Checkpoint, plan: &Plan<'_>, masks: &mut [u64]) {
         let first = names.first_tensor(node);
         if first != NONE {
             masks[start..first as usize].fill(last);
-            (start, last) = (first as usize, mask);
+            (start, last) = (first as usize, M::of(mask));
         }
     }
     masks[start..].fill(last);
