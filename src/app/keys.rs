@@ -13,30 +13,37 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tui_input::{Input, InputRequest};
 
 use super::command::{COMMANDS, Command};
+use crate::name::escape;
 
 /// What each key runs.
 pub type Keymap = HashMap<String, &'static Command>;
 
+/// Keys that are called by a name; all others by the character that they type, or `f1` to `f12`.
+const NAMED: [(KeyCode, &str); 15] = [
+    (KeyCode::Char(' '), "space"),
+    (KeyCode::Enter, "enter"),
+    (KeyCode::Esc, "esc"),
+    (KeyCode::Tab, "tab"),
+    (KeyCode::BackTab, "backtab"),
+    (KeyCode::Backspace, "backspace"),
+    (KeyCode::Delete, "delete"),
+    (KeyCode::Up, "up"),
+    (KeyCode::Down, "down"),
+    (KeyCode::Left, "left"),
+    (KeyCode::Right, "right"),
+    (KeyCode::Home, "home"),
+    (KeyCode::End, "end"),
+    (KeyCode::PageUp, "pgup"),
+    (KeyCode::PageDown, "pgdn"),
+];
+
 /// Returns the name of a key, or `None` for keys that have none here.
 #[must_use]
 pub fn text(event: &KeyEvent) -> Option<String> {
+    let named = NAMED.iter().find(|(code, _)| *code == event.code).map(|(_, name)| (*name).to_owned());
     let name = match event.code {
-        KeyCode::Char(' ') => "space".to_owned(),
+        _ if named.is_some() => named?,
         KeyCode::Char(c) => c.to_string(),
-        KeyCode::Enter => "enter".into(),
-        KeyCode::Esc => "esc".into(),
-        KeyCode::Tab => "tab".into(),
-        KeyCode::BackTab => "backtab".into(),
-        KeyCode::Backspace => "backspace".into(),
-        KeyCode::Delete => "delete".into(),
-        KeyCode::Up => "up".into(),
-        KeyCode::Down => "down".into(),
-        KeyCode::Left => "left".into(),
-        KeyCode::Right => "right".into(),
-        KeyCode::Home => "home".into(),
-        KeyCode::End => "end".into(),
-        KeyCode::PageUp => "pgup".into(),
-        KeyCode::PageDown => "pgdn".into(),
         KeyCode::F(n) => format!("f{n}"),
         _ => return None,
     };
@@ -47,10 +54,32 @@ pub fn text(event: &KeyEvent) -> Option<String> {
     Some(if is_control { format!("ctrl-{}", name.to_ascii_lowercase()) } else { name })
 }
 
+/// Checks that a text is the name of a key.
+///
+/// # Errors
+/// It is not; the line says what names there are.
+pub fn check(key: &str) -> Result<(), String> {
+    let plain = key.strip_prefix("ctrl-").unwrap_or(key);
+    let mut chars = plain.chars();
+    let is_char =
+        chars.next().is_some_and(|c| !c.is_whitespace() && !c.is_control()) && chars.next().is_none();
+    let is_function =
+        plain.strip_prefix('f').and_then(|n| n.parse().ok()).is_some_and(|n| (1..=12).contains(&n));
+    if is_char || is_function || NAMED.iter().any(|(_, name)| *name == plain) {
+        return Ok(());
+    }
+    let names: Vec<&str> = NAMED.iter().map(|(_, name)| *name).collect();
+    let key = escape(key);
+    Err(format!(
+        "no key is named {key}; there are single characters, f1 to f12, {}, each also after ctrl-",
+        names.join(", ")
+    ))
+}
+
 /// Returns the keys of all commands, with the user's own bindings over them.
 ///
 /// # Errors
-/// The text is not TOML, or names a command that does not exist.
+/// The text is not TOML, or names a key or a command that does not exist.
 pub fn keymap(user: Option<&str>) -> Result<Keymap, String> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -66,6 +95,7 @@ pub fn keymap(user: Option<&str>) -> Result<Keymap, String> {
     let mut bindings: Vec<_> = file.keys.into_iter().collect();
     bindings.sort();
     for (key, name) in bindings {
+        check(&key).map_err(|why| format!("keys.toml: {why}"))?;
         let command = COMMANDS.iter().find(|c| c.name == name);
         let command = command.ok_or_else(|| format!("keys.toml: no command is named {name}"))?;
         map.insert(key, command);
@@ -129,6 +159,21 @@ mod tests {
         let error = keymap(Some("[keys]\nx = \"nope\"")).err().unwrap();
         assert_eq!(error, "keys.toml: no command is named nope");
         assert!(keymap(Some("keys = 3")).is_err());
+        let error = keymap(Some("[keys]\n\"ctrl-entr\" = \"open\"")).err().unwrap();
+        assert!(
+            error.starts_with("keys.toml: no key is named ctrl-entr; there are single characters"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn every_key_that_a_command_has_is_one() {
+        for key in COMMANDS.iter().flat_map(|command| command.keys) {
+            assert_eq!(check(key), Ok(()));
+        }
+        for wrong in ["", "ab", "f13", "ctrl-", " ", "Enter"] {
+            assert!(check(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -425,24 +425,12 @@ fn recognize_groups(files: &Files, groups: &Groups) -> Vec<Found> {
         let mut chunks = groups.list.chunks(chunk).enumerate();
         let first = chunks.next();
         let others: Vec<_> =
-            chunks.map(|(number, part)| (part, scope.spawn(move || recognize_chunk(number, part)))).collect();
+            chunks.map(|(number, part)| scope.spawn(move || recognize_chunk(number, part))).collect();
         let mut all: Vec<Found> =
             first.map(|(number, part)| recognize_chunk(number, part)).into_iter().collect();
-        for (part, thread) in others {
-            // A thread that panicked leaves its layers unknown rather than the checkpoint closed.
-            all.push(thread.join().unwrap_or_else(|_| Found::unknown(part.len())));
-        }
+        all.extend(others.into_iter().map(joined));
         all
     })
-}
-
-impl Found {
-    fn unknown(groups: usize) -> Self {
-        let mut found = Self::default();
-        let spec = found.specs.intern(LayerSpec::new(FormatId::LAST));
-        found.spec_of = vec![spec; groups];
-        found
-    }
 }
 
 /// Returns the formats' own spelling of a suffix, if one declares it.

@@ -45,7 +45,7 @@ fn screenshot(cli: &Cli, paths: &[String], target: &str, out: &mut dyn Write) ->
     } else {
         let buffer = workbench::screenshot(&script)?;
         let text = if target.to_ascii_lowercase().ends_with(".svg") {
-            crate::ui::picture::svg(&buffer)
+            crate::ui::picture::svg(&buffer, &theme)
         } else {
             workbench::text_of(&buffer)
         };

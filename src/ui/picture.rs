@@ -8,25 +8,47 @@ use std::fmt::Write as _;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
 
+use super::theme::{Role, Theme};
+
 const CELL_WIDTH: f64 = 9.03;
 const CELL_HEIGHT: f64 = 17.5;
-const BACKGROUND: &str = "#14171c";
-const FOREGROUND: &str = "#d7dbe2";
 
-/// Returns the buffer as an SVG document.
+/// What stands where a cell has no color of its own: what the terminal of a theme shows there.
+#[derive(Clone, Copy)]
+struct Ground {
+    background: &'static str,
+    foreground: &'static str,
+}
+
+const DARK: Ground = Ground { background: "#14171c", foreground: "#d7dbe2" };
+const LIGHT: Ground = Ground { background: "#ffffff", foreground: "#24292f" };
+
+impl Ground {
+    /// Returns the ground on which the theme's text can be read.
+    fn of(theme: &Theme) -> Self {
+        match theme.style(Role::Text).fg {
+            Some(Color::Rgb(r, g, b)) if u32::from(r) + u32::from(g) + u32::from(b) < 3 * 128 => LIGHT,
+            _ => DARK,
+        }
+    }
+}
+
+/// Returns the buffer as an SVG document, on the ground that its theme is made for.
 #[must_use]
-pub fn svg(buffer: &Buffer) -> String {
+pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
+    let ground = Ground::of(theme);
+    let background = ground.background;
     let area = buffer.area;
     let (width, height) = (f64::from(area.width) * CELL_WIDTH, f64::from(area.height) * CELL_HEIGHT);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.2} {height:.2}\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"{BACKGROUND}\"/>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"{background}\"/>\n\
          <g font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"15\" xml:space=\"preserve\">\n"
     );
     for y in area.y..area.bottom() {
         let mut x = area.x;
         while x < area.right() {
-            x += run(buffer, x, y, &mut out);
+            x += run(buffer, x, y, ground, &mut out);
         }
     }
     out.push_str("</g>\n</svg>\n");
@@ -34,7 +56,7 @@ pub fn svg(buffer: &Buffer) -> String {
 }
 
 /// Draws cells of one style from `(x, y)` on; returns how many.
-fn run(buffer: &Buffer, x: u16, y: u16, out: &mut String) -> u16 {
+fn run(buffer: &Buffer, x: u16, y: u16, ground: Ground, out: &mut String) -> u16 {
     let first = &buffer[(x, y)];
     let mut text = String::new();
     let mut count = 0;
@@ -43,14 +65,14 @@ fn run(buffer: &Buffer, x: u16, y: u16, out: &mut String) -> u16 {
         // A blank ends a word: viewers that place a text by its start must not drift over long lines.
         let is_break =
             count > 0 && (text.ends_with(' ') != (cell.symbol() == " ") || is_block(cell.symbol()));
-        if look(cell) != look(first) || is_break || (count > 0 && is_block(first.symbol())) {
+        if look(cell, ground) != look(first, ground) || is_break || (count > 0 && is_block(first.symbol())) {
             break;
         }
         text.push_str(cell.symbol());
         count += 1;
     }
     let count = count.max(1);
-    let (fg, bg, is_bold) = look(first);
+    let (fg, bg, is_bold) = look(first, ground);
     let (left, top) = (f64::from(x) * CELL_WIDTH, f64::from(y) * CELL_HEIGHT);
     if let Some(bg) = bg {
         let width = f64::from(count) * CELL_WIDTH + 0.1;
@@ -78,13 +100,15 @@ fn run(buffer: &Buffer, x: u16, y: u16, out: &mut String) -> u16 {
     count
 }
 
-fn look(cell: &Cell) -> (String, Option<String>, bool) {
+fn look(cell: &Cell, ground: Ground) -> (String, Option<String>, bool) {
     let (mut fg, mut bg) = (css(cell.fg), css(cell.bg));
     if cell.modifier.contains(Modifier::REVERSED) {
-        (fg, bg) =
-            (Some(bg.unwrap_or_else(|| BACKGROUND.into())), Some(fg.unwrap_or_else(|| FOREGROUND.into())));
+        (fg, bg) = (
+            Some(bg.unwrap_or_else(|| ground.background.into())),
+            Some(fg.unwrap_or_else(|| ground.foreground.into())),
+        );
     }
-    (fg.unwrap_or_else(|| FOREGROUND.into()), bg, cell.modifier.contains(Modifier::BOLD))
+    (fg.unwrap_or_else(|| ground.foreground.into()), bg, cell.modifier.contains(Modifier::BOLD))
 }
 
 fn css(color: Color) -> Option<String> {
@@ -118,4 +142,19 @@ fn block_part(symbol: &str) -> Option<(f64, f64, f64, f64)> {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_has_the_ground_that_its_theme_is_made_for() {
+        let buffer = Buffer::with_lines(["a<b"]);
+        for (name, ground) in [("dark", DARK), ("light", LIGHT), ("high-contrast", DARK), ("none", DARK)] {
+            let svg = svg(&buffer, &Theme::load(name, &|_| None).unwrap());
+            assert!(svg.contains(&format!("fill=\"{}\"/>", ground.background)), "{name}");
+            assert!(svg.contains("a&lt;b"));
+        }
+    }
 }

@@ -31,15 +31,17 @@ pub struct Script<'a> {
 /// Drives the workbench by a key script and returns its last screen. Jobs run to their end at once.
 ///
 /// # Errors
-/// The size is not one.
+/// The size is not one, or a key has no such name.
 pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
     let keymap = keys::keymap(None).map_err(Error::input)?;
     let (mut app, effects) = App::new(script.paths, keymap);
     run_jobs(&mut app, effects);
     for word in script.keys.split_whitespace() {
-        let events: Vec<Event> = match word.strip_prefix("type:") {
-            Some(text) => text.chars().map(|c| Event::Key(c.to_string())).collect(),
-            None => vec![Event::Key(word.to_owned())],
+        let events: Vec<Event> = if let Some(text) = word.strip_prefix("type:") {
+            text.chars().map(|c| Event::Key(c.to_string())).collect()
+        } else {
+            keys::check(word).map_err(|why| Error::input(format!("--keys: {why}")))?;
+            vec![Event::Key(word.to_owned())]
         };
         for event in events {
             let effects = app.update(event);
