@@ -15,6 +15,7 @@ pub mod bnb8;
 mod claims;
 pub mod codebook;
 pub mod compressed;
+pub mod decode;
 pub mod dense;
 mod draft;
 pub mod exl;
@@ -45,6 +46,7 @@ use std::cell::OnceCell;
 
 use serde_json::Value;
 
+use self::decode::Decoding;
 use crate::problem::ProblemKind;
 use crate::tensor::Dtype;
 
@@ -66,6 +68,15 @@ pub trait QuantFormat: Sync {
 
     /// Returns why we think so: the evidence, one line each.
     fn explain(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence>;
+
+    /// Returns how the layer is decoded. Side tensors are read here, whole.
+    ///
+    /// # Errors
+    /// The format or this variant of it cannot be decoded, or the parts do not allow it; in words, without
+    /// the layer's name.
+    fn decode(&self, _parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        Err(format!("{} cannot be decoded yet", layer.label()))
+    }
 }
 
 /// The formats, in the order in which they are tried.

@@ -25,14 +25,26 @@ pub struct FileSide<'a> {
     /// Opened when first asked for: most questions are about one shard.
     sources: Vec<OnceLock<Option<SourceFile>>>,
     read: AtomicU64,
+    /// Bytes of one read, and of all large ones.
+    bounds: (u64, u64),
 }
 
 impl<'a> FileSide<'a> {
     /// Returns side data of these files. A shard that cannot be opened gives `Unreadable` for its tensors.
     #[must_use]
     pub fn new(files: &'a Files) -> Self {
+        Self::bounded(files, (READ_BYTES_MAX, TOTAL_BYTES_MAX))
+    }
+
+    /// Returns side data of these files without a bound but theirs: for decoding, which needs all of it.
+    #[must_use]
+    pub fn whole(files: &'a Files) -> Self {
+        Self::bounded(files, (u64::MAX, u64::MAX))
+    }
+
+    fn bounded(files: &'a Files, bounds: (u64, u64)) -> Self {
         let sources = files.shards.iter().map(|_| OnceLock::new()).collect();
-        Self { files, sources, read: AtomicU64::new(0) }
+        Self { files, sources, read: AtomicU64::new(0), bounds }
     }
 }
 
@@ -44,9 +56,13 @@ impl SideData for FileSide<'_> {
         if self.files.views.contains_key(&tensor) {
             return Side::Unreadable("a view of a shared or compressed storage".into());
         }
-        let count = count.min(record.bytes.saturating_sub(offset)).min(READ_BYTES_MAX);
-        if count > SMALL_BYTES && self.read.fetch_add(count, Ordering::Relaxed) + count > TOTAL_BYTES_MAX {
-            return Side::Unreadable(format!("over the {TOTAL_BYTES_MAX} bytes that are read on opening"));
+        let (each_max, total_max) = self.bounds;
+        let count = count.min(record.bytes.saturating_sub(offset)).min(each_max);
+        if count > SMALL_BYTES {
+            let before = self.read.fetch_add(count, Ordering::Relaxed);
+            if before.saturating_add(count) > total_max {
+                return Side::Unreadable(format!("over the {total_max} bytes that are read on opening"));
+            }
         }
         let shard = &self.files.shards[usize::from(record.shard)];
         let source = self.sources[usize::from(record.shard)]

@@ -12,6 +12,7 @@
 //! GPTQModel spells them `weight_absmax` … `weight_quant_state`. The shape stands in the quant state alone.
 //! Source: bitsandbytes 0.50 `functional.py` (`QuantState`), GPTQModel `nn_modules/qlinear/bitsandbytes.py`.
 
+mod decode;
 mod evidence;
 mod state;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tests;
 
 use self::state::{State, StateRead};
 use super::claims::{Claims, Said};
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::{Evidence, Fault, FormatId, LayerSpec, Part, Parts, QuantFormat, Recognized, Side, Signature};
 use crate::problem::kind;
@@ -173,6 +175,10 @@ impl QuantFormat for Bnb4 {
 
     fn explain(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence> {
         evidence::lines(parts, layer, self.0)
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(self, parts, layer)
     }
 }
 

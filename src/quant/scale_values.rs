@@ -7,6 +7,7 @@ use half::{bf16, f16};
 
 use super::{Evidence, Part, Parts, Side};
 use crate::tensor::Dtype;
+use crate::tensor::values::{e4m3, e5m2, e8m0};
 use crate::units;
 
 /// Bytes of one tensor's scales that are looked at: a thousand such layers fit what an examination reads.
@@ -134,9 +135,9 @@ fn decoder(dtype: Dtype) -> Option<(usize, Decode)> {
         Dtype::F32 => (4, |b| f64::from(f32::from_le_bytes(array(b)))),
         Dtype::F16 => (2, |b| f16::from_le_bytes(array(b)).to_f64()),
         Dtype::BF16 => (2, |b| bf16::from_le_bytes(array(b)).to_f64()),
-        Dtype::F8E5M2 => (1, |b| f16::from_bits(u16::from(b[0]) << 8).to_f64()),
-        Dtype::F8E4M3 => (1, |b| e4m3(b[0])),
-        Dtype::F8E8M0 => (1, |b| e8m0(b[0])),
+        Dtype::F8E5M2 => (1, |b| f64::from(e5m2(b[0]))),
+        Dtype::F8E4M3 => (1, |b| f64::from(e4m3(b[0]))),
+        Dtype::F8E8M0 => (1, |b| f64::from(e8m0(b[0]))),
         _ => return None,
     };
     Some(found)
@@ -148,35 +149,9 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out
 }
 
-/// Returns the value of an E4M3 (fn) byte: sign, 4 exponent bits of bias 7, 3 mantissa bits; 0x7f is NaN.
-fn e4m3(byte: u8) -> f64 {
-    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f64::from(byte & 7));
-    let value = match (byte & 0x7f, exponent) {
-        (0x7f, _) => f64::NAN,
-        (_, 0) => mantissa * 2f64.powi(-9),
-        _ => (8.0 + mantissa) * 2f64.powi(exponent - 10),
-    };
-    if byte & 0x80 == 0 { value } else { -value }
-}
-
-/// Returns the value of an E8M0 byte: a power of two of bias 127; 255 is NaN.
-fn e8m0(byte: u8) -> f64 {
-    if byte == 255 { f64::NAN } else { 2f64.powi(i32::from(byte) - 127) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn narrow_floats_have_their_known_values() {
-        for (byte, want) in [(0x00, 0.0), (0x01, 1.0 / 512.0), (0x38, 1.0), (0x7e, 448.0), (0xb8, -1.0)] {
-            assert_eq!(e4m3(byte), want);
-        }
-        assert!(e4m3(0x7f).is_nan() && e4m3(0xff).is_nan());
-        assert_eq!((e8m0(127), e8m0(130)), (1.0, 8.0));
-        assert!(e8m0(255).is_nan() && e8m0(0) > 0.0);
-    }
 
     #[test]
     fn what_is_not_finite_is_counted() {

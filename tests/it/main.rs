@@ -4,6 +4,7 @@
 
 mod arrows;
 mod cli;
+mod decode;
 mod hostile;
 mod layouts;
 mod packed_samples;

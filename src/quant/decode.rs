@@ -1,0 +1,143 @@
+//! Decoding: a layer's packed parts back to its values, by rows.
+//!
+//! A format makes a `Decoding` of a layer's parts: which tensor holds the codes, what the result is called,
+//! and a decoder that holds all else (scales, zero points, tables), read whole. The decoder then gives any
+//! rows from the bytes of the codes that they need, so that no result has to be held whole.
+//!
+//! Values come as f32 and are rounded once to `dtype`, the dtype that the reference implementation gives:
+//! that is exactly its result, bit for bit. A format whose reference rounds in between does so itself.
+
+use std::ops::Range;
+
+use super::{Part, Parts, Side};
+use crate::tensor::{Dtype, elements, values};
+
+/// Decodes rows of one layer.
+pub trait DecodeRows: Send + Sync {
+    /// Returns the bytes of the codes that these rows need; all of them where rows lie strewn.
+    fn codes(&self, rows: Range<u64>) -> Range<u64>;
+
+    /// Decodes rows from the bytes that `codes` named. `out` has room for just these rows.
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]);
+}
+
+/// How a layer is decoded.
+pub struct Decoding {
+    /// The tensor of the codes.
+    pub codes: u32,
+    /// Name of the result relative to the layer's prefix, as in `Signature`: `weight`, or `*` for the
+    /// prefix itself.
+    pub suffix: &'static str,
+    /// Shape of the result. A row is its last dimension.
+    pub shape: Vec<u64>,
+    /// The dtype to which values are rounded once; `None` if the model's config decides.
+    pub dtype: Option<Dtype>,
+    /// Tensors of the layer that stay as they are: the bias.
+    pub kept: Vec<u32>,
+    /// The decoder.
+    pub rows: Box<dyn DecodeRows>,
+    /// What a person should know of the result: written from the source alone, never run against it.
+    pub caution: Option<&'static str>,
+}
+
+impl Decoding {
+    /// Returns the decoding of the layer's `weight` from the part `codes`, with its bias kept.
+    pub fn weight(
+        parts: &Parts<'_>,
+        codes: &Part<'_>,
+        shape: &[u64],
+        dtype: Option<Dtype>,
+        rows: impl DecodeRows + 'static,
+    ) -> Self {
+        let kept = parts.get("bias").map(|bias| bias.tensor).into_iter().collect();
+        Self {
+            codes: codes.tensor,
+            suffix: "weight",
+            shape: shape.to_vec(),
+            dtype,
+            kept,
+            rows: Box::new(rows),
+            caution: None,
+        }
+    }
+
+    /// Returns the length of a row.
+    #[must_use]
+    pub fn row_len(&self) -> u64 {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Returns how many rows there are.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        elements(&self.shape).unwrap_or(0).checked_div(self.row_len()).unwrap_or(0)
+    }
+}
+
+/// Returns all bytes of a part.
+///
+/// # Errors
+/// There is no such part, or its bytes cannot be read, or they are not those of its shape.
+#[expect(dead_code, reason = "for the formats that follow")]
+pub(super) fn bytes(parts: &Parts<'_>, suffix: &str) -> Result<Vec<u8>, String> {
+    let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
+    bytes_of(parts, part)
+}
+
+/// Returns all bytes of a part.
+///
+/// # Errors
+/// They cannot be read, or are not those of its shape.
+pub(super) fn bytes_of(parts: &Parts<'_>, part: &Part<'_>) -> Result<Vec<u8>, String> {
+    let name = super::draft::plain(part.suffix);
+    let wanted = elements(part.shape).and_then(|count| part.dtype.bytes_of(count));
+    match parts.read(part, part.bytes) {
+        Side::Bytes(bytes) if Some(bytes.len() as u64) == wanted => Ok(bytes),
+        Side::Bytes(bytes) => Err(format!(
+            "{name}: {} bytes read, its shape needs {}",
+            bytes.len(),
+            wanted.map_or_else(|| "another number".to_owned(), |n| n.to_string())
+        )),
+        Side::Pending => Err(format!("{name}: not read")),
+        Side::Unreadable(why) => Err(format!("{name}: {why}")),
+    }
+}
+
+/// Returns the values of a part of a float or integer dtype, in its order.
+///
+/// # Errors
+/// As `bytes`, or its dtype has no plain values.
+#[expect(dead_code, reason = "for the formats that follow")]
+pub(super) fn floats(parts: &Parts<'_>, suffix: &str) -> Result<Vec<f32>, String> {
+    let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
+    floats_as(parts, part, part.dtype)
+}
+
+/// Returns the values of a part whose bytes mean `dtype` (E8M0 scales stored as U8).
+///
+/// # Errors
+/// As `floats`.
+pub(super) fn floats_as(parts: &Parts<'_>, part: &Part<'_>, dtype: Dtype) -> Result<Vec<f32>, String> {
+    let bytes = bytes_of(parts, part)?;
+    let count = elements(part.shape).unwrap_or(0);
+    let mut out = vec![0.0; count as usize];
+    if values::to_f32(dtype, &bytes, &mut out) {
+        Ok(out)
+    } else {
+        Err(format!("{}: {} has no plain values", super::draft::plain(part.suffix), part.dtype))
+    }
+}
+
+/// Returns the 32-bit words of a part (I32 or U32).
+///
+/// # Errors
+/// As `bytes`, or its dtype is another.
+#[expect(dead_code, reason = "for the formats that follow")]
+pub(super) fn words(parts: &Parts<'_>, suffix: &str) -> Result<Vec<u32>, String> {
+    let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
+    if !matches!(part.dtype, Dtype::I32 | Dtype::U32) {
+        return Err(format!("{} is {}, not 32-bit words", super::draft::plain(suffix), part.dtype));
+    }
+    let bytes = bytes_of(parts, part)?;
+    Ok(bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
+}

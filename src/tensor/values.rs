@@ -1,0 +1,216 @@
+//! Values: elements of float and integer dtypes as f32, and f32 rounded to a dtype.
+//!
+//! Every 8- and 16-bit float is exact in f32. Rounding is to the nearest, ties to even, once; a NaN stays one.
+//! bytes are little-endian, as every container stores them.
+
+use half::slice::HalfFloatSliceExt as _;
+use half::{bf16, f16};
+
+use super::Dtype;
+
+/// Returns the value of an E4M3 (fn) byte: sign, 4 exponent bits of bias 7, 3 mantissa bits; 0x7f is NaN.
+#[must_use]
+pub fn e4m3(byte: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
+    let value = match (byte & 0x7f, exponent) {
+        (0x7f, _) => f32::NAN,
+        (_, 0) => mantissa * 2f32.powi(-9),
+        _ => (8.0 + mantissa) * 2f32.powi(exponent - 10),
+    };
+    if byte & 0x80 == 0 { value } else { -value }
+}
+
+/// Returns the value of an E5M2 byte: the upper half of an F16.
+#[must_use]
+pub fn e5m2(byte: u8) -> f32 {
+    f16::from_bits(u16::from(byte) << 8).to_f32()
+}
+
+/// Returns the value of an E8M0 byte: `2^(byte - 127)`, of which 0 is subnormal in f32; 255 is NaN.
+#[must_use]
+pub fn e8m0(byte: u8) -> f32 {
+    match byte {
+        0 => f32::from_bits(1 << 22),
+        255 => f32::NAN,
+        _ => f32::from_bits(u32::from(byte) << 23),
+    }
+}
+
+/// Returns the value of an E2M1 code, of which the low four bits count.
+#[must_use]
+pub fn e2m1(code: u8) -> f32 {
+    const VALUES: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let value = VALUES[usize::from(code & 7)];
+    if code & 8 == 0 { value } else { -value }
+}
+
+/// Returns the value of an E2M3 code, of which the low six bits count.
+#[must_use]
+pub fn e2m3(code: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(code >> 3 & 3), f32::from(code & 7));
+    let value = if exponent == 0 { mantissa / 8.0 } else { (8.0 + mantissa) * 2f32.powi(exponent - 4) };
+    if code & 32 == 0 { value } else { -value }
+}
+
+/// Returns the value of an E4M3 byte of AMD's form: half of the other form's; 0x80 is NaN.
+#[must_use]
+pub fn e4m3fnuz(byte: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
+    let value =
+        if exponent == 0 { mantissa * 2f32.powi(-10) } else { (8.0 + mantissa) * 2f32.powi(exponent - 11) };
+    match byte {
+        0x80 => f32::NAN,
+        0x81.. => -value,
+        _ => value,
+    }
+}
+
+/// Returns the value of an E5M2 byte of AMD's form: half of the other form's; 0x80 is NaN.
+#[must_use]
+pub fn e5m2fnuz(byte: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(byte >> 2 & 31), f32::from(byte & 3));
+    let value =
+        if exponent == 0 { mantissa * 2f32.powi(-17) } else { (4.0 + mantissa) * 2f32.powi(exponent - 18) };
+    match byte {
+        0x80 => f32::NAN,
+        0x81.. => -value,
+        _ => value,
+    }
+}
+
+/// Returns true if `to_f32` reads this dtype.
+#[must_use]
+pub fn is_readable(dtype: Dtype) -> bool {
+    to_f32(dtype, &[], &mut [])
+}
+
+/// Reads elements of a plain dtype as f32, of 32-bit integers and doubles the nearest. Returns false, and
+/// leaves `out` as it is, if the dtype has no values of its own (packed, complex, ggml) or the sizes differ.
+pub fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> bool {
+    fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+        for (out, chunk) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+            *out = value(*chunk);
+        }
+    }
+    if dtype.bytes_of(out.len() as u64) != Some(bytes.len() as u64) {
+        return false;
+    }
+    let by_table = |out: &mut [f32], value: fn(u8) -> f32| {
+        let table: [f32; 256] = std::array::from_fn(|byte| value(byte as u8));
+        each(bytes, out, |[byte]| table[usize::from(byte)]);
+    };
+    match dtype {
+        Dtype::F32 => each(bytes, out, f32::from_le_bytes),
+        Dtype::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each(bytes, out, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+        Dtype::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F8E4M3 => by_table(out, e4m3),
+        Dtype::F8E5M2 => by_table(out, e5m2),
+        Dtype::F8E8M0 => by_table(out, e8m0),
+        Dtype::F8E4M3Fnuz => by_table(out, e4m3fnuz),
+        Dtype::F8E5M2Fnuz => by_table(out, e5m2fnuz),
+        Dtype::U8 | Dtype::Bool => each(bytes, out, |[b]| f32::from(b)),
+        Dtype::I8 => each(bytes, out, |[b]| f32::from(b as i8)),
+        Dtype::I16 => each(bytes, out, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::U16 => each(bytes, out, |b| f32::from(u16::from_le_bytes(b))),
+        Dtype::I32 => each(bytes, out, |b| i32::from_le_bytes(b) as f32),
+        Dtype::U32 => each(bytes, out, |b| u32::from_le_bytes(b) as f32),
+        Dtype::I64 => each(bytes, out, |b| i64::from_le_bytes(b) as f32),
+        Dtype::U64 => each(bytes, out, |b| u64::from_le_bytes(b) as f32),
+        _ => return false,
+    }
+    true
+}
+
+/// Rounds one value to BF16.
+#[must_use]
+pub fn bf16_bits(value: f32) -> u16 {
+    let bits = value.to_bits();
+    // The lower half rounds up above the middle, and at it if the result is then even.
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    if bits & 0x7fff_ffff > 0x7f80_0000 { (bits >> 16) as u16 | 0x40 } else { rounded }
+}
+
+/// Rounds a value to F16, BF16 or F32 and returns it as f32. Other dtypes leave it as it is.
+#[must_use]
+pub fn round(dtype: Dtype, value: f32) -> f32 {
+    match dtype {
+        Dtype::F16 => f16::from_f32(value).to_f32(),
+        Dtype::BF16 => bf16::from_bits(bf16_bits(value)).to_f32(),
+        _ => value,
+    }
+}
+
+/// Rounds values to F16, BF16 or F32 and writes their bytes. Returns false, and leaves `out` as it is, for
+/// another dtype or if the sizes differ.
+pub fn from_f32(dtype: Dtype, values: &[f32], out: &mut [u8]) -> bool {
+    fn each<const N: usize>(values: &[f32], out: &mut [u8], bytes: impl Fn(f32) -> [u8; N]) {
+        for (value, out) in values.iter().zip(out.as_chunks_mut::<N>().0) {
+            *out = bytes(*value);
+        }
+    }
+    if dtype.bytes_of(values.len() as u64) != Some(out.len() as u64) {
+        return false;
+    }
+    match dtype {
+        Dtype::F32 => each(values, out, f32::to_le_bytes),
+        Dtype::BF16 => each(values, out, |value| bf16_bits(value).to_le_bytes()),
+        Dtype::F16 => {
+            // By pieces: the conversion has the processor's own instruction, for slices.
+            let mut piece = [f16::ZERO; 512];
+            for (values, out) in values.chunks(512).zip(out.chunks_mut(1024)) {
+                let piece = &mut piece[..values.len()];
+                piece.convert_from_f32_slice(values);
+                for (half, out) in piece.iter().zip(out.as_chunks_mut::<2>().0) {
+                    *out = half.to_le_bytes();
+                }
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_floats_have_their_known_values() {
+        for (byte, want) in [(0x00, 0.0), (0x01, 1.0 / 512.0), (0x38, 1.0), (0x7e, 448.0), (0xb8, -1.0)] {
+            assert_eq!(e4m3(byte), want);
+        }
+        assert!(e4m3(0x7f).is_nan() && e4m3(0xff).is_nan());
+        assert_eq!((e8m0(127), e8m0(130), e8m0(0)), (1.0, 8.0, 2f32.powi(-127)));
+        assert!(e8m0(255).is_nan());
+        assert_eq!((e2m3(0x1f), e2m3(1), e2m3(0x28)), (7.5, 0.125, -1.0));
+        assert_eq!((e4m3fnuz(0x7f), e5m2fnuz(0x7f)), (240.0, 57344.0));
+        assert!(e4m3fnuz(0x80).is_nan() && e5m2fnuz(0x80).is_nan());
+        for byte in (1..=255).filter(|b| b & 0x7f != 0x7f && b & 0x7f != 0) {
+            assert_eq!(e4m3fnuz(byte), e4m3(byte) / 2.0, "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_the_nearest_and_even_at_the_middle() {
+        for bits in (0..=u32::MAX).step_by(7919) {
+            let value = f32::from_bits(bits);
+            let want = bf16::from_f32(value);
+            assert_eq!(bf16_bits(value), want.to_bits(), "{bits:#x}");
+        }
+        let mut out = [0; 4];
+        assert!(from_f32(Dtype::F16, &[65520.0, 1.0 + 1.0 / 2048.0], &mut out));
+        assert_eq!(out, [0x00, 0x7c, 0x00, 0x3c]);
+        assert!(!from_f32(Dtype::I8, &[1.0], &mut [0]));
+        assert!(!from_f32(Dtype::F16, &[1.0], &mut [0]));
+    }
+
+    #[test]
+    fn what_has_no_values_is_not_read() {
+        assert!(!is_readable(Dtype::F4) && !is_readable(Dtype::C64) && is_readable(Dtype::U8));
+        let mut out = [0.0; 2];
+        assert!(to_f32(Dtype::I8, &[0xff, 3], &mut out));
+        assert_eq!(out, [-1.0, 3.0]);
+        assert!(!to_f32(Dtype::F32, &[0; 4], &mut out), "one value for two");
+    }
+}
