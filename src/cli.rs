@@ -1,8 +1,10 @@
 //! The command line: arguments, and the headless commands.
 //!
 //! One definition here gives the parser, the help, the shell completions and the man page. Results go to
-//! stdout, progress and errors to stderr. Exit codes: 0 done, 1 an error was found, 2 could not do it.
+//! stdout, progress and errors to stderr. Exit codes: 0 done, 1 an error was found, 2 could not do it,
+//! 3 done but not proven, 130 cancelled.
 
+pub mod convert;
 pub mod doctor;
 pub mod inspect;
 pub mod json;
@@ -14,7 +16,7 @@ use std::io::{IsTerminal as _, Write};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ui::degrade::{ColorFlag, Environment};
 
 /// Exit code: done; warnings alone are 0.
@@ -23,6 +25,10 @@ pub const DONE: u8 = 0;
 pub const FOUND: u8 = 1;
 /// Exit code: could not do it.
 pub const FAILED: u8 = 2;
+/// Exit code: done but not proven.
+pub const UNPROVEN: u8 = 3;
+/// Exit code: cancelled, as shells have it for an interrupt.
+pub const CANCELLED: u8 = 130;
 
 /// A terminal workbench for LLM checkpoints: see every layer with its true shape and quantization.
 #[derive(Debug, Parser)]
@@ -95,6 +101,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Convert a checkpoint to another format, in a new folder.
+    Convert(convert::Convert),
     /// Show this machine: processor, memory, GPUs and driver, terminal, caches.
     Doctor {
         /// Print one line of JSON.
@@ -126,6 +134,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
             Command::Inspect { json: true, .. }
                 | Command::Verify { json: true, .. }
                 | Command::Doctor { json: true }
+                | Command::Convert(convert::Convert { json: true, .. })
         )
     );
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -142,7 +151,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
                 let _ = json::write_error(&mut out, &error).and_then(|()| flush(&mut out));
             }
             let _ = writeln!(std::io::stderr(), "ckpt: {}", crate::name::escape(&error.message));
-            FAILED
+            if error.kind == ErrorKind::Cancelled { CANCELLED } else { FAILED }
         }
     }
 }
@@ -153,6 +162,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Verify { path, deep, json }) => {
             verify::run(&verify::Options { path, deep: *deep, json: *json, quiet: cli.common.quiet }, out)
         }
+        Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Doctor { json }) => doctor::run(*json, out),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "ckpt", out);

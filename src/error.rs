@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Device,
     /// The operating system refused a read or a write.
     Io,
+    /// The user ended it.
+    Cancelled,
 }
 
 impl ErrorKind {
@@ -31,6 +33,7 @@ impl ErrorKind {
             Self::Unsupported => "unsupported",
             Self::Device => "device",
             Self::Io => "io",
+            Self::Cancelled => "cancelled",
         }
     }
 }

@@ -28,3 +28,13 @@ pub fn give_back() {
         libc::malloc_trim(0);
     }
 }
+
+/// Returns the most memory that the process has held, mapped file pages included; `None` where the system does
+/// not tell.
+#[must_use]
+pub fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}

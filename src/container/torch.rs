@@ -23,7 +23,7 @@ mod state;
 mod tests;
 mod zip;
 
-pub use gather::read_contiguous;
+pub use gather::{Stored, read_contiguous};
 
 use super::bytes::SourceFile;
 use super::{Container, Header, SNIFF_BYTES, Value, View, explain_foreign};

@@ -7,43 +7,68 @@
 use super::place::is_contiguous;
 use super::zip::{Directory, inflate};
 use crate::container::bytes::SourceFile;
-use crate::container::{Entry, Header};
+use crate::container::{Header, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
-use crate::tensor::elements;
+use crate::tensor::{Dtype, elements};
 
-/// Returns the bytes of tensor `index` of `header` in row-major order, as stored (little-endian).
+/// A tensor as a header or a checkpoint knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Its name, for messages.
+    pub name: &'a str,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: &'a [u64],
+    /// First byte, and the byte after the last, in the file or in its compressed entry.
+    pub range: (u64, u64),
+    /// How its elements lie, if not in one run.
+    pub view: Option<&'a View>,
+}
+
+impl<'a> Stored<'a> {
+    /// Returns tensor `index` of a header.
+    #[must_use]
+    pub fn of(header: &'a Header, index: u32) -> Option<Self> {
+        let entry = header.entries().get(index as usize)?;
+        Some(Self {
+            name: header.name(entry),
+            dtype: entry.dtype,
+            shape: header.shape(entry),
+            range: (entry.begin, entry.end),
+            view: header.views.get(&index),
+        })
+    }
+}
+
+/// Returns the bytes of a tensor in row-major order, as stored (little-endian).
 ///
 /// # Errors
 /// The range is outside the file; the tensor or the bytes that its view spans are more than `bytes_max`;
 /// its element size is unknown; its compressed storage is damaged.
-pub fn read_contiguous(file: &SourceFile, header: &Header, index: u32, bytes_max: u64) -> Result<Vec<u8>> {
-    let Some(entry) = header.entries().get(index as usize) else {
-        return Err(
-            Error::input(format!("{}: there is no tensor number {index}", file.name())).at(file.path())
-        );
-    };
+pub fn read_contiguous(file: &SourceFile, tensor: &Stored<'_>, bytes_max: u64) -> Result<Vec<u8>> {
+    let Stored { name, dtype, shape, range: (begin, end), view } = *tensor;
     let fail = |kind: ErrorKind, what: String| {
-        let name = header.name(entry);
         let message = format!("read {}: tensor {}: {what}", escape(file.name()), escape(name));
         Error { kind, message, file: Some(file.path().to_path_buf()), tensor: Some(name.to_owned()) }
     };
-    let shape = header.shape(entry);
-    let Some(wanted) = elements(shape).and_then(|count| entry.dtype.bytes_of(count)) else {
-        return Err(fail(ErrorKind::Unsupported, format!("size unknown ({} {shape:?})", entry.dtype)));
+    let Some(wanted) = elements(shape).and_then(|count| dtype.bytes_of(count)) else {
+        return Err(fail(ErrorKind::Unsupported, format!("size unknown ({dtype} {shape:?})")));
     };
-    let Some(span) = entry.end.checked_sub(entry.begin) else {
-        return Err(fail(ErrorKind::Input, format!("range {}..{} is reversed", entry.begin, entry.end)));
+    let Some(span) = end.checked_sub(begin) else {
+        return Err(fail(ErrorKind::Input, format!("range {begin}..{end} is reversed")));
     };
     let most = wanted.max(span);
     if most > bytes_max {
         return Err(fail(ErrorKind::Limit, format!("{most} bytes, more than {bytes_max} at a time")));
     }
-    let view = header.views.get(&index);
     let compressed = view.and_then(|view| view.compressed_entry.as_deref());
     let bytes = match compressed {
-        Some(name) => inflated(file, name, entry, bytes_max).map_err(|what| fail(ErrorKind::Input, what))?,
-        None => file.read_vec(entry.begin, span as usize)?,
+        Some(name) => {
+            inflated(file, name, (begin, end), bytes_max).map_err(|what| fail(ErrorKind::Input, what))?
+        }
+        None => file.read_vec(begin, span as usize)?,
     };
     let Some(view) = view.filter(|view| !is_contiguous(shape, &view.strides)) else {
         return if span == wanted {
@@ -60,21 +85,18 @@ pub fn read_contiguous(file: &SourceFile, header: &Header, index: u32, bytes_max
 fn inflated(
     file: &SourceFile,
     name: &str,
-    entry: &Entry,
+    (first, end): (u64, u64),
     bytes_max: u64,
 ) -> std::result::Result<Vec<u8>, String> {
-    if entry.end > bytes_max {
-        return Err(format!(
-            "ends at byte {} of compressed data, more than {bytes_max} at a time",
-            entry.end
-        ));
+    if end > bytes_max {
+        return Err(format!("ends at byte {end} of compressed data, more than {bytes_max} at a time"));
     }
     let directory = Directory::read(file).map_err(|flaw| flaw.1)?;
     let by_name = directory.lookup();
     let zip_entry = by_name.get(name.as_bytes()).ok_or("its zip entry is gone")?;
     let begin = directory.data_offset(file, zip_entry).map_err(|flaw| flaw.1)?;
-    let mut bytes = inflate(file, begin, zip_entry.packed, entry.end)?;
-    bytes.drain(..entry.begin as usize);
+    let mut bytes = inflate(file, begin, zip_entry.packed, end)?;
+    bytes.drain(..first as usize);
     Ok(bytes)
 }
 

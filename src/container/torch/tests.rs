@@ -61,7 +61,7 @@ fn samples_hold_the_golden_tensors_byte_for_byte() {
             let shape: Vec<u64> = want.shape().iter().map(|&size| size as u64).collect();
             assert_eq!(header.shape(entry), shape, "{name} {}", header.name(entry));
             assert_eq!(entry.dtype, Dtype::parse(&want.dtype().to_string()));
-            let bytes = read_contiguous(&file, &header, index as u32, 1 << 20).unwrap();
+            let bytes = read_contiguous(&file, &Stored::of(&header, index as u32).unwrap(), 1 << 20).unwrap();
             assert_eq!(bytes, want.data(), "{name} {}", header.name(entry));
         }
     }
@@ -342,8 +342,11 @@ fn compressed_archives_are_read_under_a_bound() {
     let header = Torch.read_header(&scratch.source());
     assert_eq!((names(&header), faults(&header).as_str()), (vec!["w"], ""));
     assert_eq!(header.views[&0].compressed_entry.as_deref(), Some("m/data/0"));
-    assert_eq!(read_contiguous(&scratch.source(), &header, 0, 1024).unwrap(), floats(&[2.0, 4.0]));
-    assert!(read_contiguous(&scratch.source(), &header, 0, 8).is_err());
+    assert_eq!(
+        read_contiguous(&scratch.source(), &Stored::of(&header, 0).unwrap(), 1024).unwrap(),
+        floats(&[2.0, 4.0])
+    );
+    assert!(read_contiguous(&scratch.source(), &Stored::of(&header, 0).unwrap(), 8).is_err());
 
     let bomb = header_of(&zip(&[deflated("m/data.pkl", &vec![b']'; 8 << 20])]));
     assert_fault(&bomb, &kind::OVER_LIMIT, "over the limit of");
@@ -419,7 +422,7 @@ fn damaged_files_never_panic() {
                 let file = scratch.source();
                 let header = Torch.read_header(&file);
                 for index in 0..header.entries().len() {
-                    let _ = read_contiguous(&file, &header, index as u32, 1 << 16);
+                    let _ = read_contiguous(&file, &Stored::of(&header, index as u32).unwrap(), 1 << 16);
                 }
                 count += 1;
             }

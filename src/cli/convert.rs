@@ -1,0 +1,477 @@
+//! `ckpt convert`: a checkpoint in another format, in a new folder.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
+
+use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
+use crate::checkpoint::Checkpoint;
+use crate::engine::cpu::Cpu;
+use crate::engine::{self, Options, Outcome, Progress, Proof, disk_free};
+use crate::error::{Error, Result};
+use crate::memory;
+use crate::name::escape;
+use crate::plan::{Action, Order, Plan, Step};
+use crate::tensor::Dtype;
+use crate::units;
+
+/// What `convert` is asked.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct Convert {
+    /// Folder, file, or Hub name in the local cache.
+    pub path: String,
+    /// The folder to make. It appears when it is complete.
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// What to convert to.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub to: Format,
+    /// Dtype of the result: auto keeps that of each format's own result, and plain tensors as stored.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub dtype: DtypeFlag,
+    /// Convert only these layers: names with * and ?.
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Leave these layers as they are.
+    #[arg(long, value_name = "GLOB")]
+    pub skip: Vec<String>,
+    /// Copy the tensors of broken layers instead of refusing; exit code 3.
+    #[arg(long)]
+    pub skip_broken: bool,
+    /// Bytes of tensors in a file: 5GB, 500MB, 2GiB.
+    #[arg(long, value_parser = size, default_value = "5GB", value_name = "SIZE")]
+    pub max_shard_size: u64,
+    /// Threads that compute; as many as there are cores if not given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Bytes of a slot, the piece that is worked on at a time.
+    #[arg(long, value_parser = size, default_value = "8MiB", value_name = "SIZE", hide = true)]
+    pub slot_size: u64,
+    /// Print what would be done, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace a checkpoint that is there.
+    #[arg(long)]
+    pub force: bool,
+    /// What is decoded again and compared when all is written.
+    #[arg(long, value_enum, default_value = "sample")]
+    pub verify: VerifyFlag,
+    /// Print events as lines of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Formats to convert to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Plain tensors in 16 or 32 bits.
+    Dense,
+}
+
+/// Dtypes of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DtypeFlag {
+    /// That of each format's own result; plain tensors as stored.
+    Auto,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
+    /// IEEE single.
+    F32,
+}
+
+/// How much is proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyFlag {
+    /// Some layers of each kind.
+    Sample,
+    /// All layers.
+    Full,
+    /// Nothing.
+    None,
+}
+
+impl DtypeFlag {
+    fn dtype(self) -> Option<Dtype> {
+        match self {
+            Self::Auto => None,
+            Self::Bf16 => Some(Dtype::BF16),
+            Self::F16 => Some(Dtype::F16),
+            Self::F32 => Some(Dtype::F32),
+        }
+    }
+}
+
+/// Reads a size: a number with B, KB, MB, GB, TB (thousands) or KiB … TiB.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("tib", 1 << 40),
+        ("kb", 1000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("tb", 1_000_000_000_000),
+        ("b", 1),
+    ];
+    let lower = text.trim().to_ascii_lowercase();
+    let (number, unit) =
+        UNITS.iter().find_map(|(word, unit)| Some((lower.strip_suffix(word)?, *unit))).unwrap_or((&lower, 1));
+    let bytes = number.trim().parse::<f64>().ok().map(|number| number * unit as f64);
+    bytes
+        .filter(|bytes| (1.0..1e18).contains(bytes))
+        .map(|bytes| bytes as u64)
+        .ok_or_else(|| "a size like 5GB, 500MB or 2GiB".to_owned())
+}
+
+/// Runs the command: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
+///
+/// # Errors
+/// The checkpoint cannot be opened or converted, or stdout fails.
+pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
+    let checkpoint = Checkpoint::open_examined(&convert.path)?;
+    let order = Order {
+        input: convert.path.clone(),
+        output: convert.output.clone(),
+        dtype: convert.dtype.dtype(),
+        only: convert.only.clone(),
+        skip: convert.skip.clone(),
+        skip_broken: convert.skip_broken,
+        shard_bytes: convert.max_shard_size,
+    };
+    let plan = match convert.to {
+        Format::Dense => Plan::dense(&checkpoint, order)?,
+    };
+    let mut options = Options {
+        slot_bytes: convert.slot_size as usize,
+        proof: match convert.verify {
+            VerifyFlag::Sample => Proof::Sample,
+            VerifyFlag::Full => Proof::Full,
+            VerifyFlag::None => Proof::None,
+        },
+        force: convert.force,
+        ..Options::default()
+    };
+    if let Some(threads) = convert.threads {
+        options.threads = usize::from(threads);
+    }
+    if convert.dry_run {
+        return dry_run(&plan, &options, convert.json, out);
+    }
+    for warning in &plan.warnings {
+        warn(warning, convert.json, out)?;
+    }
+    let progress = Progress::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&progress.cancel))
+            .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
+    }
+    let show = Show { plan: &plan, json: convert.json, line: !quiet && !convert.json && shows_progress() };
+    let outcome = watched(&checkpoint, &plan, &options, &progress, &show, out)?;
+    for note in &outcome.notes {
+        warn(note, convert.json, out)?;
+    }
+    if outcome.tally.overflows > 0 {
+        let count = units::exact(outcome.tally.overflows);
+        warn(&format!("{count} values are too large for F16 and became infinite"), convert.json, out)?;
+    }
+    report(&plan, &outcome, convert.json, out)?;
+    Ok(if plan.broken.is_empty() { DONE } else { UNPROVEN })
+}
+
+/// What is shown while it runs.
+struct Show<'a> {
+    plan: &'a Plan,
+    json: bool,
+    line: bool,
+}
+
+/// Runs the engine and shows where it is, four times a second.
+fn watched(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    options: &Options,
+    progress: &Progress,
+    show: &Show<'_>,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    const TICK: Duration = Duration::from_millis(250);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| engine::run(checkpoint, plan, options, &Cpu, progress));
+        let mut shown = Instant::now();
+        while !running.is_finished() {
+            std::thread::park_timeout(Duration::from_millis(10));
+            if shown.elapsed() >= TICK {
+                shown = Instant::now();
+                // Who reads the events has gone: the run goes on, its result is what was asked for.
+                let _ = show.tick(progress, start.elapsed(), out);
+            }
+        }
+        if show.line {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+        crate::checkpoint::joined(running)
+    })
+}
+
+impl Show<'_> {
+    fn tick(&self, progress: &Progress, elapsed: Duration, out: &mut dyn Write) -> Result<()> {
+        let (read, written) =
+            (progress.read.load(Ordering::Relaxed), progress.written.load(Ordering::Relaxed));
+        let total = self.plan.bytes_written();
+        let proving = progress.proving.load(Ordering::Relaxed);
+        if self.json {
+            let tensors = progress.tensors.load(Ordering::Relaxed);
+            let of: usize = self.plan.shards.iter().map(|shard| shard.tensors.len()).sum();
+            let event = ProgressEvent {
+                event: "progress",
+                stage: if proving { "verify" } else { "write" },
+                tensors,
+                of,
+                bytes_read: read,
+                bytes_written: written,
+                total,
+                elapsed: elapsed.as_secs_f64(),
+            };
+            json::write_line(out, &event)?;
+            return out.flush().map_err(|e| stdout_error(&e));
+        }
+        if self.line {
+            let percent = written.saturating_mul(100) / total.max(1);
+            let rate = units::bytes((written as f64 / elapsed.as_secs_f64().max(0.001)) as u64);
+            let words = if proving {
+                "written, comparing".to_owned()
+            } else {
+                let left =
+                    elapsed.as_secs_f64() * (total.saturating_sub(written)) as f64 / written.max(1) as f64;
+                format!(
+                    "{percent}%  {} of {}  {rate}/s  {left:.0} s left",
+                    units::bytes(written),
+                    units::bytes(total)
+                )
+            };
+            let _ = write!(std::io::stderr(), "\r\x1b[K{words}");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct ProgressEvent {
+    event: &'static str,
+    stage: &'static str,
+    tensors: u64,
+    of: usize,
+    bytes_read: u64,
+    bytes_written: u64,
+    total: u64,
+    elapsed: f64,
+}
+
+#[derive(Serialize)]
+struct WarningEvent<'a> {
+    event: &'static str,
+    message: &'a str,
+}
+
+fn warn(message: &str, is_json: bool, out: &mut dyn Write) -> Result<()> {
+    if is_json {
+        return json::write_line(out, &WarningEvent { event: "warning", message });
+    }
+    let _ = writeln!(std::io::stderr(), "▲ {message}");
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct PlanEvent<'a> {
+    event: &'static str,
+    steps: &'a [Step],
+    warnings: &'a [String],
+    bytes_read: u64,
+    bytes_written: u64,
+    peak_memory: u64,
+    peak_vram: u64,
+    disk_free: u64,
+    fits: bool,
+    estimate: Option<f64>,
+}
+
+/// Prints the plan.
+fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -> Result<u8> {
+    let disk = disk_free(&plan.order.output)?;
+    let fits = disk > plan.bytes_written();
+    let peak = engine::peak_memory(plan, options);
+    if is_json {
+        let event = PlanEvent {
+            event: "plan",
+            steps: &plan.steps,
+            warnings: &plan.warnings,
+            bytes_read: plan.bytes_read(),
+            bytes_written: plan.bytes_written(),
+            peak_memory: peak,
+            peak_vram: 0,
+            disk_free: disk,
+            fits,
+            // Nothing has been measured on this machine yet.
+            estimate: None,
+        };
+        json::write_line(out, &event)?;
+        return Ok(DONE);
+    }
+    let mut lines =
+        vec![format!("{} → {}", escape(&plan.order.input), escape(&plan.order.output.display().to_string()))];
+    for (action, from, to, count, bytes_in, bytes_out) in groups(&plan.steps) {
+        lines.push(format!(
+            "  {:<10} {:>6}  {from} → {to}  {} → {}",
+            word(action),
+            count,
+            units::bytes(bytes_in),
+            units::bytes(bytes_out)
+        ));
+    }
+    let files = units::plural(plan.shards.len(), "file");
+    lines.push(format!("  writes     {} in {files} of tensors", units::bytes(plan.bytes_written())));
+    let others: Vec<&str> = plan.copies.iter().map(|copied| copied.file.as_str()).collect();
+    if !others.is_empty() {
+        lines.push(format!("  copies     {}", escape(&others.join(", "))));
+    }
+    let verdict = if fits { "fits" } else { "does not fit" };
+    lines.push(format!("  disk       {} free: {verdict}", units::bytes(disk)));
+    lines.push(format!("  memory     at most about {}", units::bytes(peak)));
+    lines.extend(plan.warnings.iter().map(|warning| format!("▲ {warning}")));
+    lines.push("nothing was written".into());
+    for line in lines {
+        writeln!(out, "{line}").map_err(|e| stdout_error(&e))?;
+    }
+    Ok(DONE)
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Copy => "copy",
+        Action::Cast => "cast",
+        Action::Dequantize => "dequantize",
+    }
+}
+
+type GroupRow<'a> = (Action, &'a str, &'a str, usize, u64, u64);
+
+/// Returns alike steps as one row each, in the order in which they first come.
+fn groups(steps: &[Step]) -> Vec<GroupRow<'_>> {
+    let mut rows: Vec<GroupRow<'_>> = Vec::new();
+    for step in steps {
+        let same = |row: &&mut GroupRow<'_>| row.0 == step.action && row.1 == step.from && row.2 == step.to;
+        if let Some(row) = rows.iter_mut().find(same) {
+            row.3 += 1;
+            row.4 += step.bytes_in;
+            row.5 += step.bytes_out;
+        } else {
+            rows.push((step.action, &step.from, &step.to, 1, step.bytes_in, step.bytes_out));
+        }
+    }
+    rows
+}
+
+#[derive(Serialize)]
+struct LayerCounts {
+    copied: usize,
+    cast: usize,
+    dequantized: usize,
+    merged: usize,
+    quantized: usize,
+    skipped: usize,
+}
+
+#[derive(Serialize)]
+struct ResultEvent<'a> {
+    event: &'static str,
+    output: String,
+    layers: LayerCounts,
+    skipped: &'a [String],
+    bytes_read: u64,
+    bytes_written: u64,
+    elapsed: f64,
+    peak_memory: Option<u64>,
+    device: &'a str,
+    verified: bool,
+    proof: Option<String>,
+    overflows: u64,
+}
+
+fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) -> Result<()> {
+    let layers = LayerCounts {
+        copied: plan.count(Action::Copy) - plan.broken.len(),
+        cast: plan.count(Action::Cast),
+        dequantized: plan.count(Action::Dequantize),
+        merged: 0,
+        quantized: 0,
+        skipped: plan.broken.len(),
+    };
+    let proof = outcome.proof.as_ref().map(crate::engine::verify::Proven::words);
+    if is_json {
+        let event = ResultEvent {
+            event: "result",
+            output: plan.order.output.display().to_string(),
+            layers,
+            skipped: &plan.broken,
+            bytes_read: outcome.bytes_read,
+            bytes_written: outcome.bytes_written,
+            elapsed: outcome.elapsed.as_secs_f64(),
+            peak_memory: memory::peak_bytes(),
+            device: &outcome.device,
+            verified: outcome.proof.is_some() && plan.broken.is_empty(),
+            proof,
+            overflows: outcome.tally.overflows,
+        };
+        return json::write_line(out, &event);
+    }
+    let LayerCounts { copied, cast, dequantized, skipped, .. } = layers;
+    let counts =
+        [(dequantized, "dequantized"), (cast, "cast"), (copied, "copied"), (skipped, "skipped, broken")];
+    let words: Vec<String> =
+        counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    let seconds = outcome.elapsed.as_secs_f64();
+    let rate = units::bytes((outcome.bytes_written as f64 / seconds.max(0.001)) as u64);
+    let shown = escape(&plan.order.output.display().to_string()).into_owned();
+    let mut lines = vec![format!(
+        "{shown}: {}, {} written in {seconds:.1} s ({rate}/s)",
+        words.join(", "),
+        units::bytes(outcome.bytes_written)
+    )];
+    lines.push(match &proof {
+        Some(words) if plan.broken.is_empty() => format!("✓ verified: {words}"),
+        Some(words) => format!("▲ not proven: {} broken; {words}", units::plural(skipped, "layer")),
+        None => "▲ not verified: --verify none".into(),
+    });
+    lines.extend(plan.broken.iter().map(|name| format!("  skipped {}", escape(name))));
+    for line in lines {
+        writeln!(out, "{line}").map_err(|e| stdout_error(&e))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("5GB"), Ok(5_000_000_000));
+        assert_eq!(size("2 GiB"), Ok(2 << 30));
+        assert_eq!(size("1.5mb"), Ok(1_500_000));
+        assert_eq!(size("4096"), Ok(4096));
+        for wrong in ["", "GB", "-1GB", "0", "1e30", "nan"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

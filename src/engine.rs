@@ -1,0 +1,536 @@
+//! Engine: carries a plan out, streaming, into a folder that appears whole or not at all.
+//!
+//! The result is cut into segments of neighboring bytes. Workers take segments in order, read what they need,
+//! and fill a slot; one writer takes the slots in order. There are few slots, so memory does not grow with
+//! the checkpoint: a layer whose codes lie strewn is held whole while its segments are made, its result never.
+//!
+//! Computing goes through a `Device`, which sees slots only: bytes in, bytes out, and what to do.
+
+pub mod cpu;
+mod inputs;
+mod output;
+mod segments;
+pub mod verify;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::inputs::Inputs;
+use self::output::Output;
+use self::segments::{Segment, cut};
+use crate::checkpoint::{Checkpoint, joined};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Action, Plan, Source};
+use crate::quant::decode::Decoding;
+use crate::tensor::Dtype;
+
+/// What computes.
+pub trait Device: Sync {
+    /// Returns its name: `cpu`.
+    fn name(&self) -> String;
+
+    /// Decodes rows into `out`, rounded to `native` and then to `dtype`.
+    fn decode(&self, work: &Work<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Tally;
+
+    /// Rounds elements of a plain dtype to another.
+    fn cast(&self, from: Dtype, bytes: &[u8], to: Dtype, scratch: &mut Scratch, out: &mut [u8]) -> Tally;
+}
+
+/// Rows to decode.
+pub struct Work<'a> {
+    /// How.
+    pub decoding: &'a Decoding,
+    /// Which rows.
+    pub rows: Range<u64>,
+    /// The codes from byte `codes_start` on: at least those that the rows need.
+    pub codes: &'a [u8],
+    /// Where `codes` begins in the tensor of the codes.
+    pub codes_start: u64,
+    /// The dtype of the format's own result.
+    pub native: Dtype,
+    /// The dtype that is written.
+    pub dtype: Dtype,
+}
+
+/// Memory that a worker keeps from piece to piece.
+#[derive(Default)]
+pub struct Scratch {
+    values: Vec<f32>,
+    bytes: Vec<u8>,
+}
+
+/// What was seen while computing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Finite values that the dtype could not hold and that became infinite.
+    pub overflows: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.overflows += other.overflows;
+    }
+}
+
+/// How a plan is carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Threads that compute.
+    pub threads: usize,
+    /// Bytes of a slot.
+    pub slot_bytes: usize,
+    /// What is proven.
+    pub proof: Proof,
+    /// Replace a checkpoint that is there.
+    pub force: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, slot_bytes: 8 << 20, proof: Proof::Sample, force: false }
+    }
+}
+
+/// How much of the result is decoded again and compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Layers of each kind.
+    Sample,
+    /// All layers.
+    Full,
+    /// Nothing is compared.
+    None,
+}
+
+/// Where a run is; read while it goes on.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes read.
+    pub read: AtomicU64,
+    /// Bytes written.
+    pub written: AtomicU64,
+    /// Tensors done.
+    pub tensors: AtomicU64,
+    /// True while the result is compared.
+    pub proving: AtomicBool,
+    /// Set to end the run.
+    pub cancel: Arc<AtomicBool>,
+}
+
+impl Progress {
+    fn check(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) { Err(cancelled()) } else { Ok(()) }
+    }
+}
+
+/// Returns the error of a run that was told to end.
+#[must_use]
+pub fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "cancelled; nothing was written under the output's name")
+}
+
+/// What a run did.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Bytes read, those of the proof not counted.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// Time it took, with the proof.
+    pub elapsed: Duration,
+    /// What computed.
+    pub device: String,
+    /// What was seen.
+    pub tally: Tally,
+    /// What the proof found; `None` if none was asked for.
+    pub proof: Option<verify::Proven>,
+    /// What happened besides: a stale folder that was replaced.
+    pub notes: Vec<String>,
+}
+
+/// Carries out a plan.
+///
+/// # Errors
+/// The output cannot be made, a read or write fails, the input changes meanwhile, a layer cannot be decoded
+/// after all, the proof fails, or the run was cancelled. Then nothing stands under the output's name.
+pub fn run(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    options: &Options,
+    device: &dyn Device,
+    progress: &Progress,
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let inputs = Inputs::open(checkpoint)?;
+    let mut output = Output::begin(&plan.order.output, checkpoint, plan.bytes_written(), options.force)?;
+    let tally = stream(checkpoint, plan, options, device, progress, (&inputs, &mut output))?;
+    for text in &plan.texts {
+        output.text(&text.file, text.content.as_bytes())?;
+    }
+    for copied in &plan.copies {
+        progress.check()?;
+        let bytes = output.copy(&copied.from, &copied.file)?;
+        progress.read.fetch_add(bytes, Ordering::Relaxed);
+        progress.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+    inputs.check_unchanged()?;
+    let (bytes_read, bytes_written) =
+        (progress.read.load(Ordering::Relaxed), progress.written.load(Ordering::Relaxed));
+    progress.proving.store(true, Ordering::Relaxed);
+    let proof = match options.proof {
+        Proof::None => None,
+        Proof::Sample | Proof::Full => {
+            Some(verify::prove(checkpoint, plan, output.folder(), options.proof == Proof::Full, progress)?)
+        }
+    };
+    let notes = output.finish()?;
+    Ok(Outcome {
+        bytes_read,
+        bytes_written,
+        elapsed: start.elapsed(),
+        device: device.name(),
+        tally,
+        proof,
+        notes,
+    })
+}
+
+/// Readers that wait for the disk beside the threads that compute.
+const READ_AHEAD: usize = 2;
+
+/// What workers and writer share.
+struct Ring<'a> {
+    segments: &'a [Segment],
+    state: Mutex<State>,
+    changed: Condvar,
+    /// How many segments may be under way.
+    slots: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// The segment that is taken next.
+    next: usize,
+    /// Segments written.
+    written: usize,
+    /// Segments that are filled and wait for the writer.
+    filled: BTreeMap<usize, Vec<u8>>,
+    /// Slots that nobody uses.
+    free: Vec<Vec<u8>>,
+    /// Threads that compute now.
+    computing: usize,
+    failed: Option<Error>,
+}
+
+impl Ring<'_> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A thread that panics ends the run by its own way; the state is whole between locks.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, state: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, error: Error) {
+        self.state().failed.get_or_insert(error);
+        self.changed.notify_all();
+    }
+
+    /// Returns the next segment to fill and a slot for it.
+    fn take(&self) -> Option<(usize, Vec<u8>)> {
+        let mut state = self.state();
+        loop {
+            if state.failed.is_some() || state.next == self.segments.len() {
+                return None;
+            }
+            if state.next - state.written < self.slots {
+                let at = state.next;
+                state.next += 1;
+                return Some((at, state.free.pop().unwrap_or_default()));
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Returns the filled segment `at`, or `None` if the run has failed.
+    fn filled(&self, at: usize) -> Option<Vec<u8>> {
+        let mut state = self.state();
+        loop {
+            if state.failed.is_some() {
+                return None;
+            }
+            if let Some(slot) = state.filled.remove(&at) {
+                return Some(slot);
+            }
+            state = self.wait(state);
+        }
+    }
+}
+
+/// Streams all tensors from the inputs to the output.
+fn stream(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    options: &Options,
+    device: &dyn Device,
+    progress: &Progress,
+    (inputs, output): (&Inputs<'_>, &mut Output),
+) -> Result<Tally> {
+    let segments = cut(plan, options.slot_bytes as u64);
+    let pieces = Pieces::new(checkpoint, plan, &segments, inputs, device, progress);
+    let workers = options.threads.max(1) + READ_AHEAD;
+    let ring = Ring {
+        segments: &segments,
+        state: Mutex::new(State::default()),
+        changed: Condvar::new(),
+        slots: workers + 1,
+    };
+    let tally = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers)
+            .map(|_| scope.spawn(|| fill(&ring, &pieces, options.threads.max(1), progress)))
+            .collect();
+        if let Err(error) = write(&ring, plan, output, progress) {
+            ring.fail(error);
+        }
+        let mut tally = Tally::default();
+        for thread in threads {
+            tally += joined(thread);
+        }
+        tally
+    });
+    let failed = ring.state().failed.take();
+    failed.map_or(Ok(tally), Err)
+}
+
+/// What each worker does: fill slots until there is none left.
+fn fill(ring: &Ring<'_>, pieces: &Pieces<'_>, threads: usize, progress: &Progress) -> Tally {
+    let _ends = OnPanic(ring);
+    let mut tally = Tally::default();
+    let mut scratch = Scratch::default();
+    while let Some((at, mut slot)) = ring.take() {
+        let segment = &ring.segments[at];
+        slot.clear();
+        slot.resize(segment.bytes as usize, 0);
+        let done = pieces.fill(segment, &mut slot, &mut scratch, &mut tally, &|| Turn::take(ring, threads));
+        if let Err(error) = done.and_then(|()| progress.check()) {
+            ring.fail(error);
+            return tally;
+        }
+        ring.state().filled.insert(at, slot);
+        ring.changed.notify_all();
+    }
+    tally
+}
+
+/// Ends the run if a worker panics: the writer would wait for its slot for ever.
+struct OnPanic<'a, 'r>(&'a Ring<'r>);
+
+impl Drop for OnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::input("a worker ended by a fault of this program"));
+        }
+    }
+}
+
+/// The right to compute: as many at a time as threads were asked for.
+struct Turn<'a, 'r>(&'a Ring<'r>);
+
+impl<'a, 'r> Turn<'a, 'r> {
+    fn take(ring: &'a Ring<'r>, threads: usize) -> Self {
+        let mut state = ring.state();
+        while state.computing >= threads && state.failed.is_none() {
+            state = ring.wait(state);
+        }
+        state.computing += 1;
+        Self(ring)
+    }
+}
+
+impl Drop for Turn<'_, '_> {
+    fn drop(&mut self) {
+        self.0.state().computing -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Writes the segments in order.
+fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress) -> Result<()> {
+    let mut at = 0;
+    for (number, shard) in plan.shards.iter().enumerate() {
+        let mut file = output.shard(shard)?;
+        while ring.segments.get(at).is_some_and(|segment| segment.shard == number) {
+            let Some(slot) = ring.filled(at) else { return Ok(()) };
+            file.write(&slot)?;
+            progress.written.fetch_add(slot.len() as u64, Ordering::Relaxed);
+            let mut state = ring.state();
+            state.written += 1;
+            state.free.push(slot);
+            drop(state);
+            ring.changed.notify_all();
+            at += 1;
+        }
+        file.finish()?;
+    }
+    Ok(())
+}
+
+/// What workers need to fill pieces.
+struct Pieces<'a> {
+    plan: &'a Plan,
+    inputs: &'a Inputs<'a>,
+    device: &'a dyn Device,
+    progress: &'a Progress,
+    /// Layers that are decoded, by their number.
+    layers: BTreeMap<u32, Layer>,
+}
+
+/// A layer that is being decoded, shared by its pieces.
+struct Layer {
+    left: AtomicUsize,
+    loaded: Mutex<Option<Arc<Loaded>>>,
+}
+
+/// What all pieces of a layer need.
+struct Loaded {
+    decoding: Decoding,
+    /// The codes, where every row needs all of them.
+    codes: Option<Vec<u8>>,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(
+        checkpoint: &Checkpoint,
+        plan: &'a Plan,
+        segments: &[Segment],
+        inputs: &'a Inputs<'a>,
+        device: &'a dyn Device,
+        progress: &'a Progress,
+    ) -> Self {
+        let mut layers = BTreeMap::new();
+        for segment in segments {
+            for piece in &segment.pieces {
+                if let Source::Decode { layer, .. } = plan.shards[segment.shard].tensors[piece.tensor].source
+                {
+                    let entry = layers
+                        .entry(layer)
+                        .or_insert_with(|| Layer { left: AtomicUsize::new(0), loaded: Mutex::new(None) });
+                    *entry.left.get_mut() += 1;
+                }
+            }
+        }
+        debug_assert!(layers.len() <= checkpoint.layers.len());
+        Self { plan, inputs, device, progress, layers }
+    }
+
+    /// Fills a segment. `turn` is taken to compute, and not while reading.
+    fn fill<T>(
+        &self,
+        segment: &Segment,
+        slot: &mut [u8],
+        scratch: &mut Scratch,
+        tally: &mut Tally,
+        turn: &dyn Fn() -> T,
+    ) -> Result<()> {
+        let mut rest = slot;
+        for piece in &segment.pieces {
+            let tensor = &self.plan.shards[segment.shard].tensors[piece.tensor];
+            let (out, after) = rest.split_at_mut(piece.bytes as usize);
+            rest = after;
+            match tensor.source {
+                Source::Copy(from) => self.inputs.read_into(from, piece.part.start, out)?,
+                Source::Cast(from) => {
+                    let dtype = self.inputs.dtype(from);
+                    let at = |element: u64| dtype.bytes_of(element).unwrap_or(0);
+                    let mut bytes = std::mem::take(&mut scratch.bytes);
+                    bytes.resize((at(piece.part.end) - at(piece.part.start)) as usize, 0);
+                    self.inputs.read_into(from, at(piece.part.start), &mut bytes)?;
+                    let turn = turn();
+                    *tally += self.device.cast(dtype, &bytes, tensor.dtype, scratch, out);
+                    drop(turn);
+                    scratch.bytes = bytes;
+                }
+                Source::Decode { layer, native } => {
+                    let loaded = self.loaded(layer)?;
+                    let rows = piece.part.clone();
+                    let range = loaded.decoding.rows.codes(rows.clone());
+                    let mut bytes = std::mem::take(&mut scratch.bytes);
+                    let (codes, codes_start) = if let Some(all) = &loaded.codes {
+                        (all.as_slice(), 0)
+                    } else {
+                        bytes.resize((range.end - range.start) as usize, 0);
+                        self.inputs.read_into(loaded.decoding.codes, range.start, &mut bytes)?;
+                        (bytes.as_slice(), range.start)
+                    };
+                    let decoding = &loaded.decoding;
+                    let work = Work { decoding, rows, codes, codes_start, native, dtype: tensor.dtype };
+                    let turn = turn();
+                    *tally += self.device.decode(&work, scratch, out);
+                    drop(turn);
+                    scratch.bytes = bytes;
+                    self.piece_done(layer);
+                }
+            }
+            if piece.is_last {
+                self.progress.tensors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.progress.read.store(self.inputs.read_bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Returns what all pieces of a layer need, read by the first that asks.
+    fn loaded(&self, layer: u32) -> Result<Arc<Loaded>> {
+        let mut loaded = self.layers[&layer].loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = loaded.as_ref() {
+            return Ok(Arc::clone(loaded));
+        }
+        let decoding = self.inputs.decoding(layer)?;
+        let all = self.inputs.bytes_of(decoding.codes);
+        let rows = decoding.row_count();
+        let is_strewn = rows > 1 && decoding.rows.codes(0..1) == (0..all);
+        let codes = if is_strewn {
+            let mut bytes = vec![0; all as usize];
+            self.inputs.read_into(decoding.codes, 0, &mut bytes)?;
+            Some(bytes)
+        } else {
+            None
+        };
+        let new = Arc::new(Loaded { decoding, codes });
+        *loaded = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn piece_done(&self, layer: u32) {
+        let layer = &self.layers[&layer];
+        if layer.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *layer.loaded.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+}
+
+/// Returns the memory that a run takes at most: slots, what threads hold, and the layers whose codes are held
+/// whole.
+#[must_use]
+pub fn peak_memory(plan: &Plan, options: &Options) -> u64 {
+    /// What the program and the checkpoint's own tables take.
+    const BASE_BYTES: u64 = 48 << 20;
+    let workers = (options.threads.max(1) + READ_AHEAD) as u64;
+    let decoded = plan.steps.iter().filter(|step| step.action == Action::Dequantize);
+    let largest = decoded.map(|step| step.bytes_in).max().unwrap_or(0);
+    // A slot, the codes for it, and the values that are being rounded.
+    BASE_BYTES + workers * 3 * options.slot_bytes as u64 + 2 * largest
+}
+
+/// Returns the bytes that are free where an output goes.
+///
+/// # Errors
+/// The folder above it is not there.
+pub fn disk_free(output: &std::path::Path) -> Result<u64> {
+    output::free_beside(output)
+}

@@ -1,0 +1,111 @@
+//! Inputs: the files that are read, by positioned reads, and whether they are still what they were.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::side::FileSide;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::escape;
+use crate::quant::decode::Decoding;
+use crate::tensor::Dtype;
+
+/// Size and time of a file.
+type Stamp = (u64, Option<SystemTime>);
+
+/// The files of a checkpoint while it is converted.
+pub(super) struct Inputs<'a> {
+    checkpoint: &'a Checkpoint,
+    data: FileSide<'a>,
+    stamps: Vec<Stamp>,
+    read: AtomicU64,
+}
+
+impl<'a> Inputs<'a> {
+    pub(super) fn open(checkpoint: &'a Checkpoint) -> Result<Self> {
+        let stamps: Result<Vec<Stamp>> = checkpoint.files.shards.iter().map(|s| stamp(&s.path)).collect();
+        let inputs = Self {
+            checkpoint,
+            data: FileSide::whole(&checkpoint.files),
+            stamps: stamps?,
+            read: AtomicU64::new(0),
+        };
+        for (shard, (bytes, _)) in checkpoint.files.shards.iter().zip(&inputs.stamps) {
+            if *bytes != shard.bytes {
+                return Err(changed(&shard.path, &shard.name));
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// Fails if a file has changed since it was opened.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        for (shard, before) in self.checkpoint.files.shards.iter().zip(&self.stamps) {
+            if stamp(&shard.path)? != *before {
+                return Err(changed(&shard.path, &shard.name));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dtype(&self, tensor: u32) -> Dtype {
+        self.checkpoint.files.tensors[tensor as usize].dtype
+    }
+
+    pub(super) fn bytes_of(&self, tensor: u32) -> u64 {
+        self.checkpoint.files.tensors[tensor as usize].bytes
+    }
+
+    /// Reads bytes of a tensor from `offset` on until `out` is full.
+    pub(super) fn read_into(&self, tensor: u32, offset: u64, out: &mut [u8]) -> Result<()> {
+        let failed = |what: String| {
+            let files = &self.checkpoint.files;
+            let record = &files.tensors[tensor as usize];
+            let shard = &files.shards[usize::from(record.shard)];
+            let name = files.tensor_name(tensor);
+            Error {
+                file: Some(shard.path.clone()),
+                message: format!("{}: tensor {}: {what}", escape(&shard.name), escape(&name)),
+                tensor: Some(name),
+                ..Error::new(ErrorKind::Io, "")
+            }
+        };
+        self.data.fill(tensor, offset, out).map_err(failed)?;
+        self.read.fetch_add(out.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Returns how a layer is decoded, with all that its codes need.
+    pub(super) fn decoding(&self, layer: u32) -> Result<Decoding> {
+        let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
+        let spec = layers.spec(layer);
+        let made = layers.with_parts(files, layer, &self.data, |parts| {
+            let side = parts.list.iter().map(|part| part.bytes).sum::<u64>();
+            spec.format
+                .get()
+                .decode(parts, spec)
+                .map(|decoding| (self.bytes_of(decoding.codes), side, decoding))
+        });
+        let (codes, all, decoding) = made.map_err(|why| {
+            let name = layers.name(&files.names, layer);
+            let message = format!("{}: {why}", escape(&name));
+            Error { tensor: Some(name), file: Some(files.path.clone()), ..Error::input(message) }
+        })?;
+        self.read.fetch_add(all.saturating_sub(codes), Ordering::Relaxed);
+        Ok(decoding)
+    }
+}
+
+fn stamp(path: &Path) -> Result<Stamp> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, &e))?;
+    Ok((meta.len(), meta.modified().ok()))
+}
+
+fn changed(path: &Path, name: &str) -> Error {
+    Error::input(format!("{}: the file changed while it was read", escape(name))).at(path)
+}

@@ -1,0 +1,288 @@
+//! Output: a folder that appears under its name when it is complete and on the disk, or not at all.
+//!
+//! Everything is written into `.NAME.ckpt-partial` beside it, synced, and renamed at the end. The partial
+//! folder is locked while a run writes there: one that is not is stale and is replaced.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with, statvfs};
+use serde_json::json;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::escape;
+use crate::plan::OutShard;
+use crate::units;
+
+/// The file in a partial folder that its run holds locked.
+const LOCK: &str = ".lock";
+/// Bytes that a disk keeps free beyond the result.
+const SLACK_BYTES: u64 = 16 << 20;
+
+/// A result that is being written.
+pub(super) struct Output {
+    target: PathBuf,
+    partial: PathBuf,
+    lock: File,
+    replaces: bool,
+    notes: Vec<String>,
+    is_done: bool,
+}
+
+/// A file of tensors that is being written.
+pub(super) struct ShardFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl Output {
+    /// Checks that the output may be made, and makes its partial folder.
+    pub(super) fn begin(target: &Path, checkpoint: &Checkpoint, bytes: u64, force: bool) -> Result<Self> {
+        let place = Place::of(target)?;
+        let replaces = place.check(checkpoint, force)?;
+        let room = free_bytes(&place.parent)?;
+        if room < bytes.saturating_add(SLACK_BYTES) {
+            let message = format!(
+                "{}: the disk has {} free, the result needs {}",
+                escape(&target.display().to_string()),
+                units::bytes(room),
+                units::bytes(bytes)
+            );
+            return Err(Error::new(ErrorKind::Limit, message).at(target));
+        }
+        let partial = place.parent.join(format!(".{}.ckpt-partial", place.name));
+        let mut notes = Vec::new();
+        let lock = lock_partial(&partial, &mut notes)?;
+        let target = place.parent.join(&place.name);
+        Ok(Self { target, partial, lock, replaces, notes, is_done: false })
+    }
+
+    /// Returns the folder that is written.
+    pub(super) fn folder(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Begins a file of tensors: its header is written at once.
+    pub(super) fn shard(&self, shard: &OutShard) -> Result<ShardFile> {
+        let path = self.partial.join(&shard.file);
+        let mut file = ShardFile { file: create(&path)?, path };
+        file.write(&header(shard))?;
+        Ok(file)
+    }
+
+    /// Writes a file whole.
+    pub(super) fn text(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.partial.join(name);
+        let mut file = ShardFile { file: create(&path)?, path };
+        file.write(content)?;
+        file.finish()
+    }
+
+    /// Copies a file by the file system's own means; returns its bytes.
+    pub(super) fn copy(&self, from: &Path, name: &str) -> Result<u64> {
+        let path = self.partial.join(name);
+        let mut source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
+        let mut file = ShardFile { file: create(&path)?, path };
+        let bytes =
+            std::io::copy(&mut source, &mut file.file).map_err(|e| Error::io("write", &file.path, &e))?;
+        file.finish()?;
+        Ok(bytes)
+    }
+
+    /// Gives the folder its name. What was there, if it may be replaced, is removed after that.
+    pub(super) fn finish(mut self) -> Result<Vec<String>> {
+        let lock = self.partial.join(LOCK);
+        std::fs::remove_file(&lock).map_err(|e| Error::io("remove", &lock, &e))?;
+        sync_folder(&self.partial)?;
+        let here = rustix::fs::CWD;
+        let flags = if self.replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        match renameat_with(here, &self.partial, here, &self.target, flags) {
+            Ok(()) => {}
+            // File systems that know neither flag: the target was free, or was to go.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => self.rename_plainly()?,
+            Err(errno) => return Err(Error::io("rename", &self.target, &errno.into())),
+        }
+        self.is_done = true;
+        if let Some(parent) = self.target.parent() {
+            sync_folder(parent)?;
+        }
+        if self.replaces && self.partial.exists() {
+            // What stood there now has the partial name.
+            std::fs::remove_dir_all(&self.partial).map_err(|e| Error::io("remove", &self.partial, &e))?;
+            self.notes.push("what stood there was replaced".into());
+        }
+        Ok(std::mem::take(&mut self.notes))
+    }
+
+    fn rename_plainly(&self) -> Result<()> {
+        if self.replaces {
+            std::fs::remove_dir_all(&self.target).map_err(|e| Error::io("remove", &self.target, &e))?;
+        } else if self.target.exists() {
+            return Err(taken(&self.target));
+        }
+        std::fs::rename(&self.partial, &self.target).map_err(|e| Error::io("rename", &self.target, &e))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // A run that ends early leaves nothing; if even that fails, the name still says what it is.
+            let _ = std::fs::remove_dir_all(&self.partial);
+        }
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
+impl ShardFile {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.path, &e))
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io("sync", &self.path, &e))
+    }
+}
+
+/// Where an output goes.
+struct Place {
+    parent: PathBuf,
+    name: String,
+}
+
+impl Place {
+    fn of(target: &Path) -> Result<Self> {
+        let shown = || escape(&target.display().to_string()).into_owned();
+        let name = target.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| Error::input(format!("-o {}: not a name for a folder", shown())))?;
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let parent = parent.canonicalize().map_err(|e| Error::io("open", parent, &e))?;
+        Ok(Self { parent, name: name.to_owned() })
+    }
+
+    /// Refuses an output that is taken, or lies in the input; returns true if it replaces what is there.
+    fn check(&self, checkpoint: &Checkpoint, force: bool) -> Result<bool> {
+        let target = self.parent.join(&self.name);
+        let input = &checkpoint.files.folder;
+        let input = input.canonicalize().map_err(|e| Error::io("open", input, &e))?;
+        let real = target.canonicalize().unwrap_or_else(|_| target.clone());
+        if real.starts_with(&input) {
+            let message =
+                format!("-o {}: inside the input, or the input itself", escape(&real.display().to_string()));
+            return Err(Error::input(message).at(&target));
+        }
+        if !target.exists() && !target.is_symlink() {
+            return Ok(false);
+        }
+        if !force {
+            return Err(taken(&target));
+        }
+        if input.starts_with(&real) {
+            let message = format!("-o {}: the input lies in it", escape(&real.display().to_string()));
+            return Err(Error::input(message).at(&target));
+        }
+        check_replaceable(&target)?;
+        Ok(true)
+    }
+}
+
+/// Only a folder that holds a checkpoint, or nothing, is replaced: a slip of the hand must not cost a home.
+fn check_replaceable(target: &Path) -> Result<()> {
+    let shown = || escape(&target.display().to_string()).into_owned();
+    let refuse = |what: &str| {
+        Err(Error::input(format!("-o {}: {what}; --force replaces checkpoints only", shown())).at(target))
+    };
+    if target.is_symlink() || !target.is_dir() {
+        return refuse("not a folder");
+    }
+    let entries = std::fs::read_dir(target).map_err(|e| Error::io("read", target, &e))?;
+    let (mut count, mut has_weights) = (0, false);
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", target, &e))?;
+        count += 1;
+        if entry.path().is_dir() {
+            return refuse("it holds folders");
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        has_weights |= crate::checkpoint::folder::container_of(&name).is_some() || name == "config.json";
+    }
+    if count > 0 && !has_weights {
+        return refuse("it holds no checkpoint");
+    }
+    Ok(())
+}
+
+fn taken(target: &Path) -> Error {
+    let shown = escape(&target.display().to_string()).into_owned();
+    Error::input(format!("-o {shown}: is there already; --force replaces a checkpoint")).at(target)
+}
+
+/// Makes the partial folder and locks it. A stale one is removed first.
+fn lock_partial(partial: &Path, notes: &mut Vec<String>) -> Result<File> {
+    let lock = partial.join(LOCK);
+    if partial.is_symlink() || partial.is_file() {
+        return Err(
+            Error::input(format!("{}: in the way", escape(&partial.display().to_string()))).at(partial)
+        );
+    }
+    if partial.exists() {
+        if let Ok(file) = OpenOptions::new().read(true).open(&lock)
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+        {
+            let shown = escape(&partial.display().to_string()).into_owned();
+            return Err(Error::input(format!("{shown}: another run is writing there")).at(partial));
+        }
+        std::fs::remove_dir_all(partial).map_err(|e| Error::io("remove", partial, &e))?;
+        notes.push("what an earlier run left unfinished was removed".into());
+    }
+    std::fs::create_dir(partial).map_err(|e| Error::io("create", partial, &e))?;
+    let file = create(&lock)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|errno| Error::io("lock", &lock, &errno.into()))?;
+    Ok(file)
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create_new(path).map_err(|e| Error::io("create", path, &e))
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    let opened = File::open(folder).map_err(|e| Error::io("open", folder, &e))?;
+    opened.sync_all().map_err(|e| Error::io("sync", folder, &e))
+}
+
+/// Returns the bytes that are free where an output goes.
+pub(super) fn free_beside(target: &Path) -> Result<u64> {
+    free_bytes(&Place::of(target)?.parent)
+}
+
+/// Returns the bytes that the disk of a folder has free for us.
+fn free_bytes(folder: &Path) -> Result<u64> {
+    let stat = statvfs(folder).map_err(|errno| Error::io("open", folder, &errno.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Returns the header of a file of tensors with its length field, padded to eight bytes.
+fn header(shard: &OutShard) -> Vec<u8> {
+    let mut text = String::from("{\"__metadata__\":{\"format\":\"pt\"}");
+    let mut at = 0u64;
+    for tensor in &shard.tensors {
+        let end = at + tensor.bytes;
+        let entry = json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [at, end]});
+        let name = serde_json::Value::from(tensor.name.as_str());
+        // A text takes whatever is written to it.
+        let _ = write!(text, ",{name}:{entry}");
+        at = end;
+    }
+    text.push('}');
+    while text.len() % 8 != 0 {
+        text.push(' ');
+    }
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}

@@ -1,0 +1,70 @@
+//! Segments: the result cut into runs of neighboring bytes, each of which fits a slot.
+
+use std::ops::Range;
+
+use crate::plan::{OutTensor, Plan, Source};
+use crate::tensor::elements;
+
+/// A run of neighboring bytes of one file.
+pub(super) struct Segment {
+    /// Number of the file.
+    pub(super) shard: usize,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) bytes: u64,
+}
+
+/// A part of one tensor.
+pub(super) struct Piece {
+    /// Number of the tensor in its file.
+    pub(super) tensor: usize,
+    /// Bytes of a tensor that is copied, elements of one that is rounded, rows of one that is decoded.
+    pub(super) part: Range<u64>,
+    pub(super) bytes: u64,
+    /// True for the last piece of its tensor.
+    pub(super) is_last: bool,
+}
+
+/// Cuts the result. A row is never cut: one that is larger than a slot has a slot of its own.
+pub(super) fn cut(plan: &Plan, slot_bytes: u64) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    for (shard, out) in plan.shards.iter().enumerate() {
+        let mut segment = Segment { shard, pieces: Vec::new(), bytes: 0 };
+        for (tensor, out) in out.tensors.iter().enumerate() {
+            let (count, unit) = units_of(out);
+            let mut start = 0;
+            while start < count {
+                let room = slot_bytes.saturating_sub(segment.bytes);
+                let fit = (room / unit.max(1)).min(count - start);
+                if fit == 0 && !segment.pieces.is_empty() {
+                    segments.push(std::mem::replace(
+                        &mut segment,
+                        Segment { shard, pieces: Vec::new(), bytes: 0 },
+                    ));
+                    continue;
+                }
+                let end = start + fit.max(1);
+                let bytes = (end - start) * unit;
+                segment.pieces.push(Piece { tensor, part: start..end, bytes, is_last: end == count });
+                segment.bytes += bytes;
+                start = end;
+            }
+        }
+        if !segment.pieces.is_empty() {
+            segments.push(segment);
+        }
+    }
+    segments
+}
+
+/// Returns how many units a tensor is cut by, and the bytes of one.
+fn units_of(tensor: &OutTensor) -> (u64, u64) {
+    let by = |count: u64| (count, tensor.bytes.checked_div(count).unwrap_or(0));
+    match tensor.source {
+        Source::Copy(_) => (tensor.bytes, 1),
+        Source::Cast(_) => by(elements(&tensor.shape).unwrap_or(0)),
+        Source::Decode { .. } => {
+            let row = tensor.shape.last().copied().unwrap_or(1);
+            by(elements(&tensor.shape).unwrap_or(0).checked_div(row).unwrap_or(0))
+        }
+    }
+}

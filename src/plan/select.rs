@@ -1,0 +1,65 @@
+//! Selection: which layers `--only` and `--skip` take.
+
+use regex::RegexSet;
+
+use crate::error::{Error, Result};
+use crate::name::escape;
+
+/// Patterns over layer names.
+pub(super) struct Selection {
+    only: Option<RegexSet>,
+    skip: RegexSet,
+}
+
+impl Selection {
+    pub(super) fn new(only: &[String], skip: &[String]) -> Result<Self> {
+        let only = if only.is_empty() { None } else { Some(set(only)?) };
+        Ok(Self { only, skip: set(skip)? })
+    }
+
+    /// Returns true if every layer is taken.
+    pub(super) fn is_all(&self) -> bool {
+        self.only.is_none() && self.skip.is_empty()
+    }
+
+    pub(super) fn takes(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.is_match(name)) && !self.skip.is_match(name)
+    }
+}
+
+/// Returns the patterns: `*` is any text, `?` any character, all else itself.
+fn set(globs: &[String]) -> Result<RegexSet> {
+    let pattern = |glob: &String| {
+        let text: String = glob
+            .chars()
+            .map(|c| match c {
+                '*' => ".*".to_owned(),
+                '?' => ".".to_owned(),
+                c => regex::escape(&c.to_string()),
+            })
+            .collect();
+        format!("(?s)^{text}$")
+    };
+    RegexSet::new(globs.iter().map(pattern)).map_err(|e| {
+        Error::input(format!("--only, --skip {}: {}", escape(&globs.join(" ")), escape(&e.to_string())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_of_whole_names() {
+        let of = |only: &[&str], skip: &[&str]| {
+            let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            Selection::new(&own(only), &own(skip)).unwrap()
+        };
+        let name = "model.layers.1.mlp.up_proj";
+        assert!(of(&[], &[]).takes(name) && of(&[], &[]).is_all());
+        assert!(of(&["*.mlp.*"], &[]).takes(name) && !of(&["mlp"], &[]).takes(name));
+        assert!(!of(&["*.mlp.*"], &["*up_proj"]).takes(name));
+        assert!(of(&["model.layers.?.mlp.up_proj"], &[]).takes(name));
+        assert!(!of(&["model.layers.1.mlp.up.proj"], &[]).takes(name), "a dot is a dot");
+    }
+}
