@@ -170,6 +170,7 @@ pub fn run(
     let tally = stream(checkpoint, plan, options, device, progress, (&inputs, &mut output))?;
     for text in &plan.texts {
         output.text(&text.file, text.content.as_bytes())?;
+        progress.written.fetch_add(text.content.len() as u64, Ordering::Relaxed);
     }
     for copied in &plan.copies {
         progress.check()?;

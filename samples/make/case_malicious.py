@@ -13,9 +13,9 @@ import zipfile
 import zlib
 
 SYSTEM = [("posix", "system"), "true", b"\x85", b"R"]
-# The loader looks the address up again below the pickle; any other would do.
+# The storage's key is its address in the process that saved it; any other would do.
 ADDRESS = "94123800088080"
-# Names of the records in the order of a hash table of the process: 20 digits, the same for every file.
+# PyTorch's hash of the records' names, the same in every file here.
 NAMES_HASH = "15728199511854643026"
 
 

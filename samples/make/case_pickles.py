@@ -1,24 +1,16 @@
 """`bin-*`: `torch.save`, zip and legacy, sharded, with views, shared storage, a scalar, an empty tensor.
 
-Run: `python samples/make/case_pickles.py bin-variants OUT`. `bin-malicious` holds harmful pickles by hand; this
-script writes only the two kinds that a reader must refuse first (`os-system.bin`, `legacy-os-system.bin`).
+Run: `python samples/make/case_pickles.py bin-variants OUT`. `bin-malicious`: see
+`case_malicious.py`.
 """
 
 import json
-import os
 import pathlib
 import sys
 from collections import OrderedDict
 
 import torch
 from common import SEED, model, save_config
-
-
-class Harmful:
-    """Unpickling this would run `true`."""
-
-    def __reduce__(self):
-        return os.system, ("true",)
 
 
 def variants():
@@ -54,11 +46,6 @@ def main(id, out):
     (out / "model" if id == "bin-sharded-A" else out).mkdir(parents=True, exist_ok=True)
     if id == "bin-sharded-A":
         return sharded(out)
-    if id == "bin-malicious":
-        torch.save({"w": torch.zeros(2), "x": Harmful()}, out / "os-system.bin")
-        torch.save({"w": torch.zeros(2), "x": Harmful()}, out / "legacy-os-system.bin",
-                   _use_new_zipfile_serialization=False)
-        return None
     tensors = variants()
     torch.save(tensors, out / "zip.bin")
     torch.save(tensors, out / "legacy.bin", _use_new_zipfile_serialization=False)

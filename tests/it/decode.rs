@@ -37,7 +37,7 @@ fn decoded(parts: &Parts<'_>, decoding: &Decoding, block: u64, dtype: Dtype) -> 
     bytes
 }
 
-fn hash(bytes: &[u8]) -> String {
+pub(crate) fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(8).fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -45,7 +45,7 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 /// The hashes of a case's `golden` entry whose file is `golden/{file}.safetensors`.
-fn golden(case: &str, file: &str) -> BTreeMap<String, String> {
+pub(crate) fn golden(case: &str, file: &str) -> BTreeMap<String, String> {
     let text = fs::read_to_string(sample(case).join("case.json")).unwrap();
     let case: Value = serde_json::from_str(&text).unwrap();
     let is_it = |entry: &&Value| entry["file"] == format!("golden/{file}.safetensors");

@@ -4,6 +4,7 @@
 
 mod arrows;
 mod cli;
+mod convert;
 mod decode;
 mod hostile;
 mod layouts;

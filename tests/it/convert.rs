@@ -1,0 +1,312 @@
+//! Conversion, with the real binary: values by the reference's hashes whatever the threads and slots, folders
+//! that load, refusals that write nothing, and kills at any moment.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::decode::{golden, hash};
+use crate::sample;
+
+/// A folder that is removed when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ckpt-convert-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn put(path: &Path, bytes: &[u8]) {
+    fs::File::create_new(path).unwrap().write_all(bytes).unwrap();
+}
+
+fn convert(input: &Path, output: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["convert", "--to", "dense", "-o"])
+        .arg(output)
+        .arg(input)
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn done(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The tensors of a folder: dtype, shape and bytes by name.
+fn tensors(folder: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            let bytes = fs::read(&path).unwrap();
+            let file = SafeTensors::deserialize(&bytes).unwrap();
+            for (name, view) in file.tensors() {
+                let value = (format!("{:?}", view.dtype()), view.shape().to_vec(), view.data().to_vec());
+                assert!(found.insert(name.clone(), value).is_none(), "{name} twice");
+            }
+        }
+    }
+    found
+}
+
+/// All files of a folder with their bytes.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
+}
+
+/// Cases whose golden is the result in the format's own dtype, which `auto` gives.
+const CASES: [&str; 4] = ["bnb-nf4-A", "bnb-nf4-dq-A", "bnb-fp4-A", "bnb-nf4-f16-B"];
+
+#[test]
+fn values_are_the_references_whatever_the_threads_and_slots() {
+    let scratch = Scratch::new("golden");
+    for case in CASES {
+        let input = sample(case).join("model");
+        let mut first: Option<BTreeMap<String, Vec<u8>>> = None;
+        for (run, flags) in [
+            vec!["--threads", "1"],
+            vec!["--threads", "5"],
+            vec!["--threads", "3", "--slot-size", "700"],
+            vec!["--slot-size", "64MiB", "--verify", "full"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let out = scratch.join(&format!("{case}-{run}"));
+            done(&convert(&input, &out, &flags));
+            let written = files(&out);
+            if let Some(first) = &first {
+                assert_eq!(&written, first, "{case}: two runs differ");
+                continue;
+            }
+            let source = tensors(&input);
+            let result = tensors(&out);
+            let want = golden(case, "dequant_native");
+            for (name, hashed) in &want {
+                assert_eq!(&hash(&result[name].2), hashed, "{case} {name}");
+            }
+            for (name, tensor) in result.iter().filter(|(name, _)| !want.contains_key(*name)) {
+                assert_eq!(Some(tensor), source.get(name), "{case} {name} is not as it was");
+            }
+            first = Some(written);
+        }
+    }
+}
+
+#[test]
+fn the_folder_is_complete_and_plain() {
+    let scratch = Scratch::new("folder");
+    let input = sample("bnb-nf4-A").join("model");
+    let out = scratch.join("out");
+    done(&convert(&input, &out, &["--max-shard-size", "100KB"]));
+    let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+    assert!(!config.to_string().contains("quant"), "{config}");
+    assert_eq!(config["dtype"], "bfloat16");
+    let index: Value =
+        serde_json::from_slice(&fs::read(out.join("model.safetensors.index.json")).unwrap()).unwrap();
+    let written = tensors(&out);
+    let map = index["weight_map"].as_object().unwrap();
+    assert_eq!(map.len(), written.len());
+    let total: usize = written.values().map(|(_, _, bytes)| bytes.len()).sum();
+    assert_eq!(index["metadata"]["total_size"], total);
+    for (name, file) in map {
+        let bytes = fs::read(out.join(file.as_str().unwrap())).unwrap();
+        assert!(SafeTensors::deserialize(&bytes).unwrap().tensor(name).is_ok(), "{name} is not in {file}");
+        assert!(bytes.len() < 200_000, "{file} has {} bytes", bytes.len());
+    }
+    let verify =
+        Command::new(env!("CARGO_BIN_EXE_ckpt")).arg("verify").arg("--deep").arg(&out).output().unwrap();
+    done(&verify);
+    assert!(out.join("generation_config.json").exists());
+    let partial = fs::read_dir(&scratch.0).unwrap().count();
+    assert_eq!(partial, 1, "something is left beside the output");
+}
+
+#[test]
+fn an_explicit_dtype_rounds_every_floating_tensor() {
+    let scratch = Scratch::new("dtype");
+    let input = sample("bnb-nf4-A").join("model");
+    let out = scratch.join("out");
+    let ran = convert(&input, &out, &["--dtype", "f32"]);
+    done(&ran);
+    assert!(tensors(&out).values().all(|(dtype, ..)| dtype == "F32"));
+    let ran = convert(&input, &scratch.join("half"), &["--dtype", "f16"]);
+    done(&ran);
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(told.contains("rounded twice: to BF16"), "{told}");
+    let config: Value =
+        serde_json::from_slice(&fs::read(scratch.join("half").join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["dtype"], "float16");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_before_anything_is_written() {
+    let scratch = Scratch::new("refused");
+    let input = sample("bnb-nf4-A").join("model");
+    let refused = |input: &Path, output: &Path, more: &[&str], words: &str| {
+        let ran = convert(input, output, more);
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(2), "{told}");
+        assert!(told.contains(words), "{told}");
+    };
+    let out = scratch.join("out");
+    refused(&input, &input.join("inside"), &[], "inside the input");
+    refused(&input, &input, &[], "inside the input");
+    refused(&input, &input, &["--force"], "inside the input");
+    let link = scratch.join("link");
+    std::os::unix::fs::symlink(&input, &link).unwrap();
+    refused(&input, &link.join("x"), &[], "inside the input");
+    refused(&input, &scratch.join("no/such/parent"), &[], "no/such");
+    refused(&input, &out, &["--only", "nothing*"], "leave none of the");
+    refused(&sample("layout-exl3").join("model"), &out, &[], "cannot be decoded");
+    let kept = scratch.join("kept");
+    fs::create_dir(&kept).unwrap();
+    put(&kept.join("thesis.txt"), b"years of work");
+    refused(&input, &kept, &[], "is there already");
+    refused(&input, &kept, &["--force"], "holds no checkpoint");
+    assert_eq!(fs::read_to_string(kept.join("thesis.txt")).unwrap(), "years of work");
+    assert!(!out.exists());
+    done(&convert(&input, &out, &[]));
+    refused(&input, &out, &[], "is there already");
+    done(&convert(&input, &out, &["--force", "--dtype", "f32"]));
+    assert!(tensors(&out).values().all(|(dtype, ..)| dtype == "F32"), "not replaced");
+}
+
+#[test]
+fn broken_layers_stop_the_plan_by_name_or_are_skipped() {
+    let scratch = Scratch::new("broken");
+    let folder = sample("bad-quantized").join("bnb-missing-absmax");
+    let out = scratch.join("out");
+    let ran = convert(&folder, &out, &[]);
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("missing absmax") && !out.exists(), "{told}");
+    let ran = convert(&folder, &out, &["--skip-broken"]);
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(ran.status.code(), Some(3), "{told}");
+    assert!(told.contains("skipped"), "{told}");
+    let (source, result) = (tensors(&folder), tensors(&out));
+    let same = result.iter().filter(|(name, tensor)| source.get(*name) == Some(tensor)).count();
+    assert!(same > 0, "nothing was copied as it is");
+}
+
+#[test]
+fn events_are_lines_of_json_and_a_dry_run_writes_nothing() {
+    let scratch = Scratch::new("events");
+    let input = sample("bnb-nf4-A").join("model");
+    let out = scratch.join("out");
+    let lines = |more: &[&str]| -> Vec<Value> {
+        let text = done(&convert(&input, &out, more));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let plan = lines(&["--json", "--dry-run"]);
+    assert_eq!(plan[0]["event"], "plan");
+    assert_eq!(plan[0]["fits"], true);
+    let steps = plan[0]["steps"].as_array().unwrap();
+    assert_eq!(steps.iter().filter(|step| step["action"] == "dequantize").count(), 14);
+    assert!(!out.exists());
+    let events = lines(&["--json"]);
+    let result = events.last().unwrap();
+    assert_eq!((&result["event"], &result["verified"]), (&Value::from("result"), &Value::from(true)));
+    assert_eq!(result["layers"]["dequantized"], 14);
+    assert_eq!(result["bytes_written"], plan[0]["bytes_written"]);
+}
+
+/// A checkpoint of some megabytes, so that a kill can fall anywhere.
+fn large(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    let bytes = vec![7u8; 24 << 20];
+    let header = format!(
+        "{{\"w.weight\":{{\"dtype\":\"BF16\",\"shape\":[{}],\"data_offsets\":[0,{}]}}}}",
+        12 << 20,
+        24 << 20
+    );
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    file.extend_from_slice(&bytes);
+    put(&folder.join("model.safetensors"), &file);
+    put(&folder.join("config.json"), b"{}");
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_nothing_that_looks_done() {
+    let scratch = Scratch::new("kill");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    let (mut killed, mut finished) = (0, 0);
+    for round in 0..20u64 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ckpt"))
+            .args(["convert", "--to", "dense", "--dtype", "f32", "-o"])
+            .arg(&out)
+            .arg(&input)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Spread over the time that a run takes, the later the denser.
+        std::thread::sleep(Duration::from_millis(round * round));
+        let _ = child.kill();
+        let status = child.wait().unwrap();
+        if out.exists() {
+            // It appeared: then it is whole.
+            assert_eq!(tensors(&out)["w.weight"].2.len(), 48 << 20);
+            fs::remove_dir_all(&out).unwrap();
+            finished += 1;
+        }
+        killed += usize::from(!status.success());
+    }
+    println!("{killed} killed, {finished} finished");
+    assert!(killed > 3, "only {killed} were killed before they were done");
+    // What the killed runs left is no obstacle.
+    let ran = convert(&input, &out, &["--dtype", "f32"]);
+    done(&ran);
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 2, "something is left beside the output");
+}
+
+#[test]
+fn an_interrupt_ends_cleanly() {
+    let scratch = Scratch::new("interrupt");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["convert", "--to", "dense", "--dtype", "f32", "--slot-size", "1000", "-o"])
+        .arg(&out)
+        .arg(&input)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !scratch.join(".out.ckpt-partial").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
