@@ -7,6 +7,7 @@
 //! Computing goes through a `Device`, which sees slots only: bytes in, bytes out, and what to do.
 
 pub mod cpu;
+mod file;
 mod inputs;
 mod output;
 mod segments;

@@ -5,12 +5,12 @@
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 use serde_json::json;
 
+use super::file::NewFile;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
@@ -30,12 +30,6 @@ pub(super) struct Output {
     replaces: bool,
     notes: Vec<String>,
     is_done: bool,
-}
-
-/// A file of tensors that is being written.
-pub(super) struct ShardFile {
-    file: File,
-    path: PathBuf,
 }
 
 impl Output {
@@ -66,30 +60,23 @@ impl Output {
     }
 
     /// Begins a file of tensors: its header is written at once.
-    pub(super) fn shard(&self, shard: &OutShard) -> Result<ShardFile> {
-        let path = self.partial.join(&shard.file);
-        let mut file = ShardFile { file: create(&path)?, path };
+    pub(super) fn shard(&self, shard: &OutShard) -> Result<NewFile> {
+        let mut file = NewFile::create(self.partial.join(&shard.file), true)?;
         file.write(&header(shard))?;
         Ok(file)
     }
 
     /// Writes a file whole.
     pub(super) fn text(&self, name: &str, content: &[u8]) -> Result<()> {
-        let path = self.partial.join(name);
-        let mut file = ShardFile { file: create(&path)?, path };
+        let mut file = NewFile::create(self.partial.join(name), false)?;
         file.write(content)?;
         file.finish()
     }
 
     /// Copies a file by the file system's own means; returns its bytes.
     pub(super) fn copy(&self, from: &Path, name: &str) -> Result<u64> {
-        let path = self.partial.join(name);
         let mut source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
-        let mut file = ShardFile { file: create(&path)?, path };
-        let bytes =
-            std::io::copy(&mut source, &mut file.file).map_err(|e| Error::io("write", &file.path, &e))?;
-        file.finish()?;
-        Ok(bytes)
+        NewFile::create(self.partial.join(name), false)?.copy(&mut source)
     }
 
     /// Gives the folder its name. What was there, if it may be replaced, is removed after that.
@@ -134,16 +121,6 @@ impl Drop for Output {
             let _ = std::fs::remove_dir_all(&self.partial);
         }
         let _ = flock(&self.lock, FlockOperation::Unlock);
-    }
-}
-
-impl ShardFile {
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.path, &e))
-    }
-
-    pub(super) fn finish(self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::io("sync", &self.path, &e))
     }
 }
 
@@ -240,14 +217,10 @@ fn lock_partial(partial: &Path, notes: &mut Vec<String>) -> Result<File> {
         notes.push("what an earlier run left unfinished was removed".into());
     }
     std::fs::create_dir(partial).map_err(|e| Error::io("create", partial, &e))?;
-    let file = create(&lock)?;
+    let file = File::create_new(&lock).map_err(|e| Error::io("create", &lock, &e))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|errno| Error::io("lock", &lock, &errno.into()))?;
     Ok(file)
-}
-
-fn create(path: &Path) -> Result<File> {
-    File::create_new(path).map_err(|e| Error::io("create", path, &e))
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
