@@ -60,6 +60,9 @@ pub struct Convert {
     /// Replace a checkpoint that is there.
     #[arg(long)]
     pub force: bool,
+    /// Continue what an earlier run of the same command left, or check that it was complete.
+    #[arg(long)]
+    pub resume: bool,
     /// What is decoded again and compared when all is written.
     #[arg(long, value_enum, default_value = "sample")]
     pub verify: VerifyFlag,
@@ -159,6 +162,7 @@ pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
             VerifyFlag::None => Proof::None,
         },
         force: convert.force,
+        resume: convert.resume,
         ..Options::default()
     };
     if let Some(threads) = convert.threads {

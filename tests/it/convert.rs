@@ -237,20 +237,36 @@ fn events_are_lines_of_json_and_a_dry_run_writes_nothing() {
     assert_eq!(result["bytes_written"], plan[0]["bytes_written"]);
 }
 
-/// A checkpoint of some megabytes, so that a kill can fall anywhere.
+/// A checkpoint of some megabytes in several tensors, so that a kill can fall anywhere.
 fn large(folder: &Path) {
     fs::create_dir(folder).unwrap();
-    let bytes = vec![7u8; 24 << 20];
-    let header = format!(
-        "{{\"w.weight\":{{\"dtype\":\"BF16\",\"shape\":[{}],\"data_offsets\":[0,{}]}}}}",
-        12 << 20,
-        24 << 20
-    );
+    let each = 4 << 20;
+    let entry = |at: usize| {
+        format!(
+            "\"w{at}.weight\":{{\"dtype\":\"BF16\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+            each / 2,
+            at * each,
+            (at + 1) * each
+        )
+    };
+    let header = format!("{{{}}}", (0..6).map(entry).collect::<Vec<_>>().join(","));
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(&bytes);
+    file.extend((0..6 * each).map(|at| (at / 3 % 64) as u8));
     put(&folder.join("model.safetensors"), &file);
     put(&folder.join("config.json"), b"{}");
+}
+
+fn started(input: &Path, output: &Path, more: &[&str]) -> std::process::Child {
+    Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["convert", "--to", "dense", "--dtype", "f32", "-o"])
+        .arg(output)
+        .arg(input)
+        .args(more)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -261,21 +277,14 @@ fn a_kill_at_any_moment_leaves_nothing_that_looks_done() {
     let out = scratch.join("out");
     let (mut killed, mut finished) = (0, 0);
     for round in 0..20u64 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ckpt"))
-            .args(["convert", "--to", "dense", "--dtype", "f32", "-o"])
-            .arg(&out)
-            .arg(&input)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = started(&input, &out, &[]);
         // Spread over the time that a run takes, the later the denser.
         std::thread::sleep(Duration::from_millis(round * round));
         let _ = child.kill();
         let status = child.wait().unwrap();
         if out.exists() {
             // It appeared: then it is whole.
-            assert_eq!(tensors(&out)["w.weight"].2.len(), 48 << 20);
+            assert_eq!(tensors(&out).values().map(|(.., bytes)| bytes.len()).sum::<usize>(), 48 << 20);
             fs::remove_dir_all(&out).unwrap();
             finished += 1;
         }
@@ -295,18 +304,98 @@ fn an_interrupt_ends_cleanly() {
     let input = scratch.join("input");
     large(&input);
     let out = scratch.join("out");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ckpt"))
-        .args(["convert", "--to", "dense", "--dtype", "f32", "--slot-size", "1000", "-o"])
-        .arg(&out)
-        .arg(&input)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = started(&input, &out, &["--slot-size", "1000"]);
     while !scratch.join(".out.ckpt-partial").exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
         .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
+
+/// Files of tensors, each of one tensor.
+const SMALL_FILES: [&str; 4] = ["--max-shard-size", "8MB", "--slot-size", "100KB"];
+
+/// Waits until a run has finished at least one file, and ends it.
+fn ended_midway(input: &Path, scratch: &Scratch, end: impl Fn(&mut std::process::Child)) {
+    let journal = scratch.join(".out.ckpt-partial/.journal");
+    let mut child = started(input, &scratch.join("out"), &SMALL_FILES);
+    loop {
+        let lines = fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
+        if lines > 1 {
+            break;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "done before it could be ended");
+    }
+    end(&mut child);
+    child.wait().unwrap();
+    assert!(!scratch.join("out").exists());
+}
+
+#[test]
+fn a_run_that_was_ended_is_continued() {
+    let scratch = Scratch::new("resume");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    let flags = |more: &[&'static str]| [&["--dtype", "f32"], &SMALL_FILES[..], more].concat();
+    done(&convert(&input, &scratch.join("undisturbed"), &flags(&[])));
+    let told = |ran: &Output| String::from_utf8_lossy(&ran.stderr).into_owned();
+
+    ended_midway(&input, &scratch, |child| child.kill().unwrap());
+    let ran = convert(&input, &out, &flags(&["--resume"]));
+    done(&ran);
+    assert!(told(&ran).contains("continued: "), "{}", told(&ran));
+    assert!(files(&out) == files(&scratch.join("undisturbed")), "not as if undisturbed");
+
+    let ran = convert(&input, &out, &flags(&["--resume"]));
+    done(&ran);
+    assert!(told(&ran).contains("nothing to resume"), "{}", told(&ran));
+    let ran = convert(&input, &out, &["--resume", "--dtype", "bf16"]);
+    assert_eq!(ran.status.code(), Some(2), "another plan's output was taken for complete");
+
+    fs::remove_dir_all(&out).unwrap();
+    ended_midway(&input, &scratch, |child| {
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    });
+    assert!(scratch.join(".out.ckpt-partial").exists(), "what was done is gone");
+    let ran = convert(&input, &out, &flags(&[]));
+    done(&ran);
+    assert!(told(&ran).contains("unfinished was removed"), "{}", told(&ran));
+
+    fs::remove_dir_all(&out).unwrap();
+    ended_midway(&input, &scratch, |child| child.kill().unwrap());
+    let file = fs::OpenOptions::new().write(true).open(input.join("model.safetensors")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let ran = convert(&input, &out, &flags(&["--resume"]));
+    done(&ran);
+    assert!(told(&ran).contains("of other inputs or another plan"), "{}", told(&ran));
+    assert!(files(&out) == files(&scratch.join("undisturbed")));
+}
+
+#[test]
+fn an_input_that_shrinks_meanwhile_ends_in_words() {
+    let scratch = Scratch::new("shrink");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    let file = fs::OpenOptions::new().write(true).open(input.join("model.safetensors")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["convert", "--to", "dense", "--dtype", "f32", "--slot-size", "1000", "-o"])
+        .arg(&out)
+        .arg(&input)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !scratch.join(".out.ckpt-partial").exists() {
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    file.set_len(1 << 20).unwrap();
+    let ran = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("model.safetensors"), "{told}");
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
 }
