@@ -66,11 +66,15 @@ impl Journal {
     /// Removes all files that are not whole.
     pub(super) fn clean(&self, folder: &Path) -> Result<()> {
         for entry in std::fs::read_dir(folder).map_err(|e| Error::io("read", folder, &e))? {
-            let path = entry.map_err(|e| Error::io("read", folder, &e))?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if name != JOURNAL && name != LOCK && !self.has(&name) {
-                std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, &e))?;
+            let entry = entry.map_err(|e| Error::io("read", folder, &e))?;
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if name == JOURNAL || name == LOCK || self.has(&name) {
+                continue;
             }
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed =
+                if is_folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.map_err(|e| Error::io("remove", &path, &e))?;
         }
         Ok(())
     }

@@ -106,6 +106,10 @@ impl Output {
 
     /// Copies a file by the file system's own means; returns its bytes.
     pub(super) fn copy(&self, from: &Path, name: &str) -> Result<u64> {
+        for folder in Path::new(name).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            let folder = self.partial.join(folder);
+            std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
+        }
         let mut source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
         NewFile::create(self.partial.join(name), false)?.copy(&mut source)
     }
@@ -116,7 +120,7 @@ impl Output {
             let own = self.partial.join(own);
             std::fs::remove_file(&own).map_err(|e| Error::io("remove", &own, &e))?;
         }
-        sync_folder(&self.partial)?;
+        sync_folders(&self.partial)?;
         let here = rustix::fs::CWD;
         let flags = if self.replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
         match renameat_with(here, &self.partial, here, &self.target, flags) {
@@ -273,6 +277,17 @@ fn take_partial(
 
 fn remove_folder(folder: &Path) -> Result<()> {
     std::fs::remove_dir_all(folder).map_err(|e| Error::io("remove", folder, &e))
+}
+
+/// Syncs a folder and all below it.
+fn sync_folders(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("read", folder, &e))? {
+        let entry = entry.map_err(|e| Error::io("read", folder, &e))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sync_folders(&entry.path())?;
+        }
+    }
+    sync_folder(folder)
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Action, OutShard, OutTensor, Step};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::folder::container_of;
+use crate::checkpoint::folder::{container_of, list_below};
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::tensor::Dtype;
@@ -49,6 +49,22 @@ const QUANT_FILES: [&str; 5] = [
     "quantization_config.json",
     "quanto_qmap.json",
 ];
+/// What files of a trainer's state begin with; they are large, and of no use beside other weights.
+const TRAINING: [&str; 5] = ["optimizer", "scheduler", "scaler", "rng_state", "random_states"];
+/// What files that belong to a model begin with, for a model that was opened by the name of one file: what else
+/// lies beside that may be anything.
+const BELONGING: [&str; 10] = [
+    "added_tokens",
+    "chat_template",
+    "config",
+    "generation_config",
+    "merges",
+    "preprocessor_config",
+    "special_tokens_map",
+    "tokenizer",
+    "vocab",
+    "README",
+];
 /// Keys that say what most weights are: newer and older.
 const DTYPE_KEYS: [&str; 2] = ["dtype", "torch_dtype"];
 /// How deep configs nest.
@@ -71,7 +87,7 @@ impl Folder {
         let mut texts = Vec::new();
         texts.extend(config(checkpoint, steps, shards, stays_quantized, warnings)?);
         texts.extend(index(shards));
-        let copies = copies(checkpoint, &texts, stays_quantized, warnings);
+        let copies = copies(checkpoint, &texts, stays_quantized, warnings)?;
         Ok(Self { texts, copies })
     }
 }
@@ -257,14 +273,23 @@ fn copies(
     texts: &[Text],
     stays_quantized: bool,
     warnings: &mut Vec<String>,
-) -> Vec<Copied> {
+) -> Result<Vec<Copied>> {
     let files = &checkpoint.files;
     let mut weights = Vec::new();
     let mut copies = Vec::new();
-    for (name, bytes) in &files.others {
+    let is_folder = files.path.is_dir();
+    let below = if is_folder { list_below(&files.folder)? } else { Vec::new() };
+    let mut training = Vec::new();
+    for (name, bytes) in files.others.iter().chain(&below) {
         let is_index = name.ends_with(".index.json");
         let is_written = texts.iter().any(|text| text.file == *name);
-        if is_index || is_written || name.starts_with('.') {
+        let belongs = is_folder || BELONGING.iter().any(|word| name.starts_with(word));
+        if is_index || is_written || name.starts_with('.') || !belongs {
+            continue;
+        }
+        let last = name.rsplit('/').next().unwrap_or(name);
+        if TRAINING.iter().any(|word| last.starts_with(word)) {
+            training.push(escape(name).into_owned());
             continue;
         }
         if container_of(name).is_some() {
@@ -273,14 +298,13 @@ fn copies(
             copies.push(Copied { from: files.folder.join(name), file: name.clone(), bytes: *bytes });
         }
     }
-    if !weights.is_empty() {
-        warnings.push(format!(
-            "{} of other weights left out: {}",
-            units::plural(weights.len(), "file"),
-            super::list(&weights)
-        ));
+    for (names, what) in [(weights, "other weights"), (training, "a trainer's state")] {
+        if !names.is_empty() {
+            let files = units::plural(names.len(), "file");
+            warnings.push(format!("{files} of {what} left out: {}", super::list(&names)));
+        }
     }
-    copies
+    Ok(copies)
 }
 
 #[cfg(test)]

@@ -148,6 +148,39 @@ fn the_folder_is_complete_and_plain() {
 }
 
 #[test]
+fn other_files_go_over_and_those_of_the_old_format_do_not() {
+    let scratch = Scratch::new("others");
+    let input = scratch.join("input");
+    fs::create_dir_all(input.join("pooling/deep")).unwrap();
+    fs::create_dir_all(input.join(".git")).unwrap();
+    for entry in fs::read_dir(sample("bnb-nf4-A").join("model")).unwrap() {
+        let path = entry.unwrap().path();
+        put(&input.join(path.file_name().unwrap()), &fs::read(&path).unwrap());
+    }
+    let others =
+        ["tokenizer.json", "chat_template.jinja", "modeling.py", "pooling/config.json", "pooling/deep/a.txt"];
+    for name in others {
+        put(&input.join(name), name.as_bytes());
+    }
+    for name in ["quantize_config.json", "optimizer.pt", "consolidated.safetensors", ".git/HEAD"] {
+        put(&input.join(name), b"{}");
+    }
+    let out = scratch.join("out");
+    let ran = convert(&input, &out, &[]);
+    done(&ran);
+    for name in others {
+        assert_eq!(fs::read_to_string(out.join(name)).unwrap(), name);
+    }
+    for gone in ["quantize_config.json", "consolidated.safetensors", "optimizer.pt", ".git"] {
+        assert!(!out.join(gone).exists(), "{gone}");
+    }
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    for word in ["consolidated.safetensors", "optimizer.pt"] {
+        assert!(told.contains(word), "{word} left out without a word: {told}");
+    }
+}
+
+#[test]
 fn an_explicit_dtype_rounds_every_floating_tensor() {
     let scratch = Scratch::new("dtype");
     let input = sample("bnb-nf4-A").join("model");
