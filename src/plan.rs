@@ -5,12 +5,14 @@
 //! What cannot be done is refused here, with all layers that stand in the way.
 
 pub mod folder;
+mod groups;
 mod select;
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use self::groups::Group;
 use self::select::Selection;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;

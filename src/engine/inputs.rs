@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
@@ -20,6 +20,7 @@ pub(super) struct Inputs<'a> {
     data: FileSide<'a>,
     stamps: Vec<Stamp>,
     read: AtomicU64,
+    nanos: AtomicU64,
 }
 
 impl<'a> Inputs<'a> {
@@ -30,6 +31,7 @@ impl<'a> Inputs<'a> {
             data: FileSide::whole(&checkpoint.files),
             stamps: stamps?,
             read: AtomicU64::new(0),
+            nanos: AtomicU64::new(0),
         };
         for (shard, (bytes, _)) in checkpoint.files.shards.iter().zip(&inputs.stamps) {
             if *bytes != shard.bytes {
@@ -61,6 +63,11 @@ impl<'a> Inputs<'a> {
         self.read.load(Ordering::Relaxed)
     }
 
+    /// Returns how long readers have waited, in sum.
+    pub(super) fn read_nanos(&self) -> u64 {
+        self.nanos.load(Ordering::Relaxed)
+    }
+
     pub(super) fn dtype(&self, tensor: u32) -> Dtype {
         self.checkpoint.files.tensors[tensor as usize].dtype
     }
@@ -83,7 +90,9 @@ impl<'a> Inputs<'a> {
                 ..Error::new(ErrorKind::Io, "")
             }
         };
+        let since = Instant::now();
         self.data.fill(tensor, offset, out).map_err(failed)?;
+        super::busy::add(&self.nanos, since);
         self.read.fetch_add(out.len() as u64, Ordering::Relaxed);
         Ok(())
     }
