@@ -64,13 +64,16 @@ pub static COMMANDS: &[Command] = &[
         "filter",
         filter,
     )
-    .foot(with_rows)
+    .foot(with_pane)
     .needs(has_checkpoint),
+    row("convert", "Convert… (a plan first, always)", &["c"], "convert", convert::open)
+        .foot(with_rows)
+        .needs(convert::can_convert),
     row("tensors", "Layers or raw tensors", &["t"], "tensors", tensors).foot(in_tree).needs(has_checkpoint),
     row("unfold", "Unfold alike layers, fold them again", &["u"], "unfold", unfold)
         .foot(in_tree)
         .needs(can_unfold),
-    row("sort", "Sort…", &["s"], "sort", sort).foot(in_tree).needs(has_checkpoint),
+    row("sort", "Sort…", &["s"], "sort", sort).needs(has_checkpoint),
     row("next", "Next that stands out, or next hit of the filter", &["n"], "next", |app| next(app, true))
         .needs(has_checkpoint),
     row("previous", "Previous that stands out, or previous hit", &["N"], "previous", |app| next(app, false))
@@ -78,18 +81,15 @@ pub static COMMANDS: &[Command] = &[
     row("detail", "Tab: the row under the cursor", &["1"], "tree", |app| show(app, Tab::Detail))
         .foot(off_tree),
     row("problems", "Tab: what is wrong", &["3", "d"], "problems", |app| show(app, Tab::Problems))
-        .foot(with_rows)
+        .foot(with_pane)
         .needs(has_checkpoint),
     row("adapter", "Tab: the adapter", &["4"], "adapter", |app| show(app, Tab::Adapter)).needs(is_adapter),
     row("memory", "Tab: bytes by format against free memory", &["5"], "memory", |app| show(app, Tab::Memory))
-        .foot(with_rows)
+        .foot(with_pane)
         .needs(has_checkpoint),
     row("jobs", "Tab: what was started, and how far it is", &["6"], "jobs", |app| show(app, Tab::Jobs))
         .foot(off_jobs)
         .needs(jobs::has_jobs),
-    row("convert", "Convert this checkpoint…, a plan first", &["c"], "convert", convert::open)
-        .foot(with_rows)
-        .needs(convert::can_convert),
     row("next-pane", "Next pane", &["tab"], "pane", other_pane),
     row("previous-pane", "Previous pane", &["backtab"], "pane", other_pane),
     row("open", "Open a path, a cached or a recent checkpoint", &["o"], "open", open).foot(everywhere),
@@ -179,6 +179,11 @@ fn in_tree(app: &App) -> bool {
 
 fn with_rows(app: &App) -> bool {
     app.is_readable()
+}
+
+/// A pane about the checkpoint shows.
+fn with_pane(app: &App) -> bool {
+    app.is_readable() && !in_jobs(app)
 }
 
 fn without_rows(app: &App) -> bool {

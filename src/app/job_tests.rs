@@ -1,1 +1,277 @@
-//! Tests.
+//! Tests of the convert form and of jobs: a robot types, and answers in the loop's place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::convert::{Field, Form, Planned};
+use super::jobs::{JobState, Question};
+use super::tests::Robot;
+use super::*;
+use crate::engine::{Outcome, Proof, Tally, cancelled};
+use crate::error::ErrorKind;
+use crate::plan::Plan;
+use crate::tensor::Dtype;
+
+/// Returns the number of the last question for a plan.
+fn question(robot: &Robot) -> Option<u32> {
+    robot.asked.iter().rev().find_map(|effect| match effect {
+        Effect::Plan(question) => Some(*question),
+        _ => None,
+    })
+}
+
+/// Plans what the form says, as the loop would.
+fn plan(robot: &mut Robot, obstacle: Option<&str>) {
+    let question = question(robot).expect("a plan was asked for");
+    let request = robot.app.plan_request().unwrap();
+    assert_eq!(request.question, question);
+    let planned = Plan::dense(&request.checkpoint, request.order).map(|plan| Planned {
+        checkpoint: request.checkpoint,
+        plan: Arc::new(plan),
+        options: request.options,
+        disk_free: Some(1 << 30),
+        peak: 1 << 20,
+        obstacle: obstacle.map(str::to_owned),
+    });
+    robot.app.update(Event::Planned(question, Box::new(planned)));
+}
+
+fn form(robot: &Robot) -> &Form {
+    robot.app.form().expect("the form shows")
+}
+
+fn with_form() -> Robot {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    robot.press("c");
+    plan(&mut robot, None);
+    robot
+}
+
+/// Starts a conversion to `output`; returns what was asked for.
+fn start(robot: &mut Robot, output: &str) -> Vec<Effect> {
+    robot.press("c up up up ctrl-u").write(output);
+    plan(robot, None);
+    std::mem::take(&mut robot.press("down down down enter").asked)
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        bytes_read: 1,
+        bytes_written: 1,
+        elapsed: Duration::from_secs(1),
+        device: "cpu".into(),
+        tally: Tally::default(),
+        proof: None,
+        notes: Vec::new(),
+    }
+}
+
+fn end(robot: &mut Robot, id: u32, ended: Result<Outcome, Error>) -> Vec<Effect> {
+    robot.app.update(Event::JobEnded(id, Box::new(ended)))
+}
+
+/// The states of all jobs, as letters.
+fn states(robot: &Robot) -> String {
+    let letter = |state: &JobState| match state {
+        JobState::Queued => 'q',
+        JobState::Running => 'r',
+        JobState::Done(_) => 'd',
+        JobState::Failed(_) => 'f',
+        JobState::Cancelled(_) => 'c',
+    };
+    robot.app.jobs.list.iter().map(|job| letter(&job.state)).collect()
+}
+
+#[test]
+fn each_change_of_the_form_asks_for_a_plan_and_moving_does_not() {
+    let mut robot = with_form();
+    assert_eq!(form(&robot).field, Field::Button, "c Enter is the short way");
+    assert_eq!(robot.press("up up tab backtab down up").asked, []);
+    robot.press("up up right");
+    assert_eq!(form(&robot).field, Field::Dtype);
+    assert_eq!(robot.asked.len(), 1);
+    let request = robot.app.plan_request().unwrap();
+    assert_eq!(request.order.dtype, Some(Dtype::BF16));
+    assert_eq!(robot.press("left left").asked.len(), 1, "the first value is the end");
+    robot.press("down down right right right");
+    assert_eq!(robot.asked.len(), 2);
+    assert_eq!(robot.app.plan_request().unwrap().options.proof, Proof::None);
+    robot.press("down right");
+    assert_eq!(robot.toast(), "cpu is the only device that converts so far");
+    assert_eq!(robot.asked, []);
+}
+
+#[test]
+fn an_answer_to_an_older_question_is_dropped() {
+    let mut robot = with_form();
+    robot.press("up up up x");
+    let old = question(&robot).unwrap();
+    robot.press("y");
+    robot.app.update(Event::Planned(old, Box::new(Err(Error::input("old")))));
+    assert!(form(&robot).is_planning());
+    assert_eq!(form(&robot).startable().err().as_deref(), Some("the plan is being made"));
+    plan(&mut robot, None);
+    assert!(form(&robot).startable().is_ok());
+}
+
+#[test]
+fn letters_are_text_in_the_path_and_keys_elsewhere() {
+    let mut robot = with_form();
+    robot.press("up up up ctrl-u").write("~/q Y?");
+    robot.app.update(Event::Paste("\n-x".into()));
+    assert_eq!(form(&robot).output(), "~/qY?-x");
+    assert_eq!(form(&robot).command().join(" "), "ckpt convert a/model --to dense -o ~/'qY?-x'");
+    robot.press("down right right");
+    let copied = "ckpt convert a/model --to dense --verify none -o ~/'qY?-x'";
+    assert_eq!(robot.press("Y").asked, [Effect::Copy(copied.into())]);
+    robot.press("q");
+    assert!(robot.app.form().is_none());
+    robot.press("c");
+    assert_eq!(form(&robot).output(), "~/qY?-x", "values are kept");
+    assert!(question(&robot).is_some(), "the disk may have changed");
+}
+
+#[test]
+fn command_lines_are_what_a_shell_takes() {
+    for (path, word) in [
+        ("a/b", "a/b"),
+        ("~/a", "~/a"),
+        ("~/a b", "~/'a b'"),
+        ("~/", "~/"),
+        ("-x", "./-x"),
+        ("it's", r"'it'\''s'"),
+        ("a;rm -rf", "'a;rm -rf'"),
+        ("", "''"),
+    ] {
+        assert_eq!(shell_path(path), word);
+    }
+}
+
+#[test]
+fn escape_leaves_and_writes_nothing() {
+    let mut robot = with_form();
+    robot.press("up up up x esc");
+    assert!(robot.app.form().is_none());
+    assert!(robot.asked.iter().all(|effect| matches!(effect, Effect::Plan(_))), "{:?}", robot.asked);
+    assert!(robot.app.jobs.list.is_empty());
+    assert_eq!((robot.app.tab, robot.app.focus), (Tab::Detail, Focus::Tree));
+}
+
+#[test]
+fn the_button_says_why_it_does_not_start() {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    robot.press("c enter");
+    assert_eq!(robot.toast(), "the plan is being made");
+    let number = robot.app.plan_request().unwrap().question;
+    robot.app.update(Event::Planned(number, Box::new(Err(Error::new(ErrorKind::Unsupported, "no")))));
+    robot.press("enter");
+    assert_eq!(robot.toast(), "not possible: the plan says why");
+    robot.press("up up right");
+    plan(&mut robot, Some("the disk is too small"));
+    robot.press("down down down down enter");
+    assert_eq!(robot.toast(), "the disk is too small");
+    assert!(robot.app.jobs.list.is_empty());
+}
+
+#[test]
+fn enter_goes_on_and_only_on_the_button_starts() {
+    let mut robot = with_form();
+    robot.press("tab");
+    assert_eq!(form(&robot).field, Field::Format);
+    robot.press("enter enter enter enter enter");
+    assert_eq!(form(&robot).field, Field::Button);
+    let id = match robot.press("enter").asked[..] {
+        [Effect::StartJob(id)] => id,
+        ref other => panic!("{other:?}"),
+    };
+    assert_eq!((robot.app.tab, states(&robot).as_str()), (Tab::Jobs, "r"));
+    let work = robot.app.jobs.by_id(id).unwrap().work.take().unwrap();
+    assert!(work.plan.bytes_written() > 0);
+    assert_eq!(
+        robot.app.log.last().map(String::as_str),
+        Some("ckpt convert a/model --to dense -o ../made-dense")
+    );
+    assert_eq!(robot.press("@ esc Y").asked.len(), 1);
+}
+
+#[test]
+fn one_job_runs_at_a_time_and_the_next_starts_when_it_ends() {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    let [Effect::StartJob(first)] = start(&mut robot, "x")[..] else { panic!("it did not start") };
+    assert_eq!(start(&mut robot, "y"), [], "it waits");
+    assert_eq!(start(&mut robot, "x"), []);
+    assert_eq!(robot.toast(), "a job already writes there: choose another folder");
+    robot.press("esc");
+    assert_eq!(start(&mut robot, "z"), []);
+    assert_eq!(states(&robot), "rqq");
+    assert_eq!(robot.press("x").asked, [], "one that waits is dropped without a question");
+    assert_eq!(states(&robot), "rqc");
+    let next = end(&mut robot, first, Err(Error::input("the disk is gone")));
+    assert_eq!(robot.toast(), "convert failed: the disk is gone");
+    let [Effect::StartJob(second)] = next[..] else { panic!("{next:?}") };
+    assert_eq!(states(&robot), "frc");
+    assert_eq!(end(&mut robot, second, Ok(outcome())), []);
+    assert_eq!(states(&robot), "fdc");
+    assert_eq!(robot.press("k enter").asked, [Effect::Open(4, "y".into())], "beside the input");
+    assert_eq!((robot.app.opens.len(), robot.app.current), (2, 1));
+    assert_eq!(robot.press("6 enter").asked, [], "it is open already");
+    assert_eq!((robot.app.opens.len(), robot.app.tab), (2, Tab::Detail));
+}
+
+#[test]
+fn x_asks_and_escape_lets_it_run() {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    let [Effect::StartJob(id)] = start(&mut robot, "x")[..] else { panic!("it did not start") };
+    assert_eq!(robot.press("x esc").asked, []);
+    assert_eq!(robot.press("1 x enter").asked, [Effect::CancelJob(id)], "from any tab");
+    robot.press("x");
+    assert_eq!(robot.toast(), "cancel-job: this job has ended, or is ending");
+    end(&mut robot, id, Err(cancelled()));
+    assert_eq!(states(&robot), "c");
+    robot.press("x");
+    assert_eq!(robot.toast(), "cancel-job: no job runs");
+    assert_eq!(robot.press("6 enter").asked, []);
+    assert_eq!(robot.toast(), "this job has no result");
+}
+
+#[test]
+fn a_question_goes_when_the_job_has_ended() {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    let [Effect::StartJob(id)] = start(&mut robot, "x")[..] else { panic!("it did not start") };
+    for (key, asked) in [("x", Question::Cancel(id)), ("q", Question::Quit)] {
+        robot.press(key);
+        assert!(matches!(robot.app.overlay, Some(Overlay::Ask(question)) if question == asked));
+        robot.press("esc");
+    }
+    robot.press("q");
+    end(&mut robot, id, Ok(outcome()));
+    assert!(robot.app.overlay.is_none());
+    assert_eq!(robot.press("q").asked, [Effect::Quit], "nothing runs");
+}
+
+#[test]
+fn quitting_asks_once_cancels_and_waits_for_the_end() {
+    for keys in ["q q", "q enter", "ctrl-c ctrl-c", "o ctrl-c q", "c ctrl-c q", ": q u i t enter q"] {
+        let mut robot = Robot::new(&["a/model"], &[]);
+        let [Effect::StartJob(id)] = start(&mut robot, "x")[..] else { panic!("it did not start") };
+        start(&mut robot, "y");
+        robot.press("1").press(keys);
+        let wanted: Vec<&Effect> =
+            robot.asked.iter().filter(|e| matches!(e, Effect::CancelJob(_) | Effect::Quit)).collect();
+        assert_eq!(wanted, [&Effect::CancelJob(id)], "{keys}");
+        assert_eq!(states(&robot), "rc", "{keys}: what waits does not start");
+        assert_eq!(end(&mut robot, id, Err(cancelled())), [Effect::Quit], "{keys}");
+    }
+}
+
+#[test]
+fn what_cannot_be_converted_says_why() {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    robot.press("6");
+    assert_eq!(robot.toast(), "jobs: no job was started yet (c converts)");
+    let (app, _) = App::new(&["gone".into()], keys::keymap(None).unwrap());
+    let mut robot = Robot { app, asked: Vec::new() };
+    robot.press("c");
+    assert_eq!(robot.toast(), "convert: this one is not open yet, or could not be read");
+    assert_eq!(robot.asked, []);
+}

@@ -26,14 +26,14 @@ fn checkpoint(problems: Vec<Problem>) -> Checkpoint {
 }
 
 /// Types, and keeps what the app asked for.
-struct Robot {
-    app: App,
-    asked: Vec<Effect>,
+pub(super) struct Robot {
+    pub(super) app: App,
+    pub(super) asked: Vec<Effect>,
 }
 
 impl Robot {
     /// Opens one checkpoint a path.
-    fn new(paths: &[&str], problems: &[Problem]) -> Self {
+    pub(super) fn new(paths: &[&str], problems: &[Problem]) -> Self {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
         let (mut app, asked) = App::new(&paths, keys::keymap(None).unwrap());
         for id in 0..paths.len() as u32 {
@@ -43,7 +43,7 @@ impl Robot {
     }
 
     /// Types keys that are separated by blanks.
-    fn press(&mut self, keys: &str) -> &mut Self {
+    pub(super) fn press(&mut self, keys: &str) -> &mut Self {
         self.asked.clear();
         for key in keys.split_whitespace() {
             let asked = self.app.update(Event::Key(key.to_owned()));
@@ -52,14 +52,14 @@ impl Robot {
         self
     }
 
-    fn write(&mut self, text: &str) -> &mut Self {
+    pub(super) fn write(&mut self, text: &str) -> &mut Self {
         for c in text.chars() {
             self.press(&c.to_string());
         }
         self
     }
 
-    fn toast(&self) -> &str {
+    pub(super) fn toast(&self) -> &str {
         self.app.toast.as_deref().unwrap_or_default()
     }
 

@@ -1,9 +1,8 @@
 //! A command line on screen: `$` before it, broken before a flag where it is longer than the pane.
 
 use ratatui::text::{Line, Span};
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::pane::wrap;
 use super::theme::{Role, Theme};
 use crate::name::escape;
 
@@ -25,8 +24,27 @@ pub fn lines(command: &str, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     }
     lines.push(line);
     let style = theme.style(Role::Path);
-    let fit = |line: String| if line.width() > width { wrap(&line, width) } else { vec![line] };
-    lines.into_iter().flat_map(fit).map(|line| Line::from(Span::styled(line, style))).collect()
+    lines
+        .into_iter()
+        .flat_map(|line| chopped(&line, width))
+        .map(|line| Line::from(Span::styled(line, style)))
+        .collect()
+}
+
+/// Returns a line in pieces of at most `width` cells: a path has no blank to break it at.
+fn chopped(line: &str, width: usize) -> Vec<String> {
+    const INDENT: &str = "    ";
+    let mut pieces = vec![String::new()];
+    for c in line.chars() {
+        let cells = c.width().unwrap_or(0);
+        if pieces.last().is_some_and(|last| last.width() + cells > width.max(INDENT.len() + 2)) {
+            pieces.push(INDENT.to_owned());
+        }
+        if let Some(last) = pieces.last_mut() {
+            last.push(c);
+        }
+    }
+    pieces
 }
 
 /// Returns the words of a command: what is quoted stays whole, and a flag stays with its value.

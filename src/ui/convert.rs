@@ -239,9 +239,9 @@ fn planned_lines(
     }
     lines.push(Line::default());
     lines.extend(needs(planned, sample, width, theme));
-    let notes = planned.obstacle.iter().map(|why| (format!("✗ {}", escape(why)), Role::Error));
-    let notes = notes.chain(plan.warnings.iter().map(|warning| (format!("▲ {warning}"), Role::Warn)));
-    for (words, role) in notes {
+    // What hinders the start stands under the button.
+    for warning in &plan.warnings {
+        let (words, role) = (format!("▲ {warning}"), Role::Warn);
         lines.push(Line::default());
         lines.extend(
             wrap(&words, width).into_iter().map(|line| Line::from(Span::styled(line, theme.style(role)))),

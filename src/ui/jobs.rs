@@ -22,6 +22,8 @@ use crate::units;
 
 /// Cells of the column of states: `▶ cancelling`.
 const STATE: usize = 12;
+/// From this width on there is room for long bars and one more figure.
+const WIDE: usize = 96;
 /// Rows of jobs that show at once, on a screen with room for the rest.
 const ROWS_MAX: usize = 6;
 
@@ -96,7 +98,7 @@ fn state(job: &Job) -> (&'static str, &'static str, Role) {
 
 /// Cells of the bar in a row of this width.
 fn bar_cells(width: usize) -> usize {
-    (width / 4).clamp(8, 34)
+    if width >= WIDE { 29 } else { (width / 6).max(8) }
 }
 
 /// Cells of the name in a row: gutter, name, blank, bar, percent, left, state.
@@ -168,13 +170,15 @@ fn running(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let facts = &job.facts;
     let speed = job.speed();
     let left = speed.and_then(|speed| job.meter.left(facts.bytes, &speed));
-    let figures = [
+    let mut figures = vec![
         ("tensors", format!("{} of {}", units::exact(counts.tensors), units::exact(facts.tensors as u64))),
         ("written", format!("{} of {}", units::bytes(counts.written), units::bytes(facts.bytes))),
-        ("read", units::bytes(counts.read)),
         ("elapsed", units::clock(counts.elapsed)),
         ("left", left.map_or_else(|| "…".to_owned(), units::clock)),
     ];
+    if width >= WIDE {
+        figures.insert(1, ("read", units::bytes(counts.read)));
+    }
     let mut lines = flow(&figures, width, theme);
     lines.push(Line::default());
     lines.extend(stages(job, speed.as_ref(), width, theme));
@@ -235,7 +239,9 @@ fn stages(job: &Job, speed: Option<&Speed>, width: usize, theme: &Theme) -> Vec<
         } else {
             String::new()
         };
-        let room = width.saturating_sub(22 + cells + 5);
+        // Without room for why, what it is must do.
+        let room = width.saturating_sub(23 + cells + 5);
+        let note = if note.width() > room { note.split(':').next().unwrap_or_default() } else { &note };
         lines.push(Line::from(vec![
             Span::raw(if is_bottleneck { "▌" } else { " " }),
             Span::styled(format!("{word:<8}"), theme.style(Role::Text)),
@@ -243,7 +249,7 @@ fn stages(job: &Job, speed: Option<&Speed>, width: usize, theme: &Theme) -> Vec<
             Span::styled(bar(cells, share), theme.style(Role::BarThis)),
             Span::styled(format!(" {percent:>4}"), theme.style(Role::Number)),
             Span::styled(
-                cut_middle(&note, room).into_owned(),
+                cut_middle(note, room).into_owned(),
                 theme.style(if is_bottleneck { Role::Warn } else { Role::Muted }),
             ),
         ]));

@@ -161,10 +161,12 @@ fn missing_parent(output: &Path) -> Option<String> {
     (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
 }
 
-/// The form has no flags: what an error says of them is left out.
+/// The form has no flags: what an error says of them is said for a field.
 fn in_form_words(message: &str) -> String {
     let message = message.strip_prefix("-o ").unwrap_or(message);
-    message.split_once("; --force").map_or(message, |(head, _)| head).to_owned()
+    message
+        .split_once("; --force")
+        .map_or_else(|| message.to_owned(), |(head, _)| format!("{head}; type another name"))
 }
 
 /// Returns a path with `~` as the home folder, as in a shell.
@@ -193,7 +195,7 @@ mod tests {
     #[test]
     fn an_obstacle_speaks_of_no_flags() {
         let said = "-o ../x: is there already; --force replaces a checkpoint";
-        assert_eq!(in_form_words(said), "../x: is there already");
+        assert_eq!(in_form_words(said), "../x: is there already; type another name");
         assert_eq!(in_form_words("../x: the disk is full"), "../x: the disk is full");
     }
 }

@@ -7,6 +7,7 @@ mod cli;
 mod convert;
 mod decode;
 mod hostile;
+mod jobs;
 mod layouts;
 mod packed_samples;
 mod pty;

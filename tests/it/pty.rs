@@ -231,3 +231,92 @@ fn an_idle_screen_never_wakes_without_gauges() {
     robot.press("q");
     assert_eq!(robot.ends().0, 0);
 }
+
+/// A folder that is removed when the test ends.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ckpt-pty-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// The names in it.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_conversion_from_the_form_to_the_opened_result() {
+    let scratch = Scratch::new("convert");
+    let input = scratch.0.join("model");
+    std::fs::create_dir(&input).unwrap();
+    for entry in std::fs::read_dir(sample("bnb-nf4-A/model")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), input.join(entry.file_name())).unwrap();
+    }
+    let output = scratch.0.join("plain");
+    let mut robot = Robot::start(&[&input.display().to_string(), "--no-gauges"], &[]);
+    robot.shows("no problem found").press("c").shows("✓ ready").shows("model-dense");
+    // Up to the path, its text replaced; the plan follows.
+    robot.press("\x1b[A\x1b[A\x1b[A\x15").shows("name the folder to make");
+    robot.press(&output.display().to_string()).shows("/plain").shows("✓ ready");
+    assert_eq!(scratch.names(), ["model"], "nothing is written before Enter");
+    robot.press("\x1b[B\x1b[B\x1b[B").shows("Enter starts the job").press("\r");
+    robot.shows("✓ verified").shows("8 of 14 layers decoded again, equal");
+    assert_eq!(scratch.names(), ["model", "plain"]);
+    robot.press("@").shows("This session as shell commands").press("\x1b");
+    robot.until("the log to close", |s| !s.contents().contains("This session as shell commands"));
+    robot.press("\r").shows("2 of 2").shows("BF16");
+    robot.press("q");
+    let (code, robot) = robot.ends();
+    assert_eq!(code, 0);
+    robot.is_restored();
+    let verified = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt")).arg("verify").arg(&output).output();
+    assert!(verified.unwrap().status.success());
+}
+
+#[test]
+fn quitting_while_a_job_runs_asks_and_leaves_nothing_behind() {
+    let scratch = Scratch::new("quit");
+    let input = scratch.0.join("model");
+    std::fs::create_dir(&input).unwrap();
+    // A file with a hole: a gibibyte that takes no room, and seconds to convert.
+    let bytes = 1u64 << 30;
+    let header = format!(
+        r#"{{"w.weight":{{"dtype":"F16","shape":[{},1024],"data_offsets":[0,{bytes}]}}}}"#,
+        bytes >> 11
+    );
+    let mut file = std::fs::File::create_new(input.join("model.safetensors")).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len(8 + header.len() as u64 + bytes).unwrap();
+    let mut robot = Robot::start(&[&input.display().to_string(), "--no-gauges"], &[]);
+    robot.shows("plain values").shows("✗ 1 problem");
+    robot
+        .press("c")
+        .shows("✓ ready")
+        .press("\x1b[A\x1b[A\x1b[A\x1b[A\x1b[C\x1b[C\x1b[C")
+        .shows("‹ f32 ›")
+        .shows("cast");
+    robot.shows("✓ ready").press("\x1b[B\x1b[B\x1b[B\x1b[B").shows("Enter starts the job").press("\r");
+    robot.shows("▶ running").press("1").shows("plain values").press("q").shows("Quit and cancel convert");
+    robot.press("\x1b").until("the question to go", |s| !s.contents().contains("Quit and cancel"));
+    robot.press("qq");
+    let (code, robot) = robot.ends();
+    assert_eq!(code, 0);
+    robot.is_restored();
+    assert_eq!(scratch.names(), ["model"]);
+}

@@ -61,7 +61,7 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
             Span::styled(path, theme.style(Role::Path)),
         ]),
         Line::from(Span::styled(
-            format!("  {} in {files}   {seconds:.1} s at {rate}/s", units::bytes(outcome.bytes_written)),
+            format!("  {} in {files}   {} at {rate}/s", units::bytes(outcome.bytes_written), took(seconds)),
             theme.style(Role::Text),
         )),
         Line::default(),
@@ -85,6 +85,15 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
         lines.extend(wrap(&words, width).into_iter().map(|l| Line::from(Span::styled(l, theme.style(role)))));
     }
     lines
+}
+
+/// Returns a time that has passed: short ones to the tenth or hundredth.
+fn took(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => format!("{seconds:.2} s"),
+        ..60.0 => format!("{seconds:.1} s"),
+        _ => units::clock(std::time::Duration::from_secs_f64(seconds)),
+    }
 }
 
 /// What was compared, how many of how many, and with what.

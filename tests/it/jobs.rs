@@ -1,0 +1,242 @@
+//! Converting in the workbench: the form, its plan and the jobs over real samples, as pictures at both sizes.
+//!
+//! Plans are made for real; what differs from machine to machine (free memory, time, rates) is put in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ckpt::app::convert::{Planned, Request};
+use ckpt::app::jobs::meter::Counts;
+use ckpt::app::{App, Effect, Event, keys};
+use ckpt::checkpoint::Checkpoint;
+use ckpt::engine::verify::Proven;
+use ckpt::engine::{Outcome, Tally, cancelled};
+use ckpt::error::Error;
+use ckpt::plan::Plan;
+use ckpt::ui::degrade::{Colors, Degrade};
+use ckpt::ui::theme::Theme;
+use ckpt::ui::{Look, Scroll};
+use ckpt::workbench::text_of;
+use unicode_width::UnicodeWidthStr;
+
+const NF4: &str = "samples/bnb-nf4-A/model";
+const LARGE: (u16, u16) = (120, 36);
+const SMALL: (u16, u16) = (80, 24);
+
+/// Drives the app in the loop's place; jobs stand still until they are told how far they are.
+struct Robot {
+    app: App,
+    started: Vec<u32>,
+}
+
+impl Robot {
+    fn open(path: &str) -> Self {
+        let (app, effects) = App::new(&[path.to_owned()], keys::keymap(None).unwrap());
+        let mut robot = Self { app, started: Vec::new() };
+        robot.answer(effects);
+        robot
+    }
+
+    fn answer(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let event = match effect {
+                Effect::Open(id, path) => Event::Opened(id, Box::new(Checkpoint::open_examined(&path))),
+                Effect::Plan(question) => {
+                    Event::Planned(question, Box::new(planned(self.app.plan_request().unwrap())))
+                }
+                Effect::StartJob(id) => {
+                    self.started.push(id);
+                    continue;
+                }
+                _ => continue,
+            };
+            let more = self.app.update(event);
+            self.answer(more);
+        }
+    }
+
+    fn press(&mut self, keys: &str) -> &mut Self {
+        for word in keys.split_whitespace() {
+            let letters: Vec<String> = match word.strip_prefix("type:") {
+                Some(text) => text.chars().map(String::from).collect(),
+                None => vec![word.to_owned()],
+            };
+            for key in letters {
+                let effects = self.app.update(Event::Key(key));
+                self.answer(effects);
+            }
+        }
+        self
+    }
+
+    /// Starts a conversion of a sample to a folder that is never made.
+    fn converting() -> Self {
+        let mut robot = Self::open(NF4);
+        robot.press("c enter");
+        assert_eq!(robot.started.len(), 1);
+        robot
+    }
+
+    fn tick(&mut self, counts: Counts) -> &mut Self {
+        let id = *self.started.last().unwrap();
+        self.app.update(Event::JobTicked(id, counts));
+        self
+    }
+
+    fn end(&mut self, ended: Result<Outcome, Error>) -> &mut Self {
+        let id = *self.started.last().unwrap();
+        let effects = self.app.update(Event::JobEnded(id, Box::new(ended)));
+        self.answer(effects);
+        self
+    }
+
+    fn draw(&mut self, (width, height): (u16, u16)) -> String {
+        let theme = Theme::built_in("dark").unwrap();
+        let look = Look { theme: &theme, degrade: Degrade { colors: Colors::True, is_ascii: false } };
+        let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| ckpt::ui::draw(frame, &mut self.app, &mut Scroll::default(), &look)).unwrap();
+        text_of(terminal.backend().buffer())
+    }
+}
+
+fn planned(request: Request) -> Result<Planned, Error> {
+    let plan = Plan::dense(&request.checkpoint, request.order)?;
+    let is_full = plan.order.output.to_str().is_some_and(|output| output.starts_with("/full"));
+    Ok(Planned {
+        checkpoint: request.checkpoint,
+        disk_free: Some(if is_full { 300 << 10 } else { 112 << 30 }),
+        peak: 390 << 20,
+        obstacle: is_full.then(|| "/full/x: the disk has 300 KiB free, the result needs 658 KiB".into()),
+        plan: Arc::new(plan),
+        // As many threads everywhere.
+        options: ckpt::engine::Options { threads: 8, ..request.options },
+    })
+}
+
+/// Counts of a run that writes faster than its disk takes it.
+fn counts(millis: u64, written: u64) -> Counts {
+    Counts {
+        elapsed: Duration::from_millis(millis),
+        read: written / 3,
+        written,
+        tensors: written / 32_000,
+        is_proving: false,
+        reading: Duration::from_millis(millis * 3),
+        computing: Duration::from_millis(millis * 2),
+        writing: Duration::from_millis(millis * 99 / 100),
+    }
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        bytes_read: 251_000,
+        bytes_written: 674_000,
+        elapsed: Duration::from_millis(4200),
+        device: "cpu".into(),
+        tally: Tally { overflows: 0 },
+        proof: Some(Proven { files: 1, copied: 7, decoded: 8, decoded_of: 14 }),
+        notes: Vec::new(),
+    }
+}
+
+fn running() -> Robot {
+    let mut robot = Robot::converting();
+    robot.tick(counts(250, 40_000)).tick(counts(3250, 400_000));
+    robot
+}
+
+/// Each picture with its robot.
+fn pictures() -> Vec<(&'static str, Robot)> {
+    let mut pictures: Vec<(&'static str, Robot)> = Vec::new();
+    let mut add = |name, path, keys: &str| {
+        let mut robot = Robot::open(path);
+        robot.press(keys);
+        pictures.push((name, robot));
+    };
+    add("form", NF4, "c");
+    add("form-path", NF4, "c up up up ctrl-u type:~/it's/out");
+    add("form-cast", NF4, "c up up up up right right");
+    add("form-full", NF4, "c up up up ctrl-u type:/full/x down down down");
+    add("form-dense", "samples/base-A-bf16/model", "c up up");
+    add("plan-refused", "samples/gptq-w4-g128-sym-v1-A/model", "c");
+    add("plan-broken", "samples/bad-quantized/bnb-missing-quant-state", "c");
+    add("convert-adapter", "samples/peft-lora-all-A/adapter", "c");
+    pictures.push(("job-running", running()));
+    let mut robot = running();
+    robot.press("1");
+    pictures.push(("job-behind", robot));
+    let mut robot = running();
+    robot.press("x");
+    pictures.push(("job-cancel-asked", robot));
+    let mut robot = running();
+    robot.press("1 q");
+    pictures.push(("job-quit-asked", robot));
+    let mut robot = running();
+    robot.tick(Counts { is_proving: true, ..counts(3500, 674_000) });
+    pictures.push(("job-verifying", robot));
+    let mut robot = running();
+    robot.press("1 c up up up ctrl-u type:second down down down enter");
+    pictures.push(("job-queued", robot));
+    let mut robot = running();
+    robot.end(Err(cancelled()));
+    pictures.push(("job-cancelled", robot));
+    let mut robot = running();
+    robot.end(Err(Error::input("write model.safetensors: no space left on device (os error 28)")));
+    pictures.push(("job-failed", robot));
+    let mut robot = running();
+    robot.end(Ok(outcome()));
+    pictures.push(("job-done", robot));
+    let mut robot = running();
+    robot.press("1 c up up up ctrl-u type:second down down down enter").end(Ok(Outcome {
+        proof: None,
+        tally: Tally { overflows: 1204 },
+        notes: vec!["what an earlier run left unfinished was removed".into()],
+        ..outcome()
+    }));
+    robot.press("k");
+    pictures.push(("job-unproven", robot));
+    let mut robot = running();
+    robot.end(Ok(outcome())).press("@");
+    pictures.push(("job-log", robot));
+    pictures
+}
+
+#[test]
+fn every_step_of_a_conversion_is_as_it_was_looked_at() {
+    let mut drawn = 0;
+    for (name, mut robot) in pictures() {
+        for size in [LARGE, SMALL] {
+            insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), robot.draw(size));
+            drawn += 1;
+        }
+    }
+    println!("{drawn} screens");
+    assert_eq!(drawn, 38);
+}
+
+#[test]
+fn no_line_of_a_conversion_is_wider_than_the_screen() {
+    for (name, mut robot) in pictures() {
+        for width in [1, 20, 40, 50, 60, 69, 70, 79, 100, 200] {
+            for height in [1, 7, 10, 15, 24] {
+                let text = robot.draw((width, height));
+                let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
+                assert!(widest <= usize::from(width), "{name} at {width}x{height}: {widest} cells");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_screen_without_room_says_how_far_the_job_is() {
+    insta::assert_snapshot!("job-too-small", running().draw((34, 7)));
+}
+
+#[test]
+fn the_result_opens_beside_its_input() {
+    let mut robot = running();
+    robot.end(Ok(outcome())).press("enter");
+    let paths: Vec<&str> = robot.app.opens.iter().map(|open| open.path.as_str()).collect();
+    assert_eq!(paths, [NF4, "samples/bnb-nf4-A/model-dense"]);
+    assert_eq!(robot.app.current, 1);
+}
