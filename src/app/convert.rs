@@ -370,13 +370,15 @@ impl App {
             self.toast = Some("a job already writes there: choose another folder".into());
             return Vec::new();
         }
-        let dtype = match form.dtype {
-            0 => String::new(),
-            at => format!(" {}", DTYPES[at].word),
-        };
+        let name = planned
+            .plan
+            .order
+            .output
+            .file_name()
+            .map_or_else(|| output.clone().into(), |name| name.to_string_lossy());
         let new = NewJob {
             verb: "convert",
-            subject: format!("{} → {}{dtype}", form.title, FORMATS[0].word),
+            subject: format!("{} → {name}", form.title),
             command: form.command().join(" "),
             work: Work {
                 checkpoint: Arc::clone(&planned.checkpoint),

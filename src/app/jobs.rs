@@ -35,7 +35,7 @@ pub struct Job {
     pub id: u32,
     /// `convert`.
     pub verb: &'static str,
-    /// What becomes of what: `bnb-nf4-A/model → dense`.
+    /// What becomes of what: `bnb-nf4-A/model → model-dense`.
     pub subject: String,
     /// The equivalent command line.
     pub command: String,

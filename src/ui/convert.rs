@@ -83,9 +83,11 @@ fn fields(
         let glyph = if form.is_planning() { "" } else { "✗ " };
         lines.extend(note(&format!("{glyph}{}", escape(&why)), role));
     }
-    lines.push(Line::default());
-    lines.extend(note("about this choice", Role::Heading));
-    lines.extend(note(about(form), Role::Muted));
+    if has_room {
+        lines.push(Line::default());
+        lines.extend(note("about this choice", Role::Heading));
+        lines.extend(note(about(form), Role::Muted));
+    }
     text(frame, area, block("Convert", true, theme), lines, 0);
 }
 

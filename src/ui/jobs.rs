@@ -221,7 +221,7 @@ fn stages(job: &Job, speed: Option<&Speed>, width: usize, theme: &Theme) -> Vec<
     let threads = units::plural(job.facts.threads, "thread");
     let rows = [
         (Stage::Read, "read", Some(speed.read), "the disk that is read"),
-        (Stage::Compute, "decode", None, "the processor"),
+        (Stage::Compute, "compute", None, "the processor"),
         (Stage::Write, "write", Some(speed.write), "the disk that is written, and syncing it"),
     ];
     let bottleneck = speed.bottleneck();
