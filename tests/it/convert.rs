@@ -432,3 +432,30 @@ fn an_input_that_shrinks_meanwhile_ends_in_words() {
     assert!(told.contains("model.safetensors"), "{told}");
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
 }
+
+#[test]
+fn a_saved_plan_is_replayed_on_the_same_inputs_only() {
+    let scratch = Scratch::new("plan");
+    let input = scratch.join("input");
+    fs::create_dir(&input).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        put(&input.join(name), &fs::read(sample("bnb-nf4-A").join("model").join(name)).unwrap());
+    }
+    let (out, plan) = (scratch.join("out"), scratch.join("plan.json"));
+    done(&convert(&input, &out, &["--dtype", "f32", "--plan", plan.to_str().unwrap()]));
+    assert!(!out.exists());
+    let replay = || Command::new(env!("CARGO_BIN_EXE_ckpt")).arg("run").arg(&plan).output().unwrap();
+    done(&replay());
+    done(&convert(&input, &scratch.join("direct"), &["--dtype", "f32"]));
+    assert!(files(&out) == files(&scratch.join("direct")));
+    fs::remove_dir_all(&out).unwrap();
+    fs::remove_file(input.join("model.safetensors")).unwrap();
+    put(
+        &input.join("model.safetensors"),
+        &fs::read(sample("bnb-nf4-dq-A").join("model/model.safetensors")).unwrap(),
+    );
+    let ran = replay();
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("no longer what was planned") && !out.exists(), "{told}");
+}
