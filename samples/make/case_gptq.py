@@ -1,6 +1,7 @@
 """`gptq-*`: GPTQModel's quantizer without calibration (round to nearest), packed by its `TorchLinear`.
 
-Options come from `case.json`; act-order takes a permutation of the inputs drawn from the seed. Run: `python samples/make/case_gptq.py gptq-w4-g128-sym-v1-A OUT`.
+Scales are rounded to f16 first, as they are stored. Options come from `case.json`; act-order takes a permutation of
+the inputs drawn from the seed. Run: `python samples/make/case_gptq.py gptq-w4-g128-sym-v1-A OUT`.
 """
 
 import json
