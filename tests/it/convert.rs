@@ -459,3 +459,22 @@ fn a_saved_plan_is_replayed_on_the_same_inputs_only() {
     assert_eq!(ran.status.code(), Some(2), "{told}");
     assert!(told.contains("no longer what was planned") && !out.exists(), "{told}");
 }
+
+#[test]
+fn a_disk_that_takes_no_more_ends_in_words() {
+    let scratch = Scratch::new("full");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    // A limit on the size of files stands for a full disk: the write fails half-way. In blocks of 512 bytes.
+    let script = "trap '' XFSZ; ulimit -f 20000; exec \"$0\" convert --to dense --dtype f32 -o \"$1\" \"$2\"";
+    let ran = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_ckpt")])
+        .args([&out, &input])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("write") && told.contains("model.safetensors"), "{told}");
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
