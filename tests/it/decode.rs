@@ -67,6 +67,26 @@ fn golden(case: &str, file: &str) -> BTreeMap<String, String> {
     hashes.map(|(name, hash)| (name.clone(), hash.as_str().unwrap().to_owned())).collect()
 }
 
+/// The hashes of a case's result in f32, which has no file.
+fn golden_f32(case: &str) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(sample(case).join("case.json")).unwrap();
+    let case: Value = serde_json::from_str(&text).unwrap();
+    let entry = case["hash_only"].as_array().unwrap().iter().find(|entry| entry["name"] == "dequant_f32");
+    let hashes = entry.unwrap()["sha256_16"].as_object().unwrap().iter();
+    hashes.map(|(name, hash)| (name.clone(), hash.as_str().unwrap().to_owned())).collect()
+}
+
+/// The dtype that a model's config gives its weights.
+fn model_dtype(case: &str) -> Option<Dtype> {
+    let text = fs::read_to_string(sample(case).join("model/config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    let name = config["dtype"].as_str().or_else(|| config["torch_dtype"].as_str())?;
+    [("float16", Dtype::F16), ("bfloat16", Dtype::BF16)]
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .map(|it| it.1)
+}
+
 /// Holds every layer of `model` that the golden names against its hash; returns how many there are.
 fn check(model: &str, hashes: &BTreeMap<String, String>, dtype: Option<Dtype>) -> usize {
     let path = sample(model);
@@ -109,6 +129,19 @@ fn check_native(cases: &[&str]) -> usize {
 fn bitsandbytes_4_bit() {
     let count = check_native(&["bnb-nf4-A", "bnb-nf4-dq-A", "bnb-fp4-A", "bnb-nf4-f16-B", "bnb-nf4-dq-B"]);
     assert!(count >= 60, "{count}");
+}
+
+/// Checks a case whose dtype its model's config gives, in that and in f32; returns how many layers.
+fn check_both(case: &str) -> usize {
+    let model = format!("{case}/model");
+    check(&model, &golden_f32(case), Some(Dtype::F32));
+    check(&model, &golden(case, "dequant_native"), model_dtype(case))
+}
+
+#[test]
+fn bitsandbytes_int8() {
+    let count: usize = ["bnb-int8-A", "bnb-int8-B"].into_iter().map(check_both).sum();
+    assert!(count >= 28, "{count}");
 }
 
 /// One tensor in memory.

@@ -66,7 +66,7 @@ struct Rows {
     decode: Blocks,
     row_bytes: u64,
     row_len: usize,
-    /// What values are multiplied by, one for each so many rows; none where nothing is beside the tensor.
+    /// What values are multiplied by, one for each `span` rows; none where nothing is beside the tensor.
     scales: Vec<f32>,
     span: u64,
 }

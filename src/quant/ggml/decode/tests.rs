@@ -1,7 +1,6 @@
 //! Blocks of known bytes, and tensors in blocks from literals.
 
 use super::*;
-use crate::quant::QuantFormat as _;
 use crate::quant::ggml::Ggml;
 use crate::quant::testing::{Literal, f32s};
 
@@ -26,24 +25,7 @@ fn block(kind: GgmlType, halves: &[usize]) -> Vec<u8> {
 }
 
 fn decoded(layer: &Literal) -> Result<Vec<f32>, String> {
-    layer.with(|parts| {
-        let spec = Ggml.recognize(parts).unwrap().spec;
-        let decoding = Ggml.decode(parts, &spec)?;
-        let part = parts.list.iter().find(|part| part.tensor == decoding.codes).unwrap();
-        let mut values = Vec::new();
-        for row in 0..decoding.row_count() {
-            let range = decoding.rows.codes(row..row + 1);
-            let crate::quant::Side::Bytes(codes) =
-                parts.data.read(part.tensor, range.start, range.end - range.start)
-            else {
-                return Err("not read".into());
-            };
-            let mut out = vec![f32::NAN; decoding.row_len() as usize];
-            decoding.rows.decode(row..row + 1, &codes, &mut out);
-            values.extend(out);
-        }
-        Ok(values)
-    })
+    layer.decode(&Ggml).map(|(_, values)| values)
 }
 
 fn of_block(name: &str, bytes: Vec<u8>) -> Vec<f32> {
