@@ -8,6 +8,8 @@
 //! let first = layer.headers_only().recognize(&Gptq);    // as on opening
 //! ```
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use super::{
@@ -171,4 +173,25 @@ pub(crate) fn f16s(values: &[f32]) -> Vec<u8> {
 /// Returns little-endian singles.
 pub(crate) fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Decodes rows of a layer, as recognized from the same bytes.
+pub(crate) fn decode(
+    layer: &Literal,
+    format: &dyn QuantFormat,
+    rows: Range<u64>,
+) -> Result<Vec<f32>, String> {
+    layer.with(|parts| {
+        let found = format.recognize(parts).ok_or("not of this format")?;
+        let decoding = format.decode(parts, &found.spec)?;
+        assert_eq!(decoding.shape, found.spec.shape);
+        let range = decoding.rows.codes(rows.clone());
+        let Side::Bytes(codes) = parts.data.read(decoding.codes, range.start, range.end - range.start) else {
+            return Err("codes not read".into());
+        };
+        assert_eq!(codes.len() as u64, range.end - range.start);
+        let mut out = vec![f32::NAN; ((rows.end - rows.start) * decoding.row_len()) as usize];
+        decoding.rows.decode(rows, &codes, &mut out);
+        Ok(out)
+    })
 }

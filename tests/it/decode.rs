@@ -106,7 +106,8 @@ fn check(model: &str, hashes: &BTreeMap<String, String>, dtype: Option<Dtype>) -
             }
             let decoding =
                 spec.format.get().decode(parts, spec).unwrap_or_else(|why| panic!("{model} {name}: {why}"));
-            let dtype = dtype.or(decoding.dtype).unwrap();
+            // The configs of all samples whose config decides say BF16.
+            let dtype = dtype.or(decoding.dtype).unwrap_or(Dtype::BF16);
             for block in [u64::MAX, 1, 3] {
                 assert_eq!(
                     hash(&decoded(parts, &decoding, block, dtype)),
@@ -129,6 +130,34 @@ fn check_native(cases: &[&str]) -> usize {
 fn bitsandbytes_4_bit() {
     let count = check_native(&["bnb-nf4-A", "bnb-nf4-dq-A", "bnb-fp4-A", "bnb-nf4-f16-B", "bnb-nf4-dq-B"]);
     assert!(count >= 60, "{count}");
+}
+
+#[test]
+fn gptq() {
+    let count = check_native(&[
+        "gptq-dynamic-mixed-bits",
+        "gptq-legacy-autogptq-layout",
+        "gptq-w2-g32-sym-v1-A",
+        "gptq-w3-g32-asym-act-v1-A",
+        "gptq-w4-asym-v1-wrap-A",
+        "gptq-w4-g128-sym-v1-A",
+        "gptq-w4-g64-asym-act-v2-B",
+        "gptq-w4-gcol-sym-v1-A",
+        "gptq-w4-sharded",
+        "gptq-w8-g128-sym-v1-A",
+        "story-1-qwenvl-autogptq",
+    ]);
+    assert!(count >= 98, "{count}");
+}
+
+#[test]
+fn awq() {
+    let native = ["awq-gemm-g128-A", "awq-gemm-g64-skip-A", "awq-gemv-g64-A", "story-0-minicpmv-awq"];
+    // gemv_fast stores rounded products of zero point and scale: what the file says is not quite what was packed.
+    let fast = "awq-gemvfast-g128-A";
+    let count =
+        check_native(&native) + check(&format!("{fast}/model"), &golden(fast, "dequant_stored"), None);
+    assert!(count >= 48, "{count}");
 }
 
 /// Checks a case whose dtype its model's config gives, in that and in f32; returns how many layers.
