@@ -396,7 +396,8 @@ impl<'a> Planner<'a> {
         };
         let codes = suffix_of(decoding.codes).ok_or("its codes are no part of it")?;
         let kept = decoding.kept.iter().filter_map(|&tensor| suffix_of(tensor)).collect();
-        let native = decoding.dtype.unwrap_or_else(|| self.native_default());
+        // Values that no dtype is recorded for are exact until they are rounded to the one that is asked for.
+        let native = decoding.dtype.or(self.order.dtype).unwrap_or_else(|| self.native_default());
         Ok(Decoded { codes, kept, suffix: decoding.suffix, shape: decoding.shape.clone(), native })
     }
 

@@ -79,13 +79,26 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
 }
 
-/// Cases whose golden is the result in the format's own dtype, which `auto` gives.
-const CASES: [&str; 4] = ["bnb-nf4-A", "bnb-nf4-dq-A", "bnb-fp4-A", "bnb-nf4-f16-B"];
+/// Cases whose golden is the result in the format's own dtype, which `auto` gives; how many tensors it has.
+const CASES: [(&str, usize); 12] = [
+    ("bnb-nf4-A", 14),
+    ("bnb-nf4-dq-A", 14),
+    ("bnb-fp4-A", 14),
+    ("bnb-nf4-f16-B", 14),
+    ("bnb-int8-B", 14),
+    ("gptq-w4-g128-sym-v1-A", 14),
+    ("gptq-w3-g32-asym-act-v1-A", 7),
+    ("gptq-dynamic-mixed-bits", 14),
+    ("gptq-w4-sharded", 14),
+    ("awq-gemm-g64-skip-A", 6),
+    ("awq-gemv-g64-A", 7),
+    ("story-0-minicpmv-awq", 14),
+];
 
 #[test]
 fn values_are_the_references_whatever_the_threads_and_slots() {
     let scratch = Scratch::new("golden");
-    for case in CASES {
+    for (case, count) in CASES {
         let input = sample(case).join("model");
         let mut first: Option<BTreeMap<String, Vec<u8>>> = None;
         for (run, flags) in [
@@ -107,6 +120,7 @@ fn values_are_the_references_whatever_the_threads_and_slots() {
             let source = tensors(&input);
             let result = tensors(&out);
             let want = golden(case, "dequant_native");
+            assert_eq!(want.len(), count, "{case}");
             for (name, hashed) in &want {
                 assert_eq!(&hash(&result[name].2), hashed, "{case} {name}");
             }
@@ -477,4 +491,19 @@ fn a_disk_that_takes_no_more_ends_in_words() {
     assert_eq!(ran.status.code(), Some(2), "{told}");
     assert!(told.contains("write") && told.contains("model.safetensors"), "{told}");
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
+
+#[test]
+fn a_gguf_keeps_its_names_and_its_values() {
+    let scratch = Scratch::new("gguf");
+    for case in ["gguf-q4_k_m-K", "gguf-mixed-K"] {
+        let out = scratch.join(case);
+        done(&convert(&sample(case).join("model.gguf"), &out, &["--dtype", "f32"]));
+        let result = tensors(&out);
+        let want = golden(case, "dequant_f32");
+        assert_eq!(result.len(), want.len(), "{case}");
+        for (name, hashed) in want {
+            assert_eq!(hash(&result[&name].2), hashed, "{case} {name}");
+        }
+    }
 }
