@@ -123,3 +123,22 @@ fn awq() {
         check_native(&native) + check(&format!("{fast}/model"), &golden(fast, "dequant_stored"), None);
     assert!(count >= 48, "{count}");
 }
+
+#[test]
+fn compressed_tensors() {
+    let count = check_native(&[
+        "ct-fp8-block-A",
+        "ct-fp8-dynamic-channel-A",
+        "ct-fp8-tensor-A",
+        "ct-mxfp4a16-A",
+        "ct-mxfp8a16-A",
+        "ct-nvfp4a16-A",
+        "ct-w3a16-A",
+        "ct-w4a16-asym-g128-A",
+        "ct-w4a16-channel-B",
+        "ct-w4a16-sym-g128-A",
+        "ct-w8a16-A",
+        "ct-w8a8-int8-A",
+    ]);
+    assert!(count >= 98, "{count}");
+}
