@@ -12,7 +12,6 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     Dense,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for compressed-tensors, which follows"))]
     Padded,
     Planar,
 }

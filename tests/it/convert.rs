@@ -80,7 +80,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Cases whose golden is the result in the format's own dtype, which `auto` gives; how many tensors it has.
-const CASES: [(&str, usize); 12] = [
+const CASES: [(&str, usize); 16] = [
     ("bnb-nf4-A", 14),
     ("bnb-nf4-dq-A", 14),
     ("bnb-fp4-A", 14),
@@ -92,6 +92,10 @@ const CASES: [(&str, usize); 12] = [
     ("gptq-w4-sharded", 14),
     ("awq-gemm-g64-skip-A", 6),
     ("awq-gemv-g64-A", 7),
+    ("ct-w4a16-asym-g128-A", 7),
+    ("ct-w3a16-A", 7),
+    ("ct-fp8-block-A", 7),
+    ("ct-nvfp4a16-A", 7),
     ("story-0-minicpmv-awq", 14),
 ];
 

@@ -160,6 +160,25 @@ fn awq() {
     assert!(count >= 48, "{count}");
 }
 
+#[test]
+fn compressed_tensors() {
+    let count = check_native(&[
+        "ct-fp8-block-A",
+        "ct-fp8-dynamic-channel-A",
+        "ct-fp8-tensor-A",
+        "ct-mxfp4a16-A",
+        "ct-mxfp8a16-A",
+        "ct-nvfp4a16-A",
+        "ct-w3a16-A",
+        "ct-w4a16-asym-g128-A",
+        "ct-w4a16-channel-B",
+        "ct-w4a16-sym-g128-A",
+        "ct-w8a16-A",
+        "ct-w8a8-int8-A",
+    ]);
+    assert!(count >= 98, "{count}");
+}
+
 /// Checks a case whose dtype its model's config gives, in that and in f32; returns how many layers.
 fn check_both(case: &str) -> usize {
     let model = format!("{case}/model");
