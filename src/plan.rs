@@ -4,6 +4,7 @@
 //! tensor and file of the result with its size, so that the engine writes headers first and refuses early.
 //! What cannot be done is refused here, with all layers that stand in the way.
 
+mod config;
 pub mod folder;
 mod select;
 
@@ -154,10 +155,11 @@ impl Plan {
         let broken = std::mem::take(&mut planner.broken);
         if quantized_left > 0 {
             warnings.push(format!(
-                "{} stay quantized; the config keeps its quantization block",
+                "{} stay quantized; the config keeps its quantization block, with the others left out of it",
                 units::plural(quantized_left, "layer")
             ));
         }
+        config::hazards(checkpoint, &steps, &mut warnings);
         let shards = folder::shards(tensors, order.shard_bytes);
         let folder = folder::Folder::plan(checkpoint, &steps, &shards, quantized_left > 0, &mut warnings)?;
         Ok(Self { order, steps, shards, texts: folder.texts, copies: folder.copies, warnings, broken })
