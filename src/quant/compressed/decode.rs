@@ -142,7 +142,14 @@ fn packed(
     let groups = group_index(parts, scales)?;
     let affine = scales.affine(values, zeros, groups)?;
     let packed = Packed { packing, bits, inputs: inputs as usize, row_bytes: width * 4, affine };
-    Ok(Decoding::weight(parts, codes, &layer.shape, Some(dtype), packed))
+    let mut decoding = Decoding::weight(parts, codes, &layer.shape, Some(dtype), packed);
+    // No row of a whole number of 32 codes is as wide in both.
+    let either = packing == Packing::Dense && width > 1 && Packing::Padded.words(inputs, bits) == Some(width);
+    if either && !32u32.is_multiple_of(bits) {
+        decoding.caution =
+            Some("its words are as many with gaps behind their codes as without: read as without");
+    }
+    Ok(decoding)
 }
 
 /// Returns zero points that are packed along the outputs, `[words, scales of a row]`.

@@ -67,22 +67,30 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
         return Err(format!("scales do not have {outputs} columns"));
     };
     let values = affine::transposed(&floats(parts, "scales")?, groups as usize, outputs as usize);
-    let zeros = zero_points(parts, &numbers, claims.as_ref(), groups)?;
+    let (version, is_told) = version(parts, &numbers, claims.as_ref());
+    let zeros = zero_points(parts, &numbers, version, groups)?;
     let order = order(parts, &numbers, groups)?;
     let shape = [outputs, inputs];
     let affine = Affine::new(values, affine::Zeros::Each(zeros), groups as usize, order, shape)?;
     let columns = Columns { packing, bits, inputs: inputs as usize, outputs: outputs as usize, affine };
-    Ok(Decoding::weight(parts, qweight, &shape, Some(dtype), columns))
+    let mut decoding = Decoding::weight(parts, qweight, &shape, Some(dtype), columns);
+    let untold = "nothing says whether the zero points are stored minus one (v1) or as they are: read as v1";
+    decoding.caution = (!is_told).then_some(untold);
+    Ok(decoding)
 }
 
 /// Returns the version, as recognition finds it, from all the bytes that it asks for: at opening some may
-/// not have been read.
-fn version(parts: &Parts<'_>, numbers: &Numbers, claims: Option<&Claims<'_>>) -> Version {
-    let fallback = claims.and_then(claimed_version).map_or(Version::V1, |said| said.value);
+/// not have been read. With it, true if something tells it: the zero points or the config.
+fn version(parts: &Parts<'_>, numbers: &Numbers, claims: Option<&Claims<'_>>) -> (Version, bool) {
+    let said = claims.and_then(claimed_version).map(|said| said.value);
     let said_symmetric = claims.and_then(|c| c.flag(&["sym"]));
+    let fallback = said.unwrap_or(Version::V1);
     match Zeros::read(parts, numbers) {
-        side::Read::Found(zeros) => judged(&zeros, said_symmetric.as_ref(), fallback),
-        side::Read::Pending | side::Read::Nothing(_) => fallback,
+        side::Read::Found(zeros) => {
+            let is_told = said.is_some() || zeros.fingerprint().is_some();
+            (judged(&zeros, said_symmetric.as_ref(), fallback), is_told)
+        }
+        side::Read::Pending | side::Read::Nothing(_) => (fallback, said.is_some()),
     }
 }
 
@@ -98,7 +106,7 @@ fn is_of_gptqmodel(parts: &Parts<'_>) -> bool {
 fn zero_points(
     parts: &Parts<'_>,
     numbers: &Numbers,
-    claims: Option<&Claims<'_>>,
+    version: Version,
     groups: u64,
 ) -> Result<Vec<f32>, String> {
     let Numbers { bits, outputs, packing, .. } = *numbers;
@@ -110,7 +118,7 @@ fn zero_points(
             "qzeros has {has}, {groups} groups of {outputs} outputs in {bits} bits need more"
         ));
     }
-    let is_v1 = version(parts, numbers, claims) == Version::V1;
+    let is_v1 = version == Version::V1;
     let by_words = is_v1 && matches!(bits, 2 | 4 | 8) && is_of_gptqmodel(parts);
     // A one in each field of a word.
     let ones = if by_words { u32::MAX / ((1 << bits) - 1) } else { 0 };
@@ -196,6 +204,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::quant::QuantFormat as _;
     use crate::quant::gptq::Gptq;
     use crate::quant::testing::{Literal, decode, f16s, words};
     use crate::tensor::Dtype;
@@ -206,7 +215,7 @@ mod tests {
         words(&(0..16).map(|at| word(at / 8, at % 8)).collect::<Vec<_>>())
     }
 
-    fn layer(zeros: [u32; 2], index: &[i32; 16], config: Value) -> Literal {
+    fn bare(zeros: [u32; 2], index: &[i32; 16]) -> Literal {
         let scales: Vec<f32> = (0..16).map(|at| if at < 8 { 0.5 } else { 0.25 }).collect();
         let index: Vec<u32> = index.iter().map(|&i| i as u32).collect();
         Literal::new("m")
@@ -214,7 +223,10 @@ mod tests {
             .part("qzeros", Dtype::I32, &[2, 1], words(&zeros))
             .part("scales", Dtype::F16, &[2, 8], f16s(&scales))
             .part("g_idx", Dtype::I32, &[16], words(&index))
-            .block(Some("gptq"), config)
+    }
+
+    fn layer(zeros: [u32; 2], index: &[i32; 16], config: Value) -> Literal {
+        bare(zeros, index).block(Some("gptq"), config)
     }
 
     const ORDERED: [i32; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
@@ -276,6 +288,21 @@ mod tests {
         assert_eq!(gptqmodel, [0.0, 8.0, 0.0, 8.0, 8.0, 8.0, 8.0, 8.0]);
         let other = zeros(config(json!({"quantizer": "optimum"})));
         assert_eq!(other, [0.0, 7.0, 0.0, 7.0, 8.0, 8.0, 8.0, 8.0]);
+    }
+
+    #[test]
+    fn a_version_that_nothing_tells_is_a_caution() {
+        let caution = |zeros: u32, method: &str, config: Value| {
+            bare([zeros; 2], &ORDERED).block(Some(method), config).with(|parts| {
+                let spec = Gptq.recognize(parts).unwrap().spec;
+                Gptq.decode(parts, &spec).unwrap().caution.is_some()
+            })
+        };
+        let either_way = json!({"bits": 4, "group_size": 8, "packing_format": "auto_round"});
+        assert!(caution(0x1234_5678, "auto-round", either_way.clone()));
+        assert!(!caution(0x7777_7777, "auto-round", either_way));
+        assert!(!caution(0x1234_5678, "gptq", json!({"bits": 4})), "without a word it is v1");
+        assert!(!caution(0x1234_5678, "gptq", v2()));
     }
 
     #[test]
