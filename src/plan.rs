@@ -146,6 +146,7 @@ impl Plan {
     /// # Errors
     /// A layer is broken, or its format cannot be decoded: all are named.
     pub fn dense(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
+        config::check_basis(checkpoint)?;
         let selection = Selection::new(&order.only, &order.skip)?;
         let mut planner = Planner::new(checkpoint, &order);
         let chosen = planner.choose(&selection)?;

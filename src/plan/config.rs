@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::folder::{Text, pretty};
 use super::{Action, OutShard, Step};
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Dtype;
 use crate::units;
 
@@ -212,6 +212,40 @@ fn leave_out_of_gptq(block: &mut Map<String, Value>, decoded: &[&str]) -> bool {
         rules.insert(format!("-:^{}$", regex::escape(name)), json!({}));
     }
     true
+}
+
+/// Refuses weights in a rotated basis: the rotations that run beside them go with the quantization, and without
+/// them a plain model computes something else.
+pub(super) fn check_basis(checkpoint: &Checkpoint) -> Result<()> {
+    for block in &checkpoint.files.configs.quant.blocks {
+        for key in ["transform_config", "rotation"] {
+            let is_empty = |value: &Value| {
+                is_nothing(value)
+                    || value
+                        .as_object()
+                        .is_some_and(|object| object.iter().all(|(_, value)| is_nothing(value)))
+            };
+            if block.value.get(key).is_some_and(|value| !is_empty(value)) {
+                let place = format!("{} {}", block.file, block.key);
+                let message = format!(
+                    "{}.{key} names rotations of the weights; they cannot be undone yet, and a plain model without \
+                     them would compute something else",
+                    place.trim_end()
+                );
+                return Err(Error::new(ErrorKind::Unsupported, message).at(&checkpoint.files.path));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(object) => object.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    }
 }
 
 /// Says what a loader will not find as it expects.

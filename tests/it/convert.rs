@@ -511,3 +511,20 @@ fn a_gguf_keeps_its_names_and_its_values() {
         }
     }
 }
+
+#[test]
+fn a_rotated_basis_is_refused() {
+    let scratch = Scratch::new("rotated");
+    let input = scratch.join("input");
+    fs::create_dir(&input).unwrap();
+    let source = sample("ct-w4a16-sym-g128-A").join("model");
+    put(&input.join("model.safetensors"), &fs::read(source.join("model.safetensors")).unwrap());
+    let mut config: Value = serde_json::from_slice(&fs::read(source.join("config.json")).unwrap()).unwrap();
+    config["quantization_config"]["transform_config"] =
+        serde_json::json!({"config_groups": {"R4": {"type": "hadamard", "apply": [{"location": "input"}]}}});
+    put(&input.join("config.json"), config.to_string().as_bytes());
+    let ran = convert(&input, &scratch.join("out"), &[]);
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("quantization_config.transform_config names rotations"), "{told}");
+}
