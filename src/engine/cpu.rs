@@ -20,7 +20,7 @@ impl Device for Cpu {
         }
         let mut tally = Tally::default();
         let row_len = work.decoding.row_len();
-        let rows_at_once = (VALUES_AT_ONCE / row_len.max(1)).max(1);
+        let rows_at_once = (VALUES_AT_ONCE / row_len.max(1)).max(work.decoding.rows.rows_at_once()).max(1);
         let mut values = std::mem::take(&mut scratch.values);
         let mut rest = out;
         let mut start = work.rows.start;

@@ -20,6 +20,11 @@ pub trait DecodeRows: Send + Sync {
     /// Decodes rows from the bytes that `codes` named. `out` has room for just these rows.
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]);
 
+    /// Returns how many rows are worth decoding together, where neighbors share the words of their codes.
+    fn rows_at_once(&self) -> u64 {
+        1
+    }
+
     /// Decodes rows straight to the bytes of `dtype`, where that is quicker: to the same bytes that rounding
     /// the values gives. Returns false, and leaves `out` as it is, where there is no such way.
     fn decode_to(&self, _rows: Range<u64>, _codes: &[u8], _dtype: Dtype, _out: &mut [u8]) -> bool {

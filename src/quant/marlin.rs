@@ -144,6 +144,10 @@ impl DecodeRows for Tiles {
         0..(self.inputs / HIGH * self.outputs * 8) as u64
     }
 
+    fn rows_at_once(&self) -> u64 {
+        64
+    }
+
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
         let (words, _) = codes.as_chunks::<4>();
         let (tiles, _) = words.as_chunks::<WORDS>();

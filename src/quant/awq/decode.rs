@@ -129,6 +129,10 @@ impl DecodeRows for Gemm {
         0..(self.0.inputs * self.0.outputs / 2) as u64
     }
 
+    fn rows_at_once(&self) -> u64 {
+        128
+    }
+
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
         let Layer { inputs, outputs, affine } = &self.0;
         let (words, _) = codes.as_chunks::<4>();

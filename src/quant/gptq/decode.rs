@@ -169,6 +169,10 @@ impl DecodeRows for Columns {
         0..words * self.outputs as u64 * 4
     }
 
+    fn rows_at_once(&self) -> u64 {
+        32
+    }
+
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
         let (words, _) = codes.as_chunks::<4>();
         let first = rows.start as usize;
