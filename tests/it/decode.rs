@@ -269,3 +269,30 @@ fn layouts_without_a_reference() {
     }
     assert_eq!(count, 26);
 }
+
+/// Damaged layers and files: what says that it can be decoded is decoded, and nothing panics.
+#[test]
+fn damaged_layers_are_decoded_or_refused() {
+    let entries = ["bad-quantized", "bad-gguf"].map(|folder| fs::read_dir(sample(folder)).unwrap());
+    let paths = entries.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let (mut decodes, mut refusals) = (0, 0);
+    for path in paths.filter(|path| path.extension().is_none_or(|ending| ending != "json")) {
+        let Ok(checkpoint) = Checkpoint::open_examined(&path.display().to_string()) else { continue };
+        let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+        let data = FileSide::whole(files);
+        for layer in (0..layers.len() as u32).filter(|&layer| layers.spec(layer).is_quantized()) {
+            let spec = layers.spec(layer);
+            layers.with_parts(files, layer, &data, |parts| match spec.format.get().decode(parts, spec) {
+                Ok(decoding) => {
+                    decoded(parts, &decoding, 7, Dtype::F32);
+                    decodes += 1;
+                }
+                Err(why) => {
+                    assert!(!why.is_empty() && !why.contains('\n'), "{why}");
+                    refusals += 1;
+                }
+            });
+        }
+    }
+    assert!(decodes + refusals >= 17, "{decodes} {refusals}");
+}
