@@ -94,3 +94,14 @@ fn bitsandbytes_4_bit() {
     let count = check_native(&["bnb-nf4-A", "bnb-nf4-dq-A", "bnb-fp4-A", "bnb-nf4-f16-B", "bnb-nf4-dq-B"]);
     assert!(count >= 60, "{count}");
 }
+
+#[test]
+fn hqq() {
+    let count = check("hqq-mixed-A", &golden("hqq-mixed-A", "dequant_native"), None);
+    assert!(count >= 7, "{count}");
+}
+
+#[test]
+fn quanto() {
+    assert!(check_native(&["quanto-A"]) >= 7);
+}
