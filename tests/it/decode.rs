@@ -105,3 +105,8 @@ fn hqq() {
 fn quanto() {
     assert!(check_native(&["quanto-A"]) >= 7);
 }
+
+#[test]
+fn torchao() {
+    assert!(check_native(&["torchao-int8-A"]) >= 7);
+}

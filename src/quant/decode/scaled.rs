@@ -21,6 +21,11 @@ impl Codes {
         Self { bits, values: (0..1u32 << bits).map(|code| value(code as u8)).collect() }
     }
 
+    /// Returns bits of a code.
+    pub(in crate::quant) fn bits(&self) -> u32 {
+        self.bits
+    }
+
     /// Writes the values of one row.
     fn unpack(&self, bytes: &[u8], out: &mut [f32]) {
         let values = self.values.as_slice();
@@ -159,7 +164,6 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> DecodeRows for Scaled<F> {
 }
 
 /// Returns `[batch, columns, rows]` values as `[batch, rows, columns]`.
-#[expect(dead_code, reason = "for torchao")]
 pub(in crate::quant) fn transposed(values: &[f32], columns: usize, rows: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
     if columns > 0 && rows > 0 {
