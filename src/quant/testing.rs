@@ -222,3 +222,9 @@ pub(crate) fn bytes_as(dtype: Dtype, values: &[f32]) -> Vec<u8> {
         _ => f32s(values),
     }
 }
+
+/// Returns the FNV-1a hash of the values' bits as f32: what a reference library's result was hashed with.
+pub(crate) fn fnv(values: &[f32]) -> u64 {
+    let bytes = values.iter().flat_map(|value| value.to_bits().to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
