@@ -7,6 +7,9 @@
 //! Values come as f32 and are rounded once to `dtype`, the dtype that the reference implementation gives:
 //! that is exactly its result, bit for bit. A format whose reference rounds in between does so itself.
 
+pub(super) mod planes;
+pub(super) mod scaled;
+
 use std::ops::Range;
 
 use super::{Part, Parts, Side};

@@ -178,7 +178,7 @@ mod tests {
                 .part("*_scales", Dtype::U8, &[2, 3, 2], scales.clone())
                 .part("*_bias", Dtype::BF16, &[2, 3], vec![0; 12])
         };
-        let (shape, values) = layer(blocks.clone()).decode(&Mxfp4).unwrap();
+        let (shape, values) = layer(blocks.clone()).shape_and_values(&Mxfp4).unwrap();
         assert_eq!(shape, [2, 64, 3]);
         let at = |expert: usize, input: usize, output: usize| values[(expert * 64 + input) * 3 + output];
         assert_eq!((at(1, 34, 2), at(1, 35, 2)), (0.046_875, -0.007_812_5));
@@ -191,10 +191,13 @@ mod tests {
             assert_eq!(decoding.rows.codes(63..65), 0..192);
             assert_eq!(decoding.rows.codes(64..65), 96..192);
         });
-        let why = layer(vec![0; 191]).decode(&Mxfp4).unwrap_err();
+        let why = layer(vec![0; 191]).shape_and_values(&Mxfp4).unwrap_err();
         assert_eq!(why, "blocks have 191 bytes, not those of [2, 3, 2, 16]");
         let huge = Literal::new("x").part("blocks", Dtype::U8, &[0, 1 << 40, 1 << 40, 16], vec![]);
-        let why = huge.part("scales", Dtype::U8, &[0, 1 << 40, 1 << 40], vec![]).decode(&Mxfp4).unwrap_err();
+        let why = huge
+            .part("scales", Dtype::U8, &[0, 1 << 40, 1 << 40], vec![])
+            .shape_and_values(&Mxfp4)
+            .unwrap_err();
         assert!(why.ends_with("too many"), "{why}");
     }
 }

@@ -344,3 +344,19 @@ fn damaged_layers_are_decoded_or_refused() {
     }
     assert!(decodes + refusals >= 17, "{decodes} {refusals}");
 }
+
+#[test]
+fn hqq() {
+    let count = check("hqq-mixed-A", &golden("hqq-mixed-A", "dequant_native"), None);
+    assert!(count >= 7, "{count}");
+}
+
+#[test]
+fn quanto() {
+    assert!(check_native(&["quanto-A"]) >= 7);
+}
+
+#[test]
+fn torchao() {
+    assert!(check_native(&["torchao-int8-A"]) >= 7);
+}

@@ -186,7 +186,7 @@ fn ones(weight: &[u64]) -> Literal {
 }
 
 fn decoded(layer: &Literal) -> Vec<f32> {
-    layer.decode(&Fp8).unwrap().1
+    layer.shape_and_values(&Fp8).unwrap().1
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn experts_of_llama_4_are_scaled_by_columns() {
         .part("*_scale", Dtype::F32, &[2, 1, 2], f32s(&[1.0, 2.0, 3.0, 4.0]))
         .block(Some("fbgemm_fp8"), json!({}));
     let want = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0];
-    assert_eq!(layer.decode(&Fp8).unwrap(), (vec![2, 3, 2], want.to_vec()));
+    assert_eq!(layer.shape_and_values(&Fp8).unwrap(), (vec![2, 3, 2], want.to_vec()));
     layer.with(|parts| {
         let spec = Fp8.recognize(parts).unwrap().spec;
         assert_eq!(Fp8.decode(parts, &spec).unwrap().suffix, "*");
@@ -276,7 +276,7 @@ fn packed_4_bit_experts_are_low_nibble_first() {
         .part("scale", Dtype::F8E8M0, &[1, 2], vec![128, 127])
         .part("bias", Dtype::F32, &[1], f32s(&[1.0]))
         .block(Some("fp8"), blocks(128));
-    let (shape, values) = layer.decode(&Fp8).unwrap();
+    let (shape, values) = layer.shape_and_values(&Fp8).unwrap();
     assert_eq!((shape, &values[..4]), (vec![1, 64], &[-2.0, -1.0, 12.0, 0.0][..]));
 }
 
@@ -305,7 +305,7 @@ fn what_cannot_be_decoded_is_refused() {
         (ones(&[2, 2]).block(Some("fp8"), json!({})), "missing weight_scale"),
     ];
     for (layer, words) in cases {
-        let why = layer.decode(&Fp8).unwrap_err();
+        let why = layer.shape_and_values(&Fp8).unwrap_err();
         assert!(why.starts_with(words), "{why}");
     }
 }

@@ -108,7 +108,7 @@ fn stored(
 }
 
 fn decoded(layer: &Literal) -> (Vec<u64>, Vec<f32>) {
-    layer.decode(&Modelopt).unwrap()
+    layer.shape_and_values(&Modelopt).unwrap()
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn rows_of_int4_share_bytes_and_columns_are_scaled_at_last() {
     let layer = layer.part("pre_quant_scale", Dtype::F16, &[4], f16s(&[1.0, 0.5, 1.0, 2.0]));
     assert_eq!(decoded(&layer).1, [1.0, -0.5, 0.0, 0.0, 70.0, -40.0, 0.0, 80.0]);
     let short = layer.without("pre_quant_scale").part("pre_quant_scale", Dtype::F16, &[3], f16s(&[1.0; 3]));
-    assert_eq!(short.decode(&Modelopt).unwrap_err(), "pre_quant_scale has 3 values for 4 inputs");
+    assert_eq!(short.shape_and_values(&Modelopt).unwrap_err(), "pre_quant_scale has 3 values for 4 inputs");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn what_cannot_be_decoded_is_refused() {
         );
         layer.part("weight_scale_2", Dtype::F32, &[second.len() as u64], f32s(second))
     };
-    assert!(nvfp4(&[1.0]).decode(&Modelopt).is_ok());
+    assert!(nvfp4(&[1.0]).shape_and_values(&Modelopt).is_ok());
     let cases = [
         (nvfp4(&[1.0, 2.0]), "weight_scale_2 has 2 values for 2 scales"),
         (nvfp4(&[1.0]).shape("svdquant_lora_a", Dtype::BF16, &[4, 16]), "its low-rank part"),
@@ -181,7 +181,7 @@ fn what_cannot_be_decoded_is_refused() {
         ),
     ];
     for (layer, words) in cases {
-        let why = layer.decode(&Modelopt).unwrap_err();
+        let why = layer.shape_and_values(&Modelopt).unwrap_err();
         assert!(why.starts_with(words), "{why}");
     }
 }

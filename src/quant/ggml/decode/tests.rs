@@ -25,7 +25,7 @@ fn block(kind: GgmlType, halves: &[usize]) -> Vec<u8> {
 }
 
 fn decoded(layer: &Literal) -> Result<Vec<f32>, String> {
-    layer.decode(&Ggml).map(|(_, values)| values)
+    layer.shape_and_values(&Ggml).map(|(_, values)| values)
 }
 
 fn of_block(name: &str, bytes: Vec<u8>) -> Vec<f32> {
