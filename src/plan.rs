@@ -5,6 +5,7 @@
 //! What cannot be done is refused here, with all layers that stand in the way.
 
 pub mod folder;
+mod gguf;
 mod select;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
+use crate::quant::change::Change;
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::{Dtype, elements};
 use crate::units;
@@ -37,6 +39,18 @@ pub struct Order {
     pub skip_broken: bool,
     /// Bytes of tensors a file holds at most; a larger tensor has a file of its own.
     pub shard_bytes: u64,
+    /// Whose names the tensors get.
+    pub names: Names,
+}
+
+/// Whose names tensors get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// Their own.
+    #[default]
+    Own,
+    /// Hugging Face's, for GGUF files: with the values that belong to them, and config and tokenizer.
+    Hf,
 }
 
 /// What becomes of a layer.
@@ -81,6 +95,15 @@ pub enum Source {
         layer: u32,
         /// The dtype of the format's own result.
         native: Dtype,
+        /// What becomes of its values.
+        change: Change,
+    },
+    /// The values of a plain tensor, changed, in f32, and rounded once to the tensor's dtype.
+    Changed {
+        /// The tensor.
+        tensor: u32,
+        /// What becomes of its values.
+        change: Change,
     },
 }
 
@@ -146,9 +169,13 @@ impl Plan {
     /// A layer is broken, or its format cannot be decoded: all are named.
     pub fn dense(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
         let selection = Selection::new(&order.only, &order.skip)?;
+        let naming = match order.names {
+            Names::Own => None,
+            Names::Hf => Some(gguf::Naming::of(checkpoint)?),
+        };
         let mut planner = Planner::new(checkpoint, &order);
         let chosen = planner.choose(&selection)?;
-        let (steps, tensors) = planner.layers(&chosen)?;
+        let (mut steps, mut tensors) = planner.layers(&chosen)?;
         let quantized_left = steps.iter().filter(|s| s.action == Action::Copy && s.from != "dense").count();
         let mut warnings = std::mem::take(&mut planner.warnings);
         let broken = std::mem::take(&mut planner.broken);
@@ -158,8 +185,14 @@ impl Plan {
                 units::plural(quantized_left, "layer")
             ));
         }
+        let mut made = Vec::new();
+        if let Some(naming) = naming {
+            tensors = naming.apply(tensors, &mut steps, &mut warnings)?;
+            made = naming.texts(&mut warnings)?;
+        }
         let shards = folder::shards(tensors, order.shard_bytes);
-        let folder = folder::Folder::plan(checkpoint, &steps, &shards, quantized_left > 0, &mut warnings)?;
+        let folder =
+            folder::Folder::plan(checkpoint, &steps, &shards, (quantized_left > 0, made), &mut warnings)?;
         Ok(Self { order, steps, shards, texts: folder.texts, copies: folder.copies, warnings, broken })
     }
 
@@ -397,6 +430,9 @@ impl<'a> Planner<'a> {
         let codes = suffix_of(decoding.codes).ok_or("its codes are no part of it")?;
         let kept = decoding.kept.iter().filter_map(|&tensor| suffix_of(tensor)).collect();
         let native = decoding.dtype.unwrap_or_else(|| self.native_default());
+        // What ggml gives are f32 that nothing has rounded: they are rounded once, to what was asked for.
+        let is_gguf = self.checkpoint.files.container.name() == "gguf";
+        let native = self.order.dtype.filter(|_| is_gguf && decoding.dtype.is_none()).unwrap_or(native);
         Ok(Decoded { codes, kept, suffix: decoding.suffix, shape: decoding.shape.clone(), native })
     }
 
@@ -421,7 +457,7 @@ impl<'a> Planner<'a> {
         };
         let dtype = self.order.dtype.unwrap_or(how.native);
         let bytes = elements(&how.shape).and_then(|count| dtype.bytes_of(count)).unwrap_or(u64::MAX);
-        let source = Source::Decode { layer, native: how.native };
+        let source = Source::Decode { layer, native: how.native, change: Change::None };
         OutTensor { name, dtype, shape: how.shape.clone(), bytes, source }
     }
 

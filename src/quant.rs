@@ -12,6 +12,7 @@
 pub mod awq;
 pub mod bnb4;
 pub mod bnb8;
+pub mod change;
 mod claims;
 pub mod codebook;
 pub mod compressed;
