@@ -6,9 +6,12 @@
 //! Sources: llama.cpp's `convert_hf_to_gguf.py`, gguf-py's `tensor_mapping.py`, and transformers'
 //! `modeling_gguf_pytorch_utils.py`, whose state dicts are what the results are held against.
 
+mod bytelevel;
 mod config;
 mod meta;
 mod rope;
+mod sentencepiece;
+mod tokenizer;
 
 use self::meta::Meta;
 use super::folder::Made;
@@ -335,6 +338,9 @@ impl<'a> Naming<'a> {
             made.push(Made { file: "generation_config.json", content });
         }
         let is_beside = |file: &str| files.others.iter().any(|(name, _)| name == file);
+        if !is_beside("tokenizer.json") {
+            made.extend(tokenizer::texts(self, warnings));
+        }
         if is_beside(CONFIG) {
             warnings
                 .push("config.json is made from the metadata; the one beside the file is left out".into());
