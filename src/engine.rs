@@ -9,6 +9,7 @@
 pub mod cpu;
 mod file;
 mod inputs;
+mod journal;
 mod output;
 mod segments;
 pub mod verify;
@@ -24,6 +25,7 @@ use self::output::Output;
 use self::segments::{Segment, cut};
 use crate::checkpoint::{Checkpoint, joined};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::folder::Copied;
 use crate::plan::{Action, Plan, Source};
 use crate::quant::change::Change;
 use crate::quant::decode::Decoding;
@@ -88,12 +90,14 @@ pub struct Options {
     pub proof: Proof,
     /// Replace a checkpoint that is there.
     pub force: bool,
+    /// Continue what an earlier run of the same plan left.
+    pub resume: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, slot_bytes: 8 << 20, proof: Proof::Sample, force: false }
+        Self { threads, slot_bytes: 8 << 20, proof: Proof::Sample, force: false, resume: false }
     }
 }
 
@@ -168,8 +172,19 @@ pub fn run(
 ) -> Result<Outcome> {
     let start = Instant::now();
     let inputs = Inputs::open(checkpoint)?;
-    let mut output = Output::begin(&plan.order.output, checkpoint, plan.bytes_written(), options.force)?;
-    let tally = stream(plan, options, device, progress, (&inputs, &mut output))?;
+    if options.resume && !options.force && plan.order.output.exists() {
+        return complete(checkpoint, plan, options, device, progress);
+    }
+    let identity = identity(plan, &inputs);
+    let target = &plan.order.output;
+    let mut output = Output::begin(target, checkpoint, plan.bytes_written(), &identity, options)?;
+    let tally = match stream(plan, options, device, progress, (&inputs, &mut output)) {
+        Err(error) if error.kind == ErrorKind::Cancelled => {
+            let kept = output.keep();
+            return Err(if kept > 0 { kept_for_later(kept) } else { error });
+        }
+        done => done?,
+    };
     for text in &plan.texts {
         output.text(&text.file, text.content.as_bytes())?;
         progress.written.fetch_add(text.content.len() as u64, Ordering::Relaxed);
@@ -200,6 +215,73 @@ pub fn run(
         proof,
         notes,
     })
+}
+
+/// Holds an output that is there against the plan: a run that was complete needs nothing more.
+fn complete(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    options: &Options,
+    device: &dyn Device,
+    progress: &Progress,
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let folder = &plan.order.output;
+    let same_file =
+        |name: &str, content: &[u8]| std::fs::read(folder.join(name)).is_ok_and(|is| is == content);
+    let other = plan
+        .texts
+        .iter()
+        .find(|text| !same_file(&text.file, text.content.as_bytes()))
+        .map(|text| text.file.clone())
+        .or_else(|| {
+            let copied = |copied: &&Copied| {
+                std::fs::metadata(folder.join(&copied.file)).map_or(true, |meta| meta.len() != copied.bytes)
+            };
+            plan.copies.iter().find(copied).map(|copied| copied.file.clone())
+        });
+    if let Some(file) = other {
+        let shown = crate::name::escape(&folder.display().to_string()).into_owned();
+        let message =
+            format!("-o {shown}: is there, and its {file} is not of this plan; --force replaces it");
+        return Err(Error::input(message).at(folder));
+    }
+    let proof = verify::prove(checkpoint, plan, folder, options.proof == Proof::Full, progress)?;
+    Ok(Outcome {
+        bytes_read: 0,
+        bytes_written: 0,
+        elapsed: start.elapsed(),
+        device: device.name(),
+        tally: Tally::default(),
+        proof: Some(proof),
+        notes: vec!["nothing to resume: the output is complete".into()],
+    })
+}
+
+/// Returns what tells a run from others: what may be continued is of the same program, order and inputs.
+fn identity(plan: &Plan, inputs: &Inputs<'_>) -> String {
+    let order = &plan.order;
+    let shards: Vec<_> = plan
+        .shards
+        .iter()
+        .map(|shard| (&shard.file, shard.tensors.len(), shard.tensors.iter().map(|t| t.bytes).sum::<u64>()))
+        .collect();
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "dtype": order.dtype.map(Dtype::name),
+        "only": order.only,
+        "skip": order.skip,
+        "skip_broken": order.skip_broken,
+        "names": order.names,
+        "inputs": inputs.stamps(),
+        "shards": shards,
+    })
+    .to_string()
+}
+
+fn kept_for_later(files: usize) -> Error {
+    let files = crate::units::plural(files, "file");
+    Error::new(ErrorKind::Cancelled, format!("cancelled; {files} done are kept aside, --resume continues"))
 }
 
 /// Readers that wait for the disk beside the threads that compute.
@@ -283,7 +365,8 @@ fn stream(
     progress: &Progress,
     (inputs, output): (&Inputs<'_>, &mut Output),
 ) -> Result<Tally> {
-    let segments = cut(plan, options.slot_bytes as u64);
+    let todo: Vec<bool> = plan.shards.iter().map(|shard| !output.has(shard)).collect();
+    let segments = cut(plan, options.slot_bytes as u64, &todo);
     let pieces = Pieces::new(plan, &segments, inputs, device, progress);
     let workers = options.threads.max(1) + READ_AHEAD;
     let ring = Ring {
@@ -365,6 +448,9 @@ impl Drop for Turn<'_, '_> {
 fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress) -> Result<()> {
     let mut at = 0;
     for (number, shard) in plan.shards.iter().enumerate() {
+        if output.has(shard) {
+            continue;
+        }
         let mut file = output.shard(shard)?;
         while ring.segments.get(at).is_some_and(|segment| segment.shard == number) {
             let Some(slot) = ring.filled(at) else { return Ok(()) };
@@ -378,6 +464,7 @@ fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress)
             at += 1;
         }
         file.finish()?;
+        output.done(shard)?;
     }
     Ok(())
 }

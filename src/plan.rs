@@ -4,13 +4,14 @@
 //! tensor and file of the result with its size, so that the engine writes headers first and refuses early.
 //! What cannot be done is refused here, with all layers that stand in the way.
 
+mod config;
 pub mod folder;
 mod gguf;
 mod select;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::select::Selection;
 use crate::checkpoint::Checkpoint;
@@ -44,7 +45,8 @@ pub struct Order {
 }
 
 /// Whose names tensors get.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Names {
     /// Their own.
     #[default]
@@ -168,6 +170,7 @@ impl Plan {
     /// # Errors
     /// A layer is broken, or its format cannot be decoded: all are named.
     pub fn dense(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
+        config::check_basis(checkpoint)?;
         let selection = Selection::new(&order.only, &order.skip)?;
         let naming = match order.names {
             Names::Own => None,
@@ -181,7 +184,7 @@ impl Plan {
         let broken = std::mem::take(&mut planner.broken);
         if quantized_left > 0 {
             warnings.push(format!(
-                "{} stay quantized; the config keeps its quantization block",
+                "{} stay quantized; the config keeps its quantization block, with the others left out of it",
                 units::plural(quantized_left, "layer")
             ));
         }
@@ -190,6 +193,7 @@ impl Plan {
             tensors = naming.apply(tensors, &mut steps, &mut warnings)?;
             made = naming.texts(&mut warnings)?;
         }
+        config::hazards(checkpoint, &steps, &mut warnings);
         let shards = folder::shards(tensors, order.shard_bytes);
         let folder =
             folder::Folder::plan(checkpoint, &steps, &shards, (quantized_left > 0, made), &mut warnings)?;
@@ -429,10 +433,8 @@ impl<'a> Planner<'a> {
         };
         let codes = suffix_of(decoding.codes).ok_or("its codes are no part of it")?;
         let kept = decoding.kept.iter().filter_map(|&tensor| suffix_of(tensor)).collect();
-        let native = decoding.dtype.unwrap_or_else(|| self.native_default());
-        // What ggml gives are f32 that nothing has rounded: they are rounded once, to what was asked for.
-        let is_gguf = self.checkpoint.files.container.name() == "gguf";
-        let native = self.order.dtype.filter(|_| is_gguf && decoding.dtype.is_none()).unwrap_or(native);
+        // Values that no dtype is recorded for are exact until they are rounded to the one that is asked for.
+        let native = decoding.dtype.or(self.order.dtype).unwrap_or_else(|| self.native_default());
         Ok(Decoded { codes, kept, suffix: decoding.suffix, shape: decoding.shape.clone(), native })
     }
 

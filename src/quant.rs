@@ -9,6 +9,7 @@
 //! The signatures are those of the decision table in the format specification; `dense` and `unknown`
 //! are the last rows.
 
+mod affine;
 pub mod awq;
 pub mod bnb4;
 pub mod bnb8;
@@ -28,6 +29,7 @@ mod grain;
 mod hostile_tests;
 pub mod hqq;
 pub mod int8;
+mod marlin;
 pub mod mlx;
 pub mod modelopt;
 pub mod mxfp4;

@@ -48,13 +48,13 @@ def drawn(name, p, g):
     """Returns new values of a parameter: a scale each kind, small steps from what the base model gave."""
     noise = torch.randn(p.shape, generator=g)
     if "lora_A" in name or "lora_embedding_A" in name:
-        return noise * 0.06
+        return noise * 0.02 * 3
     if "magnitude" in name:
         return p * (1 + 0.05 * noise)
     if "ia3" in name:
         return 1 + 0.2 * noise
     if "modules_to_save" in name or "trainable_tokens" in name:
-        return p + 0.01 * noise
+        return p + (0.01 * noise).to(p.dtype)
     return noise * 0.02
 
 
@@ -70,11 +70,12 @@ def main(id, out):
     else:
         dtype = facts.get("base_dtype", "torch.bfloat16").removeprefix("torch.")
         base = model(facts["base_case"].split("-")[1], dtype)
+    base.name_or_path = base.config._name_or_path = stored["base_model_name_or_path"]
     made = get_peft_model(base, config_of(stored))
-    config = made.peft_config["default"]
-    config.base_model_name_or_path = stored["base_model_name_or_path"]
-    # A set until here: its order would differ from run to run.
-    config.target_modules = stored["target_modules"]
+    # Sets until here: their order would differ from run to run.
+    for option in ("target_modules", "target_parameters"):
+        if stored.get(option):
+            setattr(made.peft_config["default"], option, stored[option])
     g = torch.Generator().manual_seed(SEEDS[id])
     with torch.no_grad():
         for name, p in made.named_parameters():

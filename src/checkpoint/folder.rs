@@ -52,6 +52,38 @@ pub fn list(folder: &Path) -> Result<Vec<(String, u64)>> {
     Ok(files)
 }
 
+/// How deep folders below a checkpoint are looked into.
+const DEPTH_MAX: usize = 6;
+
+/// Lists the files in the folders below a folder, as paths relative to it, with their sizes. Hidden folders and
+/// links to folders are passed over.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn list_below(folder: &Path) -> Result<Vec<(String, u64)>> {
+    let mut found = Vec::new();
+    let mut left = vec![(folder.to_path_buf(), String::new(), 0)];
+    while let Some((at, prefix, depth)) = left.pop() {
+        let entries = std::fs::read_dir(&at).map_err(|e| Error::io("read", &at, &e))?;
+        for entry in entries.take(ENTRIES_MAX) {
+            let entry = entry.map_err(|e| Error::io("read", &at, &e))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder && depth < DEPTH_MAX && !name.starts_with('.') {
+                left.push((entry.path(), format!("{prefix}{name}/"), depth + 1));
+            }
+        }
+        if depth > 0 {
+            found.extend(list(&at)?.into_iter().map(|(name, bytes)| (format!("{prefix}{name}"), bytes)));
+        }
+        if found.len() > ENTRIES_MAX {
+            return Err(Error::input(format!("more than {ENTRIES_MAX} files in its folders")).at(folder));
+        }
+    }
+    found.sort_by(|a, b| natural_cmp(&a.0, &b.0));
+    Ok(found)
+}
+
 /// Returns the container of a file by its name, if it is a weight file by its name.
 #[must_use]
 pub fn container_of(name: &str) -> Option<&'static dyn Container> {

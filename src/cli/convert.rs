@@ -1,4 +1,6 @@
-//! `ckpt convert`: a checkpoint in another format, in a new folder.
+//! `ckpt convert`: a checkpoint in another format, in a new folder; `ckpt run`: a plan that was saved.
+
+mod saved;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,7 +25,6 @@ use crate::units;
 
 /// What `convert` is asked.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Convert {
     /// Folder, file, or Hub name in the local cache.
     pub path: String,
@@ -52,24 +53,48 @@ pub struct Convert {
     /// Bytes of tensors in a file: 5GB, 500MB, 2GiB.
     #[arg(long, value_parser = size, default_value = "5GB", value_name = "SIZE")]
     pub max_shard_size: u64,
+    /// Print what would be done, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Save the plan in FILE, for `ckpt run`, and write nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// How it is carried out.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// How a plan is carried out: what all writers take.
+#[derive(Debug, Args)]
+pub struct How {
     /// Threads that compute; as many as there are cores if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Bytes of a slot, the piece that is worked on at a time.
     #[arg(long, value_parser = size, default_value = "8MiB", value_name = "SIZE", hide = true)]
     pub slot_size: u64,
-    /// Print what would be done, and write nothing.
-    #[arg(long)]
-    pub dry_run: bool,
     /// Replace a checkpoint that is there.
     #[arg(long)]
     pub force: bool,
+    /// Continue what an earlier run of the same command left, or check that it was complete.
+    #[arg(long)]
+    pub resume: bool,
     /// What is decoded again and compared when all is written.
     #[arg(long, value_enum, default_value = "sample")]
     pub verify: VerifyFlag,
     /// Print events as lines of JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `run` is asked.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// A plan that `convert --plan` saved.
+    pub plan: PathBuf,
+    /// How it is carried out.
+    #[command(flatten)]
+    pub how: How,
 }
 
 /// Formats to convert to.
@@ -146,7 +171,24 @@ fn size(text: &str) -> std::result::Result<u64, String> {
         .ok_or_else(|| "a size like 5GB, 500MB or 2GiB".to_owned())
 }
 
-/// Runs the command: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
+impl How {
+    fn options(&self) -> Options {
+        let defaults = Options::default();
+        Options {
+            threads: self.threads.map_or(defaults.threads, usize::from),
+            slot_bytes: self.slot_size as usize,
+            proof: match self.verify {
+                VerifyFlag::Sample => Proof::Sample,
+                VerifyFlag::Full => Proof::Full,
+                VerifyFlag::None => Proof::None,
+            },
+            force: self.force,
+            resume: self.resume,
+        }
+    }
+}
+
+/// Runs `convert`: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
 ///
 /// # Errors
 /// The checkpoint cannot be opened or converted, or stdout fails.
@@ -168,40 +210,62 @@ pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let plan = match convert.to {
         Format::Dense => Plan::dense(&checkpoint, order)?,
     };
-    let mut options = Options {
-        slot_bytes: convert.slot_size as usize,
-        proof: match convert.verify {
-            VerifyFlag::Sample => Proof::Sample,
-            VerifyFlag::Full => Proof::Full,
-            VerifyFlag::None => Proof::None,
-        },
-        force: convert.force,
-        ..Options::default()
-    };
-    if let Some(threads) = convert.threads {
-        options.threads = usize::from(threads);
+    let options = convert.how.options();
+    if let Some(file) = &convert.plan {
+        return save(&plan, file, out);
     }
     if convert.dry_run {
-        return dry_run(&plan, &options, convert.json, out);
+        return dry_run(&plan, &options, convert.how.json, out);
     }
+    carry_out(&checkpoint, &plan, &options, (convert.how.json, quiet), out)
+}
+
+/// Runs `run`: carries out a plan that was saved, if its inputs are still what they were.
+///
+/// # Errors
+/// The file is no plan, its inputs changed, or as `run`.
+pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
+    let saved = saved::Saved::read(&replay.plan)?;
+    let checkpoint = Checkpoint::open_examined(saved.input())?;
+    let plan = Plan::dense(&checkpoint, saved.order()?)?;
+    saved.check(&plan, &replay.plan)?;
+    carry_out(&checkpoint, &plan, &replay.how.options(), (replay.how.json, quiet), out)
+}
+
+fn save(plan: &Plan, file: &std::path::Path, out: &mut dyn Write) -> Result<u8> {
+    saved::Saved::of(plan).write(file)?;
+    let shown = escape(&file.display().to_string()).into_owned();
+    let steps = units::plural(plan.steps.len(), "layer");
+    writeln!(out, "{shown}: plan of {steps}; `ckpt run {shown}` carries it out")
+        .map_err(|e| stdout_error(&e))?;
+    Ok(DONE)
+}
+
+fn carry_out(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    options: &Options,
+    (json, quiet): (bool, bool),
+    out: &mut dyn Write,
+) -> Result<u8> {
     for warning in &plan.warnings {
-        warn(warning, convert.json, out)?;
+        warn(warning, json, out)?;
     }
     let progress = Progress::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&progress.cancel))
             .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
     }
-    let show = Show { plan: &plan, json: convert.json, line: !quiet && !convert.json && shows_progress() };
-    let outcome = watched(&checkpoint, &plan, &options, &progress, &show, out)?;
+    let show = Show { plan, json, line: !quiet && !json && shows_progress() };
+    let outcome = watched(checkpoint, plan, options, &progress, &show, out)?;
     for note in &outcome.notes {
-        warn(note, convert.json, out)?;
+        warn(note, json, out)?;
     }
     if outcome.tally.overflows > 0 {
         let count = units::exact(outcome.tally.overflows);
-        warn(&format!("{count} values are too large for F16 and became infinite"), convert.json, out)?;
+        warn(&format!("{count} values are too large for F16 and became infinite"), json, out)?;
     }
-    report(&plan, &outcome, convert.json, out)?;
+    report(plan, &outcome, json, out)?;
     Ok(if plan.broken.is_empty() { DONE } else { UNPROVEN })
 }
 

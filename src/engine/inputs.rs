@@ -41,6 +41,14 @@ impl<'a> Inputs<'a> {
         Ok(inputs)
     }
 
+    /// Returns name, size and time of each file, as text: what a run that is continued must find again.
+    pub(super) fn stamps(&self) -> Vec<(String, u64, String)> {
+        let shards = self.checkpoint.files.shards.iter().zip(&self.stamps);
+        shards
+            .map(|(shard, (bytes, time))| (shard.path.display().to_string(), *bytes, format!("{time:?}")))
+            .collect()
+    }
+
     /// Fails if a file has changed since it was opened.
     pub(super) fn check_unchanged(&self) -> Result<()> {
         for (shard, before) in self.checkpoint.files.shards.iter().zip(&self.stamps) {

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 use serde_json::json;
 
+use super::Options;
 use super::file::NewFile;
+use super::journal::{JOURNAL, Journal};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
@@ -18,7 +20,7 @@ use crate::plan::OutShard;
 use crate::units;
 
 /// The file in a partial folder that its run holds locked.
-const LOCK: &str = ".lock";
+pub(super) const LOCK: &str = ".lock";
 /// Bytes that a disk keeps free beyond the result.
 const SLACK_BYTES: u64 = 16 << 20;
 
@@ -27,16 +29,28 @@ pub(super) struct Output {
     target: PathBuf,
     partial: PathBuf,
     lock: File,
+    journal: Journal,
     replaces: bool,
     notes: Vec<String>,
-    is_done: bool,
+    keeps: bool,
 }
 
 impl Output {
-    /// Checks that the output may be made, and makes its partial folder.
-    pub(super) fn begin(target: &Path, checkpoint: &Checkpoint, bytes: u64, force: bool) -> Result<Self> {
+    /// Checks that the output may be made, and makes its partial folder, or takes up the one that an earlier
+    /// run of the same `identity` left.
+    pub(super) fn begin(
+        target: &Path,
+        checkpoint: &Checkpoint,
+        bytes: u64,
+        identity: &str,
+        options: &Options,
+    ) -> Result<Self> {
         let place = Place::of(target)?;
-        let replaces = place.check(checkpoint, force)?;
+        let replaces = place.check(checkpoint, options.force)?;
+        let partial = place.parent.join(format!(".{}.ckpt-partial", place.name));
+        let mut notes = Vec::new();
+        let (lock, journal) = take_partial(&partial, identity, options.resume, &mut notes)?;
+        let bytes = bytes.saturating_sub(journal.bytes());
         let room = free_bytes(&place.parent)?;
         if room < bytes.saturating_add(SLACK_BYTES) {
             let message = format!(
@@ -45,13 +59,30 @@ impl Output {
                 units::bytes(room),
                 units::bytes(bytes)
             );
+            if journal.is_empty() {
+                remove_folder(&partial)?;
+            }
             return Err(Error::new(ErrorKind::Limit, message).at(target));
         }
-        let partial = place.parent.join(format!(".{}.ckpt-partial", place.name));
-        let mut notes = Vec::new();
-        let lock = lock_partial(&partial, &mut notes)?;
         let target = place.parent.join(&place.name);
-        Ok(Self { target, partial, lock, replaces, notes, is_done: false })
+        Ok(Self { target, partial, lock, journal, replaces, notes, keeps: false })
+    }
+
+    /// Returns true if an earlier run has finished this file.
+    pub(super) fn has(&self, shard: &OutShard) -> bool {
+        self.journal.has(&shard.file)
+    }
+
+    /// Notes that a file of tensors is whole and on the disk.
+    pub(super) fn done(&mut self, shard: &OutShard) -> Result<()> {
+        let bytes = shard.tensors.iter().map(|tensor| tensor.bytes).sum();
+        self.journal.add(&shard.file, bytes)
+    }
+
+    /// Keeps what is done when the run ends early, so that it can be continued; returns how many files.
+    pub(super) fn keep(&mut self) -> usize {
+        self.keeps = !self.journal.is_empty();
+        self.journal.len()
     }
 
     /// Returns the folder that is written.
@@ -75,15 +106,21 @@ impl Output {
 
     /// Copies a file by the file system's own means; returns its bytes.
     pub(super) fn copy(&self, from: &Path, name: &str) -> Result<u64> {
+        for folder in Path::new(name).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            let folder = self.partial.join(folder);
+            std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
+        }
         let mut source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
         NewFile::create(self.partial.join(name), false)?.copy(&mut source)
     }
 
     /// Gives the folder its name. What was there, if it may be replaced, is removed after that.
     pub(super) fn finish(mut self) -> Result<Vec<String>> {
-        let lock = self.partial.join(LOCK);
-        std::fs::remove_file(&lock).map_err(|e| Error::io("remove", &lock, &e))?;
-        sync_folder(&self.partial)?;
+        for own in [LOCK, JOURNAL] {
+            let own = self.partial.join(own);
+            std::fs::remove_file(&own).map_err(|e| Error::io("remove", &own, &e))?;
+        }
+        sync_folders(&self.partial)?;
         let here = rustix::fs::CWD;
         let flags = if self.replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
         match renameat_with(here, &self.partial, here, &self.target, flags) {
@@ -92,13 +129,14 @@ impl Output {
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => self.rename_plainly()?,
             Err(errno) => return Err(Error::io("rename", &self.target, &errno.into())),
         }
-        self.is_done = true;
+        // The name is free for what stood there.
+        self.keeps = true;
         if let Some(parent) = self.target.parent() {
             sync_folder(parent)?;
         }
         if self.replaces && self.partial.exists() {
             // What stood there now has the partial name.
-            std::fs::remove_dir_all(&self.partial).map_err(|e| Error::io("remove", &self.partial, &e))?;
+            remove_folder(&self.partial)?;
             self.notes.push("what stood there was replaced".into());
         }
         Ok(std::mem::take(&mut self.notes))
@@ -106,7 +144,7 @@ impl Output {
 
     fn rename_plainly(&self) -> Result<()> {
         if self.replaces {
-            std::fs::remove_dir_all(&self.target).map_err(|e| Error::io("remove", &self.target, &e))?;
+            remove_folder(&self.target)?;
         } else if self.target.exists() {
             return Err(taken(&self.target));
         }
@@ -116,7 +154,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if !self.is_done {
+        if !self.keeps {
             // A run that ends early leaves nothing; if even that fails, the name still says what it is.
             let _ = std::fs::remove_dir_all(&self.partial);
         }
@@ -198,8 +236,14 @@ fn taken(target: &Path) -> Error {
     Error::input(format!("-o {shown}: is there already; --force replaces a checkpoint")).at(target)
 }
 
-/// Makes the partial folder and locks it. A stale one is removed first.
-fn lock_partial(partial: &Path, notes: &mut Vec<String>) -> Result<File> {
+/// Makes the partial folder and locks it, or takes up the one that is there. One that is not to be continued, or
+/// is of another run, is removed first.
+fn take_partial(
+    partial: &Path,
+    identity: &str,
+    resume: bool,
+    notes: &mut Vec<String>,
+) -> Result<(File, Journal)> {
     let lock = partial.join(LOCK);
     if partial.is_symlink() || partial.is_file() {
         return Err(
@@ -207,20 +251,43 @@ fn lock_partial(partial: &Path, notes: &mut Vec<String>) -> Result<File> {
         );
     }
     if partial.exists() {
-        if let Ok(file) = OpenOptions::new().read(true).open(&lock)
-            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-        {
+        let held = OpenOptions::new().read(true).open(&lock).ok();
+        if held.as_ref().is_some_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_err()) {
             let shown = escape(&partial.display().to_string()).into_owned();
             return Err(Error::input(format!("{shown}: another run is writing there")).at(partial));
         }
-        std::fs::remove_dir_all(partial).map_err(|e| Error::io("remove", partial, &e))?;
-        notes.push("what an earlier run left unfinished was removed".into());
+        if resume
+            && let Some(held) = held
+            && let Some(journal) = Journal::read(partial, identity)
+        {
+            journal.clean(partial)?;
+            notes.push(format!("continued: {} were done", units::plural(journal.len(), "file")));
+            return Ok((held, journal));
+        }
+        remove_folder(partial)?;
+        let why = if resume { " (of other inputs or another plan)" } else { "" };
+        notes.push(format!("what an earlier run left unfinished was removed{why}"));
     }
     std::fs::create_dir(partial).map_err(|e| Error::io("create", partial, &e))?;
     let file = File::create_new(&lock).map_err(|e| Error::io("create", &lock, &e))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|errno| Error::io("lock", &lock, &errno.into()))?;
-    Ok(file)
+    Ok((file, Journal::begin(partial, identity)?))
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    std::fs::remove_dir_all(folder).map_err(|e| Error::io("remove", folder, &e))
+}
+
+/// Syncs a folder and all below it.
+fn sync_folders(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("read", folder, &e))? {
+        let entry = entry.map_err(|e| Error::io("read", folder, &e))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sync_folders(&entry.path())?;
+        }
+    }
+    sync_folder(folder)
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {

@@ -24,10 +24,11 @@ pub(super) struct Piece {
     pub(super) is_last: bool,
 }
 
-/// Cuts the result. A row is never cut: one that is larger than a slot has a slot of its own.
-pub(super) fn cut(plan: &Plan, slot_bytes: u64) -> Vec<Segment> {
+/// Cuts the files that are to be written. A row is never cut: one that is larger than a slot has a slot of its
+/// own.
+pub(super) fn cut(plan: &Plan, slot_bytes: u64, todo: &[bool]) -> Vec<Segment> {
     let mut segments = Vec::new();
-    for (shard, out) in plan.shards.iter().enumerate() {
+    for (shard, out) in plan.shards.iter().enumerate().filter(|(shard, _)| todo[*shard]) {
         let mut segment = Segment { shard, pieces: Vec::new(), bytes: 0 };
         for (tensor, out) in out.tensors.iter().enumerate() {
             let (count, unit) = units_of(out);

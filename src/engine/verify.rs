@@ -128,7 +128,7 @@ fn tensor_bits(dtype: crate::tensor::Dtype) -> u64 {
 }
 
 fn failed(what: &str) -> Error {
-    Error::input(format!("the result is not what was planned, and is thrown away: {what}"))
+    Error::input(format!("the result is not what was planned: {what}"))
 }
 
 /// Checks that a tensor is in its file with dtype and shape; returns its number in the result.

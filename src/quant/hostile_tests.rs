@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::testing::Literal;
-use super::{FORMATS, FormatId};
+use super::{FORMATS, FormatId, LayerSpec, Parts, Side};
 use crate::tensor::{Dtype, GgmlType};
 
 /// A small generator of numbers (xorshift), seeded so that a failure repeats.
@@ -85,6 +85,20 @@ fn layer(dice: &mut Dice, names: &[&'static str]) -> Literal {
     }
 }
 
+/// Decodes the first and the last row, if the format says that it can.
+fn decode(parts: &Parts<'_>, spec: &LayerSpec) {
+    let Ok(decoding) = spec.format.get().decode(parts, spec) else { return };
+    let (count, len) = (decoding.row_count(), decoding.row_len());
+    for row in [0, count.saturating_sub(1)].into_iter().filter(|&row| row < count) {
+        let range = decoding.rows.codes(row..row + 1);
+        let Side::Bytes(codes) = parts.data.read(decoding.codes, range.start, range.end - range.start) else {
+            continue;
+        };
+        assert_eq!(codes.len() as u64, range.end - range.start, "{}", spec.label());
+        decoding.rows.decode(row..row + 1, &codes, &mut vec![0.0; len as usize]);
+    }
+}
+
 #[test]
 fn no_format_panics_on_layers_thrown_together() {
     const LAYERS: usize = 20_000;
@@ -100,6 +114,7 @@ fn no_format_panics_on_layers_thrown_together() {
                 let spec = FORMATS[at].recognize(parts).unwrap().spec;
                 let lines = FORMATS[at].explain(parts, &spec);
                 assert!(lines.len() < 20 && !spec.label().is_empty());
+                decode(parts, &spec);
                 at
             })
         };

@@ -8,6 +8,8 @@
 //! let first = layer.headers_only().recognize(&Gptq);    // as on opening
 //! ```
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use super::{
@@ -114,6 +116,32 @@ impl Literal {
             found.map_or_else(Vec::new, |found| format.explain(parts, &found.spec))
         })
     }
+
+    /// Returns the shape and the values that a format decodes, read in one go and row by row, which must
+    /// agree.
+    pub(crate) fn decode(&self, format: &dyn QuantFormat) -> Result<(Vec<u64>, Vec<f32>), String> {
+        self.with(|parts| {
+            let spec = format.recognize(parts).ok_or("not recognized")?.spec;
+            let decoding = format.decode(parts, &spec)?;
+            let rows = |rows: std::ops::Range<u64>| {
+                let range = decoding.rows.codes(rows.clone());
+                let Side::Bytes(codes) = self.read(decoding.codes, range.start, range.end - range.start)
+                else {
+                    return Err("codes not read".to_owned());
+                };
+                let mut out = vec![f32::NAN; ((rows.end - rows.start) * decoding.row_len()) as usize];
+                decoding.rows.decode(rows, &codes, &mut out);
+                Ok(out)
+            };
+            let whole = rows(0..decoding.row_count())?;
+            let mut each = Vec::new();
+            for row in 0..decoding.row_count() {
+                each.extend(rows(row..row + 1)?);
+            }
+            assert!(whole.iter().zip(&each).all(|(a, b)| a.to_bits() == b.to_bits()), "{whole:?} {each:?}");
+            Ok((decoding.shape, whole))
+        })
+    }
 }
 
 impl SideData for Literal {
@@ -145,4 +173,25 @@ pub(crate) fn f16s(values: &[f32]) -> Vec<u8> {
 /// Returns little-endian singles.
 pub(crate) fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Decodes rows of a layer, as recognized from the same bytes.
+pub(crate) fn decode(
+    layer: &Literal,
+    format: &dyn QuantFormat,
+    rows: Range<u64>,
+) -> Result<Vec<f32>, String> {
+    layer.with(|parts| {
+        let found = format.recognize(parts).ok_or("not of this format")?;
+        let decoding = format.decode(parts, &found.spec)?;
+        assert_eq!(decoding.shape, found.spec.shape);
+        let range = decoding.rows.codes(rows.clone());
+        let Side::Bytes(codes) = parts.data.read(decoding.codes, range.start, range.end - range.start) else {
+            return Err("codes not read".into());
+        };
+        assert_eq!(codes.len() as u64, range.end - range.start);
+        let mut out = vec![f32::NAN; ((rows.end - rows.start) * decoding.row_len()) as usize];
+        decoding.rows.decode(rows, &codes, &mut out);
+        Ok(out)
+    })
 }

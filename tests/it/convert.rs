@@ -79,13 +79,30 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
 }
 
-/// Cases whose golden is the result in the format's own dtype, which `auto` gives.
-const CASES: [&str; 4] = ["bnb-nf4-A", "bnb-nf4-dq-A", "bnb-fp4-A", "bnb-nf4-f16-B"];
+/// Cases whose golden is the result in the format's own dtype, which `auto` gives; how many tensors it has.
+const CASES: [(&str, usize); 16] = [
+    ("bnb-nf4-A", 14),
+    ("bnb-nf4-dq-A", 14),
+    ("bnb-fp4-A", 14),
+    ("bnb-nf4-f16-B", 14),
+    ("bnb-int8-B", 14),
+    ("gptq-w4-g128-sym-v1-A", 14),
+    ("gptq-w3-g32-asym-act-v1-A", 7),
+    ("gptq-dynamic-mixed-bits", 14),
+    ("gptq-w4-sharded", 14),
+    ("awq-gemm-g64-skip-A", 6),
+    ("awq-gemv-g64-A", 7),
+    ("ct-w4a16-asym-g128-A", 7),
+    ("ct-w3a16-A", 7),
+    ("ct-fp8-block-A", 7),
+    ("ct-nvfp4a16-A", 7),
+    ("story-0-minicpmv-awq", 14),
+];
 
 #[test]
 fn values_are_the_references_whatever_the_threads_and_slots() {
     let scratch = Scratch::new("golden");
-    for case in CASES {
+    for (case, count) in CASES {
         let input = sample(case).join("model");
         let mut first: Option<BTreeMap<String, Vec<u8>>> = None;
         for (run, flags) in [
@@ -107,6 +124,7 @@ fn values_are_the_references_whatever_the_threads_and_slots() {
             let source = tensors(&input);
             let result = tensors(&out);
             let want = golden(case, "dequant_native");
+            assert_eq!(want.len(), count, "{case}");
             for (name, hashed) in &want {
                 assert_eq!(&hash(&result[name].2), hashed, "{case} {name}");
             }
@@ -145,6 +163,39 @@ fn the_folder_is_complete_and_plain() {
     assert!(out.join("generation_config.json").exists());
     let partial = fs::read_dir(&scratch.0).unwrap().count();
     assert_eq!(partial, 1, "something is left beside the output");
+}
+
+#[test]
+fn other_files_go_over_and_those_of_the_old_format_do_not() {
+    let scratch = Scratch::new("others");
+    let input = scratch.join("input");
+    fs::create_dir_all(input.join("pooling/deep")).unwrap();
+    fs::create_dir_all(input.join(".git")).unwrap();
+    for entry in fs::read_dir(sample("bnb-nf4-A").join("model")).unwrap() {
+        let path = entry.unwrap().path();
+        put(&input.join(path.file_name().unwrap()), &fs::read(&path).unwrap());
+    }
+    let others =
+        ["tokenizer.json", "chat_template.jinja", "modeling.py", "pooling/config.json", "pooling/deep/a.txt"];
+    for name in others {
+        put(&input.join(name), name.as_bytes());
+    }
+    for name in ["quantize_config.json", "optimizer.pt", "consolidated.safetensors", ".git/HEAD"] {
+        put(&input.join(name), b"{}");
+    }
+    let out = scratch.join("out");
+    let ran = convert(&input, &out, &[]);
+    done(&ran);
+    for name in others {
+        assert_eq!(fs::read_to_string(out.join(name)).unwrap(), name);
+    }
+    for gone in ["quantize_config.json", "consolidated.safetensors", "optimizer.pt", ".git"] {
+        assert!(!out.join(gone).exists(), "{gone}");
+    }
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    for word in ["consolidated.safetensors", "optimizer.pt"] {
+        assert!(told.contains(word), "{word} left out without a word: {told}");
+    }
 }
 
 #[test]
@@ -237,20 +288,36 @@ fn events_are_lines_of_json_and_a_dry_run_writes_nothing() {
     assert_eq!(result["bytes_written"], plan[0]["bytes_written"]);
 }
 
-/// A checkpoint of some megabytes, so that a kill can fall anywhere.
+/// A checkpoint of some megabytes in several tensors, so that a kill can fall anywhere.
 fn large(folder: &Path) {
     fs::create_dir(folder).unwrap();
-    let bytes = vec![7u8; 24 << 20];
-    let header = format!(
-        "{{\"w.weight\":{{\"dtype\":\"BF16\",\"shape\":[{}],\"data_offsets\":[0,{}]}}}}",
-        12 << 20,
-        24 << 20
-    );
+    let each = 4 << 20;
+    let entry = |at: usize| {
+        format!(
+            "\"w{at}.weight\":{{\"dtype\":\"BF16\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+            each / 2,
+            at * each,
+            (at + 1) * each
+        )
+    };
+    let header = format!("{{{}}}", (0..6).map(entry).collect::<Vec<_>>().join(","));
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(&bytes);
+    file.extend((0..6 * each).map(|at| (at / 3 % 64) as u8));
     put(&folder.join("model.safetensors"), &file);
     put(&folder.join("config.json"), b"{}");
+}
+
+fn started(input: &Path, output: &Path, more: &[&str]) -> std::process::Child {
+    Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["convert", "--to", "dense", "--dtype", "f32", "-o"])
+        .arg(output)
+        .arg(input)
+        .args(more)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -261,21 +328,14 @@ fn a_kill_at_any_moment_leaves_nothing_that_looks_done() {
     let out = scratch.join("out");
     let (mut killed, mut finished) = (0, 0);
     for round in 0..20u64 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ckpt"))
-            .args(["convert", "--to", "dense", "--dtype", "f32", "-o"])
-            .arg(&out)
-            .arg(&input)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = started(&input, &out, &[]);
         // Spread over the time that a run takes, the later the denser.
         std::thread::sleep(Duration::from_millis(round * round));
         let _ = child.kill();
         let status = child.wait().unwrap();
         if out.exists() {
             // It appeared: then it is whole.
-            assert_eq!(tensors(&out)["w.weight"].2.len(), 48 << 20);
+            assert_eq!(tensors(&out).values().map(|(.., bytes)| bytes.len()).sum::<usize>(), 48 << 20);
             fs::remove_dir_all(&out).unwrap();
             finished += 1;
         }
@@ -295,13 +355,7 @@ fn an_interrupt_ends_cleanly() {
     let input = scratch.join("input");
     large(&input);
     let out = scratch.join("out");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ckpt"))
-        .args(["convert", "--to", "dense", "--dtype", "f32", "--slot-size", "1000", "-o"])
-        .arg(&out)
-        .arg(&input)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = started(&input, &out, &["--slot-size", "1000"]);
     while !scratch.join(".out.ckpt-partial").exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -309,4 +363,168 @@ fn an_interrupt_ends_cleanly() {
         .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
+
+/// Files of tensors, each of one tensor.
+const SMALL_FILES: [&str; 4] = ["--max-shard-size", "8MB", "--slot-size", "100KB"];
+
+/// Waits until a run has finished at least one file, and ends it.
+fn ended_midway(input: &Path, scratch: &Scratch, end: impl Fn(&mut std::process::Child)) {
+    let journal = scratch.join(".out.ckpt-partial/.journal");
+    let mut child = started(input, &scratch.join("out"), &SMALL_FILES);
+    loop {
+        let lines = fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
+        if lines > 1 {
+            break;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "done before it could be ended");
+    }
+    end(&mut child);
+    child.wait().unwrap();
+    assert!(!scratch.join("out").exists());
+}
+
+#[test]
+fn a_run_that_was_ended_is_continued() {
+    let scratch = Scratch::new("resume");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    let flags = |more: &[&'static str]| [&["--dtype", "f32"], &SMALL_FILES[..], more].concat();
+    done(&convert(&input, &scratch.join("undisturbed"), &flags(&[])));
+    let told = |ran: &Output| String::from_utf8_lossy(&ran.stderr).into_owned();
+
+    ended_midway(&input, &scratch, |child| child.kill().unwrap());
+    let ran = convert(&input, &out, &flags(&["--resume"]));
+    done(&ran);
+    assert!(told(&ran).contains("continued: "), "{}", told(&ran));
+    assert!(files(&out) == files(&scratch.join("undisturbed")), "not as if undisturbed");
+
+    let ran = convert(&input, &out, &flags(&["--resume"]));
+    done(&ran);
+    assert!(told(&ran).contains("nothing to resume"), "{}", told(&ran));
+    let ran = convert(&input, &out, &["--resume", "--dtype", "bf16"]);
+    assert_eq!(ran.status.code(), Some(2), "another plan's output was taken for complete");
+
+    fs::remove_dir_all(&out).unwrap();
+    ended_midway(&input, &scratch, |child| {
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    });
+    assert!(scratch.join(".out.ckpt-partial").exists(), "what was done is gone");
+    let ran = convert(&input, &out, &flags(&[]));
+    done(&ran);
+    assert!(told(&ran).contains("unfinished was removed"), "{}", told(&ran));
+
+    fs::remove_dir_all(&out).unwrap();
+    ended_midway(&input, &scratch, |child| child.kill().unwrap());
+    let file = fs::OpenOptions::new().write(true).open(input.join("model.safetensors")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let ran = convert(&input, &out, &flags(&["--resume"]));
+    done(&ran);
+    assert!(told(&ran).contains("of other inputs or another plan"), "{}", told(&ran));
+    assert!(files(&out) == files(&scratch.join("undisturbed")));
+}
+
+#[test]
+fn an_input_that_shrinks_meanwhile_ends_in_words() {
+    let scratch = Scratch::new("shrink");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    let file = fs::OpenOptions::new().write(true).open(input.join("model.safetensors")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["convert", "--to", "dense", "--dtype", "f32", "--slot-size", "1000", "-o"])
+        .arg(&out)
+        .arg(&input)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !scratch.join(".out.ckpt-partial").exists() {
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    file.set_len(1 << 20).unwrap();
+    let ran = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("model.safetensors"), "{told}");
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
+
+#[test]
+fn a_saved_plan_is_replayed_on_the_same_inputs_only() {
+    let scratch = Scratch::new("plan");
+    let input = scratch.join("input");
+    fs::create_dir(&input).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        put(&input.join(name), &fs::read(sample("bnb-nf4-A").join("model").join(name)).unwrap());
+    }
+    let (out, plan) = (scratch.join("out"), scratch.join("plan.json"));
+    done(&convert(&input, &out, &["--dtype", "f32", "--plan", plan.to_str().unwrap()]));
+    assert!(!out.exists());
+    let replay = || Command::new(env!("CARGO_BIN_EXE_ckpt")).arg("run").arg(&plan).output().unwrap();
+    done(&replay());
+    done(&convert(&input, &scratch.join("direct"), &["--dtype", "f32"]));
+    assert!(files(&out) == files(&scratch.join("direct")));
+    fs::remove_dir_all(&out).unwrap();
+    fs::remove_file(input.join("model.safetensors")).unwrap();
+    put(
+        &input.join("model.safetensors"),
+        &fs::read(sample("bnb-nf4-dq-A").join("model/model.safetensors")).unwrap(),
+    );
+    let ran = replay();
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("no longer what was planned") && !out.exists(), "{told}");
+}
+
+#[test]
+fn a_disk_that_takes_no_more_ends_in_words() {
+    let scratch = Scratch::new("full");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    // A limit on the size of files stands for a full disk: the write fails half-way. In blocks of 512 bytes.
+    let script = "trap '' XFSZ; ulimit -f 20000; exec \"$0\" convert --to dense --dtype f32 -o \"$1\" \"$2\"";
+    let ran = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_ckpt")])
+        .args([&out, &input])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("write") && told.contains("model.safetensors"), "{told}");
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
+
+#[test]
+fn a_gguf_keeps_its_names_and_its_values() {
+    let scratch = Scratch::new("gguf");
+    for case in ["gguf-q4_k_m-K", "gguf-mixed-K"] {
+        let out = scratch.join(case);
+        done(&convert(&sample(case).join("model.gguf"), &out, &["--dtype", "f32"]));
+        let result = tensors(&out);
+        let want = golden(case, "dequant_f32");
+        assert_eq!(result.len(), want.len(), "{case}");
+        for (name, hashed) in want {
+            assert_eq!(hash(&result[&name].2), hashed, "{case} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_rotated_basis_is_refused() {
+    let scratch = Scratch::new("rotated");
+    let input = scratch.join("input");
+    fs::create_dir(&input).unwrap();
+    let source = sample("ct-w4a16-sym-g128-A").join("model");
+    put(&input.join("model.safetensors"), &fs::read(source.join("model.safetensors")).unwrap());
+    let mut config: Value = serde_json::from_slice(&fs::read(source.join("config.json")).unwrap()).unwrap();
+    config["quantization_config"]["transform_config"] =
+        serde_json::json!({"config_groups": {"R4": {"type": "hadamard", "apply": [{"location": "input"}]}}});
+    put(&input.join("config.json"), config.to_string().as_bytes());
+    let ran = convert(&input, &scratch.join("out"), &[]);
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("quantization_config.transform_config names rotations"), "{told}");
 }
