@@ -100,7 +100,7 @@ impl<'a> Inputs<'a> {
             Decoded::Tensor(tensor, change) => {
                 let record = &files.tensors[tensor as usize];
                 let name = files.tensor_name(tensor);
-                let made = dense::plain(tensor, record.dtype, files.shape(record))
+                let made = dense::plain(tensor, record.dtype, files.shape(record), record.bytes)
                     .map_err(|why| self.undecodable(&name, &why))?;
                 (made, change, name)
             }

@@ -314,8 +314,8 @@ impl<'a> Naming<'a> {
         }
         match tensor.source {
             Source::Copy(from) | Source::Cast(from) => {
-                let dtype = self.checkpoint.files.tensors[from as usize].dtype;
-                dense::plain(from, dtype, &tensor.shape)
+                let record = &self.checkpoint.files.tensors[from as usize];
+                dense::plain(from, record.dtype, &tensor.shape, record.bytes)
                     .map_err(|why| Error::input(format!("{}: {why}", escape(&tensor.name))))?;
                 Ok(Source::Changed { tensor: from, change })
             }

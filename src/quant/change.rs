@@ -197,7 +197,7 @@ mod tests {
             let want = naive(&values, heads as usize, half as usize, columns as usize);
             let shape = [heads * half * 2, columns];
             for block in [1, 2, 3, 7, u64::MAX / 2] {
-                let plain = dense::plain(0, Dtype::F32, &shape).unwrap();
+                let plain = dense::plain(0, Dtype::F32, &shape, bytes.len() as u64).unwrap();
                 let changed = Change::RopeRows { heads }.over(plain).unwrap();
                 assert_eq!(read(&changed, &bytes, block), want, "{heads} heads of {half}, {block} rows");
             }
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_bias_is_changed_within_its_one_row() {
         let (values, bytes) = matrix(24, 1);
-        let plain = dense::plain(0, Dtype::F32, &[24]).unwrap();
+        let plain = dense::plain(0, Dtype::F32, &[24], 96).unwrap();
         let changed = Change::RopeRows { heads: 3 }.over(plain).unwrap();
         assert_eq!(read(&changed, &bytes, 1), naive(&values, 3, 4, 1));
     }
@@ -216,7 +216,7 @@ mod tests {
     fn one_less_is_of_f32() {
         let bytes: Vec<u8> =
             [1.0f32, 1.0 + f32::EPSILON, -3.5].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let plain = dense::plain(0, Dtype::F32, &[3]).unwrap();
+        let plain = dense::plain(0, Dtype::F32, &[3], 12).unwrap();
         let changed = Change::MinusOne.over(plain).unwrap();
         assert_eq!(read(&changed, &bytes, 1), [0.0, f32::EPSILON, -4.5]);
     }

@@ -91,7 +91,7 @@ impl QuantFormat for Dense {
 
     fn decode(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Result<Decoding, String> {
         let weight = parts.get("weight").ok_or("it has no weight to decode")?;
-        let mut decoding = plain(weight.tensor, weight.dtype, weight.shape)?;
+        let mut decoding = plain(weight.tensor, weight.dtype, weight.shape, weight.bytes)?;
         decoding.kept = parts.get("bias").map(|bias| bias.tensor).into_iter().collect();
         Ok(decoding)
     }
@@ -100,10 +100,14 @@ impl QuantFormat for Dense {
 /// Returns how the values of one plain tensor are read: exact in f32.
 ///
 /// # Errors
-/// Its dtype is wider than f32, or has no values of its own.
-pub fn plain(tensor: u32, dtype: Dtype, shape: &[u64]) -> Result<Decoding, String> {
+/// Its dtype is wider than f32, or has no values of its own, or its bytes are not those of its shape.
+pub fn plain(tensor: u32, dtype: Dtype, shape: &[u64], bytes: u64) -> Result<Decoding, String> {
     if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
         return Err(format!("{dtype} is not read as f32 without loss"));
+    }
+    let wanted = elements(shape).and_then(|count| dtype.bytes_of(count)).ok_or("its shape overflows")?;
+    if wanted != bytes {
+        return Err(format!("it has {bytes} bytes, its shape needs {wanted}"));
     }
     let row_len = shape.last().copied().unwrap_or(1);
     let row_bytes = dtype.bytes_of(row_len).ok_or("its shape overflows")?;

@@ -6,6 +6,8 @@ mod arrows;
 mod cli;
 mod convert;
 mod decode;
+mod gguf_file;
+mod gguf_names;
 mod hostile;
 mod layouts;
 mod packed_samples;
