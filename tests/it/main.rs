@@ -8,6 +8,7 @@ mod convert;
 mod decode;
 mod gguf_file;
 mod gguf_names;
+mod gguf_tokenizers;
 mod hostile;
 mod layouts;
 mod packed_samples;
