@@ -56,17 +56,82 @@ fn nf4(name: &str, outputs: u64, inputs: u64, tensors: &mut Vec<Tensor>) {
     ));
 }
 
-/// Writes a model of nf4 layers.
-fn make(folder: &Path, layers: u64) -> io::Result<()> {
+/// Halves of small scales.
+fn halves(count: u64) -> Vec<u8> {
+    (0..count).flat_map(|at| (0x2000 + (at % 97) as u16).to_le_bytes()).collect()
+}
+
+fn gptq(name: &str, outputs: u64, inputs: u64, tensors: &mut Vec<Tensor>) {
+    let (name, groups) = (name.trim_end_matches("weight"), inputs / 128);
+    let (words, zeros) = (inputs / 8 * outputs * 4, groups * outputs / 2);
+    let index: Vec<u8> = (0..inputs as u32).flat_map(|at| (at / 128).to_le_bytes()).collect();
+    tensors.push((format!("{name}qweight"), "I32", vec![inputs / 8, outputs], words, None));
+    tensors.push((
+        format!("{name}qzeros"),
+        "I32",
+        vec![groups, outputs / 8],
+        zeros,
+        Some(vec![0x77; zeros as usize]),
+    ));
+    tensors.push((
+        format!("{name}scales"),
+        "F16",
+        vec![groups, outputs],
+        groups * outputs * 2,
+        Some(halves(groups * outputs)),
+    ));
+    tensors.push((format!("{name}g_idx"), "I32", vec![inputs], inputs * 4, Some(index)));
+}
+
+fn awq(name: &str, outputs: u64, inputs: u64, tensors: &mut Vec<Tensor>) {
+    let (name, groups) = (name.trim_end_matches("weight"), inputs / 128);
+    let (words, zeros) = (inputs * outputs / 2, groups * outputs / 2);
+    tensors.push((format!("{name}qweight"), "I32", vec![inputs, outputs / 8], words, None));
+    tensors.push((
+        format!("{name}qzeros"),
+        "I32",
+        vec![groups, outputs / 8],
+        zeros,
+        Some(vec![0x77; zeros as usize]),
+    ));
+    tensors.push((
+        format!("{name}scales"),
+        "F16",
+        vec![groups, outputs],
+        groups * outputs * 2,
+        Some(halves(groups * outputs)),
+    ));
+}
+
+/// Adds the tensors of a layer of so many outputs and inputs.
+type AddLayer = fn(&str, u64, u64, &mut Vec<Tensor>);
+
+/// The formats: name, tensors of a layer, quantization config.
+const FORMATS: [(&str, AddLayer, &str); 3] = [
+    ("nf4", nf4, r#"{"quant_method": "bitsandbytes", "load_in_4bit": true}"#),
+    (
+        "gptq",
+        gptq,
+        r#"{"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": false, "sym": true}"#,
+    ),
+    (
+        "awq",
+        awq,
+        r#"{"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": true, "version": "gemm"}"#,
+    ),
+];
+
+/// Writes a model of quantized layers.
+fn make(folder: &Path, layers: u64, add: AddLayer, quantization: &str) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let mut tensors = Vec::new();
     for layer in 0..layers {
         for part in ["q_proj", "k_proj", "v_proj", "o_proj"] {
-            nf4(&format!("model.layers.{layer}.self_attn.{part}.weight"), HIDDEN, HIDDEN, &mut tensors);
+            add(&format!("model.layers.{layer}.self_attn.{part}.weight"), HIDDEN, HIDDEN, &mut tensors);
         }
-        nf4(&format!("model.layers.{layer}.mlp.gate_proj.weight"), INNER, HIDDEN, &mut tensors);
-        nf4(&format!("model.layers.{layer}.mlp.up_proj.weight"), INNER, HIDDEN, &mut tensors);
-        nf4(&format!("model.layers.{layer}.mlp.down_proj.weight"), HIDDEN, INNER, &mut tensors);
+        add(&format!("model.layers.{layer}.mlp.gate_proj.weight"), INNER, HIDDEN, &mut tensors);
+        add(&format!("model.layers.{layer}.mlp.up_proj.weight"), INNER, HIDDEN, &mut tensors);
+        add(&format!("model.layers.{layer}.mlp.down_proj.weight"), HIDDEN, INNER, &mut tensors);
     }
     let mut entries = serde_json::Map::new();
     let mut at = 0;
@@ -93,7 +158,7 @@ fn make(folder: &Path, layers: u64) -> io::Result<()> {
         }
     }
     file.into_inner()?.sync_all()?;
-    let config = r#"{"torch_dtype": "bfloat16", "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true}}"#;
+    let config = format!(r#"{{"torch_dtype": "bfloat16", "quantization_config": {quantization}}}"#);
     File::create_new(folder.join("config.json"))?.write_all(config.as_bytes())
 }
 
@@ -128,10 +193,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-fn measure(folder: &Path, layers: u64) -> Result<(), String> {
+fn measure(folder: &Path, layers: u64, format: (&str, AddLayer, &str)) -> Result<(), String> {
+    let (name, add, quantization) = format;
     let io = |e: io::Error| e.to_string();
-    let (input, output) = (folder.join(format!("nf4-{layers}")), folder.join("dense"));
-    make(&input, layers).map_err(io)?;
+    let (input, output) = (folder.join(format!("{name}-{layers}")), folder.join("dense"));
+    make(&input, layers, add, quantization).map_err(io)?;
     let (mut plain, mut proven, mut copied) = (Vec::new(), Vec::new(), Vec::new());
     let mut bytes = 0;
     for _ in 0..RUNS {
@@ -149,7 +215,7 @@ fn measure(folder: &Path, layers: u64) -> Result<(), String> {
     }
     let (plain, proven, copied) = (median(plain), median(proven), median(copied));
     let gigabytes = bytes as f64 / 1e9;
-    println!("nf4 -> bf16, {gigabytes:.2} GB of output (median of {RUNS})");
+    println!("{name} to 16 bits, {gigabytes:.2} GB of output (median of {RUNS})");
     println!(
         "  convert              {plain:>7.2} s  {:>5.2} GB/s  {:>5.2} x as fast as copy and sync",
         gigabytes / plain,
@@ -171,7 +237,8 @@ fn main() -> Result<(), String> {
     let layers: u64 = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(10);
     memory::map_large_blocks();
     let folder = std::env::temp_dir().join(format!("ckpt-bench-convert-{}", std::process::id()));
-    let done = measure(&folder, layers).and_then(|()| measure(&folder, 4 * layers));
+    let sizes = [(layers, FORMATS[0]), (4 * layers, FORMATS[0]), (layers, FORMATS[1]), (layers, FORMATS[2])];
+    let done = sizes.into_iter().try_for_each(|(layers, format)| measure(&folder, layers, format));
     std::fs::remove_dir_all(&folder).map_err(|e| e.to_string())?;
     done
 }

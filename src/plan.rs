@@ -18,6 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
+use crate::problem::{Problem, ProblemKind, kind};
 use crate::quant::change::Change;
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::{Dtype, elements};
@@ -177,11 +178,15 @@ impl Plan {
             Names::Hf => Some(gguf::Naming::of(checkpoint)?),
         };
         let mut planner = Planner::new(checkpoint, &order);
+        planner.check_data()?;
         let chosen = planner.choose(&selection)?;
         let (mut steps, mut tensors) = planner.layers(&chosen)?;
         let quantized_left = steps.iter().filter(|s| s.action == Action::Copy && s.from != "dense").count();
         let mut warnings = std::mem::take(&mut planner.warnings);
         let broken = std::mem::take(&mut planner.broken);
+        // What is wrong and does not stand in the way: scales that are not finite, configs that contradict the
+        // tensors, shards that are missing.
+        warnings.extend(planner.problems(|problem| problem.kind.code.starts_with(['K', 'S', 'Q', 'V', 'C'])));
         if quantized_left > 0 {
             warnings.push(format!(
                 "{} stay quantized; the config keeps its quantization block, with the others left out of it",
@@ -230,6 +235,25 @@ struct Planner<'a> {
     broken: Vec<String>,
 }
 
+/// Faults of files with which what is read is not what was meant, or not all of it.
+const UNUSABLE: [&ProblemKind; 15] = [
+    &kind::EMPTY_FILE,
+    &kind::LFS_POINTER,
+    &kind::HTML_PAGE,
+    &kind::NOT_A_CONTAINER,
+    &kind::HEADER_LENGTH,
+    &kind::HEADER_DAMAGED,
+    &kind::TRUNCATED,
+    &kind::SHAPE_SIZE,
+    &kind::OVERLAP,
+    &kind::DUPLICATE_NAME,
+    &kind::OVER_LIMIT,
+    &kind::UNREADABLE_FILE,
+    &kind::MISSING_SHARD,
+    &kind::INCOMPLETE_SET,
+    &kind::DUPLICATE_ACROSS_SHARDS,
+];
+
 /// Layers named in one message.
 const NAMED_MAX: usize = 20;
 
@@ -263,7 +287,9 @@ impl<'a> Planner<'a> {
             } else if self.order.skip_broken {
                 self.broken.push(name);
             } else {
-                refused.push(format!("{}: {}", escape(&name), spec.broken.join(", ")));
+                let mut words = spec.broken.clone();
+                words.dedup();
+                refused.push(format!("{}: {}", escape(&name), words.join(", ")));
             }
         }
         if picked == 0 && !selection.is_all() {
@@ -275,11 +301,72 @@ impl<'a> Planner<'a> {
         if refused.is_empty() {
             return Ok(chosen);
         }
+        // The words of a layer are few; the problems have the file, the tensor and the numbers.
+        let why: Vec<String> = self.problems(|problem| problem.tensor.is_some()).collect();
         let message = format!(
-            "{} broken; --skip-broken copies their tensors as they are: {}",
+            "{} broken; --skip-broken copies their tensors as they are: {}{}{}",
             units::plural(refused.len(), "layer"),
-            list(&refused)
+            list(&refused),
+            if why.is_empty() { "" } else { ". What was seen: " },
+            list(&why)
         );
+        Err(Error { file: Some(files.path.clone()), ..Error::input(message) })
+    }
+
+    /// Returns the errors that concern what is converted, each with its file.
+    fn problems(&self, concerns: impl Fn(&Problem) -> bool) -> impl Iterator<Item = String> {
+        let errors = self.checkpoint.problems.iter().filter(move |p| p.is_error() && concerns(p));
+        errors.map(|problem| {
+            let file = problem.file.as_deref().unwrap_or_default();
+            let message = escape(&problem.message);
+            if file.is_empty() || message.contains(file) {
+                format!("{} {message}", problem.kind.code)
+            } else {
+                format!("{} {}: {message}", problem.kind.code, escape(file))
+            }
+        })
+    }
+
+    /// Refuses files that cannot be relied on, and tensors whose bytes are not all in their file.
+    fn check_data(&self) -> Result<()> {
+        let files = &self.checkpoint.files;
+        let unusable: Vec<String> = self.problems(|problem| UNUSABLE.contains(&problem.kind)).collect();
+        if !unusable.is_empty() {
+            let message = format!("the files are damaged or not complete: {}", list(&unusable));
+            return Err(Error { file: Some(files.path.clone()), ..Error::input(message) });
+        }
+        if files.tensors.is_empty() {
+            return Err(Error {
+                file: Some(files.path.clone()),
+                ..Error::input("there is no tensor to convert")
+            });
+        }
+        let cut = |tensor: u32| {
+            let record = &files.tensors[tensor as usize];
+            let shard = &files.shards[usize::from(record.shard)];
+            let is_packed = files.views.get(&tensor).is_some_and(|view| view.compressed_entry.is_some());
+            let end = record.begin.saturating_add(record.bytes);
+            let needed = elements(files.shape(record)).and_then(|count| record.dtype.bytes_of(count));
+            let is_cut = !is_packed && end > shard.bytes;
+            let is_odd =
+                !files.views.contains_key(&tensor) && needed.is_some_and(|needed| needed != record.bytes);
+            (is_cut || is_odd).then(|| {
+                let name = escape(&files.tensor_name(tensor)).into_owned();
+                let wanted = needed.map_or_else(|| "unknown".to_owned(), units::exact);
+                format!(
+                    "{}: {name}: bytes {}..{end} of a file of {}, {wanted} needed",
+                    escape(&shard.name),
+                    record.begin,
+                    shard.bytes
+                )
+            })
+        };
+        let cut: Vec<String> = (0..files.tensors.len() as u32).filter_map(cut).collect();
+        if cut.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("{} not whole in their files: {}", units::plural(cut.len(), "tensor"), list(&cut));
         Err(Error { file: Some(files.path.clone()), ..Error::input(message) })
     }
 

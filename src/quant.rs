@@ -39,6 +39,7 @@ pub mod quanto;
 pub mod quark;
 mod qweight;
 mod scale_values;
+mod scaled;
 pub mod side;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -528,3 +528,73 @@ fn a_rotated_basis_is_refused() {
     assert_eq!(ran.status.code(), Some(2), "{told}");
     assert!(told.contains("quantization_config.transform_config names rotations"), "{told}");
 }
+
+#[test]
+fn every_bad_layer_stops_the_plan_or_is_told_with_its_numbers() {
+    let scratch = Scratch::new("bad");
+    let stops = [
+        ("bnb-blocksize-zero", "blocksize is 0"),
+        ("bnb-missing-absmax", "missing absmax"),
+        ("bnb-missing-quant-state", "missing quant state"),
+        ("bnb-quant-state-not-json", "not JSON"),
+        ("bnb-quant-state-wrong-shape", "needs 8388608 packed bytes, weight has 8192"),
+        ("bnb-short-absmax", "absmax has 253 values, 256 are needed"),
+        ("gptq-gidx-out-of-range", "1 of 128 entries lie outside the 4 groups (999 at input 5)"),
+        ("gptq-missing-scales", "missing scales"),
+        ("gptq-qzeros-wrong-shape", "qzeros is [4, 15], 4 groups of 128 outputs in 4 bits need [4, 16]"),
+    ];
+    for (case, words) in stops {
+        let ran = convert(&sample("bad-quantized").join(case), &scratch.join(case), &[]);
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(2), "{case}: {told}");
+        for word in [words, "model.safetensors", "model.layers.0.self_attn.q_proj"] {
+            assert!(told.contains(word), "{case}: {told}");
+        }
+        assert!(!scratch.join(case).exists(), "{case}");
+    }
+    let told_of = [
+        ("gptq-inf-scale", "scales: 1 of 512 are infinite"),
+        ("gptq-nan-scale", "scales: 2 of 512 are NaN"),
+        ("gptq-wrong-bits-in-config", "bits is 8, the tensors have 4"),
+        ("gptq-wrong-group-in-config", "group_size is 128, the tensors have 32"),
+        ("gptq-unknown-method", "frobnicate"),
+    ];
+    for (case, words) in told_of {
+        let ran = convert(&sample("bad-quantized").join(case), &scratch.join(case), &[]);
+        done(&ran);
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(told.contains(words), "{case}: {told}");
+    }
+}
+
+#[test]
+fn a_damaged_file_or_folder_is_refused_or_loses_nothing() {
+    let scratch = Scratch::new("damaged");
+    let mut paths = Vec::new();
+    for (folder, is_files) in [("bad-safetensors/files", true), ("bad-folders", false)] {
+        for entry in fs::read_dir(sample(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() || is_files {
+                paths.push(path);
+            }
+        }
+    }
+    assert!(paths.len() > 20, "only {} found", paths.len());
+    let mut refused = 0;
+    for (number, path) in paths.iter().enumerate() {
+        let out = scratch.join(&number.to_string());
+        let ran = convert(path, &out, &[]);
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        match ran.status.code() {
+            Some(0) => {
+                assert!(!tensors(&out).is_empty(), "{}: an empty result", path.display());
+            }
+            Some(2) => {
+                refused += 1;
+                assert!(!out.exists() && told.starts_with("ckpt: "), "{}: {told}", path.display());
+            }
+            other => panic!("{}: {other:?} {told}", path.display()),
+        }
+    }
+    assert!(refused > 5, "only {refused} refused");
+}
