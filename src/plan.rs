@@ -6,11 +6,12 @@
 
 mod config;
 pub mod folder;
+mod gguf;
 mod select;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::select::Selection;
 use crate::checkpoint::Checkpoint;
@@ -18,6 +19,7 @@ use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
 use crate::problem::{Problem, ProblemKind, kind};
+use crate::quant::change::Change;
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::{Dtype, elements};
 use crate::units;
@@ -39,6 +41,19 @@ pub struct Order {
     pub skip_broken: bool,
     /// Bytes of tensors a file holds at most; a larger tensor has a file of its own.
     pub shard_bytes: u64,
+    /// Whose names the tensors get.
+    pub names: Names,
+}
+
+/// Whose names tensors get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Names {
+    /// Their own.
+    #[default]
+    Own,
+    /// Hugging Face's, for GGUF files: with the values that belong to them, and config and tokenizer.
+    Hf,
 }
 
 /// What becomes of a layer.
@@ -83,6 +98,15 @@ pub enum Source {
         layer: u32,
         /// The dtype of the format's own result.
         native: Dtype,
+        /// What becomes of its values.
+        change: Change,
+    },
+    /// The values of a plain tensor, changed, in f32, and rounded once to the tensor's dtype.
+    Changed {
+        /// The tensor.
+        tensor: u32,
+        /// What becomes of its values.
+        change: Change,
     },
 }
 
@@ -149,10 +173,14 @@ impl Plan {
     pub fn dense(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
         config::check_basis(checkpoint)?;
         let selection = Selection::new(&order.only, &order.skip)?;
+        let naming = match order.names {
+            Names::Own => None,
+            Names::Hf => Some(gguf::Naming::of(checkpoint)?),
+        };
         let mut planner = Planner::new(checkpoint, &order);
         planner.check_data()?;
         let chosen = planner.choose(&selection)?;
-        let (steps, tensors) = planner.layers(&chosen)?;
+        let (mut steps, mut tensors) = planner.layers(&chosen)?;
         let quantized_left = steps.iter().filter(|s| s.action == Action::Copy && s.from != "dense").count();
         let mut warnings = std::mem::take(&mut planner.warnings);
         let broken = std::mem::take(&mut planner.broken);
@@ -165,9 +193,15 @@ impl Plan {
                 units::plural(quantized_left, "layer")
             ));
         }
+        let mut made = Vec::new();
+        if let Some(naming) = naming {
+            tensors = naming.apply(tensors, &mut steps, &mut warnings)?;
+            made = naming.texts(&mut warnings)?;
+        }
         config::hazards(checkpoint, &steps, &mut warnings);
         let shards = folder::shards(tensors, order.shard_bytes);
-        let folder = folder::Folder::plan(checkpoint, &steps, &shards, quantized_left > 0, &mut warnings)?;
+        let folder =
+            folder::Folder::plan(checkpoint, &steps, &shards, (quantized_left > 0, made), &mut warnings)?;
         Ok(Self { order, steps, shards, texts: folder.texts, copies: folder.copies, warnings, broken })
     }
 
@@ -512,7 +546,7 @@ impl<'a> Planner<'a> {
         };
         let dtype = self.order.dtype.unwrap_or(how.native);
         let bytes = elements(&how.shape).and_then(|count| dtype.bytes_of(count)).unwrap_or(u64::MAX);
-        let source = Source::Decode { layer, native: how.native };
+        let source = Source::Decode { layer, native: how.native, change: Change::None };
         OutTensor { name, dtype, shape: how.shape.clone(), bytes, source }
     }
 

@@ -13,6 +13,7 @@ mod affine;
 pub mod awq;
 pub mod bnb4;
 pub mod bnb8;
+pub mod change;
 mod claims;
 pub mod codebook;
 pub mod compressed;

@@ -19,7 +19,7 @@ use crate::engine::{self, Options, Outcome, Progress, Proof, disk_free};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::name::escape;
-use crate::plan::{Action, Order, Plan, Step};
+use crate::plan::{Action, Names, Order, Plan, Step};
 use crate::tensor::Dtype;
 use crate::units;
 
@@ -37,6 +37,10 @@ pub struct Convert {
     /// Dtype of the result: auto keeps that of each format's own result, and plain tensors as stored.
     #[arg(long, value_enum, default_value = "auto")]
     pub dtype: DtypeFlag,
+    /// Names of the result's tensors: hf gives those of a GGUF file their Hugging Face names and values, and
+    /// writes config and tokenizer.
+    #[arg(long, value_enum, default_value = "own")]
+    pub names: NamesFlag,
     /// Convert only these layers: names with * and ?.
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
@@ -111,6 +115,15 @@ pub enum DtypeFlag {
     F16,
     /// IEEE single.
     F32,
+}
+
+/// Whose names the result's tensors have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NamesFlag {
+    /// Those of the input.
+    Own,
+    /// Hugging Face's.
+    Hf,
 }
 
 /// How much is proven.
@@ -189,6 +202,10 @@ pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
         skip: convert.skip.clone(),
         skip_broken: convert.skip_broken,
         shard_bytes: convert.max_shard_size,
+        names: match convert.names {
+            NamesFlag::Own => Names::Own,
+            NamesFlag::Hf => Names::Hf,
+        },
     };
     let plan = match convert.to {
         Format::Dense => Plan::dense(&checkpoint, order)?,

@@ -59,11 +59,16 @@ pub(super) fn text(
     } else {
         remove_quantization(&mut config, 0);
     }
-    if let Some(dtype) = most_common(shards) {
-        set_dtype(&mut config, dtype_word(dtype));
-    }
+    say_dtype(&mut config, shards);
     untie(checkpoint, steps, &mut config, warnings);
     Ok(Some(Text { file: "config.json".into(), content: pretty(&config) }))
+}
+
+/// Says what most weights are.
+pub(super) fn say_dtype(config: &mut Value, shards: &[OutShard]) {
+    if let Some(dtype) = most_common(shards) {
+        set_dtype(config, dtype_word(dtype));
+    }
 }
 
 fn remove_quantization(value: &mut Value, depth: usize) {

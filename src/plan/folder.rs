@@ -20,6 +20,23 @@ pub struct Text {
     pub content: String,
 }
 
+/// A file whose content was made from the metadata of the weights.
+pub(super) struct Made {
+    /// Its name in the folder.
+    pub(super) file: &'static str,
+    /// What it says; of `config.json` all but the dtype.
+    pub(super) content: Value,
+}
+
+impl Made {
+    fn text(mut self, shards: &[OutShard]) -> Text {
+        if self.file == "config.json" {
+            config::say_dtype(&mut self.content, shards);
+        }
+        Text { file: self.file.to_owned(), content: pretty(&self.content) }
+    }
+}
+
 /// A file that goes over as it is.
 #[derive(Clone, Debug)]
 pub struct Copied {
@@ -66,11 +83,14 @@ impl Folder {
         checkpoint: &Checkpoint,
         steps: &[Step],
         shards: &[OutShard],
-        stays_quantized: bool,
+        (stays_quantized, made): (bool, Vec<Made>),
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let mut texts = Vec::new();
-        texts.extend(config::text(checkpoint, steps, shards, stays_quantized, warnings)?);
+        if made.is_empty() {
+            texts.extend(config::text(checkpoint, steps, shards, stays_quantized, warnings)?);
+        }
+        texts.extend(made.into_iter().map(|made| made.text(shards)));
         texts.extend(index(shards));
         let copies = copies(checkpoint, &texts, stays_quantized, warnings)?;
         Ok(Self { texts, copies })

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Order, Plan};
+use crate::plan::{Names, Order, Plan};
 use crate::tensor::Dtype;
 
 /// A plan file is not read beyond this: a million layers take less.
@@ -31,6 +31,8 @@ pub(super) struct Saved {
     skip: Vec<String>,
     skip_broken: bool,
     shard_bytes: u64,
+    #[serde(default)]
+    names: Names,
     steps: Value,
 }
 
@@ -50,6 +52,7 @@ impl Saved {
             skip: order.skip.clone(),
             skip_broken: order.skip_broken,
             shard_bytes: order.shard_bytes,
+            names: order.names,
             steps: serde_json::json!(plan.steps),
         }
     }
@@ -106,6 +109,7 @@ impl Saved {
             skip: self.skip.clone(),
             skip_broken: self.skip_broken,
             shard_bytes: self.shard_bytes.max(1),
+            names: self.names,
         })
     }
 
