@@ -598,3 +598,14 @@ fn a_damaged_file_or_folder_is_refused_or_loses_nothing() {
     }
     assert!(refused > 5, "only {refused} refused");
 }
+
+#[test]
+fn a_single_file_is_converted_beside_itself() {
+    let scratch = Scratch::new("beside");
+    put(&scratch.join("m.gguf"), &fs::read(sample("gguf-mixed-K").join("model.gguf")).unwrap());
+    put(&scratch.join("diary.txt"), b"private");
+    done(&convert(&scratch.join("m.gguf"), &scratch.join("out"), &[]));
+    assert!(!scratch.join("out/diary.txt").exists(), "what only lies beside the file went along");
+    let ran = convert(&scratch.join("m.gguf"), &scratch.join("m.gguf"), &["--force"]);
+    assert_eq!(ran.status.code(), Some(2));
+}
