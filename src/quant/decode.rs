@@ -110,7 +110,6 @@ pub(super) fn bytes_of(parts: &Parts<'_>, part: &Part<'_>) -> Result<Vec<u8>, St
 ///
 /// # Errors
 /// As `bytes`, or its dtype has no plain values.
-#[expect(dead_code, reason = "for the formats that follow")]
 pub(super) fn floats(parts: &Parts<'_>, suffix: &str) -> Result<Vec<f32>, String> {
     let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
     floats_as(parts, part, part.dtype)
@@ -135,7 +134,6 @@ pub(super) fn floats_as(parts: &Parts<'_>, part: &Part<'_>, dtype: Dtype) -> Res
 ///
 /// # Errors
 /// As `bytes`, or its dtype is another.
-#[expect(dead_code, reason = "for the formats that follow")]
 pub(super) fn words(parts: &Parts<'_>, suffix: &str) -> Result<Vec<u32>, String> {
     let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
     if !matches!(part.dtype, Dtype::I32 | Dtype::U32) {
