@@ -1,11 +1,12 @@
-//! Layers of parts, dtypes, shapes, bytes and configs thrown together: no format panics on any, and
-//! each layer is somebody's.
+//! Layers of parts, dtypes, shapes, bytes and configs thrown together: no format panics on any, each
+//! layer is somebody's, and is decoded or refused in words.
 
 use serde_json::{Value, json};
 
+use super::decode::Decoding;
 use super::testing::Literal;
-use super::{FORMATS, FormatId};
-use crate::tensor::{Dtype, GgmlType};
+use super::{FORMATS, FormatId, Parts, Side};
+use crate::tensor::{Dtype, GgmlType, elements};
 
 /// A small generator of numbers (xorshift), seeded so that a failure repeats.
 struct Dice(u64);
@@ -85,6 +86,26 @@ fn layer(dice: &mut Dice, names: &[&'static str]) -> Literal {
     }
 }
 
+/// Decodes all rows, where they are few and their codes are there.
+fn decode(decoding: Result<Decoding, String>, parts: &Parts<'_>) {
+    const VALUES_MAX: u64 = 1 << 16;
+    let decoding = match decoding {
+        Ok(decoding) => decoding,
+        Err(why) => return assert!(!why.is_empty() && !why.contains('\n'), "{why}"),
+    };
+    if elements(&decoding.shape).is_none_or(|count| count > VALUES_MAX) {
+        return;
+    }
+    let range = decoding.rows.codes(0..decoding.row_count());
+    let Side::Bytes(codes) = parts.data.read(decoding.codes, range.start, range.end - range.start) else {
+        return;
+    };
+    if codes.len() as u64 == range.end - range.start {
+        let mut out = vec![0.0; (decoding.row_count() * decoding.row_len()) as usize];
+        decoding.rows.decode(0..decoding.row_count(), &codes, &mut out);
+    }
+}
+
 #[test]
 fn no_format_panics_on_layers_thrown_together() {
     const LAYERS: usize = 20_000;
@@ -100,6 +121,7 @@ fn no_format_panics_on_layers_thrown_together() {
                 let spec = FORMATS[at].recognize(parts).unwrap().spec;
                 let lines = FORMATS[at].explain(parts, &spec);
                 assert!(lines.len() < 20 && !spec.label().is_empty());
+                decode(FORMATS[at].decode(parts, &spec), parts);
                 at
             })
         };

@@ -5,6 +5,7 @@
 mod arrows;
 mod cli;
 mod decode;
+mod decode_hostile;
 mod hostile;
 mod layouts;
 mod packed_samples;
