@@ -6,6 +6,7 @@ mod arrows;
 mod cli;
 mod convert;
 mod decode;
+mod decode_hostile;
 mod gguf_file;
 mod gguf_names;
 mod gguf_tokenizers;
