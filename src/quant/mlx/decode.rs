@@ -1,4 +1,5 @@
-//! Decoding MLX: `code * scale + bias`, each rounded to the scales' dtype; floating-point modes `code * scale`.
+//! Decoding MLX: `code * scale + bias`, each rounded to the scales' dtype; floating-point modes `code * scale`,
+//! rounded to BF16 as `mlx.dequantize` does. The result is F16, in which nearly all such values are exact.
 //!
 //! | mode   | codes | scales           | group |
 //! |--------|-------|------------------|-------|
@@ -42,15 +43,14 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     let scales = floats_as(parts, scale, scale_dtype)?;
     if layer.variant != "affine" {
         let blocks = Blocks::new(shape, [1, group], scales, Vec::new())?;
-        let rows = Scaled::new(shape, weight.bytes, codes, blocks, |code, scale, _| code * scale)?;
-        return Ok(Decoding::weight(parts, weight, shape, Some(Dtype::BF16), rows));
+        let value = |code: f32, scale: f32, _| round(Dtype::BF16, code * scale);
+        let rows = Scaled::new(shape, weight.bytes, codes, blocks, value)?;
+        return Ok(Decoding::weight(parts, weight, shape, Some(Dtype::F16), rows));
     }
     let bias = parts.get("biases").or_else(|| parts.get("qbiases")).ok_or("missing biases")?;
     let blocks = Blocks::new(shape, [1, group], scales, floats_as(parts, bias, bias.dtype)?)?;
     let dtype = scale.dtype;
-    let value = move |code: f32, scale: f32, bias: f32| round(dtype, code * scale) + bias;
+    let value = move |code: f32, scale: f32, bias: f32| round(dtype, round(dtype, code * scale) + bias);
     let rows = Scaled::new(shape, weight.bytes, codes, blocks, value)?;
-    // Nothing that loads the result wants F32.
-    let result = if dtype == Dtype::F32 { Dtype::F16 } else { dtype };
-    Ok(Decoding::weight(parts, weight, shape, Some(result), rows))
+    Ok(Decoding::weight(parts, weight, shape, Some(Dtype::F16), rows))
 }
