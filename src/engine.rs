@@ -6,6 +6,7 @@
 //!
 //! Computing goes through a `Device`, which sees slots only: bytes in, bytes out, and what to do.
 
+pub mod busy;
 pub mod cpu;
 mod file;
 mod inputs;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::busy::Busy;
 use self::inputs::Inputs;
 use self::output::Output;
 use self::segments::{Segment, cut};
@@ -123,6 +125,8 @@ pub struct Progress {
     pub tensors: AtomicU64,
     /// True while the result is compared.
     pub proving: AtomicBool,
+    /// How long each stage has worked.
+    pub busy: Busy,
     /// Set to end the run.
     pub cancel: Arc<AtomicBool>,
 }
@@ -285,7 +289,7 @@ fn kept_for_later(files: usize) -> Error {
 }
 
 /// Readers that wait for the disk beside the threads that compute.
-const READ_AHEAD: usize = 2;
+pub const READ_AHEAD: usize = 2;
 
 /// What workers and writer share.
 struct Ring<'a> {
@@ -401,7 +405,9 @@ fn fill(ring: &Ring<'_>, pieces: &Pieces<'_>, threads: usize, progress: &Progres
         let segment = &ring.segments[at];
         slot.clear();
         slot.resize(segment.bytes as usize, 0);
-        let done = pieces.fill(segment, &mut slot, &mut scratch, &mut tally, &|| Turn::take(ring, threads));
+        let done = pieces.fill(segment, &mut slot, &mut scratch, &mut tally, &|| {
+            Turn::take(ring, threads, &progress.busy.computing)
+        });
         if let Err(error) = done.and_then(|()| progress.check()) {
             ring.fail(error);
             return tally;
@@ -424,21 +430,22 @@ impl Drop for OnPanic<'_, '_> {
 }
 
 /// The right to compute: as many at a time as threads were asked for.
-struct Turn<'a, 'r>(&'a Ring<'r>);
+struct Turn<'a, 'r>(&'a Ring<'r>, &'a AtomicU64, Instant);
 
 impl<'a, 'r> Turn<'a, 'r> {
-    fn take(ring: &'a Ring<'r>, threads: usize) -> Self {
+    fn take(ring: &'a Ring<'r>, threads: usize, busy: &'a AtomicU64) -> Self {
         let mut state = ring.state();
         while state.computing >= threads && state.failed.is_none() {
             state = ring.wait(state);
         }
         state.computing += 1;
-        Self(ring)
+        Self(ring, busy, Instant::now())
     }
 }
 
 impl Drop for Turn<'_, '_> {
     fn drop(&mut self) {
+        busy::add(self.1, self.2);
         self.0.state().computing -= 1;
         self.0.changed.notify_all();
     }
@@ -454,7 +461,9 @@ fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress)
         let mut file = output.shard(shard)?;
         while ring.segments.get(at).is_some_and(|segment| segment.shard == number) {
             let Some(slot) = ring.filled(at) else { return Ok(()) };
+            let since = Instant::now();
             file.write(&slot)?;
+            busy::add(&progress.busy.writing, since);
             progress.written.fetch_add(slot.len() as u64, Ordering::Relaxed);
             let mut state = ring.state();
             state.written += 1;
@@ -463,8 +472,10 @@ fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress)
             ring.changed.notify_all();
             at += 1;
         }
+        let since = Instant::now();
         file.finish()?;
         output.done(shard)?;
+        busy::add(&progress.busy.writing, since);
     }
     Ok(())
 }
@@ -599,6 +610,7 @@ impl<'a> Pieces<'a> {
             }
         }
         self.progress.read.store(self.inputs.read_bytes(), Ordering::Relaxed);
+        self.progress.busy.reading.store(self.inputs.read_nanos(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -651,4 +663,12 @@ pub fn peak_memory(plan: &Plan, options: &Options) -> u64 {
 /// The folder above it is not there.
 pub fn disk_free(output: &std::path::Path) -> Result<u64> {
     output::free_beside(output)
+}
+
+/// Checks that a result may be made there, as a run does first; nothing is written.
+///
+/// # Errors
+/// The folder above it is not there, it is taken, or lies in the input.
+pub fn check_output(output: &std::path::Path, checkpoint: &Checkpoint) -> Result<()> {
+    output::check(output, checkpoint)
 }

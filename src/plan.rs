@@ -7,12 +7,14 @@
 mod config;
 pub mod folder;
 mod gguf;
+mod groups;
 mod select;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::groups::Group;
 use self::select::Selection;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;

@@ -411,13 +411,15 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
     }
     let mut lines =
         vec![format!("{} → {}", escape(&plan.order.input), escape(&plan.order.output.display().to_string()))];
-    for (action, from, to, count, bytes_in, bytes_out) in groups(&plan.steps) {
+    for group in plan.groups() {
         lines.push(format!(
-            "  {:<10} {:>6}  {from} → {to}  {} → {}",
-            word(action),
-            count,
-            units::bytes(bytes_in),
-            units::bytes(bytes_out)
+            "  {:<10} {:>6}  {} → {}  {} → {}",
+            group.action.verb(),
+            group.layers,
+            group.from,
+            group.to,
+            units::bytes(group.bytes_in),
+            units::bytes(group.bytes_out)
         ));
     }
     let files = units::plural(plan.shards.len(), "file");
@@ -435,32 +437,6 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
         writeln!(out, "{line}").map_err(|e| stdout_error(&e))?;
     }
     Ok(DONE)
-}
-
-fn word(action: Action) -> &'static str {
-    match action {
-        Action::Copy => "copy",
-        Action::Cast => "cast",
-        Action::Dequantize => "dequantize",
-    }
-}
-
-type GroupRow<'a> = (Action, &'a str, &'a str, usize, u64, u64);
-
-/// Returns alike steps as one row each, in the order in which they first come.
-fn groups(steps: &[Step]) -> Vec<GroupRow<'_>> {
-    let mut rows: Vec<GroupRow<'_>> = Vec::new();
-    for step in steps {
-        let same = |row: &&mut GroupRow<'_>| row.0 == step.action && row.1 == step.from && row.2 == step.to;
-        if let Some(row) = rows.iter_mut().find(same) {
-            row.3 += 1;
-            row.4 += step.bytes_in;
-            row.5 += step.bytes_out;
-        } else {
-            rows.push((step.action, &step.from, &step.to, 1, step.bytes_in, step.bytes_out));
-        }
-    }
-    rows
 }
 
 #[derive(Serialize)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::Decoded;
 use crate::checkpoint::Checkpoint;
@@ -22,6 +22,7 @@ pub(super) struct Inputs<'a> {
     data: FileSide<'a>,
     stamps: Vec<Stamp>,
     read: AtomicU64,
+    nanos: AtomicU64,
 }
 
 impl<'a> Inputs<'a> {
@@ -32,6 +33,7 @@ impl<'a> Inputs<'a> {
             data: FileSide::whole(&checkpoint.files),
             stamps: stamps?,
             read: AtomicU64::new(0),
+            nanos: AtomicU64::new(0),
         };
         for (shard, (bytes, _)) in checkpoint.files.shards.iter().zip(&inputs.stamps) {
             if *bytes != shard.bytes {
@@ -63,6 +65,11 @@ impl<'a> Inputs<'a> {
         self.read.load(Ordering::Relaxed)
     }
 
+    /// Returns how long readers have waited, in sum.
+    pub(super) fn read_nanos(&self) -> u64 {
+        self.nanos.load(Ordering::Relaxed)
+    }
+
     pub(super) fn dtype(&self, tensor: u32) -> Dtype {
         self.checkpoint.files.tensors[tensor as usize].dtype
     }
@@ -85,7 +92,9 @@ impl<'a> Inputs<'a> {
                 ..Error::new(ErrorKind::Io, "")
             }
         };
+        let since = Instant::now();
         self.data.fill(tensor, offset, out).map_err(failed)?;
+        super::busy::add(&self.nanos, since);
         self.read.fetch_add(out.len() as u64, Ordering::Relaxed);
         Ok(())
     }

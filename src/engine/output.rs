@@ -297,6 +297,11 @@ fn sync_folder(folder: &Path) -> Result<()> {
     opened.sync_all().map_err(|e| Error::io("sync", folder, &e))
 }
 
+/// Checks that a result may be made at `target`, without replacing anything.
+pub(super) fn check(target: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    Place::of(target)?.check(checkpoint, false).map(|_| ())
+}
+
 /// Returns the bytes that are free where an output goes.
 pub(super) fn free_beside(target: &Path) -> Result<u64> {
     free_bytes(&Place::of(target)?.parent)
