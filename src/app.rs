@@ -5,7 +5,11 @@
 //! that table.
 
 pub mod command;
+pub mod convert;
+mod copy;
+pub mod jobs;
 pub mod keys;
+mod mouse;
 pub mod picker;
 mod ready;
 mod typing;
@@ -15,10 +19,14 @@ use std::sync::Arc;
 use tui_input::Input;
 
 use crate::checkpoint::{Checkpoint, Progress};
+use crate::engine::Outcome;
 use crate::error::Error;
 use crate::gauges::Sample;
 use crate::quant::Evidence;
 use command::{COMMANDS, Command};
+use convert::{Field, Form, Planned};
+use jobs::meter::Counts;
+use jobs::{Jobs, Question};
 use picker::Picker;
 pub use ready::Ready;
 
@@ -34,6 +42,12 @@ pub struct App {
     pub focus: Focus,
     /// What lies over the screen.
     pub overlay: Option<Overlay>,
+    /// The convert form, with its values while it is closed.
+    pub form: Option<Box<Form>>,
+    /// True if the form shows.
+    pub is_form_open: bool,
+    /// What was started.
+    pub jobs: Jobs,
     /// The filter line while it is typed in.
     pub filter_input: Option<Input>,
     /// A line that stays until the next key.
@@ -85,15 +99,18 @@ pub enum Tab {
     Adapter,
     /// Bytes by format against free memory.
     Memory,
+    /// What was started, and how far it is.
+    Jobs,
 }
 
 impl Tab {
-    /// The tabs with their digits; 2 and 6 belong to capabilities that are not here.
-    pub const ALL: [(char, Self, &'static str); 4] = [
+    /// The tabs with their digits; 2 belongs to a capability that is not here.
+    pub const ALL: [(char, Self, &'static str); 5] = [
         ('1', Self::Detail, "Detail"),
         ('3', Self::Problems, "Problems"),
         ('4', Self::Adapter, "Adapter"),
         ('5', Self::Memory, "Memory"),
+        ('6', Self::Jobs, "Jobs"),
     ];
 }
 
@@ -118,6 +135,8 @@ pub enum Overlay {
     Log,
     /// Choosing what to open.
     Picker(Box<Picker>),
+    /// Asking before something is lost.
+    Ask(Question),
 }
 
 /// Something that happened.
@@ -132,6 +151,10 @@ pub enum Event {
     ClickPlace(usize),
     /// A click on a tab.
     ClickTab(Tab),
+    /// A click on a field of the form.
+    ClickField(Field),
+    /// A click on a job, by its row.
+    ClickJob(usize),
     /// A click in a pane.
     ClickPane(Focus),
     /// The wheel over a pane, in lines.
@@ -150,7 +173,13 @@ pub enum Event {
     Places(Vec<picker::Place>),
     /// Facts of a place, by its path, have been read.
     PlaceFacts(String, picker::Facts),
-    /// A job ended badly.
+    /// A plan has been made, or could not be, for the question of this number.
+    Planned(u32, Box<Result<Planned, Error>>),
+    /// Counts of the job that runs were taken.
+    JobTicked(u32, Counts),
+    /// A job has ended.
+    JobEnded(u32, Box<Result<Outcome, Error>>),
+    /// Work in the background ended badly.
     JobPanicked(&'static str, String),
 }
 
@@ -163,6 +192,12 @@ pub enum Effect {
     Examine(u32),
     /// Gather the evidence of a layer.
     Explain(u32, u32),
+    /// Make the plan that the form asks for; the number of the question.
+    Plan(u32),
+    /// Start a job.
+    StartJob(u32),
+    /// End a job; its end is sent as an event.
+    CancelJob(u32),
     /// Copy to the clipboard.
     Copy(String),
     /// Look for places that can be opened.
@@ -185,6 +220,9 @@ impl App {
             tab: Tab::Detail,
             focus: Focus::Tree,
             overlay: None,
+            form: None,
+            is_form_open: false,
+            jobs: Jobs::default(),
             filter_input: None,
             toast: None,
             sample: None,
@@ -208,7 +246,7 @@ impl App {
     pub fn open(&mut self, path: &str) -> Vec<Effect> {
         let id = self.next_id;
         self.next_id += 1;
-        self.log.push(format!("ckpt {}", shell_word(path)));
+        self.log.push(format!("ckpt {}", shell_path(path)));
         self.opens.push(Open { id, path: path.to_owned(), state: OpenState::Opening(Arc::default()) });
         self.current = self.opens.len() - 1;
         self.tab = Tab::Detail;
@@ -262,6 +300,8 @@ impl App {
                 self.show(tab);
                 Vec::new()
             }
+            Event::ClickField(field) => self.click_field(field),
+            Event::ClickJob(row) => self.click_job(row),
             Event::ClickPane(focus) => {
                 self.focus = focus;
                 Vec::new()
@@ -296,6 +336,15 @@ impl App {
                 }
                 Vec::new()
             }
+            Event::Planned(question, plan) => {
+                self.planned(question, *plan);
+                Vec::new()
+            }
+            Event::JobTicked(id, counts) => {
+                self.job_ticked(id, counts);
+                Vec::new()
+            }
+            Event::JobEnded(id, ended) => self.job_ended(id, *ended),
             Event::JobPanicked(job, text) => {
                 self.toast = Some(format!("{job} ended by a fault of this program: {text}"));
                 Vec::new()
@@ -365,6 +414,9 @@ impl App {
             effects.extend(self.explain());
             return effects;
         }
+        if self.is_form_open {
+            return self.form_key(key);
+        }
         if self.filter_input.is_some() {
             return self.filter_key(key);
         }
@@ -396,50 +448,6 @@ impl App {
         }
     }
 
-    fn click_row(&mut self, row: usize) -> Vec<Effect> {
-        self.focus = Focus::Tree;
-        if let Some(ready) = self.ready_mut() {
-            let checkpoint = Arc::clone(&ready.checkpoint);
-            if ready.tree.cursor() == row {
-                ready.tree.toggle(&checkpoint, row);
-            } else {
-                ready.tree.set_cursor(row);
-                ready.detail_top = 0;
-            }
-        }
-        self.explain()
-    }
-
-    fn click_place(&mut self, place: usize) -> Vec<Effect> {
-        match &mut self.overlay {
-            Some(Overlay::Picker(picker)) if picker.cursor == place => self.overlay_key("enter"),
-            Some(Overlay::Picker(picker)) => {
-                picker.cursor = place;
-                Vec::new()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn wheel(&mut self, focus: Focus, lines: isize) -> Vec<Effect> {
-        if let Some(Overlay::Picker(_)) = self.overlay {
-            return self.overlay_key(if lines > 0 { "down" } else { "up" });
-        }
-        let tab = self.tab;
-        let Some(ready) = self.ready_mut() else { return Vec::new() };
-        let top = match (focus, tab) {
-            (Focus::Tree, _) => {
-                ready.tree.move_cursor(lines);
-                ready.detail_top = 0;
-                return self.explain();
-            }
-            (Focus::Side, Tab::Detail) => &mut ready.detail_top,
-            (Focus::Side, _) => &mut ready.tab_top,
-        };
-        *top = top.saturating_add_signed(lines);
-        Vec::new()
-    }
-
     /// Shows a tab; Detail leaves the focus on the tree.
     pub fn show(&mut self, tab: Tab) {
         self.tab = tab;
@@ -467,5 +475,18 @@ pub fn shell_word(text: &str) -> String {
     }
 }
 
+/// Returns a path as a shell takes it: `~/` stays what it means there, and no path is taken for a flag.
+#[must_use]
+pub fn shell_path(path: &str) -> String {
+    match path.strip_prefix("~/") {
+        Some("") => "~/".into(),
+        Some(rest) => format!("~/{}", shell_word(rest)),
+        None if path.starts_with('-') => format!("./{}", shell_word(path)),
+        None => shell_word(path),
+    }
+}
+
+#[cfg(test)]
+mod job_tests;
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,13 @@
 //! terminal.
 
 pub mod adapter;
+pub mod command_line;
+pub mod convert;
 pub mod degrade;
 pub mod detail;
 pub mod gauge_bar;
 pub mod header;
+pub mod jobs;
 pub mod memory;
 pub mod overlay;
 pub mod pane;
@@ -23,6 +26,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
+use crate::app::convert::Field;
 use crate::app::{App, Focus, OpenState, Overlay, Tab};
 use degrade::Degrade;
 use gauge_bar::GaugeBar;
@@ -46,6 +50,10 @@ pub struct Scroll {
     pub tabs: Vec<(Rect, Tab)>,
     /// Screen lines of the picker's places, with their place among those shown.
     pub places: Vec<(u16, usize)>,
+    /// Screen lines of the form's fields.
+    pub fields: Vec<(u16, Field)>,
+    /// Screen lines of the jobs, with their row.
+    pub jobs: Vec<(u16, usize)>,
     /// True while the border between the panes is held.
     pub is_dragging: bool,
 }
@@ -63,6 +71,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Lo
     let area = frame.area();
     scroll.tabs.clear();
     scroll.places.clear();
+    scroll.fields.clear();
+    scroll.jobs.clear();
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
         too_small(frame, app, look.theme);
     } else {
@@ -70,7 +80,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Lo
         let [top, main, gauges, foot] = Layout::vertical(rows).areas(area);
         header::draw(frame, top, app, look.theme);
         body(frame, main, app, scroll, look.theme);
-        let bar = GaugeBar { sample: app.sample.as_ref(), job: None, theme: look.theme };
+        let bar = GaugeBar { sample: app.sample.as_ref(), job: jobs::summary(app), theme: look.theme };
         bar.render(gauges, frame.buffer_mut());
         header::footer(frame, foot, app, look.theme);
         overlay::draw(frame, main, app, look.theme);
@@ -85,8 +95,14 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, t
         scroll.places = picker::draw(frame, area, picker, theme);
         return;
     }
+    if app.is_form_open {
+        convert::draw(frame, area, app, scroll, theme);
+        return;
+    }
     let Some(open) = app.opens.get(app.current) else { return };
     match &open.state {
+        // Jobs are not of one checkpoint.
+        _ if app.tab == Tab::Jobs => panes(frame, area, app, scroll, theme),
         OpenState::Opening(progress) => overlay::opening(frame, area, progress, theme),
         OpenState::Failed(error) => overlay::failed(frame, area, error, theme),
         OpenState::Ready(ready) if ready.files().shards.iter().all(|s| s.unreadable) => {
@@ -129,6 +145,7 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, 
         Tab::Problems => problems::draw(frame, right, block, app, theme),
         Tab::Adapter => adapter::draw(frame, right, block, app, theme),
         Tab::Memory => memory::draw(frame, right, block, app, theme),
+        Tab::Jobs => scroll.jobs = jobs::draw(frame, right, block, app, theme),
     }
 }
 
@@ -139,7 +156,11 @@ fn too_small(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
         vec![Line::from(format!("ckpt needs {WIDTH_MIN}x{HEIGHT_MIN}, has {}x{}", area.width, area.height))];
     lines.extend(header::facts(app).into_iter().map(|fact| Line::from(format!(" {fact}"))));
     // What is wrong and the way out are never crowded out.
-    lines.truncate(usize::from(area.height.saturating_sub(2)).max(1));
+    let kept = 2 + u16::from(app.jobs.running().is_some());
+    lines.truncate(usize::from(area.height.saturating_sub(kept)).max(1));
+    if let Some(job) = app.jobs.running() {
+        lines.push(Line::from(format!(" {}", job.at())));
+    }
     let mut verdict = header::verdict(app, theme);
     verdict.insert(0, Span::raw(" "));
     lines.push(Line::from(verdict));

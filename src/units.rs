@@ -62,6 +62,25 @@ pub fn plural(count: usize, singular: &str) -> String {
     if count == 1 { format!("1 {singular}") } else { format!("{count} {singular}s") }
 }
 
+/// Returns a share that is done: `68%`. Never 100% before the end, never 0% when it is not nothing.
+#[must_use]
+pub fn percent_done(ratio: f64) -> String {
+    let percent = if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, 1.0) * 100.0 };
+    match percent {
+        0.0 => "0%".to_string(),
+        ..1.0 => "<1%".to_string(),
+        _ => format!("{:.0}%", percent.floor().min(99.0)),
+    }
+}
+
+/// Returns a time as `0:31` or `1:02:10`.
+#[must_use]
+pub fn clock(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
 fn three_digits(value: f64) -> String {
     if value < 9.995 {
         format!("{value:.2}")

@@ -6,13 +6,16 @@
 
 mod places;
 mod script;
+mod work;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crossterm::event::{Event as TermEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 
+use crate::app::convert::Request;
 use crate::app::picker::{Facts, Place};
 use crate::app::{App, Effect, Event, Focus, OpenState, Overlay, keys};
 use crate::checkpoint::side::FileSide;
@@ -25,6 +28,7 @@ use crate::ui::degrade::{ColorFlag, Environment, decide};
 use crate::ui::{self, Look, Scroll};
 use crate::{job, memory};
 pub use script::{Script, screenshot, text_of, write_screenshot};
+use work::Runner;
 
 /// How often the machine is sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -74,7 +78,9 @@ pub fn run(options: &Options) -> Result<()> {
     let (sender, receiver) = channel();
     let (mut app, effects) = App::new(&options.paths, keymap);
     let questions = start_explainer(&sender);
-    let session = Session { sender, questions, panic_key: options.panic_key.clone() };
+    let plans = work::start_planner(&sender);
+    let panic_key = options.panic_key.clone();
+    let session = Session { sender, questions, plans, runner: Runner::default(), panic_key };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -84,7 +90,10 @@ pub fn run(options: &Options) -> Result<()> {
     let mut screen = Screen::enter()?;
     session.start(listener, options.gauges);
     let look = Look { theme: &theme, degrade };
-    event_loop(&mut app, &session, &receiver, &mut screen, &look)
+    let ended = event_loop(&mut app, &session, &receiver, &mut screen, &look);
+    screen.leave();
+    session.runner.end(&receiver);
+    ended
 }
 
 fn event_loop(
@@ -101,13 +110,19 @@ fn event_loop(
             screen.draw(|frame| ui::draw(frame, app, &mut scroll, look))?;
         }
         let is_opening = app.opens.iter().any(|open| matches!(open.state, OpenState::Opening(_)));
-        let first = if is_opening {
-            // Progress is sampled: the count on screen moves while nothing is sent.
-            receiver.recv_timeout(PROGRESS_EVERY).ok()
-        } else {
-            Some(receiver.recv().map_err(|_closed| Error::input("the workbench's threads are gone"))?)
+        // Progress is sampled: the figures on screen move while nothing is sent.
+        let wait = if is_opening { Some(PROGRESS_EVERY) } else { session.runner.wait() };
+        let first = match wait {
+            Some(wait) => receiver.recv_timeout(wait).ok(),
+            None => {
+                Some(receiver.recv().map_err(|_closed| Error::input("the workbench's threads are gone"))?)
+            }
         };
         is_dirty = is_opening;
+        if let Some(tick) = session.runner.tick() {
+            app.update(tick);
+            is_dirty = true;
+        }
         let mut next = first;
         while let Some(message) = next {
             match session.take(app, message, Some(screen), &mut scroll) {
@@ -131,6 +146,8 @@ enum Outcome {
 struct Session {
     sender: Sender<Message>,
     questions: Sender<Question>,
+    plans: Sender<Request>,
+    runner: Runner,
     panic_key: Option<String>,
 }
 
@@ -215,6 +232,9 @@ impl Session {
         if let (Event::Key(key), Some(panic_key)) = (&event, &self.panic_key) {
             assert_ne!(key, panic_key, "the key of CKPT_PANIC_KEY was pressed");
         }
+        if let Event::JobEnded(id, _) = &event {
+            self.runner.ended(*id);
+        }
         let was_examined = matches!(event, Event::Examined(..));
         let effects = app.update(event);
         if was_examined {
@@ -251,6 +271,14 @@ impl Session {
                 Effect::Examine(id) => self.examine(app, id),
                 Effect::Explain(id, layer) => self.explain(app, id, layer),
                 Effect::FindPlaces => self.find_places(),
+                Effect::Plan(_) => {
+                    if let Some(request) = app.plan_request() {
+                        // The planner ends only with the workbench.
+                        let _ = self.plans.send(request);
+                    }
+                }
+                Effect::StartJob(id) => self.runner.start(app, id, &self.sender),
+                Effect::CancelJob(id) => self.runner.cancel(id),
                 Effect::Copy(text) => {
                     if let Some(Err(error)) = screen.as_deref_mut().map(|s| s.copy(&text)) {
                         app.toast = Some(error.message);
@@ -331,10 +359,7 @@ impl Session {
 
 /// Opens a path; `~` is the home folder, as in a shell.
 fn open_path(path: &str, progress: &Progress) -> Result<Checkpoint> {
-    let expanded = path
-        .strip_prefix("~/")
-        .and_then(|rest| Some(std::path::Path::new(&std::env::var_os("HOME")?).join(rest)));
-    let path = expanded.map_or_else(|| path.to_owned(), |p| p.display().to_string());
+    let path = work::expanded(Path::new(path)).display().to_string();
     Checkpoint::open_with(&path, progress)
 }
 
@@ -381,6 +406,11 @@ fn translate(event: &TermEvent, app: &App, scroll: &mut Scroll) -> Option<Event>
         TermEvent::Mouse(mouse) if matches!(app.overlay, Some(Overlay::Picker(_))) => {
             translate_picker_mouse(*mouse, scroll)
         }
+        TermEvent::Mouse(mouse) if app.overlay.is_none() && app.is_form_open => {
+            let MouseEventKind::Down(MouseButton::Left) = mouse.kind else { return None };
+            let field = scroll.fields.iter().find(|(line, _)| *line == mouse.row)?;
+            (mouse.column < scroll.side.x).then_some(Event::ClickField(field.1))
+        }
         TermEvent::Mouse(mouse) if app.overlay.is_none() => translate_mouse(*mouse, app, scroll),
         _ => None,
     }
@@ -420,6 +450,9 @@ fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &mut Scroll) -> Option<
                 let row = scroll.tree.row_at(mouse.row)?;
                 let rows = app.ready()?.tree.rows().len();
                 return (row < rows).then_some(Event::ClickRow(row));
+            }
+            if let Some((_, job)) = scroll.jobs.iter().find(|(line, _)| *line == mouse.row) {
+                return Some(Event::ClickJob(*job));
             }
             scroll.side.contains(at).then_some(Event::ClickPane(Focus::Side))
         }

@@ -9,7 +9,7 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
 use super::picker::Picker;
-use super::{App, Effect, Focus, Overlay, Ready, Tab, shell_word};
+use super::{App, Effect, Focus, Overlay, Ready, Tab, convert, copy, jobs};
 use crate::checkpoint::tree::Mode;
 
 /// One row of `COMMANDS`.
@@ -36,21 +36,27 @@ pub struct Command {
 pub static COMMANDS: &[Command] = &[
     row("details", "Details of the row; into the tab", &["enter"], "details", enter)
         .foot(in_tree)
-        .needs(has_checkpoint),
-    row("down", "Move down", &["j", "down"], "down", |app| step(app, 1)).needs(has_checkpoint),
-    row("up", "Move up", &["k", "up"], "up", |app| step(app, -1)).needs(has_checkpoint),
+        .needs(has_rows),
+    row("down", "Move down", &["j", "down"], "down", |app| step(app, 1)).needs(has_rows),
+    row("up", "Move up", &["k", "up"], "up", |app| step(app, -1)).needs(has_rows),
     row("expand", "Open the row", &["l", "right"], "open", expand).needs(in_tree_only),
     row("collapse", "Close the row, or go to its parent", &["h", "left"], "close", collapse)
         .needs(in_tree_only),
-    row("first", "First row (g g)", &["home"], "first", first).needs(has_checkpoint),
-    row("last", "Last row", &["G", "end"], "last", last).needs(has_checkpoint),
+    row("first", "First row (g g)", &["home"], "first", first).needs(has_rows),
+    row("last", "Last row", &["G", "end"], "last", last).needs(has_rows),
     row("half-page-down", "Half a page down", &["ctrl-d", "pgdn"], "page", |app| half_page(app, 1))
-        .needs(has_checkpoint),
+        .needs(has_rows),
     row("half-page-up", "Half a page up", &["ctrl-u", "pgup"], "page", |app| half_page(app, -1))
-        .needs(has_checkpoint),
+        .needs(has_rows),
     row("go-to", "Go to the layer of this problem", &[], "go to its layer", enter)
         .foot(in_problems)
         .needs(has_problem),
+    row("cancel-job", "Cancel the job that runs…", &["x"], "cancel…", jobs::cancel)
+        .foot(on_active_job)
+        .needs(jobs::can_cancel),
+    row("open-result", "Open the result of this job beside its input", &[], "open the result", enter)
+        .foot(on_done_job)
+        .needs(jobs::can_open_result),
     row(
         "filter",
         "Filter: words, dtype: format: shape: shard: bits: is:broken, ~fuzzy, -not",
@@ -78,14 +84,21 @@ pub static COMMANDS: &[Command] = &[
     row("memory", "Tab: bytes by format against free memory", &["5"], "memory", |app| show(app, Tab::Memory))
         .foot(with_rows)
         .needs(has_checkpoint),
+    row("jobs", "Tab: what was started, and how far it is", &["6"], "jobs", |app| show(app, Tab::Jobs))
+        .foot(off_jobs)
+        .needs(jobs::has_jobs),
+    row("convert", "Convert this checkpoint…, a plan first", &["c"], "convert", convert::open)
+        .foot(with_rows)
+        .needs(convert::can_convert),
     row("next-pane", "Next pane", &["tab"], "pane", other_pane),
     row("previous-pane", "Previous pane", &["backtab"], "pane", other_pane),
     row("open", "Open a path, a cached or a recent checkpoint", &["o"], "open", open).foot(everywhere),
     row("previous-checkpoint", "Previous open checkpoint", &[","], "previous", |app| turn(app, -1))
         .needs(has_several),
     row("next-checkpoint", "Next open checkpoint", &["."], "next", |app| turn(app, 1)).needs(has_several),
-    row("copy", "Copy what the cursor is on", &["y"], "copy", copy).needs(has_checkpoint),
-    row("copy-command", "Copy the equivalent command line", &["Y"], "copy command", copy_command)
+    row("copy", "Copy what the cursor is on", &["y"], "copy", copy::copy).needs(has_rows),
+    row("copy-command", "Copy the equivalent command line", &["Y"], "copy command", copy::copy_command)
+        .foot(in_jobs)
         .needs(has_open),
     row("wide", "Full width for this pane, and back", &["z"], "wide", wide).needs(has_checkpoint),
     row("reload", "Read the files again", &["R"], "read again", reload).foot(without_rows).needs(has_open),
@@ -106,7 +119,7 @@ pub static COMMANDS: &[Command] = &[
     row("back", "One step back: clears the filter, then back to the tree", &["esc"], "back", back),
     row("repaint", "Draw every cell again", &["ctrl-l"], "repaint", |_| vec![Effect::Repaint]),
     row("suspend", "Back to the shell; fg returns", &["ctrl-z"], "suspend", |_| vec![Effect::Suspend]),
-    row("quit", "Quit", &["q", "ctrl-c"], "quit", |_| vec![Effect::Quit]).foot(everywhere),
+    row("quit", "Quit", &["q", "ctrl-c"], "quit", jobs::quit).foot(everywhere),
 ];
 
 const fn row(
@@ -180,11 +193,33 @@ fn in_problems(app: &App) -> bool {
     app.tab == Tab::Problems
 }
 
+fn in_jobs(app: &App) -> bool {
+    app.tab == Tab::Jobs
+}
+
+/// The tab of jobs is in the footer while it shows nothing else: there is a job, and this is another tab.
+fn off_jobs(app: &App) -> bool {
+    app.tab != Tab::Jobs && !app.jobs.list.is_empty()
+}
+
+fn on_active_job(app: &App) -> bool {
+    in_jobs(app) && app.jobs.current().is_some_and(jobs::Job::is_active)
+}
+
+fn on_done_job(app: &App) -> bool {
+    in_jobs(app) && jobs::can_open_result(app).is_ok()
+}
+
 fn has_open(app: &App) -> Result<(), String> {
     if app.opens.is_empty() { Err("open a checkpoint first (o)".into()) } else { Ok(()) }
 }
 
-fn has_checkpoint(app: &App) -> Result<(), String> {
+/// There are rows to walk through: jobs, or a checkpoint.
+fn has_rows(app: &App) -> Result<(), String> {
+    if in_jobs(app) { jobs::has_jobs(app) } else { has_checkpoint(app) }
+}
+
+pub(super) fn has_checkpoint(app: &App) -> Result<(), String> {
     has_open(app)?;
     app.ready().map(|_| ()).ok_or_else(|| "this one is not open yet, or could not be read".into())
 }
@@ -227,6 +262,10 @@ fn with(app: &mut App, change: impl FnOnce(&mut Ready)) -> Vec<Effect> {
 
 fn step(app: &mut App, by: isize) -> Vec<Effect> {
     let (tab, focus) = (app.tab, app.focus);
+    if tab == Tab::Jobs {
+        app.jobs.step(by);
+        return Vec::new();
+    }
     with(app, |ready| match (tab, focus) {
         (Tab::Detail, Focus::Tree) => {
             ready.tree.move_cursor(by);
@@ -252,7 +291,7 @@ pub(super) fn first(app: &mut App) -> Vec<Effect> {
 }
 
 fn last(app: &mut App) -> Vec<Effect> {
-    let is_text = app.focus == Focus::Side && app.tab != Tab::Problems;
+    let is_text = app.focus == Focus::Side && !matches!(app.tab, Tab::Problems | Tab::Jobs);
     // Texts end at their last line; the view stops there, but a huge top would be stuck.
     step(app, if is_text { 1000 } else { isize::MAX })
 }
@@ -282,6 +321,13 @@ fn collapse(app: &mut App) -> Vec<Effect> {
 fn enter(app: &mut App) -> Vec<Effect> {
     match (app.tab, app.focus) {
         (Tab::Problems, _) => go_to_layer(app),
+        (Tab::Jobs, _) => match jobs::can_open_result(app) {
+            Ok(()) => jobs::open_result(app),
+            Err(why) => {
+                app.toast = Some(why);
+                Vec::new()
+            }
+        },
         (Tab::Detail, Focus::Tree) => {
             let opened = app.ready_mut().is_some_and(|ready| {
                 let checkpoint = Arc::clone(&ready.checkpoint);
@@ -350,7 +396,7 @@ fn sort(app: &mut App) -> Vec<Effect> {
 }
 
 fn next(app: &mut App, forward: bool) -> Vec<Effect> {
-    if app.tab == Tab::Problems {
+    if matches!(app.tab, Tab::Problems | Tab::Jobs) {
         return step(app, if forward { 1 } else { -1 });
     }
     let Some(ready) = app.ready_mut() else { return Vec::new() };
@@ -386,39 +432,6 @@ fn turn(app: &mut App, by: isize) -> Vec<Effect> {
     let count = app.opens.len() as isize;
     app.current = (app.current as isize + by).rem_euclid(count.max(1)) as usize;
     Vec::new()
-}
-
-fn copy(app: &mut App) -> Vec<Effect> {
-    let tab = app.tab;
-    let Some(ready) = app.ready() else { return Vec::new() };
-    let text = match tab {
-        Tab::Problems => ready
-            .problems
-            .get(ready.problem)
-            .map(|p| format!("{} {}: {}", p.kind.code, p.kind.name, p.message)),
-        _ => ready.tree.current().map(|row| {
-            ready.layer().filter(|_| ready.tree.mode() == Mode::Layers).map_or_else(
-                || ready.files().names.name(row.node),
-                |layer| ready.checkpoint.layers.name(&ready.files().names, layer),
-            )
-        }),
-    };
-    let Some(text) = text else { return Vec::new() };
-    app.toast = Some(format!("copied {}", crate::name::cut_middle(&crate::name::escape(&text), 60)));
-    vec![Effect::Copy(text)]
-}
-
-fn copy_command(app: &mut App) -> Vec<Effect> {
-    let Some(open) = app.opens.get(app.current) else { return Vec::new() };
-    let command = match app.tab {
-        Tab::Problems => format!("ckpt verify {}", shell_word(&open.path)),
-        _ => format!("ckpt inspect {}", shell_word(&open.path)),
-    };
-    app.toast = Some(format!("copied {command}"));
-    if app.log.last() != Some(&command) {
-        app.log.push(command.clone());
-    }
-    vec![Effect::Copy(command)]
 }
 
 fn wide(app: &mut App) -> Vec<Effect> {

@@ -22,6 +22,7 @@ impl App {
                 Vec::new()
             }
             Overlay::Picker(picker) => self.picker_key(picker, key),
+            Overlay::Ask(question) => self.question_key(question, key),
         }
     }
 
@@ -87,7 +88,7 @@ impl App {
                 self.overlay = Some(Overlay::Picker(picker));
                 Vec::new()
             }
-            picker::Answer::Quit => vec![Effect::Quit],
+            picker::Answer::Quit => super::jobs::quit(self),
             // Esc never quits, and there is nothing behind the picker to go back to.
             picker::Answer::Close if self.opens.is_empty() => {
                 self.overlay = Some(Overlay::Picker(picker));
@@ -137,6 +138,7 @@ impl App {
         match (&mut self.overlay, &mut self.filter_input) {
             (Some(Overlay::Picker(picker)), _) => picker.insert(&line),
             (Some(Overlay::Palette(input, _) | Overlay::Help(input, _)), _) => keys::insert(input, &line),
+            (None, _) if self.is_form_open => return self.paste_into_form(&line),
             (None, Some(input)) => {
                 keys::insert(input, &line);
                 let value = input.value().to_owned();

@@ -53,16 +53,10 @@ impl Output {
         let bytes = bytes.saturating_sub(journal.bytes());
         let room = free_bytes(&place.parent)?;
         if room < bytes.saturating_add(SLACK_BYTES) {
-            let message = format!(
-                "{}: the disk has {} free, the result needs {}",
-                escape(&target.display().to_string()),
-                units::bytes(room),
-                units::bytes(bytes)
-            );
             if journal.is_empty() {
                 remove_folder(&partial)?;
             }
-            return Err(Error::new(ErrorKind::Limit, message).at(target));
+            return Err(no_room(target, room, bytes));
         }
         let target = place.parent.join(&place.name);
         Ok(Self { target, partial, lock, journal, replaces, notes, keeps: false })
@@ -297,9 +291,22 @@ fn sync_folder(folder: &Path) -> Result<()> {
     opened.sync_all().map_err(|e| Error::io("sync", folder, &e))
 }
 
-/// Checks that a result may be made at `target`, without replacing anything.
-pub(super) fn check(target: &Path, checkpoint: &Checkpoint) -> Result<()> {
-    Place::of(target)?.check(checkpoint, false).map(|_| ())
+/// Checks that a result of so many bytes may be made at `target`, without replacing anything.
+pub(super) fn check(target: &Path, checkpoint: &Checkpoint, bytes: u64) -> Result<()> {
+    let place = Place::of(target)?;
+    place.check(checkpoint, false)?;
+    let room = free_bytes(&place.parent)?;
+    if room < bytes.saturating_add(SLACK_BYTES) { Err(no_room(target, room, bytes)) } else { Ok(()) }
+}
+
+fn no_room(target: &Path, room: u64, bytes: u64) -> Error {
+    let message = format!(
+        "{}: the disk has {} free, the result needs {}",
+        escape(&target.display().to_string()),
+        units::bytes(room),
+        units::bytes(bytes)
+    );
+    Error::new(ErrorKind::Limit, message).at(target)
 }
 
 /// Returns the bytes that are free where an output goes.

@@ -332,7 +332,7 @@ impl Row<'_> {
             self.push(Role::BarThis, format!(" {}", bar(BAR_CELLS, ratio)));
         }
         if let Some(ratio) = job.ratio {
-            self.push(Role::Number, format!(" {:>3}", percent_done(ratio)));
+            self.push(Role::Number, format!(" {:>3}", units::percent_done(ratio)));
         }
         if form == JobForm::Full {
             match job.bytes_per_second {
@@ -344,7 +344,7 @@ impl Row<'_> {
             }
         }
         if form != JobForm::Least {
-            let left = job.left.map_or("…".to_string(), clock);
+            let left = job.left.map_or("…".to_string(), units::clock);
             self.push(Role::Number, format!(" {left:>4}"));
             self.push(Role::Unit, " left");
         }
@@ -392,30 +392,13 @@ fn gib(bytes: u64) -> String {
 }
 
 /// Returns a rate in GiB a second, four cells wide: `1.39`, `12.4`, ` 124`.
-fn gib_per_second(bytes: f64) -> String {
+pub(super) fn gib_per_second(bytes: f64) -> String {
     let value = if bytes.is_finite() { (bytes / GIB).max(0.0) } else { 0.0 };
     match value {
         ..9.995 => format!("{value:.2}"),
         ..99.95 => format!("{value:.1}"),
         _ => format!("{value:>4.0}"),
     }
-}
-
-/// Never 100% before the end, never 0% when it is not nothing.
-fn percent_done(ratio: f64) -> String {
-    let percent = if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, 1.0) * 100.0 };
-    match percent {
-        0.0 => "0%".to_string(),
-        ..1.0 => "<1%".to_string(),
-        _ => format!("{:.0}%", percent.floor().min(99.0)),
-    }
-}
-
-/// Returns a time as `0:31` or `1:02:10`.
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
 /// Returns what people call a GPU: `L4`, `RTX 4090`, `A100`, `H100`.

@@ -164,9 +164,9 @@ fn names_are_what_people_say() {
 #[test]
 fn progress_is_never_whole_before_the_end() {
     for (ratio, want) in [(0.0, "0%"), (0.004, "<1%"), (0.68, "68%"), (0.9999, "99%"), (1.0, "99%")] {
-        assert_eq!(percent_done(ratio), want, "{ratio}");
+        assert_eq!(units::percent_done(ratio), want, "{ratio}");
     }
-    assert_eq!(clock(Duration::from_secs(3730)), "1:02:10");
+    assert_eq!(units::clock(Duration::from_secs(3730)), "1:02:10");
     assert_eq!(gib_per_second(f64::INFINITY), "0.00");
 }
 

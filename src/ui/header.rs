@@ -8,6 +8,8 @@ use unicode_width::UnicodeWidthStr as _;
 use super::theme::{Role, Theme};
 use crate::adapter::Adapter;
 use crate::app::command::Command;
+use crate::app::convert::Field;
+use crate::app::jobs::Question;
 use crate::app::keys::keys_of;
 use crate::app::{App, OpenState, Overlay, Tab};
 use crate::name::{cut_middle, escape};
@@ -175,7 +177,7 @@ pub fn field_text(value: &str, cursor: usize, width: usize) -> (String, usize) {
 fn hints(app: &App, width: usize, theme: &Theme) -> Line<'static> {
     let mut spans = vec![Span::raw(" ")];
     let mut used = 1;
-    if let Some(fixed) = overlay_hints(app) {
+    if let Some(fixed) = overlay_hints(app).or_else(|| form_hints(app)) {
         spans.push(Span::styled(fixed, theme.style(Role::Muted)));
         return Line::from(spans);
     }
@@ -205,10 +207,20 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
         Overlay::SortMenu(_) => "j k choose   Enter sort   Esc close",
         Overlay::Log => "Esc close",
+        Overlay::Ask(Question::Cancel(_)) => "Enter cancel the job   Esc let it run",
+        Overlay::Ask(Question::Quit) => "q cancel the job and quit   Esc stay",
         Overlay::Picker(_) if app.opens.is_empty() => {
             "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   q quit"
         }
         Overlay::Picker(_) => "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   Esc back",
+    })
+}
+
+fn form_hints(app: &App) -> Option<&'static str> {
+    Some(match app.form()?.field {
+        Field::Where => "type a path   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
+        Field::Button => "Enter start   ↑↓ field   Y copy command   PgDn plan   Esc back (values kept)",
+        _ => "←→ change   Enter next   ↑↓ field   Y copy command   Esc back (values kept)",
     })
 }
 
@@ -217,7 +229,8 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
 pub fn key_name(command: &Command, app: &App) -> String {
     let key = match (keys_of(&app.keymap, command).first(), app.tab) {
         (Some(key), _) => *key,
-        (None, Tab::Problems) => "enter",
+        (None, Tab::Problems) if command.name == "go-to" => "enter",
+        (None, Tab::Jobs) if command.name == "open-result" => "enter",
         (None, _) => "-",
     };
     pretty(key)

@@ -8,6 +8,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Clear;
 use unicode_width::UnicodeWidthStr as _;
 
+use super::command_line;
+use super::convert::indented;
 use super::header::{field_text, key_name, pretty};
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
@@ -27,6 +29,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         Some(Overlay::Palette(input, at)) => palette(frame, area, app, (input, *at), theme),
         Some(Overlay::SortMenu(at)) => sort_menu(frame, area, *at, theme),
         Some(Overlay::Log) => log(frame, area, app, theme),
+        Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),
         Some(Overlay::Picker(_)) | None => {}
     }
 }
@@ -152,19 +155,30 @@ fn sort_menu(frame: &mut Frame<'_>, area: Rect, at: usize, theme: &Theme) {
 }
 
 fn log(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
-    let lines: Vec<Line<'_>> = app
-        .log
-        .iter()
-        .map(|command| Line::from(Span::styled(format!(" $ {}", escape(command)), theme.style(Role::Path))))
-        .collect();
+    let width = area.width.min(100);
+    let room = usize::from(width.saturating_sub(4));
+    let lines = app.log.iter().flat_map(|command| command_line::lines(command, room, theme)).collect();
+    let lines = indented(lines);
     let height = (lines.len() as u16 + 2).clamp(5, area.height);
     text(
         frame,
-        centered(area, 100, height),
+        centered(area, width, height),
         block("This session as shell commands", true, theme),
         lines,
         usize::MAX,
     );
+}
+
+/// Draws a question: what, its cost, the answers.
+fn ask(frame: &mut Frame<'_>, area: Rect, [what, cost, answers]: &[String; 3], theme: &Theme) {
+    let width = area.width.min(76);
+    let room = usize::from(width.saturating_sub(4));
+    let mut lines = vec![Line::default()];
+    lines.extend(wrap(cost, room).into_iter().map(Line::from));
+    lines.push(Line::default());
+    lines.push(Line::from(Span::styled(answers.clone(), theme.style(Role::Key))));
+    let height = lines.len() as u16 + 2;
+    text(frame, centered(area, width, height), block(what, true, theme), indented(lines), 0);
 }
 
 /// Draws what shows while headers are read.

@@ -37,6 +37,9 @@ pub fn tab_block(area: Rect, app: &App, theme: &Theme) -> (Block<'static>, Vec<(
         if tab == Tab::Adapter && app.ready().is_none_or(|ready| ready.adapter.is_none()) {
             continue;
         }
+        if tab == Tab::Jobs && app.jobs.list.is_empty() {
+            continue;
+        }
         let is_current = tab == app.tab;
         let label =
             if area.width >= NAMES_MIN || is_current { format!("{digit} {name}") } else { digit.to_string() };

@@ -6,9 +6,11 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
-use super::{checkpoint_of, evidence, facts_of, open_path, places};
+use super::{checkpoint_of, evidence, facts_of, open_path, places, work};
 use crate::app::{App, Effect, Event, keys};
 use crate::checkpoint::Progress;
+use crate::engine;
+use crate::engine::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::ui::degrade::Degrade;
 use crate::ui::theme::Theme;
@@ -84,7 +86,21 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 }
                 Event::Places(found)
             }
-            Effect::Copy(_) | Effect::Repaint | Effect::Suspend | Effect::Quit => continue,
+            Effect::Plan(_) => match app.plan_request() {
+                Some(request) => work::answer(request),
+                None => continue,
+            },
+            Effect::StartJob(id) => {
+                let Some(job) = app.jobs.by_id(id) else { continue };
+                let Some(work) = job.work.take() else { continue };
+                let progress = std::sync::Arc::clone(&job.progress);
+                let ended = engine::run(&work.checkpoint, &work.plan, &work.options, &Cpu, &progress);
+                Event::JobEnded(id, Box::new(ended))
+            }
+            // A job has ended before the next key.
+            Effect::CancelJob(_) | Effect::Copy(_) | Effect::Repaint | Effect::Suspend | Effect::Quit => {
+                continue;
+            }
         };
         waiting.extend(app.update(event));
     }

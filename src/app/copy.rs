@@ -1,0 +1,52 @@
+//! Copying: what the cursor is on, and the equivalent command line.
+
+use super::{App, Effect, Tab, shell_path};
+use crate::checkpoint::tree::Mode;
+
+/// Copies what the cursor is on.
+pub(super) fn copy(app: &mut App) -> Vec<Effect> {
+    let tab = app.tab;
+    if tab == Tab::Jobs {
+        let Some(job) = app.jobs.current() else { return Vec::new() };
+        let output = job.facts.output.clone();
+        return copied(app, output);
+    }
+    let Some(ready) = app.ready() else { return Vec::new() };
+    let text = match tab {
+        Tab::Problems => ready
+            .problems
+            .get(ready.problem)
+            .map(|p| format!("{} {}: {}", p.kind.code, p.kind.name, p.message)),
+        _ => ready.tree.current().map(|row| {
+            ready.layer().filter(|_| ready.tree.mode() == Mode::Layers).map_or_else(
+                || ready.files().names.name(row.node),
+                |layer| ready.checkpoint.layers.name(&ready.files().names, layer),
+            )
+        }),
+    };
+    text.map_or_else(Vec::new, |text| copied(app, text))
+}
+
+fn copied(app: &mut App, text: String) -> Vec<Effect> {
+    app.toast = Some(format!("copied {}", crate::name::cut_middle(&crate::name::escape(&text), 60)));
+    vec![Effect::Copy(text)]
+}
+
+/// Copies the command line that does what the screen shows.
+pub(super) fn copy_command(app: &mut App) -> Vec<Effect> {
+    if let Some(job) = app.jobs.current().filter(|_| app.tab == Tab::Jobs) {
+        let command = job.command.clone();
+        app.toast = Some(format!("copied {command}"));
+        return vec![Effect::Copy(command)];
+    }
+    let Some(open) = app.opens.get(app.current) else { return Vec::new() };
+    let command = match app.tab {
+        Tab::Problems => format!("ckpt verify {}", shell_path(&open.path)),
+        _ => format!("ckpt inspect {}", shell_path(&open.path)),
+    };
+    app.toast = Some(format!("copied {command}"));
+    if app.log.last() != Some(&command) {
+        app.log.push(command.clone());
+    }
+    vec![Effect::Copy(command)]
+}

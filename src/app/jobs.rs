@@ -1,0 +1,396 @@
+//! Jobs: what was started, in the order of starting. One runs at a time on a device; the next starts when it ends.
+//!
+//! The engine runs on a thread of its own, which the loop starts (`Effect::StartJob`) and ends
+//! (`Effect::CancelJob`). While one runs the loop takes counts a few times a second (`Event::JobTicked`).
+
+pub mod meter;
+
+use std::sync::Arc;
+
+use super::{App, Effect, Overlay, Tab};
+use crate::checkpoint::Checkpoint;
+use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD};
+use crate::error::{Error, ErrorKind};
+use crate::name::escape;
+use crate::plan::{Group, Plan};
+use crate::units;
+use meter::{Counts, Meter, Speed};
+
+/// The jobs of this session.
+#[derive(Default)]
+pub struct Jobs {
+    /// In the order of starting.
+    pub list: Vec<Job>,
+    /// Row under the cursor.
+    pub cursor: usize,
+    /// First line of the lower pane that shows.
+    pub top: usize,
+    /// True once the user has chosen to quit: it happens when the running job has ended.
+    pub is_leaving: bool,
+}
+
+/// One job.
+pub struct Job {
+    /// Names it in messages.
+    pub id: u32,
+    /// `convert`.
+    pub verb: &'static str,
+    /// What becomes of what: `bnb-nf4-A/model → dense`.
+    pub subject: String,
+    /// The equivalent command line.
+    pub command: String,
+    /// The plan in numbers.
+    pub facts: Facts,
+    /// What it works on, until it is started.
+    pub work: Option<Work>,
+    /// Where it is, shared with the engine.
+    pub progress: Arc<Progress>,
+    /// How far it is.
+    pub state: JobState,
+    /// What the loop has read of its progress.
+    pub meter: Meter,
+    /// True once it was told to end.
+    pub is_cancelling: bool,
+}
+
+/// What a job works on.
+pub struct Work {
+    /// The input.
+    pub checkpoint: Arc<Checkpoint>,
+    /// What to do.
+    pub plan: Arc<Plan>,
+    /// How.
+    pub options: Options,
+}
+
+/// A plan in numbers: what the screen needs when the plan itself is gone.
+pub struct Facts {
+    /// The folder that is made.
+    pub output: String,
+    /// Alike steps.
+    pub groups: Vec<Group>,
+    /// Tensors that are written.
+    pub tensors: usize,
+    /// Files of tensors.
+    pub shards: usize,
+    /// Files beside them: written anew, and copied.
+    pub others: usize,
+    /// Bytes that are written.
+    pub bytes: u64,
+    /// Threads that compute.
+    pub threads: usize,
+    /// What is proven at the end.
+    pub proof: Proof,
+}
+
+impl Facts {
+    /// Returns the numbers of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan, options: &Options) -> Self {
+        Self {
+            output: plan.order.output.display().to_string(),
+            groups: plan.groups(),
+            tensors: plan.shards.iter().map(|shard| shard.tensors.len()).sum(),
+            shards: plan.shards.len(),
+            others: plan.texts.len() + plan.copies.len(),
+            bytes: plan.bytes_written(),
+            threads: options.threads,
+            proof: options.proof,
+        }
+    }
+}
+
+/// How far a job is.
+pub enum JobState {
+    /// Another runs.
+    Queued,
+    /// The engine works on it.
+    Running,
+    /// It is done.
+    Done(Outcome),
+    /// It ended without a result.
+    Failed(Error),
+    /// The user ended it; what is left of it, in words.
+    Cancelled(String),
+}
+
+impl Job {
+    /// Returns true while it runs or waits.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self.state, JobState::Queued | JobState::Running)
+    }
+
+    /// Returns how fast it is, if that is known.
+    #[must_use]
+    pub fn speed(&self) -> Option<Speed> {
+        self.meter.speed(self.facts.threads + READ_AHEAD, self.facts.threads)
+    }
+
+    /// Returns the share that is done.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        match self.state {
+            JobState::Done(_) => 1.0,
+            _ => self.meter.ratio(self.facts.bytes),
+        }
+    }
+
+    /// Returns the job in a few words: `convert at 68%`.
+    #[must_use]
+    pub fn at(&self) -> String {
+        format!("{} at {}", self.verb, units::percent_done(self.ratio()))
+    }
+}
+
+impl Jobs {
+    /// Returns the job that runs.
+    #[must_use]
+    pub fn running(&self) -> Option<&Job> {
+        self.list.iter().find(|job| matches!(job.state, JobState::Running))
+    }
+
+    /// Returns the job under the cursor.
+    #[must_use]
+    pub fn current(&self) -> Option<&Job> {
+        self.list.get(self.cursor)
+    }
+
+    /// Returns a job by its id.
+    pub fn by_id(&mut self, id: u32) -> Option<&mut Job> {
+        self.list.iter_mut().find(|job| job.id == id)
+    }
+
+    /// Moves the cursor.
+    pub(super) fn step(&mut self, by: isize) {
+        self.cursor = self.cursor.saturating_add_signed(by).min(self.list.len().saturating_sub(1));
+        self.top = 0;
+    }
+
+    /// Starts the first that waits, unless one runs: there is one device.
+    fn start_next(&mut self) -> Vec<Effect> {
+        if self.running().is_some() || self.is_leaving {
+            return Vec::new();
+        }
+        let next = self.list.iter_mut().find(|job| matches!(job.state, JobState::Queued));
+        next.map_or_else(Vec::new, |job| {
+            job.state = JobState::Running;
+            vec![Effect::StartJob(job.id)]
+        })
+    }
+}
+
+/// What a new job is made of.
+pub(super) struct NewJob {
+    pub(super) verb: &'static str,
+    pub(super) subject: String,
+    pub(super) command: String,
+    pub(super) work: Work,
+}
+
+impl App {
+    /// Adds a job, starts it if none runs, and shows it.
+    pub(super) fn add_job(&mut self, new: NewJob) -> Vec<Effect> {
+        let NewJob { verb, subject, command, work } = new;
+        let id = self.next_id;
+        self.next_id += 1;
+        self.log.push(command.clone());
+        self.jobs.list.push(Job {
+            id,
+            verb,
+            subject,
+            command,
+            facts: Facts::of(&work.plan, &work.options),
+            work: Some(work),
+            progress: Arc::default(),
+            state: JobState::Queued,
+            meter: Meter::default(),
+            is_cancelling: false,
+        });
+        self.jobs.cursor = self.jobs.list.len() - 1;
+        self.jobs.top = 0;
+        self.show(Tab::Jobs);
+        self.jobs.start_next()
+    }
+
+    pub(super) fn job_ticked(&mut self, id: u32, counts: Counts) {
+        if let Some(job) = self.jobs.by_id(id).filter(|job| matches!(job.state, JobState::Running)) {
+            job.meter.take(counts);
+        }
+    }
+
+    pub(super) fn job_ended(&mut self, id: u32, ended: Result<Outcome, Error>) -> Vec<Effect> {
+        let is_shown = self.tab == Tab::Jobs;
+        let Some(job) = self.jobs.by_id(id) else { return Vec::new() };
+        let verb = job.verb;
+        job.work = None;
+        let words = match &ended {
+            Ok(outcome) => {
+                let verdict = if outcome.proof.is_some() { "done and verified" } else { "done" };
+                let open = if is_shown { "Enter opens it" } else { "6 shows it" };
+                format!("{verb} {verdict}: {}   {open}", job.facts.output)
+            }
+            Err(error) if error.kind == ErrorKind::Cancelled => format!("{verb} {}", error.message),
+            Err(error) => format!("{verb} failed: {}", error.message),
+        };
+        job.state = match ended {
+            Ok(outcome) => JobState::Done(outcome),
+            Err(error) if error.kind == ErrorKind::Cancelled => JobState::Cancelled(error.message),
+            Err(error) => JobState::Failed(error),
+        };
+        self.toast = Some(words);
+        if self.jobs.is_leaving {
+            return vec![Effect::Quit];
+        }
+        // A question about this job has answered itself.
+        let is_moot = match self.overlay {
+            Some(Overlay::Ask(Question::Cancel(asked))) => asked == id,
+            Some(Overlay::Ask(Question::Quit)) => true,
+            _ => false,
+        };
+        if is_moot {
+            self.overlay = None;
+        }
+        self.jobs.start_next()
+    }
+}
+
+/// What is asked before something is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// End the job of this id.
+    Cancel(u32),
+    /// Quit while a job runs.
+    Quit,
+}
+
+impl App {
+    /// Returns what a question says: the question, its cost, the answers.
+    #[must_use]
+    pub fn question(&self, question: Question) -> [String; 3] {
+        let running = self.jobs.list.iter().find(|job| match question {
+            Question::Cancel(id) => job.id == id,
+            Question::Quit => matches!(job.state, JobState::Running),
+        });
+        let (at, cost) = running.map_or_else(Default::default, |job| {
+            let output = escape(&job.facts.output).into_owned();
+            let cost = if job.facts.shards > 1 {
+                format!("{output} will not be made; files that are whole are kept for --resume.")
+            } else {
+                format!("{output} will not be made; what is written so far is removed.")
+            };
+            (job.at(), cost)
+        });
+        match question {
+            Question::Cancel(_) => {
+                [format!("Cancel {at}?"), cost, "Enter cancels it   Esc lets it run".to_owned()]
+            }
+            Question::Quit => [
+                format!("Quit and cancel {at}?"),
+                cost,
+                "q again quits and cancels   Esc stays, it goes on".to_owned(),
+            ],
+        }
+    }
+
+    pub(super) fn question_key(&mut self, question: Question, key: &str) -> Vec<Effect> {
+        match (question, key) {
+            (Question::Cancel(id), "enter" | "x") => self.cancel_job(id),
+            (Question::Quit, "enter" | "q" | "ctrl-c") => self.leave(),
+            (_, "ctrl-c") => quit(self),
+            (_, "esc" | "q") => Vec::new(),
+            _ => {
+                self.overlay = Some(Overlay::Ask(question));
+                Vec::new()
+            }
+        }
+    }
+
+    fn cancel_job(&mut self, id: u32) -> Vec<Effect> {
+        let Some(job) = self.jobs.by_id(id) else { return Vec::new() };
+        match job.state {
+            JobState::Running => {
+                job.is_cancelling = true;
+                vec![Effect::CancelJob(id)]
+            }
+            JobState::Queued => {
+                job.work = None;
+                job.state = JobState::Cancelled("cancelled before it started; nothing was written".into());
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Ends all jobs, and then the workbench: what is half written must be gone first.
+    fn leave(&mut self) -> Vec<Effect> {
+        self.jobs.is_leaving = true;
+        let active: Vec<u32> =
+            self.jobs.list.iter().filter(|job| job.is_active()).map(|job| job.id).collect();
+        let effects: Vec<Effect> = active.into_iter().flat_map(|id| self.cancel_job(id)).collect();
+        if effects.is_empty() {
+            return vec![Effect::Quit];
+        }
+        self.toast = Some("cancelling, then it quits".into());
+        effects
+    }
+}
+
+/// Quits, or asks first while a job runs.
+pub(super) fn quit(app: &mut App) -> Vec<Effect> {
+    if app.jobs.running().is_none() || app.jobs.is_leaving {
+        return vec![Effect::Quit];
+    }
+    app.overlay = Some(Overlay::Ask(Question::Quit));
+    Vec::new()
+}
+
+/// Asks whether to end the job under the cursor, or the one that runs.
+pub(super) fn cancel(app: &mut App) -> Vec<Effect> {
+    let Some((id, is_queued)) = subject(app).map(|job| (job.id, matches!(job.state, JobState::Queued)))
+    else {
+        return Vec::new();
+    };
+    if is_queued {
+        return app.cancel_job(id);
+    }
+    app.overlay = Some(Overlay::Ask(Question::Cancel(id)));
+    Vec::new()
+}
+
+/// Returns the job that `x` is about.
+fn subject(app: &App) -> Option<&Job> {
+    let marked = app.jobs.current().filter(|_| app.tab == Tab::Jobs);
+    marked.or_else(|| app.jobs.running()).filter(|job| job.is_active() && !job.is_cancelling)
+}
+
+pub(super) fn can_cancel(app: &App) -> Result<(), String> {
+    if app.jobs.list.iter().all(|job| !job.is_active()) {
+        return Err("no job runs".into());
+    }
+    subject(app).map(|_| ()).ok_or_else(|| "this job has ended, or is ending".into())
+}
+
+pub(super) fn has_jobs(app: &App) -> Result<(), String> {
+    if app.jobs.list.is_empty() { Err("no job was started yet (c converts)".into()) } else { Ok(()) }
+}
+
+pub(super) fn can_open_result(app: &App) -> Result<(), String> {
+    has_jobs(app)?;
+    match app.jobs.current().map(|job| &job.state) {
+        Some(JobState::Done(_)) if app.tab == Tab::Jobs => Ok(()),
+        _ if app.tab != Tab::Jobs => Err("only on the tab of jobs (6)".into()),
+        _ => Err("this job has no result".into()),
+    }
+}
+
+/// Opens the result of the job under the cursor beside what is open.
+pub(super) fn open_result(app: &mut App) -> Vec<Effect> {
+    let Some(path) = app.jobs.current().map(|job| job.facts.output.clone()) else { return Vec::new() };
+    if let Some(at) = app.opens.iter().position(|open| open.path == path) {
+        app.current = at;
+        app.show(Tab::Detail);
+        return Vec::new();
+    }
+    app.open(&path)
+}

@@ -1,0 +1,186 @@
+//! Meter: rates, shares and the time left of a job, from counts that the loop takes while it runs.
+//!
+//! Rates are those of the last few seconds. In the first second, and while the result is compared, there is
+//! none: a figure that jumps is worse than none.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Where a run is, as the loop has read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Time since it started.
+    pub elapsed: Duration,
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Tensors done.
+    pub tensors: u64,
+    /// True while the result is compared.
+    pub is_proving: bool,
+    /// Time that readers worked, in sum.
+    pub reading: Duration,
+    /// Time that threads computed, in sum.
+    pub computing: Duration,
+    /// Time that the writer worked.
+    pub writing: Duration,
+}
+
+/// A stage of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Bytes come in.
+    Read,
+    /// Values are made of them.
+    Compute,
+    /// Bytes go out.
+    Write,
+}
+
+/// How fast a run is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speed {
+    /// Bytes read a second.
+    pub read: f64,
+    /// Bytes written a second.
+    pub write: f64,
+    /// The share of the time in which each stage was busy: read, compute, write.
+    pub busy: [f64; 3],
+}
+
+impl Speed {
+    /// Returns the stage that holds up the others: the busiest.
+    #[must_use]
+    pub fn bottleneck(&self) -> Stage {
+        let [read, compute, write] = self.busy;
+        if compute >= read && compute >= write {
+            Stage::Compute
+        } else if write >= read {
+            Stage::Write
+        } else {
+            Stage::Read
+        }
+    }
+}
+
+/// Counts of the last seconds.
+#[derive(Debug, Default)]
+pub struct Meter {
+    window: VecDeque<Counts>,
+}
+
+/// Rates are taken over this time.
+const WINDOW: Duration = Duration::from_secs(4);
+/// Before that a rate says nothing.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Counts come four times a second; more than the window holds were not taken by the loop.
+const COUNTS_MAX: usize = 64;
+
+impl Meter {
+    /// Takes counts that are newer than the ones before.
+    pub fn take(&mut self, counts: Counts) {
+        self.window.push_back(counts);
+        while self.window.len() > 2
+            && (self.window.len() > COUNTS_MAX
+                || self
+                    .window
+                    .get(1)
+                    .is_some_and(|next| counts.elapsed.saturating_sub(next.elapsed) > WINDOW))
+        {
+            self.window.pop_front();
+        }
+    }
+
+    /// Returns the newest counts.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.window.back().copied().unwrap_or_default()
+    }
+
+    /// Returns how fast it is, with as many readers and threads that compute.
+    #[must_use]
+    pub fn speed(&self, readers: usize, threads: usize) -> Option<Speed> {
+        let (first, last) = (self.window.front()?, self.window.back()?);
+        let seconds = last.elapsed.saturating_sub(first.elapsed).as_secs_f64();
+        if last.elapsed < SETTLED || last.is_proving || seconds < 0.5 {
+            return None;
+        }
+        let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / seconds;
+        let share = |from: Duration, to: Duration, of: usize| {
+            (to.saturating_sub(from).as_secs_f64() / seconds / of.max(1) as f64).min(1.0)
+        };
+        Some(Speed {
+            read: rate(first.read, last.read),
+            write: rate(first.written, last.written),
+            busy: [
+                share(first.reading, last.reading, readers),
+                share(first.computing, last.computing, threads),
+                share(first.writing, last.writing, 1),
+            ],
+        })
+    }
+
+    /// Returns the share that is done of `total` bytes.
+    #[must_use]
+    pub fn ratio(&self, total: u64) -> f64 {
+        (self.counts().written as f64 / total.max(1) as f64).min(1.0)
+    }
+
+    /// Returns the time until `total` bytes are written, the proof not counted.
+    #[must_use]
+    pub fn left(&self, total: u64, speed: &Speed) -> Option<Duration> {
+        let rest = total.saturating_sub(self.counts().written) as f64;
+        Duration::try_from_secs_f64(rest / speed.write).ok().filter(|_| speed.write >= 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(millis: u64, written: u64) -> Counts {
+        let elapsed = Duration::from_millis(millis);
+        Counts { elapsed, written, read: written / 4, writing: elapsed / 2, ..Counts::default() }
+    }
+
+    #[test]
+    fn rates_are_of_the_last_seconds() {
+        let mut meter = Meter::default();
+        for tick in 0..40 {
+            // Ten bytes a tick, and a hundred after five seconds.
+            let written = if tick < 20 { tick * 10 } else { 200 + (tick - 20) * 100 };
+            meter.take(counts(tick * 250, written));
+        }
+        let speed = meter.speed(4, 2).unwrap();
+        assert!((390.0..=401.0).contains(&speed.write), "{}", speed.write);
+        assert_eq!(speed.busy[2], 0.5);
+        assert_eq!(speed.bottleneck(), Stage::Write);
+        let left = meter.left(2100 + 400, &speed).unwrap();
+        assert_eq!(left.as_secs(), 1);
+        assert!((meter.ratio(4200) - 0.5).abs() < 0.01);
+    }
+
+    #[test]
+    fn there_is_no_rate_in_the_first_second_or_while_it_is_compared() {
+        let mut meter = Meter::default();
+        assert_eq!(meter.speed(1, 1), None);
+        meter.take(counts(0, 0));
+        meter.take(counts(750, 1000));
+        assert_eq!(meter.speed(1, 1), None);
+        meter.take(counts(1250, 1000));
+        let speed = meter.speed(1, 1).unwrap();
+        assert_eq!(speed.write, 800.0);
+        meter.take(Counts { is_proving: true, ..counts(1500, 1000) });
+        assert_eq!(meter.speed(1, 1), None);
+    }
+
+    #[test]
+    fn a_run_that_stands_still_has_no_end() {
+        let mut meter = Meter::default();
+        meter.take(counts(0, 100));
+        meter.take(counts(2000, 100));
+        let speed = meter.speed(1, 1).unwrap();
+        assert_eq!(meter.left(500, &speed), None);
+    }
+}

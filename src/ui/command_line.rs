@@ -1,0 +1,77 @@
+//! A command line on screen: `$` before it, broken before a flag where it is longer than the pane.
+
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::pane::wrap;
+use super::theme::{Role, Theme};
+use crate::name::escape;
+
+/// Returns a command line in lines of at most `width` cells, as a shell would take them.
+#[must_use]
+pub fn lines(command: &str, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let command = escape(command);
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = "$".to_owned();
+    let parts = parts(&command);
+    for (at, part) in parts.iter().enumerate() {
+        // Two cells for what says that it goes on.
+        let more = if at + 1 < parts.len() { 2 } else { 0 };
+        if line.width() > 3 && line.width() + 1 + part.width() + more > width {
+            lines.push(format!("{line} \\"));
+            "   ".clone_into(&mut line);
+        }
+        line = format!("{line} {part}");
+    }
+    lines.push(line);
+    let style = theme.style(Role::Path);
+    let fit = |line: String| if line.width() > width { wrap(&line, width) } else { vec![line] };
+    lines.into_iter().flat_map(fit).map(|line| Line::from(Span::styled(line, style))).collect()
+}
+
+/// Returns the words of a command: what is quoted stays whole, and a flag stays with its value.
+fn parts(command: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut is_quoted = false;
+    let mut is_new = true;
+    for c in command.chars() {
+        is_quoted ^= c == '\'';
+        if c == ' ' && !is_quoted {
+            is_new = true;
+            continue;
+        }
+        // A flag takes the word after it along.
+        let is_value = parts.last().is_some_and(|last| last.starts_with('-') && !last.contains(' '));
+        match parts.last_mut() {
+            Some(last) if is_new && is_value && c != '-' => {
+                last.push(' ');
+                last.push(c);
+            }
+            Some(last) if !is_new => last.push(c),
+            _ => parts.push(c.to_string()),
+        }
+        is_new = false;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(command: &str, width: usize) -> Vec<String> {
+        let theme = Theme::built_in("dark").unwrap();
+        lines(command, width, &theme).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_long_command_is_broken_before_a_flag() {
+        let command = "ckpt convert model --to dense -o ../model-dense";
+        assert_eq!(text(command, 80), ["$ ckpt convert model --to dense -o ../model-dense"]);
+        assert_eq!(text(command, 36), ["$ ckpt convert model --to dense \\", "    -o ../model-dense"]);
+        let quoted = "ckpt convert 'a -b  c' --to dense";
+        assert_eq!(text(quoted, 24), ["$ ckpt convert \\", "    'a -b  c' --to dense"]);
+        let narrow = text(command, 12);
+        assert!(narrow.iter().all(|line| line.width() <= 12), "{narrow:?}");
+    }
+}

@@ -1,0 +1,252 @@
+//! Jobs: a row for each, and below it the one under the cursor: where it is and what holds it up, or its proof.
+
+mod ended;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Block;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::command_line;
+use super::convert::{group_lines, indented};
+use super::gauge_bar::{JobSummary, bar, gib_per_second};
+use super::pane::{block, text};
+use super::theme::{Role, Theme};
+use crate::app::App;
+use crate::app::jobs::meter::{Speed, Stage};
+use crate::app::jobs::{Job, JobState};
+use crate::engine::Proof;
+use crate::name::{cut_middle, escape};
+use crate::units;
+
+/// Cells of the column of states: `▶ cancelling`.
+const STATE: usize = 12;
+/// Rows of jobs that show at once, on a screen with room for the rest.
+const ROWS_MAX: usize = 6;
+
+/// Draws the tab; returns the screen line of each job that shows.
+pub fn draw(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    tabs: Block<'_>,
+    app: &mut App,
+    theme: &Theme,
+) -> Vec<(u16, usize)> {
+    let jobs = &app.jobs;
+    let rows = jobs.list.len().min(ROWS_MAX).min(usize::from(area.height / 3)).max(1);
+    let lines = rows as u16 + if rows > 1 || area.height > 14 { 3 } else { 2 };
+    let [above, below] = Layout::vertical([Constraint::Length(lines), Constraint::Min(3)]).areas(area);
+    let width = usize::from(above.width.saturating_sub(2));
+    let first = (jobs.cursor + 1).saturating_sub(rows);
+    let foot = format!(" {} ", units::plural(jobs.list.len(), "job"));
+    let tabs = tabs.title_bottom(Line::from(foot).right_aligned());
+    let mut shown = vec![head(width, theme)];
+    let mut places = Vec::new();
+    for (at, job) in jobs.list.iter().enumerate().skip(first).take(rows) {
+        places.push((above.y + 1 + shown.len() as u16, at));
+        shown.push(row(job, at == jobs.cursor, width, theme));
+    }
+    text(frame, above, tabs, shown, 0);
+    let Some(job) = jobs.current() else { return places };
+    let width = usize::from(below.width.saturating_sub(4));
+    let (glyph, word, _) = state(job);
+    let mut frame_block = block(&format!("{}  {glyph} {word}", job.verb), true, theme);
+    if matches!(job.state, JobState::Running) {
+        frame_block = frame_block.title_bottom(Line::from(writing(job, width)).right_aligned());
+    }
+    let lines = match &job.state {
+        JobState::Queued => queued(job, width, theme),
+        JobState::Running => running(job, width, theme),
+        _ => ended::lines(job, width, theme),
+    };
+    let top = text(frame, below, frame_block, indented(lines), jobs.top);
+    app.jobs.top = top;
+    places
+}
+
+/// Returns what the gauges row says of the job that runs.
+#[must_use]
+pub fn summary(app: &App) -> Option<JobSummary<'static>> {
+    let job = app.jobs.running()?;
+    let speed = job.speed();
+    Some(JobSummary {
+        verb: job.verb,
+        ratio: Some(job.ratio()),
+        bytes_per_second: speed.map(|speed| speed.write),
+        left: speed.and_then(|speed| job.meter.left(job.facts.bytes, &speed)),
+    })
+}
+
+/// Glyph, word and role of a job's state.
+fn state(job: &Job) -> (&'static str, &'static str, Role) {
+    match &job.state {
+        JobState::Queued => ("·", "waiting", Role::Muted),
+        JobState::Running if job.is_cancelling => ("▶", "cancelling", Role::Warn),
+        JobState::Running if job.meter.counts().is_proving && job.facts.proof != Proof::None => {
+            ("▶", "verifying", Role::Text)
+        }
+        JobState::Running => ("▶", "running", Role::Text),
+        JobState::Done(outcome) if outcome.proof.is_some() => ("✓", "verified", Role::Ok),
+        JobState::Done(_) => ("▲", "not proven", Role::Warn),
+        JobState::Failed(_) => ("✗", "failed", Role::Error),
+        JobState::Cancelled(_) => ("×", "cancelled", Role::Muted),
+    }
+}
+
+/// Cells of the bar in a row of this width.
+fn bar_cells(width: usize) -> usize {
+    (width / 4).clamp(8, 34)
+}
+
+/// Cells of the name in a row: gutter, name, blank, bar, percent, left, state.
+fn name_cells(width: usize) -> usize {
+    width.saturating_sub(1 + 1 + bar_cells(width) + 5 + 8 + 2 + STATE)
+}
+
+fn head(width: usize, theme: &Theme) -> Line<'static> {
+    let (name, bar) = (name_cells(width), bar_cells(width));
+    let words = format!(" {:<name$} {:<bar$} {:>12}  {:<STATE$}", "job", "progress", "left", "state");
+    Line::from(Span::styled(words, theme.style(Role::Muted)))
+}
+
+fn row(job: &Job, is_marked: bool, width: usize, theme: &Theme) -> Line<'static> {
+    let room = name_cells(width);
+    let name = cut_middle(&escape(&format!("{}  {}", job.verb, job.subject)), room).into_owned();
+    let pad = " ".repeat(room.saturating_sub(name.width()));
+    let is_begun = !matches!(job.state, JobState::Queued);
+    let percent = match job.state {
+        JobState::Done(_) => "100%".to_owned(),
+        _ if is_begun => units::percent_done(job.ratio()),
+        _ => "-".to_owned(),
+    };
+    let left = match job.state {
+        JobState::Running => {
+            let left = job.speed().and_then(|speed| job.meter.left(job.facts.bytes, &speed));
+            left.map_or_else(|| "…".to_owned(), units::clock)
+        }
+        _ => "-".to_owned(),
+    };
+    let (glyph, word, role) = state(job);
+    let line = Line::from(vec![
+        Span::raw(if is_marked { "▌" } else { " " }),
+        Span::styled(format!("{name}{pad} "), theme.style(Role::Text)),
+        Span::styled(bar(bar_cells(width), job.ratio()), theme.style(Role::BarThis)),
+        Span::styled(format!(" {percent:>4}"), theme.style(Role::Number)),
+        Span::styled(format!(" {left:>7}"), theme.style(Role::Number)),
+        Span::styled(format!("  {:<STATE$}", format!("{glyph} {word}")), theme.style(role)),
+    ]);
+    if is_marked { line.style(theme.style(Role::Cursor)) } else { line }
+}
+
+/// Where it is being written: a hidden folder beside the result.
+fn writing(job: &Job, width: usize) -> String {
+    let path = std::path::Path::new(&job.facts.output);
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let partial = path.with_file_name(format!(".{name}.ckpt-partial")).display().to_string();
+    format!(" writing {} ", cut_middle(&escape(&partial), width.saturating_sub(12)))
+}
+
+fn queued(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let words = "It starts when the job before it has ended: one runs at a time.";
+    let mut lines: Vec<Line<'static>> = super::pane::wrap(words, width).into_iter().map(Line::from).collect();
+    lines.push(Line::default());
+    lines.extend(what(job, width, theme));
+    lines
+}
+
+/// What the job does: its steps, where it goes, and the command.
+fn what(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let mut lines = group_lines(&job.facts.groups, width, theme);
+    lines.push(Line::default());
+    lines.extend(command_line::lines(&job.command, width, theme));
+    lines
+}
+
+fn running(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let counts = job.meter.counts();
+    let facts = &job.facts;
+    let speed = job.speed();
+    let left = speed.and_then(|speed| job.meter.left(facts.bytes, &speed));
+    let figures = [
+        ("tensors", format!("{} of {}", units::exact(counts.tensors), units::exact(facts.tensors as u64))),
+        ("written", format!("{} of {}", units::bytes(counts.written), units::bytes(facts.bytes))),
+        ("read", units::bytes(counts.read)),
+        ("elapsed", units::clock(counts.elapsed)),
+        ("left", left.map_or_else(|| "…".to_owned(), units::clock)),
+    ];
+    let mut lines = flow(&figures, width, theme);
+    lines.push(Line::default());
+    lines.extend(stages(job, speed.as_ref(), width, theme));
+    lines.push(Line::default());
+    lines.extend(what(job, width, theme));
+    lines
+}
+
+/// Words and their figures, as many in a line as fit.
+fn flow(figures: &[(&'static str, String)], width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    let mut line = Line::default();
+    for (word, figure) in figures {
+        let cells = word.len() + 1 + figure.width();
+        if line.width() > 0 && line.width() + 3 + cells > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if line.width() > 0 {
+            line.spans.push(Span::raw("   "));
+        }
+        line.spans.push(Span::styled(format!("{word} "), theme.style(Role::Muted)));
+        line.spans.push(Span::styled(figure.clone(), theme.style(Role::Number)));
+    }
+    lines.push(line);
+    lines
+}
+
+/// How busy each stage is; the busiest holds up the others.
+fn stages(job: &Job, speed: Option<&Speed>, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let muted = |words: &'static str| Line::from(Span::styled(words, theme.style(Role::Muted)));
+    let counts = job.meter.counts();
+    let Some(speed) = speed else {
+        let words = match (counts.is_proving, job.facts.proof) {
+            (true, Proof::None) => "All is written; the folder gets its name.",
+            (true, _) => "All is written. It is read again and compared with the input.",
+            (false, _) => "Rates show after the first second.",
+        };
+        return vec![muted(words)];
+    };
+    let threads = units::plural(job.facts.threads, "thread");
+    let rows = [
+        (Stage::Read, "read", Some(speed.read), "the disk that is read"),
+        (Stage::Compute, "decode", None, "the processor"),
+        (Stage::Write, "write", Some(speed.write), "the disk that is written, and syncing it"),
+    ];
+    let bottleneck = speed.bottleneck();
+    let cells = bar_cells(width).min(24);
+    let mut lines = vec![muted(" stage           rate   busy")];
+    for (at, (stage, word, rate, what)) in rows.into_iter().enumerate() {
+        let is_bottleneck = stage == bottleneck;
+        let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{} GiB/s", gib_per_second(rate)));
+        let share = speed.busy[at];
+        let percent = format!("{:.0}%", share * 100.0);
+        let note = if is_bottleneck {
+            format!("  ▲ bottleneck: {what}")
+        } else if stage == Stage::Compute {
+            format!("  {threads}")
+        } else {
+            String::new()
+        };
+        let room = width.saturating_sub(22 + cells + 5);
+        lines.push(Line::from(vec![
+            Span::raw(if is_bottleneck { "▌" } else { " " }),
+            Span::styled(format!("{word:<8}"), theme.style(Role::Text)),
+            Span::styled(format!("{rate:>11}   "), theme.style(Role::Number)),
+            Span::styled(bar(cells, share), theme.style(Role::BarThis)),
+            Span::styled(format!(" {percent:>4}"), theme.style(Role::Number)),
+            Span::styled(
+                cut_middle(&note, room).into_owned(),
+                theme.style(if is_bottleneck { Role::Warn } else { Role::Muted }),
+            ),
+        ]));
+    }
+    lines
+}

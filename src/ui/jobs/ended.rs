@@ -1,0 +1,125 @@
+//! A job that has ended: its proof, or why there is no result.
+
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::what;
+use crate::app::jobs::{Job, JobState};
+use crate::engine::Outcome;
+use crate::engine::verify::Proven;
+use crate::name::{cut_middle, escape};
+use crate::ui::pane::wrap;
+use crate::ui::theme::{Role, Theme};
+use crate::units;
+
+/// From this width on the proof says what each part compares with.
+const REASONS_MIN: usize = 90;
+
+/// Returns the lines of a job that has ended.
+pub(super) fn lines(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let paragraph = |words: &str, role: Role| -> Vec<Line<'static>> {
+        wrap(words, width).into_iter().map(|l| Line::from(Span::styled(l, theme.style(role)))).collect()
+    };
+    let mut lines = Vec::new();
+    match &job.state {
+        JobState::Done(outcome) => {
+            lines.extend(done(job, outcome, width, theme));
+            lines.push(Line::default());
+            lines.extend(paragraph("Enter opens the result beside its input.", Role::Text));
+        }
+        JobState::Failed(error) => {
+            lines.extend(paragraph(&format!("✗ {}", escape(&error.message)), Role::Error));
+            lines.push(Line::default());
+            lines.extend(paragraph(
+                "Nothing stands under the name of the result; the input is as it was.",
+                Role::Muted,
+            ));
+        }
+        JobState::Cancelled(words) => {
+            lines.extend(paragraph(&format!("× {}", escape(words)), Role::Text));
+        }
+        JobState::Queued | JobState::Running => {}
+    }
+    lines.push(Line::default());
+    lines.extend(what(job, width, theme));
+    lines
+}
+
+fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let seconds = outcome.elapsed.as_secs_f64();
+    let rate = units::bytes((outcome.bytes_written as f64 / seconds.max(0.001)) as u64);
+    let files = units::plural(job.facts.shards + job.facts.others, "file");
+    let (glyph, verdict, role) = if outcome.proof.is_some() {
+        ("✓", "written and verified", Role::Ok)
+    } else {
+        ("▲", "written, not verified", Role::Warn)
+    };
+    let path = cut_middle(&escape(&job.facts.output), width.saturating_sub(verdict.len() + 5)).into_owned();
+    let mut lines = vec![
+        Line::from(vec![
+            Span::styled(format!("{glyph} {verdict}   "), theme.style(role)),
+            Span::styled(path, theme.style(Role::Path)),
+        ]),
+        Line::from(Span::styled(
+            format!("  {} in {files}   {seconds:.1} s at {rate}/s", units::bytes(outcome.bytes_written)),
+            theme.style(Role::Text),
+        )),
+        Line::default(),
+    ];
+    if let Some(proof) = &outcome.proof {
+        lines.push(Line::from(Span::styled("proof", theme.style(Role::Heading))));
+        lines.extend(proven(*proof, width, theme));
+    } else {
+        lines.push(Line::from("Nothing was compared: the form said verify none."));
+    }
+    let mut notes = Vec::new();
+    if outcome.tally.overflows > 0 {
+        let count = units::exact(outcome.tally.overflows);
+        notes.push((format!("▲ {count} values are too large for F16 and became infinite"), Role::Warn));
+    }
+    notes.extend(outcome.notes.iter().map(|note| (format!("· {}", escape(note)), Role::Muted)));
+    if !notes.is_empty() {
+        lines.push(Line::default());
+    }
+    for (words, role) in notes {
+        lines.extend(wrap(&words, width).into_iter().map(|l| Line::from(Span::styled(l, theme.style(role)))));
+    }
+    lines
+}
+
+/// What was compared, how many of how many, and with what.
+fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let Proven { files, copied, decoded, decoded_of } = proof;
+    let decoded_words = if decoded == decoded_of {
+        format!("all {} decoded again, equal", units::plural(decoded_of, "layer"))
+    } else {
+        format!("{decoded} of {decoded_of} layers decoded again, equal")
+    };
+    let rows = [
+        (
+            files,
+            "structure",
+            format!("{} read again", units::plural(files, "file")),
+            "our reader, and the format's own strict one",
+        ),
+        (copied, "copied", format!("{} as in the source", units::plural(copied, "tensor")), "byte by byte"),
+        (decoded_of, "decoded", decoded_words, "inputs opened anew, other blocks of rows"),
+    ];
+    let mut lines = Vec::new();
+    for (count, word, words, with) in rows {
+        if count == 0 {
+            continue;
+        }
+        let mut spans = vec![
+            Span::styled("  ✓ ", theme.style(Role::Ok)),
+            Span::styled(format!("{word:<11}"), theme.style(Role::Text)),
+            Span::styled(words.clone(), theme.style(Role::Text)),
+        ];
+        if width >= REASONS_MIN {
+            spans.push(Span::raw(" ".repeat(44usize.saturating_sub(words.width()))));
+            spans.push(Span::styled(with, theme.style(Role::Muted)));
+        }
+        lines.push(Line::from(spans));
+    }
+    lines
+}

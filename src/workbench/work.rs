@@ -1,0 +1,199 @@
+//! Planning and running: what the convert form asks for, and the job that runs, on threads of their own.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::Message;
+use crate::app::convert::{Planned, Request};
+use crate::app::jobs::meter::Counts;
+use crate::app::{App, Event};
+use crate::engine::cpu::Cpu;
+use crate::engine::{self, Progress};
+use crate::error::{Error, Result};
+use crate::job;
+use crate::name::escape;
+use crate::plan::Plan;
+
+/// How often the figures of a job that runs are taken and drawn.
+const TICK: Duration = Duration::from_millis(250);
+/// How long the end of a job is waited for when the workbench ends: what is half written is removed by then.
+const END_WAIT: Duration = Duration::from_mins(1);
+
+/// The job that runs, as the loop sees it.
+#[derive(Default)]
+pub(super) struct Runner(RefCell<Option<Running>>);
+
+struct Running {
+    id: u32,
+    progress: Arc<Progress>,
+    start: Instant,
+    ticked: Instant,
+}
+
+impl Runner {
+    /// Starts a job of the app on a thread.
+    pub(super) fn start(&self, app: &mut App, id: u32, sender: &Sender<Message>) {
+        let Some(job) = app.jobs.by_id(id) else { return };
+        let Some(work) = job.work.take() else { return };
+        let progress = Arc::clone(&job.progress);
+        let now = Instant::now();
+        self.0.replace(Some(Running { id, progress: Arc::clone(&progress), start: now, ticked: now }));
+        let run = move |_: &Sender<Message>| {
+            let ended = engine::run(&work.checkpoint, &work.plan, &work.options, &Cpu, &progress);
+            Some(Message::App(Event::JobEnded(id, Box::new(ended))))
+        };
+        job::spawn("convert", sender.clone(), run, move |text| {
+            let error = Error::input(format!("it ended by a fault of this program: {text}"));
+            Message::App(Event::JobEnded(id, Box::new(Err(error))))
+        });
+    }
+
+    /// Tells the job to end. It sends its end when what it wrote is gone.
+    pub(super) fn cancel(&self, id: u32) {
+        if let Some(running) = self.0.borrow().as_ref().filter(|running| running.id == id) {
+            running.progress.cancel.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of the end of a job.
+    pub(super) fn ended(&self, id: u32) {
+        self.0.borrow_mut().take_if(|running| running.id == id);
+    }
+
+    /// Returns how long to wait for something else: nothing wakes up while no job runs.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.0.borrow().as_ref().map(|running| TICK.saturating_sub(running.ticked.elapsed()))
+    }
+
+    /// Returns the figures of the job that runs, when they are due.
+    pub(super) fn tick(&self) -> Option<Event> {
+        let mut running = self.0.borrow_mut();
+        let running = running.as_mut().filter(|running| running.ticked.elapsed() >= TICK)?;
+        running.ticked = Instant::now();
+        Some(Event::JobTicked(running.id, counts(&running.progress, running.start.elapsed())))
+    }
+
+    /// Ends the job that runs and waits until it has: the workbench ends.
+    pub(super) fn end(&self, receiver: &Receiver<Message>) {
+        let Some(running) = self.0.take() else { return };
+        running.progress.cancel.store(true, Ordering::Relaxed);
+        let end = Instant::now() + END_WAIT;
+        while let Ok(message) = receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if matches!(&message, Message::App(Event::JobEnded(id, _)) if *id == running.id) {
+                break;
+            }
+        }
+    }
+}
+
+/// Reads a run's progress.
+fn counts(progress: &Progress, elapsed: Duration) -> Counts {
+    let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let busy = &progress.busy;
+    Counts {
+        elapsed,
+        read: of(&progress.read),
+        written: of(&progress.written),
+        tensors: of(&progress.tensors),
+        is_proving: progress.proving.load(Ordering::Relaxed),
+        reading: Duration::from_nanos(of(&busy.reading)),
+        computing: Duration::from_nanos(of(&busy.computing)),
+        writing: Duration::from_nanos(of(&busy.writing)),
+    }
+}
+
+/// Starts the thread that plans. A question that a later one has overtaken is not answered: each key in a path
+/// asks one.
+pub(super) fn start_planner(sender: &Sender<Message>) -> Sender<Request> {
+    let (ask, requests) = channel::<Request>();
+    let work = move |sender: &Sender<Message>| {
+        while let Ok(first) = requests.recv() {
+            let request = requests.try_iter().last().unwrap_or(first);
+            let event = answer(request);
+            if sender.send(Message::App(event)).is_err() {
+                break;
+            }
+        }
+        None
+    };
+    job::spawn("plan", sender.clone(), work, |text| Message::App(Event::JobPanicked("planning", text)));
+    ask
+}
+
+/// Makes the plan of a request, whatever happens.
+pub(super) fn answer(request: Request) -> Event {
+    let question = request.question;
+    let planned = job::caught(|| planned(request)).unwrap_or_else(|text| {
+        Err(Error::input(format!("planning ended by a fault of this program: {}", escape(&text))))
+    });
+    Event::Planned(question, Box::new(planned))
+}
+
+fn planned(request: Request) -> Result<Planned> {
+    let Request { checkpoint, mut order, options, .. } = request;
+    order.output = expanded(&order.output);
+    let plan = Plan::dense(&checkpoint, order)?;
+    let output = &plan.order.output;
+    let obstacle =
+        match (missing_parent(output), engine::check_output(output, &checkpoint, plan.bytes_written())) {
+            _ if output.as_os_str().is_empty() => Some("name the folder to make".to_owned()),
+            (Some(parent), _) => Some(format!("there is no folder {parent}")),
+            (None, Err(error)) => Some(in_form_words(&error.message)),
+            (None, Ok(())) => None,
+        };
+    Ok(Planned {
+        disk_free: engine::disk_free(output).ok(),
+        peak: engine::peak_memory(&plan, &options),
+        plan: Arc::new(plan),
+        checkpoint,
+        options,
+        obstacle,
+    })
+}
+
+/// Returns the folder above an output if it is not there.
+fn missing_parent(output: &Path) -> Option<String> {
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty())?;
+    (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
+}
+
+/// The form has no flags: what an error says of them is left out.
+fn in_form_words(message: &str) -> String {
+    let message = message.strip_prefix("-o ").unwrap_or(message);
+    message.split_once("; --force").map_or(message, |(head, _)| head).to_owned()
+}
+
+/// Returns a path with `~` as the home folder, as in a shell.
+pub(super) fn expanded(path: &Path) -> PathBuf {
+    let home = || std::env::var_os("HOME").map(PathBuf::from);
+    match path.strip_prefix("~") {
+        Ok(rest) => home().map_or_else(|| path.to_path_buf(), |home| home.join(rest)),
+        Err(_) => path.to_path_buf(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tilde_is_the_home_folder_and_only_in_front() {
+        let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else { return };
+        assert_eq!(expanded(Path::new("~/a/b")), home.join("a/b"));
+        assert_eq!(expanded(Path::new("~")), home);
+        for same in ["/a/~/b", "~a/b", "a", ""] {
+            assert_eq!(expanded(Path::new(same)), Path::new(same));
+        }
+    }
+
+    #[test]
+    fn an_obstacle_speaks_of_no_flags() {
+        let said = "-o ../x: is there already; --force replaces a checkpoint";
+        assert_eq!(in_form_words(said), "../x: is there already");
+        assert_eq!(in_form_words("../x: the disk is full"), "../x: the disk is full");
+    }
+}
