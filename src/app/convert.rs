@@ -15,7 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::Files;
 use crate::engine::{Options, Proof};
 use crate::error::Error;
-use crate::plan::{Order, Plan};
+use crate::plan::{Names, Order, Plan};
 use crate::tensor::Dtype;
 
 /// Bytes of tensors in a file, as the command line's own default.
@@ -224,6 +224,7 @@ impl Form {
             skip: Vec::new(),
             skip_broken: false,
             shard_bytes: SHARD_BYTES,
+            names: Names::default(),
         };
         let options = Options { proof: PROOFS[self.proof].value, ..Options::default() };
         Request { question: self.asked, checkpoint, order, options }
