@@ -103,6 +103,8 @@ pub enum Command {
     },
     /// Convert a checkpoint to another format, in a new folder.
     Convert(convert::Convert),
+    /// Carry out a plan that was saved.
+    Run(convert::Replay),
     /// Show this machine: processor, memory, GPUs and driver, terminal, caches.
     Doctor {
         /// Print one line of JSON.
@@ -134,7 +136,8 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
             Command::Inspect { json: true, .. }
                 | Command::Verify { json: true, .. }
                 | Command::Doctor { json: true }
-                | Command::Convert(convert::Convert { json: true, .. })
+                | Command::Convert(convert::Convert { how: convert::How { json: true, .. }, .. })
+                | Command::Run(convert::Replay { how: convert::How { json: true, .. }, .. })
         )
     );
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -163,6 +166,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
             verify::run(&verify::Options { path, deep: *deep, json: *json, quiet: cli.common.quiet }, out)
         }
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
+        Some(Command::Run(replay)) => convert::replay(replay, cli.common.quiet, out),
         Some(Command::Doctor { json }) => doctor::run(*json, out),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "ckpt", out);

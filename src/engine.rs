@@ -29,6 +29,7 @@ use crate::checkpoint::{Checkpoint, joined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::folder::Copied;
 use crate::plan::{Action, Plan, Source};
+use crate::quant::change::Change;
 use crate::quant::decode::Decoding;
 use crate::tensor::Dtype;
 
@@ -181,7 +182,7 @@ pub fn run(
     let identity = identity(plan, &inputs);
     let target = &plan.order.output;
     let mut output = Output::begin(target, checkpoint, plan.bytes_written(), &identity, options)?;
-    let tally = match stream(checkpoint, plan, options, device, progress, (&inputs, &mut output)) {
+    let tally = match stream(plan, options, device, progress, (&inputs, &mut output)) {
         Err(error) if error.kind == ErrorKind::Cancelled => {
             let kept = output.keep();
             return Err(if kept > 0 { kept_for_later(kept) } else { error });
@@ -275,6 +276,7 @@ fn identity(plan: &Plan, inputs: &Inputs<'_>) -> String {
         "only": order.only,
         "skip": order.skip,
         "skip_broken": order.skip_broken,
+        "names": order.names,
         "inputs": inputs.stamps(),
         "shards": shards,
     })
@@ -361,7 +363,6 @@ impl Ring<'_> {
 
 /// Streams all tensors from the inputs to the output.
 fn stream(
-    checkpoint: &Checkpoint,
     plan: &Plan,
     options: &Options,
     device: &dyn Device,
@@ -370,7 +371,7 @@ fn stream(
 ) -> Result<Tally> {
     let todo: Vec<bool> = plan.shards.iter().map(|shard| !output.has(shard)).collect();
     let segments = cut(plan, options.slot_bytes as u64, &todo);
-    let pieces = Pieces::new(checkpoint, plan, &segments, inputs, device, progress);
+    let pieces = Pieces::new(plan, &segments, inputs, device, progress);
     let workers = options.threads.max(1) + READ_AHEAD;
     let ring = Ring {
         segments: &segments,
@@ -485,8 +486,37 @@ struct Pieces<'a> {
     inputs: &'a Inputs<'a>,
     device: &'a dyn Device,
     progress: &'a Progress,
-    /// Layers that are decoded, by their number.
-    layers: BTreeMap<u32, Layer>,
+    /// Layers and tensors that are decoded.
+    layers: BTreeMap<Decoded, Layer>,
+}
+
+/// What is decoded as one: pieces of the same share what was read for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Decoded {
+    /// A layer, with what becomes of its values.
+    Layer(u32, Change),
+    /// A plain tensor whose values change.
+    Tensor(u32, Change),
+}
+
+impl Decoded {
+    /// Returns what a source decodes; `None` if it only copies or rounds.
+    fn of(source: Source) -> Option<Self> {
+        match source {
+            Source::Copy(_) | Source::Cast(_) => None,
+            Source::Decode { layer, change, .. } => Some(Self::Layer(layer, change)),
+            Source::Changed { tensor, change } => Some(Self::Tensor(tensor, change)),
+        }
+    }
+}
+
+/// Returns the dtype to which decoded values are rounded before they are rounded to that of the result:
+/// `dtype` itself where there is none in between.
+fn native(source: Source, dtype: Dtype) -> Dtype {
+    match source {
+        Source::Decode { native, .. } => native,
+        Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } => dtype,
+    }
 }
 
 /// A layer that is being decoded, shared by its pieces.
@@ -504,7 +534,6 @@ struct Loaded {
 
 impl<'a> Pieces<'a> {
     fn new(
-        checkpoint: &Checkpoint,
         plan: &'a Plan,
         segments: &[Segment],
         inputs: &'a Inputs<'a>,
@@ -514,16 +543,15 @@ impl<'a> Pieces<'a> {
         let mut layers = BTreeMap::new();
         for segment in segments {
             for piece in &segment.pieces {
-                if let Source::Decode { layer, .. } = plan.shards[segment.shard].tensors[piece.tensor].source
-                {
+                let source = plan.shards[segment.shard].tensors[piece.tensor].source;
+                if let Some(decoded) = Decoded::of(source) {
                     let entry = layers
-                        .entry(layer)
+                        .entry(decoded)
                         .or_insert_with(|| Layer { left: AtomicUsize::new(0), loaded: Mutex::new(None) });
                     *entry.left.get_mut() += 1;
                 }
             }
         }
-        debug_assert!(layers.len() <= checkpoint.layers.len());
         Self { plan, inputs, device, progress, layers }
     }
 
@@ -554,8 +582,10 @@ impl<'a> Pieces<'a> {
                     drop(turn);
                     scratch.bytes = bytes;
                 }
-                Source::Decode { layer, native } => {
-                    let loaded = self.loaded(layer)?;
+                Source::Decode { .. } | Source::Changed { .. } => {
+                    let Some(decoded) = Decoded::of(tensor.source) else { continue };
+                    let loaded = self.loaded(decoded)?;
+                    let native = native(tensor.source, tensor.dtype);
                     let rows = piece.part.clone();
                     let range = loaded.decoding.rows.codes(rows.clone());
                     let mut bytes = std::mem::take(&mut scratch.bytes);
@@ -572,7 +602,7 @@ impl<'a> Pieces<'a> {
                     *tally += self.device.decode(&work, scratch, out);
                     drop(turn);
                     scratch.bytes = bytes;
-                    self.piece_done(layer);
+                    self.piece_done(decoded);
                 }
             }
             if piece.is_last {
@@ -585,12 +615,12 @@ impl<'a> Pieces<'a> {
     }
 
     /// Returns what all pieces of a layer need, read by the first that asks.
-    fn loaded(&self, layer: u32) -> Result<Arc<Loaded>> {
-        let mut loaded = self.layers[&layer].loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    fn loaded(&self, decoded: Decoded) -> Result<Arc<Loaded>> {
+        let mut loaded = self.layers[&decoded].loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = loaded.as_ref() {
             return Ok(Arc::clone(loaded));
         }
-        let decoding = self.inputs.decoding(layer)?;
+        let decoding = self.inputs.decoding(decoded)?;
         let all = self.inputs.bytes_of(decoding.codes);
         let rows = decoding.row_count();
         let is_strewn = rows > 1 && decoding.rows.codes(0..1) == (0..all);
@@ -606,8 +636,8 @@ impl<'a> Pieces<'a> {
         Ok(new)
     }
 
-    fn piece_done(&self, layer: u32) {
-        let layer = &self.layers[&layer];
+    fn piece_done(&self, decoded: Decoded) {
+        let layer = &self.layers[&decoded];
         if layer.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             *layer.loaded.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }

@@ -4,22 +4,24 @@
 //! tensor and file of the result with its size, so that the engine writes headers first and refuses early.
 //! What cannot be done is refused here, with all layers that stand in the way.
 
+mod config;
 pub mod folder;
+mod gguf;
 mod groups;
+mod planner;
 mod select;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::groups::Group;
+use self::planner::{Planner, list};
 use self::select::Selection;
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::side::FileSide;
-use crate::error::{Error, ErrorKind, Result};
-use crate::name::escape;
-use crate::quant::{LayerSpec, Parts};
-use crate::tensor::{Dtype, elements};
+use crate::error::Result;
+use crate::quant::change::Change;
+use crate::tensor::Dtype;
 use crate::units;
 
 /// What the user asked.
@@ -39,6 +41,19 @@ pub struct Order {
     pub skip_broken: bool,
     /// Bytes of tensors a file holds at most; a larger tensor has a file of its own.
     pub shard_bytes: u64,
+    /// Whose names the tensors get.
+    pub names: Names,
+}
+
+/// Whose names tensors get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Names {
+    /// Their own.
+    #[default]
+    Own,
+    /// Hugging Face's, for GGUF files: with the values that belong to them, and config and tokenizer.
+    Hf,
 }
 
 /// What becomes of a layer.
@@ -83,6 +98,15 @@ pub enum Source {
         layer: u32,
         /// The dtype of the format's own result.
         native: Dtype,
+        /// What becomes of its values.
+        change: Change,
+    },
+    /// The values of a plain tensor, changed, in f32, and rounded once to the tensor's dtype.
+    Changed {
+        /// The tensor.
+        tensor: u32,
+        /// What becomes of its values.
+        change: Change,
     },
 }
 
@@ -129,39 +153,43 @@ pub struct Plan {
     pub broken: Vec<String>,
 }
 
-/// What decoding a layer of one kind gives: alike layers share it.
-#[derive(Clone, Debug)]
-struct Decoded {
-    /// Suffix of the tensor of the codes: where it stood, the result stands.
-    codes: String,
-    /// Suffixes of the tensors that stay.
-    kept: Vec<String>,
-    suffix: &'static str,
-    shape: Vec<u64>,
-    native: Dtype,
-}
-
 impl Plan {
     /// Plans to decode a checkpoint to plain tensors.
     ///
     /// # Errors
     /// A layer is broken, or its format cannot be decoded: all are named.
     pub fn dense(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
+        config::check_basis(checkpoint)?;
         let selection = Selection::new(&order.only, &order.skip)?;
+        let naming = match order.names {
+            Names::Own => None,
+            Names::Hf => Some(gguf::Naming::of(checkpoint)?),
+        };
         let mut planner = Planner::new(checkpoint, &order);
+        planner.check_data()?;
         let chosen = planner.choose(&selection)?;
-        let (steps, tensors) = planner.layers(&chosen)?;
+        let (mut steps, mut tensors) = planner.layers(&chosen)?;
         let quantized_left = steps.iter().filter(|s| s.action == Action::Copy && s.from != "dense").count();
         let mut warnings = std::mem::take(&mut planner.warnings);
         let broken = std::mem::take(&mut planner.broken);
+        // What is wrong and does not stand in the way: scales that are not finite, configs that contradict the
+        // tensors, shards that are missing.
+        warnings.extend(planner.problems(|problem| problem.kind.code.starts_with(['K', 'S', 'Q', 'V', 'C'])));
         if quantized_left > 0 {
             warnings.push(format!(
-                "{} stay quantized; the config keeps its quantization block",
+                "{} stay quantized; the config keeps its quantization block, with the others left out of it",
                 units::plural(quantized_left, "layer")
             ));
         }
+        let mut made = Vec::new();
+        if let Some(naming) = naming {
+            tensors = naming.apply(tensors, &mut steps, &mut warnings)?;
+            made = naming.texts(&mut warnings)?;
+        }
+        config::hazards(checkpoint, &steps, &mut warnings);
         let shards = folder::shards(tensors, order.shard_bytes);
-        let folder = folder::Folder::plan(checkpoint, &steps, &shards, quantized_left > 0, &mut warnings)?;
+        let folder =
+            folder::Folder::plan(checkpoint, &steps, &shards, (quantized_left > 0, made), &mut warnings)?;
         Ok(Self { order, steps, shards, texts: folder.texts, copies: folder.copies, warnings, broken })
     }
 
@@ -186,267 +214,4 @@ impl Plan {
     pub fn count(&self, action: Action) -> usize {
         self.steps.iter().filter(|step| step.action == action).count()
     }
-}
-
-struct Planner<'a> {
-    checkpoint: &'a Checkpoint,
-    order: &'a Order,
-    warnings: Vec<String>,
-    broken: Vec<String>,
-}
-
-/// Layers named in one message.
-const NAMED_MAX: usize = 20;
-
-impl<'a> Planner<'a> {
-    fn new(checkpoint: &'a Checkpoint, order: &'a Order) -> Self {
-        Self { checkpoint, order, warnings: Vec::new(), broken: Vec::new() }
-    }
-
-    /// Returns which layers are decoded, or refuses with all that stand in the way.
-    fn choose(&mut self, selection: &Selection) -> Result<Vec<bool>> {
-        let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
-        let mut chosen = vec![false; layers.len()];
-        let mut refused = Vec::new();
-        let mut picked = 0usize;
-        for layer in 0..layers.len() as u32 {
-            let spec = layers.spec(layer);
-            let is_dense = spec.format.get().name() == "dense";
-            if is_dense && selection.is_all() {
-                continue;
-            }
-            let name = layers.name(&files.names, layer);
-            if !selection.takes(&name) {
-                continue;
-            }
-            picked += 1;
-            if is_dense {
-                continue;
-            }
-            if spec.broken.is_empty() {
-                chosen[layer as usize] = true;
-            } else if self.order.skip_broken {
-                self.broken.push(name);
-            } else {
-                refused.push(format!("{}: {}", escape(&name), spec.broken.join(", ")));
-            }
-        }
-        if picked == 0 && !selection.is_all() {
-            return Err(Error::input(format!(
-                "--only and --skip leave none of the {} layers",
-                units::exact(layers.len() as u64)
-            )));
-        }
-        if refused.is_empty() {
-            return Ok(chosen);
-        }
-        let message = format!(
-            "{} broken; --skip-broken copies their tensors as they are: {}",
-            units::plural(refused.len(), "layer"),
-            list(&refused)
-        );
-        Err(Error { file: Some(files.path.clone()), ..Error::input(message) })
-    }
-
-    /// Returns the steps, and the tensors that are written, in the order of the files.
-    fn layers(&mut self, chosen: &[bool]) -> Result<(Vec<Step>, Vec<OutTensor>)> {
-        let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
-        let decoded = self.kinds(chosen)?;
-        let data = FileSide::whole(files);
-        let mut steps = Vec::with_capacity(layers.len());
-        let mut out: Vec<Option<OutTensor>> = (0..files.tensors.len()).map(|_| None).collect();
-        let mut seen = vec![false; files.tensors.len()];
-        for layer in 0..layers.len() as u32 {
-            let spec = layers.spec(layer);
-            let name = layers.name(&files.names, layer);
-            let mut bytes_out = 0;
-            let mut action = Action::Copy;
-            let how = decoded[layers.list()[layer as usize].spec as usize].as_ref();
-            layers.with_parts(files, layer, &data, |parts| {
-                let how = how.filter(|_| chosen[layer as usize]);
-                for part in parts.list {
-                    seen[part.tensor as usize] = true;
-                    let tensor = match how {
-                        Some(how) if part.suffix == how.codes => {
-                            action = Action::Dequantize;
-                            Some(self.result(&name, layer, how))
-                        }
-                        Some(how) if !how.kept.iter().any(|kept| kept == part.suffix) => None,
-                        _ => Some(self.as_stored(part.tensor, how.is_some() || !spec.is_quantized())),
-                    };
-                    if let Some(tensor) = tensor {
-                        if matches!(tensor.source, Source::Cast(_)) && action == Action::Copy {
-                            action = Action::Cast;
-                        }
-                        bytes_out += tensor.bytes;
-                        out[part.tensor as usize] = Some(tensor);
-                    }
-                }
-            });
-            let from = spec.format.get().name();
-            let to = if action == Action::Dequantize { "dense" } else { from };
-            steps.push(Step {
-                layer: name,
-                action,
-                from: from.into(),
-                to: to.into(),
-                bytes_in: layers.bytes(files, layer),
-                bytes_out,
-            });
-        }
-        let mut twice = 0;
-        for (tensor, record) in (0u32..).zip(&files.tensors).filter(|(t, _)| !seen[*t as usize]) {
-            if files.names.first_tensor(record.node) == tensor {
-                out[tensor as usize] = Some(self.as_stored(tensor, true));
-            } else {
-                twice += 1;
-            }
-        }
-        if twice > 0 {
-            let what = units::plural(twice, "tensor");
-            self.warnings.push(format!("{what} left out: another of the same name comes first"));
-        }
-        let mut order: Vec<u32> = (0..files.tensors.len() as u32).collect();
-        order.sort_by_key(|&t| (files.tensors[t as usize].shard, files.tensors[t as usize].begin, t));
-        let tensors: Vec<OutTensor> = order.iter().filter_map(|&t| out[t as usize].take()).collect();
-        let unwritable: Vec<String> = tensors
-            .iter()
-            .filter(|t| matches!(t.dtype, Dtype::Ggml(_) | Dtype::Other(_) | Dtype::C128))
-            .map(|t| format!("{} ({})", escape(&t.name), t.dtype))
-            .collect();
-        if !unwritable.is_empty() {
-            let message = format!(
-                "{} cannot stay as they are, safetensors has no such dtype: {}",
-                units::plural(unwritable.len(), "tensor"),
-                list(&unwritable)
-            );
-            return Err(Error {
-                file: Some(files.path.clone()),
-                ..Error::new(ErrorKind::Unsupported, message)
-            });
-        }
-        Ok((steps, tensors))
-    }
-
-    /// Decodes one layer of each kind as far as its side tensors, and refuses the kinds that cannot be.
-    fn kinds(&mut self, chosen: &[bool]) -> Result<Vec<Option<Decoded>>> {
-        let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
-        let data = FileSide::whole(files);
-        let mut kinds: Vec<Option<Decoded>> = vec![None; layers.spec_count()];
-        let mut refused: Vec<(String, u32, usize)> = Vec::new();
-        let mut seen: Vec<Option<usize>> = vec![None; layers.spec_count()];
-        let mut cautions: Vec<String> = Vec::new();
-        for layer in (0..layers.len() as u32).filter(|&layer| chosen[layer as usize]) {
-            let id = layers.list()[layer as usize].spec as usize;
-            if kinds[id].is_some() {
-                continue;
-            }
-            if let Some(at) = seen[id] {
-                refused[at].2 += 1;
-                continue;
-            }
-            let spec = layers.spec(layer);
-            let found = layers.with_parts(files, layer, &data, |parts| self.kind(parts, spec, &mut cautions));
-            match found {
-                Ok(kind) => kinds[id] = Some(kind),
-                Err(why) => {
-                    seen[id] = Some(refused.len());
-                    refused.push((why, layer, 1));
-                }
-            }
-        }
-        self.warnings.extend(cautions);
-        let twice = |kind: &&Decoded| {
-            self.order.dtype.is_some_and(|dtype| dtype != kind.native && dtype != Dtype::F32)
-        };
-        if let (Some(kind), Some(dtype)) = (kinds.iter().flatten().find(twice), self.order.dtype) {
-            let native = kind.native;
-            self.warnings.push(format!(
-                "values are rounded twice: to {native}, the format's own result, and from that to {dtype}"
-            ));
-        }
-        if refused.is_empty() {
-            return Ok(kinds);
-        }
-        let total: usize = refused.iter().map(|(.., count)| count).sum();
-        let lines: Vec<String> = refused
-            .iter()
-            .map(|(why, first, count)| {
-                let more = if *count > 1 { format!(" and {} alike", count - 1) } else { String::new() };
-                format!("{}{more}: {why}", escape(&layers.name(&files.names, *first)))
-            })
-            .collect();
-        let message = format!("{} cannot be decoded: {}", units::plural(total, "layer"), list(&lines));
-        Err(Error { file: Some(files.path.clone()), ..Error::new(ErrorKind::Unsupported, message) })
-    }
-
-    fn kind(
-        &self,
-        parts: &Parts<'_>,
-        spec: &LayerSpec,
-        cautions: &mut Vec<String>,
-    ) -> std::result::Result<Decoded, String> {
-        let decoding = spec.format.get().decode(parts, spec)?;
-        if let Some(caution) = decoding.caution {
-            let line = format!("{}: {caution}", spec.label());
-            if !cautions.contains(&line) {
-                cautions.push(line);
-            }
-        }
-        let suffix_of = |tensor: u32| {
-            parts.list.iter().find(|part| part.tensor == tensor).map(|part| part.suffix.to_owned())
-        };
-        let codes = suffix_of(decoding.codes).ok_or("its codes are no part of it")?;
-        let kept = decoding.kept.iter().filter_map(|&tensor| suffix_of(tensor)).collect();
-        let native = decoding.dtype.unwrap_or_else(|| self.native_default());
-        Ok(Decoded { codes, kept, suffix: decoding.suffix, shape: decoding.shape.clone(), native })
-    }
-
-    /// Returns the dtype of formats that do not record one.
-    fn native_default(&self) -> Dtype {
-        let files = &self.checkpoint.files;
-        if files.container.name() == "gguf" {
-            let is_bf16 = files.tensors.iter().any(|tensor| tensor.dtype == Dtype::BF16);
-            return if is_bf16 { Dtype::BF16 } else { Dtype::F16 };
-        }
-        let said =
-            files.configs.dtype().filter(|dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32));
-        said.unwrap_or(Dtype::BF16)
-    }
-
-    fn result(&self, layer_name: &str, layer: u32, how: &Decoded) -> OutTensor {
-        let name = match how.suffix {
-            "*" => layer_name.to_owned(),
-            suffix => suffix
-                .strip_prefix('*')
-                .map_or_else(|| format!("{layer_name}.{suffix}"), |rest| format!("{layer_name}{rest}")),
-        };
-        let dtype = self.order.dtype.unwrap_or(how.native);
-        let bytes = elements(&how.shape).and_then(|count| dtype.bytes_of(count)).unwrap_or(u64::MAX);
-        let source = Source::Decode { layer, native: how.native };
-        OutTensor { name, dtype, shape: how.shape.clone(), bytes, source }
-    }
-
-    /// Returns a tensor as it is, or rounded if a dtype was asked for and it is a plain float.
-    fn as_stored(&self, tensor: u32, may_cast: bool) -> OutTensor {
-        let files = &self.checkpoint.files;
-        let record = &files.tensors[tensor as usize];
-        let shape = files.shape(record).to_vec();
-        let castable =
-            may_cast && record.dtype.is_float() && crate::tensor::values::is_readable(record.dtype);
-        let wanted = self.order.dtype.filter(|&dtype| castable && dtype != record.dtype);
-        let (dtype, source) =
-            wanted.map_or((record.dtype, Source::Copy(tensor)), |dtype| (dtype, Source::Cast(tensor)));
-        let bytes = elements(&shape).and_then(|count| dtype.bytes_of(count)).unwrap_or(record.bytes);
-        OutTensor { name: files.tensor_name(tensor), dtype, shape, bytes, source }
-    }
-}
-
-/// Joins lines, the first few in full.
-fn list(lines: &[String]) -> String {
-    let mut text = lines[..lines.len().min(NAMED_MAX)].join("; ");
-    if lines.len() > NAMED_MAX {
-        text = format!("{text}; and {} more", lines.len() - NAMED_MAX);
-    }
-    text
 }

@@ -9,9 +9,11 @@
 //! The signatures are those of the decision table in the format specification; `dense` and `unknown`
 //! are the last rows.
 
+mod affine;
 pub mod awq;
 pub mod bnb4;
 pub mod bnb8;
+pub mod change;
 mod claims;
 pub mod codebook;
 pub mod compressed;
@@ -27,6 +29,7 @@ mod grain;
 mod hostile_tests;
 pub mod hqq;
 pub mod int8;
+mod marlin;
 pub mod mlx;
 pub mod modelopt;
 pub mod mxfp4;
@@ -36,6 +39,7 @@ pub mod quanto;
 pub mod quark;
 mod qweight;
 mod scale_values;
+mod scaled;
 pub mod side;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,6 +5,7 @@
 //! and a ggml super-block (256 elements in 144 bytes) need no special case.
 //! Sources: safetensors `Dtype`; ggml `ggml.h`, `ggml-common.h`.
 
+pub mod lookup;
 pub mod values;
 
 use std::fmt;

@@ -1,8 +1,8 @@
-"""`bad-*`: damaged files, by hand. `bad-safetensors` from literals; `bad-gguf` and `bad-quantized` are edits of the
-good file, or of layers of the GPTQ and bitsandbytes samples; `bad-folders` edits of a sharded base;
-`peft-bad-keys` the `good` adapter among them under other names, or with parts edited.
+"""`bad-*`: damaged files, by hand. `bad-safetensors` and `bad-gguf` from literals; `bad-quantized` are edits of one
+GPTQ and one bitsandbytes layer of model A; `bad-folders` edits of model A with one layer, in four shards;
+`peft-bad-keys` the `good` adapter among them (of `case_peft.py`) under other names, or with parts edited.
 
-The undamaged parts are taken from the samples themselves: each of them is whole in a sibling. Needs Python only.
+The other undamaged parts are taken from the samples themselves: each is whole in a sibling. Needs Python only.
 Run: `python samples/make/case_bad.py SAMPLE OUT`.
 """
 
@@ -60,8 +60,16 @@ def put(data, at, value):
     return data[:at] + value + data[at + len(value):]
 
 
-def gguf(good):
-    """Returns the edits of a good GGUF file: magic, version, counts and the first key's length."""
+def gguf_string(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+def gguf():
+    """Returns a GGUF file of one 4 x 32 tensor, and its edits: magic, version, counts, the first key's length."""
+    good = b"GGUF" + struct.pack("<IQQ", 3, 1, 1)
+    good += gguf_string(b"general.architecture") + struct.pack("<I", 8) + gguf_string(b"llama")
+    good += gguf_string(b"a") + struct.pack("<IQQIQ", 2, 32, 4, 0, 0)
+    good += bytes(-len(good) % 32) + struct.pack("<f", 1) * 128
     return {
         "good": good, "bad-magic": put(good, 3, b"X"), "big-endian": put(good, 4, struct.pack(">I", 3)),
         "version-1": put(good, 4, b"\x01"), "version-99": put(good, 4, b"\x63"),
@@ -250,7 +258,7 @@ def main(id, out):
     if id == "bad-safetensors":
         folder, suffix, files = out / "files", "safetensors", SAFETENSORS
     else:
-        folder, suffix, files = out, "gguf", gguf((SAMPLES / "bad-gguf" / "good.gguf").read_bytes())
+        folder, suffix, files = out, "gguf", gguf()
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / f"{name}.{suffix}").write_bytes(data)

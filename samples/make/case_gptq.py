@@ -1,6 +1,6 @@
 """`gptq-*`: GPTQModel's quantizer without calibration (round to nearest), packed by its `TorchLinear`.
 
-Options come from `case.json`; act-order takes a permutation of
+Scales are rounded to f16 first, as they are stored. Options come from `case.json`; act-order takes a permutation of
 the inputs drawn from the seed. Run: `python samples/make/case_gptq.py gptq-w4-g128-sym-v1-A OUT`.
 """
 
@@ -10,7 +10,7 @@ import re
 import sys
 
 import torch
-from common import SAMPLES, SEED, case, dense, linears, model, save, save_config
+from common import SAMPLES, SEED, case, dense, linears, model, save, save_config, save_shards
 
 
 def options_of(facts, config, name):
@@ -31,18 +31,20 @@ def pack(linear, name, facts, config, g):
     bits, group = options_of(facts, config, name)
     weight = linear.weight.data.float()
     out, inp = weight.shape
+    if "-wrap-" in facts["id"]:
+        # No negative value in a group: its zero point is 0.
+        linear.weight.data[::3, : inp // 2] = weight[::3, : inp // 2].abs_()
     group = inp if group == -1 else group
     order = torch.randperm(inp, generator=g) if facts["desc_act"] else torch.arange(inp)
-    g_idx = torch.empty(inp, dtype=torch.int32)
-    g_idx[order] = (torch.arange(inp) // group).int()
+    g_idx = (order // group).int()
     scales, zeros = [], []
     settings = QuantizeConfig(bits=bits, group_size=group, sym=facts["sym"], desc_act=facts["desc_act"])
-    for start in range(0, inp, group):
+    for number in range(-(-inp // group)):
         quantizer = Quantizer(settings)
         quantizer.configure(perchannel=True)
-        columns = order[start:start + group]
-        quantizer.find_params(weight[:, columns], weight=True)
-        scales.append(quantizer.scale)
+        quantizer.find_params(weight[:, g_idx == number], weight=True)
+        # As they are stored: the codes are those nearest with the rounded scale.
+        scales.append(quantizer.scale.half().float())
         zeros.append(quantizer.zero)
     layer = TorchLinear(bits=bits, group_size=group, sym=facts["sym"], desc_act=facts["desc_act"],
                         in_features=inp, out_features=out, bias=linear.bias is not None)
@@ -57,12 +59,18 @@ def main(id, out):
     facts = case(id)
     config = json.loads((SAMPLES / id / "model" / "quantize_config.json").read_text())
     made = model(id[-1] if id[-1] in "AB" else "A", "float16", layers=facts["layers"])
-    g = torch.Generator().manual_seed(SEED)
-    tensors = dense(made, "float16")
-    for name, linear in linears(made).items():
-        tensors |= pack(linear, name, facts, config, g)
+    g = torch.Generator().manual_seed(SEED + 5)
+    others = dense(made, "float16")
+    packed = {name: pack(linear, name, facts, config, g) for name, linear in linears(made).items()}
     is_legacy = id == "gptq-legacy-autogptq-layout"
-    save(tensors, out / "model", "gptq_model-4bit-128g.safetensors" if is_legacy else "model.safetensors")
+    if id == "gptq-w4-sharded":
+        parts = [others, {}, {}]
+        for name, tensors in packed.items():
+            parts[1 + (".layers.1." in name)] |= tensors
+        save_shards(parts, out / "model")
+    else:
+        tensors = others | {key: value for layer in packed.values() for key, value in layer.items()}
+        save(tensors, out / "model", "gptq_model-4bit-128g.safetensors" if is_legacy else "model.safetensors")
     before, after = dict(list(config.items())[:5]), dict(list(config.items())[5:])
     quantization = before | {"quant_method": "gptq"} | after
     save_config(made, out / "model", None if is_legacy else quantization)

@@ -1,7 +1,6 @@
 """`bin-*`: `torch.save`, zip and legacy, sharded, with views, shared storage, a scalar, an empty tensor.
 
-Run: `python samples/make/case_pickles.py bin-variants OUT`. `bin-malicious`: see
-`case_malicious.py`.
+Run: `python samples/make/case_pickles.py bin-variants OUT`. Of `bin-malicious`, see `case_malicious.py`.
 """
 
 import json

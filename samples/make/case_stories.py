@@ -10,7 +10,7 @@ import pathlib
 import sys
 
 import torch
-from common import SAMPLES, SEED, model, save, save_config
+from common import SAMPLES, SEED, model, save, save_config, save_shards
 from safetensors.torch import load_file
 
 # Names of Qwen-VL (the first Qwen), which keeps gate and up as w2 and w1.
@@ -91,19 +91,14 @@ def qwenvl(folder, tower):
     file = "gptq_model-4bit-128g.safetensors"
     tensors = load_file(SAMPLES / "gptq-legacy-autogptq-layout" / "model" / file)
     tensors = {renamed(name): tensor for name, tensor in tensors.items()} | tower
-    names, places, total = list(tensors), {}, sum(t.nbytes for t in tensors.values())
+    names = list(tensors)
     each = -(-len(names) // 3)
-    for number in range(3):
-        shard = f"model-{number + 1:05}-of-00003.safetensors"
-        part = names[number * each:(number + 1) * each]
-        save({name: tensors[name] for name in part}, folder, shard)
-        places |= dict.fromkeys(part, shard)
+    parts = [names[start:start + each] for start in range(0, len(names), each)]
+    save_shards([{name: tensors[name] for name in part} for part in parts], folder)
     save_story_config(folder, 1, QWENVL)
-    index = {"metadata": {"total_size": total}, "weight_map": places}
     old = AUTOGPTQ | {"model_file_base_name": file.removesuffix(".safetensors")}
     return {"configuration_qwen.py": REMOTE, "modeling_qwen.py": REMOTE, "visual.py": REMOTE,
-            "qwen.tiktoken": "IQ== 0\n", "quantize_config.json": json.dumps(old, indent=1),
-            "model.safetensors.index.json": json.dumps(index, indent=1)}
+            "qwen.tiktoken": "IQ== 0\n", "quantize_config.json": json.dumps(old, indent=1)}
 
 
 def main(id, out):

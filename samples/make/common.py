@@ -84,6 +84,17 @@ def save(tensors, folder, file="model.safetensors", metadata=True):
     save_file(tensors, folder / file, metadata={"format": "pt"} if metadata else None)
 
 
+def save_shards(parts, folder):
+    """Writes one file for each of `parts`, and the index."""
+    places = {}
+    for number, part in enumerate(parts, 1):
+        file = f"model-{number:05}-of-{len(parts):05}.safetensors"
+        save(part, folder, file)
+        places |= dict.fromkeys(part, file)
+    index = {"metadata": {"total_size": sum(t.nbytes for part in parts for t in part.values())}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+
+
 def save_config(module, folder, quantization=None):
     """Writes the model's config the long way, as older writers did."""
     config = module.config.to_dict()

@@ -15,7 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::Files;
 use crate::engine::{Options, Proof};
 use crate::error::Error;
-use crate::plan::{Order, Plan};
+use crate::plan::{Names, Order, Plan};
 use crate::tensor::Dtype;
 
 /// Bytes of tensors in a file, as the command line's own default.
@@ -224,6 +224,7 @@ impl Form {
             skip: Vec::new(),
             skip_broken: false,
             shard_bytes: SHARD_BYTES,
+            names: Names::default(),
         };
         let options = Options { proof: PROOFS[self.proof].value, ..Options::default() };
         Request { question: self.asked, checkpoint, order, options }
@@ -262,6 +263,8 @@ fn default_output(files: &Files) -> String {
     let above = folder.parent().map(|above| (above, above.file_name()));
     match (folder.file_name(), above) {
         (Some(_), Some((_, Some(cache)))) if cache == "snapshots" => name,
+        _ if is_file && folder == Path::new(".") => name,
+        _ if is_file => folder.join(name).display().to_string(),
         (Some(_), Some((above, _))) => above.join(name).display().to_string(),
         // `.` and `..` have no name of their own, and an empty path is the working folder.
         _ if folder.as_os_str().is_empty() || folder == Path::new(".") => format!("../{name}"),

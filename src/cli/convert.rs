@@ -1,142 +1,28 @@
-//! `ckpt convert`: a checkpoint in another format, in a new folder.
+//! `ckpt convert`: a checkpoint in another format, in a new folder; `ckpt run`: a plan that was saved.
+
+mod args;
+mod saved;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
 use serde::Serialize;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
+pub use self::args::{Convert, DtypeFlag, Format, How, NamesFlag, Replay, VerifyFlag};
 use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
-use crate::engine::{self, Options, Outcome, Progress, Proof, disk_free};
+use crate::engine::{self, Options, Outcome, Progress, disk_free};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::name::escape;
-use crate::plan::{Action, Order, Plan, Step};
-use crate::tensor::Dtype;
+use crate::plan::{Action, Names, Order, Plan, Step};
 use crate::units;
 
-/// What `convert` is asked.
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub struct Convert {
-    /// Folder, file, or Hub name in the local cache.
-    pub path: String,
-    /// The folder to make. It appears when it is complete.
-    #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
-    /// What to convert to.
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub to: Format,
-    /// Dtype of the result: auto keeps that of each format's own result, and plain tensors as stored.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub dtype: DtypeFlag,
-    /// Convert only these layers: names with * and ?.
-    #[arg(long, value_name = "GLOB")]
-    pub only: Vec<String>,
-    /// Leave these layers as they are.
-    #[arg(long, value_name = "GLOB")]
-    pub skip: Vec<String>,
-    /// Copy the tensors of broken layers instead of refusing; exit code 3.
-    #[arg(long)]
-    pub skip_broken: bool,
-    /// Bytes of tensors in a file: 5GB, 500MB, 2GiB.
-    #[arg(long, value_parser = size, default_value = "5GB", value_name = "SIZE")]
-    pub max_shard_size: u64,
-    /// Threads that compute; as many as there are cores if not given.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Bytes of a slot, the piece that is worked on at a time.
-    #[arg(long, value_parser = size, default_value = "8MiB", value_name = "SIZE", hide = true)]
-    pub slot_size: u64,
-    /// Print what would be done, and write nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Replace a checkpoint that is there.
-    #[arg(long)]
-    pub force: bool,
-    /// Continue what an earlier run of the same command left, or check that it was complete.
-    #[arg(long)]
-    pub resume: bool,
-    /// What is decoded again and compared when all is written.
-    #[arg(long, value_enum, default_value = "sample")]
-    pub verify: VerifyFlag,
-    /// Print events as lines of JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Formats to convert to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Plain tensors in 16 or 32 bits.
-    Dense,
-}
-
-/// Dtypes of a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DtypeFlag {
-    /// That of each format's own result; plain tensors as stored.
-    Auto,
-    /// bfloat16.
-    Bf16,
-    /// IEEE half.
-    F16,
-    /// IEEE single.
-    F32,
-}
-
-/// How much is proven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VerifyFlag {
-    /// Some layers of each kind.
-    Sample,
-    /// All layers.
-    Full,
-    /// Nothing.
-    None,
-}
-
-impl DtypeFlag {
-    fn dtype(self) -> Option<Dtype> {
-        match self {
-            Self::Auto => None,
-            Self::Bf16 => Some(Dtype::BF16),
-            Self::F16 => Some(Dtype::F16),
-            Self::F32 => Some(Dtype::F32),
-        }
-    }
-}
-
-/// Reads a size: a number with B, KB, MB, GB, TB (thousands) or KiB … TiB.
-fn size(text: &str) -> std::result::Result<u64, String> {
-    const UNITS: [(&str, u64); 9] = [
-        ("kib", 1 << 10),
-        ("mib", 1 << 20),
-        ("gib", 1 << 30),
-        ("tib", 1 << 40),
-        ("kb", 1000),
-        ("mb", 1_000_000),
-        ("gb", 1_000_000_000),
-        ("tb", 1_000_000_000_000),
-        ("b", 1),
-    ];
-    let lower = text.trim().to_ascii_lowercase();
-    let (number, unit) =
-        UNITS.iter().find_map(|(word, unit)| Some((lower.strip_suffix(word)?, *unit))).unwrap_or((&lower, 1));
-    let bytes = number.trim().parse::<f64>().ok().map(|number| number * unit as f64);
-    bytes
-        .filter(|bytes| (1.0..1e18).contains(bytes))
-        .map(|bytes| bytes as u64)
-        .ok_or_else(|| "a size like 5GB, 500MB or 2GiB".to_owned())
-}
-
-/// Runs the command: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
+/// Runs `convert`: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
 ///
 /// # Errors
 /// The checkpoint cannot be opened or converted, or stdout fails.
@@ -150,45 +36,70 @@ pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
         skip: convert.skip.clone(),
         skip_broken: convert.skip_broken,
         shard_bytes: convert.max_shard_size,
+        names: match convert.names {
+            NamesFlag::Own => Names::Own,
+            NamesFlag::Hf => Names::Hf,
+        },
     };
     let plan = match convert.to {
         Format::Dense => Plan::dense(&checkpoint, order)?,
     };
-    let mut options = Options {
-        slot_bytes: convert.slot_size as usize,
-        proof: match convert.verify {
-            VerifyFlag::Sample => Proof::Sample,
-            VerifyFlag::Full => Proof::Full,
-            VerifyFlag::None => Proof::None,
-        },
-        force: convert.force,
-        resume: convert.resume,
-        ..Options::default()
-    };
-    if let Some(threads) = convert.threads {
-        options.threads = usize::from(threads);
+    let options = convert.how.options();
+    if let Some(file) = &convert.plan {
+        return save(&plan, file, out);
     }
     if convert.dry_run {
-        return dry_run(&plan, &options, convert.json, out);
+        return dry_run(&plan, &options, convert.how.json, out);
     }
+    carry_out(&checkpoint, &plan, &options, (convert.how.json, quiet), out)
+}
+
+/// Runs `run`: carries out a plan that was saved, if its inputs are still what they were.
+///
+/// # Errors
+/// The file is no plan, its inputs changed, or as `run`.
+pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
+    let saved = saved::Saved::read(&replay.plan)?;
+    let checkpoint = Checkpoint::open_examined(saved.input())?;
+    let plan = Plan::dense(&checkpoint, saved.order()?)?;
+    saved.check(&plan, &replay.plan)?;
+    carry_out(&checkpoint, &plan, &replay.how.options(), (replay.how.json, quiet), out)
+}
+
+fn save(plan: &Plan, file: &std::path::Path, out: &mut dyn Write) -> Result<u8> {
+    saved::Saved::of(plan).write(file)?;
+    let shown = escape(&file.display().to_string()).into_owned();
+    let steps = units::plural(plan.steps.len(), "layer");
+    writeln!(out, "{shown}: plan of {steps}; `ckpt run {shown}` carries it out")
+        .map_err(|e| stdout_error(&e))?;
+    Ok(DONE)
+}
+
+fn carry_out(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    options: &Options,
+    (json, quiet): (bool, bool),
+    out: &mut dyn Write,
+) -> Result<u8> {
     for warning in &plan.warnings {
-        warn(warning, convert.json, out)?;
+        warn(warning, json, out)?;
     }
     let progress = Progress::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&progress.cancel))
             .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
     }
-    let show = Show { plan: &plan, json: convert.json, line: !quiet && !convert.json && shows_progress() };
-    let outcome = watched(&checkpoint, &plan, &options, &progress, &show, out)?;
+    let show = Show { plan, json, line: !quiet && !json && shows_progress() };
+    let outcome = watched(checkpoint, plan, options, &progress, &show, out)?;
     for note in &outcome.notes {
-        warn(note, convert.json, out)?;
+        warn(note, json, out)?;
     }
     if outcome.tally.overflows > 0 {
         let count = units::exact(outcome.tally.overflows);
-        warn(&format!("{count} values are too large for F16 and became infinite"), convert.json, out)?;
+        warn(&format!("{count} values are too large for F16 and became infinite"), json, out)?;
     }
-    report(&plan, &outcome, convert.json, out)?;
+    report(plan, &outcome, json, out)?;
     Ok(if plan.broken.is_empty() { DONE } else { UNPROVEN })
 }
 
@@ -438,20 +349,4 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
         writeln!(out, "{line}").map_err(|e| stdout_error(&e))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(size("5GB"), Ok(5_000_000_000));
-        assert_eq!(size("2 GiB"), Ok(2 << 30));
-        assert_eq!(size("1.5mb"), Ok(1_500_000));
-        assert_eq!(size("4096"), Ok(4096));
-        for wrong in ["", "GB", "-1GB", "0", "1e30", "nan"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -29,6 +29,7 @@ mod reader;
 mod tests;
 mod types;
 mod values;
+mod whole;
 
 use super::bytes::SourceFile;
 use super::{Container, Header, SNIFF_BYTES, Value, explain_foreign};
@@ -37,6 +38,7 @@ use crate::problem::kind;
 use faults::Faults;
 use layout::Data;
 use reader::{Fault, Reader};
+pub use whole::{Whole, read_whole};
 
 const MAGIC: &[u8; 4] = b"GGUF";
 /// Versions that current readers take; they share one layout.

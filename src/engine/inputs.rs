@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
+use super::Decoded;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
 use crate::quant::decode::Decoding;
+use crate::quant::dense;
 use crate::tensor::Dtype;
 
 /// Size and time of a file.
@@ -97,8 +99,34 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// Returns how a layer is decoded, with all that its codes need.
-    pub(super) fn decoding(&self, layer: u32) -> Result<Decoding> {
+    /// Returns how a layer or tensor is decoded, with all that its codes need.
+    pub(super) fn decoding(&self, decoded: Decoded) -> Result<Decoding> {
+        let files = &self.checkpoint.files;
+        let (made, change, name) = match decoded {
+            Decoded::Layer(layer, change) => {
+                (self.layer(layer)?, change, self.checkpoint.layers.name(&files.names, layer))
+            }
+            Decoded::Tensor(tensor, change) => {
+                let record = &files.tensors[tensor as usize];
+                let name = files.tensor_name(tensor);
+                let made = dense::plain(tensor, record.dtype, files.shape(record), record.bytes)
+                    .map_err(|why| self.undecodable(&name, &why))?;
+                (made, change, name)
+            }
+        };
+        change.over(made).map_err(|why| self.undecodable(&name, &why))
+    }
+
+    fn undecodable(&self, name: &str, why: &str) -> Error {
+        let message = format!("{}: {why}", escape(name));
+        Error {
+            tensor: Some(name.to_owned()),
+            file: Some(self.checkpoint.files.path.clone()),
+            ..Error::input(message)
+        }
+    }
+
+    fn layer(&self, layer: u32) -> Result<Decoding> {
         let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
         let spec = layers.spec(layer);
         let made = layers.with_parts(files, layer, &self.data, |parts| {
@@ -108,11 +136,8 @@ impl<'a> Inputs<'a> {
                 .decode(parts, spec)
                 .map(|decoding| (self.bytes_of(decoding.codes), side, decoding))
         });
-        let (codes, all, decoding) = made.map_err(|why| {
-            let name = layers.name(&files.names, layer);
-            let message = format!("{}: {why}", escape(&name));
-            Error { tensor: Some(name), file: Some(files.path.clone()), ..Error::input(message) }
-        })?;
+        let (codes, all, decoding) =
+            made.map_err(|why| self.undecodable(&layers.name(&files.names, layer), &why))?;
         self.read.fetch_add(all.saturating_sub(codes), Ordering::Relaxed);
         Ok(decoding)
     }

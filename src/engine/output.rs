@@ -176,7 +176,9 @@ impl Place {
     /// Refuses an output that is taken, or lies in the input; returns true if it replaces what is there.
     fn check(&self, checkpoint: &Checkpoint, force: bool) -> Result<bool> {
         let target = self.parent.join(&self.name);
-        let input = &checkpoint.files.folder;
+        // A file that was opened by its name is the input; what lies beside it is not.
+        let files = &checkpoint.files;
+        let input = if files.path.is_file() { &files.path } else { &files.folder };
         let input = input.canonicalize().map_err(|e| Error::io("open", input, &e))?;
         let real = target.canonicalize().unwrap_or_else(|_| target.clone());
         if real.starts_with(&input) {

@@ -4,12 +4,13 @@
 //! byte by byte with their source; layers that were decoded are decoded again, row by row in other blocks and
 //! from inputs opened anew, and compared: all of them, or some of each kind.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::cpu::Cpu;
 use super::inputs::Inputs;
-use super::{Device as _, Progress, Scratch, Work};
+use super::{Decoded, Device as _, Progress, Scratch, Work, native};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
 use crate::container::bytes::SourceFile;
@@ -17,6 +18,7 @@ use crate::container::safetensors::strict_verdict;
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::plan::{OutShard, OutTensor, Plan, Source};
+use crate::quant::change::Change;
 use crate::units;
 
 /// What was proven.
@@ -24,7 +26,7 @@ use crate::units;
 pub struct Proven {
     /// Files whose structure was checked.
     pub files: usize,
-    /// Tensors compared with their source.
+    /// Tensors compared with their source, as it is or with its rows in the order that was asked for.
     pub copied: usize,
     /// Layers decoded again and compared.
     pub decoded: usize,
@@ -74,7 +76,7 @@ pub(super) fn prove(
     let mut proven = Proven { files: plan.shards.len(), ..Proven::default() };
     let data = FileSide::whole(&opened.files);
     let index = opened.files.names_index();
-    let mut sampled = vec![0usize; checkpoint.layers.spec_count()];
+    let mut sampled: BTreeMap<(u32, Change), usize> = BTreeMap::new();
     let mut scratch = Scratch::default();
     for shard in &plan.shards {
         let source = SourceFile::open(&folder.join(&shard.file), shard.file.clone())?;
@@ -100,14 +102,19 @@ pub(super) fn prove(
                         Ok(())
                     })?;
                 }
-                Source::Decode { layer, native } => {
+                Source::Decode { layer, change, .. } => {
                     proven.decoded_of += 1;
-                    let kind = &mut sampled[checkpoint.layers.list()[layer as usize].spec as usize];
+                    let spec = checkpoint.layers.list()[layer as usize].spec;
+                    let kind = sampled.entry((spec, change)).or_default();
                     *kind += 1;
                     if is_full || *kind <= SAMPLE_EACH {
                         proven.decoded += 1;
-                        again(&inputs, layer, (tensor, native), (&data, written), &mut scratch)?;
+                        again(&inputs, tensor, (&data, written), &mut scratch)?;
                     }
+                }
+                Source::Changed { .. } => {
+                    proven.copied += 1;
+                    again(&inputs, tensor, (&data, written), &mut scratch)?;
                 }
             }
         }
@@ -170,15 +177,15 @@ fn differs(tensor: &OutTensor, at: u64, is: &[u8], should: &[u8]) -> Result<()> 
     Err(failed(&format!("{} differs from byte {} on", escape(&tensor.name), at + first)))
 }
 
-/// Decodes a layer again, in blocks of another size, and compares.
+/// Decodes a layer or tensor again, in blocks of another size, and compares.
 fn again(
     inputs: &Inputs<'_>,
-    layer: u32,
-    (tensor, native): (&OutTensor, crate::tensor::Dtype),
+    tensor: &OutTensor,
     (data, written): (&FileSide<'_>, u32),
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let decoding = inputs.decoding(layer)?;
+    let Some(decoded) = Decoded::of(tensor.source) else { return Ok(()) };
+    let decoding = inputs.decoding(decoded)?;
     let row_bytes = tensor.bytes.checked_div(decoding.row_count()).unwrap_or(0);
     // An odd number of rows: blocks fall elsewhere than when it was written.
     let rows_at_once = (CHUNK_BYTES / row_bytes.max(1)).max(1) | 1;
@@ -203,7 +210,7 @@ fn again(
             rows: rows.clone(),
             codes: &codes,
             codes_start: range.start,
-            native,
+            native: native(tensor.source, dtype),
             dtype,
         };
         Cpu.decode(&work, scratch, &mut should);

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::{Action, OutShard, OutTensor, Step};
+use super::{OutShard, OutTensor, Step, config};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::{container_of, list_below};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::escape;
-use crate::tensor::Dtype;
 use crate::units;
 
 /// A file that is written whole.
@@ -19,6 +18,23 @@ pub struct Text {
     pub file: String,
     /// What it says.
     pub content: String,
+}
+
+/// A file whose content was made from the metadata of the weights.
+pub(super) struct Made {
+    /// Its name in the folder.
+    pub(super) file: &'static str,
+    /// What it says; of `config.json` all but the dtype.
+    pub(super) content: Value,
+}
+
+impl Made {
+    fn text(mut self, shards: &[OutShard]) -> Text {
+        if self.file == "config.json" {
+            config::say_dtype(&mut self.content, shards);
+        }
+        Text { file: self.file.to_owned(), content: pretty(&self.content) }
+    }
 }
 
 /// A file that goes over as it is.
@@ -32,15 +48,6 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// Keys that say how weights are quantized, at any depth of a config.
-const QUANT_KEYS: [&str; 6] = [
-    "quantization_config",
-    "compression_config",
-    "quantization",
-    "_load_in_4bit",
-    "_load_in_8bit",
-    "pre_quantization_dtype",
-];
 /// Side files that describe a quantization and nothing else.
 const QUANT_FILES: [&str; 5] = [
     "quantize_config.json",
@@ -65,11 +72,6 @@ const BELONGING: [&str; 10] = [
     "vocab",
     "README",
 ];
-/// Keys that say what most weights are: newer and older.
-const DTYPE_KEYS: [&str; 2] = ["dtype", "torch_dtype"];
-/// How deep configs nest.
-const DEPTH_MAX: usize = 16;
-
 /// The files of the result beside its tensors.
 pub(super) struct Folder {
     pub(super) texts: Vec<Text>,
@@ -81,11 +83,14 @@ impl Folder {
         checkpoint: &Checkpoint,
         steps: &[Step],
         shards: &[OutShard],
-        stays_quantized: bool,
+        (stays_quantized, made): (bool, Vec<Made>),
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let mut texts = Vec::new();
-        texts.extend(config(checkpoint, steps, shards, stays_quantized, warnings)?);
+        if made.is_empty() {
+            texts.extend(config::text(checkpoint, steps, shards, stays_quantized, warnings)?);
+        }
+        texts.extend(made.into_iter().map(|made| made.text(shards)));
         texts.extend(index(shards));
         let copies = copies(checkpoint, &texts, stays_quantized, warnings)?;
         Ok(Self { texts, copies })
@@ -140,130 +145,9 @@ fn index(shards: &[OutShard]) -> Option<Text> {
     Some(Text { file: "model.safetensors.index.json".into(), content: pretty(&Value::Object(top)) })
 }
 
-fn pretty(value: &Value) -> String {
+pub(super) fn pretty(value: &Value) -> String {
     // A map of texts and numbers always has a text.
     format!("{value:#}\n")
-}
-
-/// Returns `config.json` of the result.
-fn config(
-    checkpoint: &Checkpoint,
-    steps: &[Step],
-    shards: &[OutShard],
-    stays_quantized: bool,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Text>> {
-    let configs = &checkpoint.files.configs;
-    let Some(config) = configs.get("config.json") else {
-        if configs.has("config.json") {
-            return Err(Error::input("config.json: not readable as JSON; the result would not load"));
-        }
-        if checkpoint.files.container.name() != "gguf" {
-            warnings.push("there is no config.json: loaders will need one beside the result".into());
-        }
-        return Ok(None);
-    };
-    let mut config = config.clone();
-    if !stays_quantized {
-        remove_quantization(&mut config, 0);
-    }
-    if let Some(dtype) = most_common(shards) {
-        set_dtype(&mut config, dtype_word(dtype));
-    }
-    untie(checkpoint, steps, &mut config, warnings);
-    Ok(Some(Text { file: "config.json".into(), content: pretty(&config) }))
-}
-
-fn remove_quantization(value: &mut Value, depth: usize) {
-    match value {
-        Value::Object(object) if depth < DEPTH_MAX => {
-            // `quantization` is a common word: only an object or null under it is MLX's block.
-            object.retain(|key, value| {
-                !QUANT_KEYS.contains(&key.as_str())
-                    || key == "quantization" && !value.is_object() && !value.is_null()
-            });
-            for (_, value) in object {
-                remove_quantization(value, depth + 1);
-            }
-        }
-        Value::Array(list) if depth < DEPTH_MAX => {
-            for value in list {
-                remove_quantization(value, depth + 1);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Sets the dtype keys that are there, and the older one if there is none: all loaders read it.
-fn set_dtype(config: &mut Value, word: &str) {
-    let Some(top) = config.as_object_mut() else { return };
-    if !DTYPE_KEYS.iter().any(|key| top.contains_key(*key)) {
-        top.insert("torch_dtype".into(), Value::from(word));
-    }
-    replace_dtype(config, word, 0);
-}
-
-fn replace_dtype(value: &mut Value, word: &str, depth: usize) {
-    let Value::Object(object) = value else { return };
-    for (key, value) in object {
-        if DTYPE_KEYS.contains(&key.as_str()) && (value.is_string() || value.is_null() && depth == 0) {
-            *value = Value::from(word);
-        } else if depth < DEPTH_MAX && key != "quantization_config" {
-            replace_dtype(value, word, depth + 1);
-        }
-    }
-}
-
-/// Returns the dtype of most weights.
-fn most_common(shards: &[OutShard]) -> Option<Dtype> {
-    let mut sums: Vec<(Dtype, u64)> = Vec::new();
-    for tensor in shards.iter().flat_map(|shard| &shard.tensors).filter(|t| t.dtype.is_float()) {
-        match sums.iter_mut().find(|(dtype, _)| *dtype == tensor.dtype) {
-            Some((_, sum)) => *sum += tensor.bytes,
-            None => sums.push((tensor.dtype, tensor.bytes)),
-        }
-    }
-    sums.retain(|(dtype, _)| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64));
-    sums.into_iter().max_by_key(|&(_, sum)| sum).map(|(dtype, _)| dtype)
-}
-
-/// Returns how configs spell a dtype.
-fn dtype_word(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F16 => "float16",
-        Dtype::F32 => "float32",
-        Dtype::F64 => "float64",
-        _ => "bfloat16",
-    }
-}
-
-/// A head that was quantized while the embeddings were not differs from them: it is tied no longer.
-fn untie(checkpoint: &Checkpoint, steps: &[Step], config: &mut Value, warnings: &mut Vec<String>) {
-    let decoded = |name: &str| {
-        steps.iter().any(|step| {
-            step.action == Action::Dequantize
-                && (step.layer == name || step.layer.ends_with(&format!(".{name}")))
-        })
-    };
-    if !checkpoint.files.configs.ties_embeddings() || !decoded("lm_head") || decoded("embed_tokens") {
-        return;
-    }
-    let Some(top) = config.as_object_mut() else { return };
-    set_false(top, "tie_word_embeddings");
-    warnings
-        .push("lm_head was quantized apart from the embeddings: tie_word_embeddings becomes false".into());
-}
-
-fn set_false(object: &mut Map<String, Value>, key: &str) {
-    object.insert(key.into(), Value::Bool(false));
-    for (_, value) in object.iter_mut() {
-        if let Value::Object(nested) = value
-            && nested.contains_key(key)
-        {
-            set_false(nested, key);
-        }
-    }
 }
 
 /// Returns the files that go over as they are: all but weights, their indices, what is written anew, and side
@@ -309,33 +193,8 @@ fn copies(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn no_quantization_block_stays_at_any_depth() {
-        let mut config = json!({
-            "torch_dtype": "float16",
-            "quantization_config": {"bits": 4},
-            "text_config": {"dtype": "float16", "compression_config": {}, "hidden_size": 8},
-            "parts": [{"quantization": {"bits": 4}}, {"quantization": "none"}],
-            "_load_in_4bit": true,
-        });
-        remove_quantization(&mut config, 0);
-        set_dtype(&mut config, "bfloat16");
-        assert_eq!(
-            config,
-            json!({
-                "torch_dtype": "bfloat16",
-                "text_config": {"dtype": "bfloat16", "hidden_size": 8},
-                "parts": [{}, {"quantization": "none"}],
-            })
-        );
-        let mut bare = json!({"hidden_size": 8});
-        set_dtype(&mut bare, "float16");
-        assert_eq!(bare, json!({"hidden_size": 8, "torch_dtype": "float16"}));
-    }
+    use crate::tensor::Dtype;
 
     #[test]
     fn files_are_filled_in_order_and_aligned() {

@@ -11,7 +11,10 @@
 //! under 128. `weight = (code - zero) * scale`. In `gemm` the eight codes of a word are outputs in the
 //! order 0 2 4 6 1 3 5 7. Source: AutoAWQ `awq/modules/linear`, llm-awq `qmodule.py`.
 
+mod decode;
+
 use super::claims::{self, Claims, Said};
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::qweight::{Layout, group_fault, grouping, is_awq};
 use super::scale_values::evidence;
@@ -69,6 +72,10 @@ impl QuantFormat for Awq {
 
     fn explain(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence> {
         lines(parts, layer)
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 

@@ -9,8 +9,11 @@
 //! `weight = code * SCB / 127`. The column layouts are those of bitsandbytes before 0.45, which current
 //! ones refuse. Source: bitsandbytes 0.50 `nn/modules.py` (`Linear8bitLt`), `functional.py`.
 
+mod decode;
+
 use super::bnb4::{is_bnb, method};
 use super::claims::Claims;
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::scale_values::evidence;
 use super::side::{NumberRead, integers, matrix};
@@ -83,6 +86,10 @@ impl QuantFormat for Int8 {
             lines.push(Evidence::new("weight_format", layer.variant.clone(), agrees));
         }
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 

@@ -11,6 +11,9 @@
 //! VPTQ and SpQR tell their shape in the config alone (`config_for_layers`, `shapes` with the architecture).
 //! Source: AQLM `inference.py`, VPTQ `vqlinear.py`, SpQR `inference.py`, transformers 5.23 `higgs.py`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::side::{add_bias, bits_word};
 use super::{Evidence, FormatId, LayerSpec, Part, Parts, QuantBlock, QuantFormat, Recognized, Signature};
@@ -82,6 +85,10 @@ impl QuantFormat for Aqlm {
 
     fn explain(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Vec<Evidence> {
         shapes(parts, &["codes", "codebooks", "scales"])
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::aqlm(parts, layer)
     }
 }
 

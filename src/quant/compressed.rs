@@ -18,12 +18,14 @@
 //! `weight` with `weight_scale` belongs here only if a config block says compressed-tensors: other
 //! writers store the same tensors. Source: compressed-tensors 0.20, `compressors/`.
 
+mod decode;
 mod evidence;
 mod layer;
 mod packing;
 mod scheme;
 
 use self::layer::Layer;
+use super::decode::Decoding;
 use super::draft::scaled_parts;
 use super::fp8::{Family, family};
 use super::{Evidence, LayerSpec, Parts, QuantFormat, Recognized, Signature};
@@ -64,6 +66,11 @@ impl QuantFormat for CompressedTensors {
 
     fn explain(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence> {
         evidence::lines(parts, layer)
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        let stored = Stored::of(parts).ok_or("its parts are not compressed-tensors'")?;
+        decode::decode(parts, stored, layer)
     }
 }
 

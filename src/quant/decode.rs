@@ -7,6 +7,9 @@
 //! Values come as f32 and are rounded once to `dtype`, the dtype that the reference implementation gives:
 //! that is exactly its result, bit for bit. A format whose reference rounds in between does so itself.
 
+pub(super) mod planes;
+pub(super) mod scaled;
+
 use std::ops::Range;
 
 use super::{Part, Parts, Side};
@@ -19,6 +22,17 @@ pub trait DecodeRows: Send + Sync {
 
     /// Decodes rows from the bytes that `codes` named. `out` has room for just these rows.
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]);
+
+    /// Returns how many rows are worth decoding together, where neighbors share the words of their codes.
+    fn rows_at_once(&self) -> u64 {
+        1
+    }
+
+    /// Decodes rows straight to the bytes of `dtype`, where that is quicker: to the same bytes that rounding
+    /// the values gives. Returns false, and leaves `out` as it is, where there is no such way.
+    fn decode_to(&self, _rows: Range<u64>, _codes: &[u8], _dtype: Dtype, _out: &mut [u8]) -> bool {
+        false
+    }
 }
 
 /// How a layer is decoded.
@@ -107,7 +121,6 @@ pub(super) fn bytes_of(parts: &Parts<'_>, part: &Part<'_>) -> Result<Vec<u8>, St
 ///
 /// # Errors
 /// As `bytes`, or its dtype has no plain values.
-#[expect(dead_code, reason = "for the formats that follow")]
 pub(super) fn floats(parts: &Parts<'_>, suffix: &str) -> Result<Vec<f32>, String> {
     let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
     floats_as(parts, part, part.dtype)
@@ -132,7 +145,6 @@ pub(super) fn floats_as(parts: &Parts<'_>, part: &Part<'_>, dtype: Dtype) -> Res
 ///
 /// # Errors
 /// As `bytes`, or its dtype is another.
-#[expect(dead_code, reason = "for the formats that follow")]
 pub(super) fn words(parts: &Parts<'_>, suffix: &str) -> Result<Vec<u32>, String> {
     let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
     if !matches!(part.dtype, Dtype::I32 | Dtype::U32) {

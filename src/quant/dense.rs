@@ -9,10 +9,13 @@
 //! three-dimensional 8-bit and narrower weights are not: without scales they mean nothing (`unknown`),
 //! but for a tensor alone under its full name where no config speaks of quantization.
 
+use std::ops::Range;
+
+use super::decode::{DecodeRows, Decoding};
 use super::{Evidence, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
 use crate::quant::Fault;
-use crate::tensor::{Dtype, elements};
+use crate::tensor::{Dtype, elements, values};
 
 /// The dense format.
 pub struct Dense;
@@ -84,6 +87,54 @@ impl QuantFormat for Dense {
                 )
             })
             .collect()
+    }
+
+    fn decode(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Result<Decoding, String> {
+        let weight = parts.get("weight").ok_or("it has no weight to decode")?;
+        let mut decoding = plain(weight.tensor, weight.dtype, weight.shape, weight.bytes)?;
+        decoding.kept = parts.get("bias").map(|bias| bias.tensor).into_iter().collect();
+        Ok(decoding)
+    }
+}
+
+/// Returns how the values of one plain tensor are read: exact in f32.
+///
+/// # Errors
+/// Its dtype is wider than f32, or has no values of its own, or its bytes are not those of its shape.
+pub fn plain(tensor: u32, dtype: Dtype, shape: &[u64], bytes: u64) -> Result<Decoding, String> {
+    if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        return Err(format!("{dtype} is not read as f32 without loss"));
+    }
+    let wanted = elements(shape).and_then(|count| dtype.bytes_of(count)).ok_or("its shape overflows")?;
+    if wanted != bytes {
+        return Err(format!("it has {bytes} bytes, its shape needs {wanted}"));
+    }
+    let row_len = shape.last().copied().unwrap_or(1);
+    let row_bytes = dtype.bytes_of(row_len).ok_or("its shape overflows")?;
+    Ok(Decoding {
+        codes: tensor,
+        suffix: "weight",
+        shape: shape.to_vec(),
+        dtype: Some(dtype),
+        kept: Vec::new(),
+        rows: Box::new(Rows { dtype, row_bytes }),
+        caution: None,
+    })
+}
+
+/// Rows of a plain tensor.
+struct Rows {
+    dtype: Dtype,
+    row_bytes: u64,
+}
+
+impl DecodeRows for Rows {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        rows.start * self.row_bytes..rows.end * self.row_bytes
+    }
+
+    fn decode(&self, _rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        values::to_f32(self.dtype, codes, out);
     }
 }
 

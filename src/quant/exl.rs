@@ -15,6 +15,9 @@
 //!
 //! Source: exllamav2 `ext.py`, exllamav3 `modules/quant/exl3.py`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::side::{NumberRead, add_bias, bits_word, integers, matrix};
 use super::{Evidence, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
@@ -107,6 +110,10 @@ impl QuantFormat for Exl2 {
             ));
         }
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 

@@ -15,8 +15,10 @@
 //! never from the grid. Source: transformers, `integrations/finegrained_fp8.py`; DeepSeek-V3,
 //! `inference/kernel.py`; vLLM, `layers/quantization/fp8.py`; GPTQModel, `nn_modules/qlinear/fp8.py`.
 
+mod decode;
 mod evidence;
 
+use super::decode::Decoding;
 use super::dense::Dense;
 use super::draft::{Draft, scaled_parts};
 use super::grain::{Grain, Hint, grid};
@@ -125,6 +127,10 @@ impl QuantFormat for Fp8 {
 
     fn explain(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence> {
         evidence::lines(parts, layer)
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 

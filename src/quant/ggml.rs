@@ -9,6 +9,9 @@
 //! (scales, minima) is in its bytes. NVFP4 tensors may have a `scale` beside them.
 //! Source: ggml, `ggml-common.h`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::{Evidence, FormatId, LayerSpec, Part, Parts, QuantFormat, Recognized, Signature};
 use crate::tensor::{Dtype, GgmlType};
@@ -59,6 +62,10 @@ impl QuantFormat for Ggml {
             lines.push(Evidence::new("shape", text, Some(whole)));
         }
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts)
     }
 }
 

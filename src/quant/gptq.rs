@@ -13,6 +13,7 @@
 //! the end. In a symmetric layer every zero point is `2^(bits-1)`, which tells v1 from v2 whatever the
 //! config says. Sources: AutoGPTQ 0.7 and GPTQModel 7 (`qlinear`, `utils/model.py`), `AutoRound` exports.
 
+mod decode;
 mod evidence;
 mod side;
 #[cfg(test)]
@@ -21,9 +22,10 @@ mod tests;
 pub(super) use self::evidence::marlin as marlin_lines;
 use self::side::{Index, Zeros};
 use super::claims::{self, Claims, Said};
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::pack::Packing;
-use super::qweight::{Grouping, Layout, group_fault, grouping, is_auto_round, is_gptq, is_words};
+use super::qweight::{Grouping, Layout, group_fault, grouping, is_auto_round, is_gptq};
 use super::side::{bits_word, matrix};
 use super::{Evidence, Fault, FormatId, LayerSpec, Part, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
@@ -62,6 +64,10 @@ impl QuantFormat for Gptq {
 
     fn explain(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Vec<Evidence> {
         evidence::lines(parts, layer)
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 
@@ -365,42 +371,4 @@ fn marlin(parts: &Parts<'_>) -> Recognized {
     draft.spec.dtype = parts.get(scales).map(|s| s.dtype);
     draft.marlin(codes, scales, claims.and_then(|c| c.int(GROUP)).as_ref());
     draft.finish()
-}
-
-impl Draft<'_, '_> {
-    /// Fills a layer in the marlin layout: codes `[in / 16, out * 2]`, scales `[G, out]`.
-    pub(super) fn marlin(&mut self, codes: &str, scales: &str, said: Option<&Said<i64>>) {
-        let found = self.parts.get(codes).filter(|part| is_words(part.dtype)).and_then(matrix);
-        let Some([rows, columns]) = found.filter(|[_, columns]| columns.is_multiple_of(2)) else {
-            self.shape_unknown();
-            self.lacks(codes);
-            return;
-        };
-        let (inputs, outputs) = (rows.saturating_mul(16), columns / 2);
-        self.shape(&[outputs, inputs]);
-        self.bias("bias", &[outputs]);
-        let Some(part) = self.parts.get(scales) else {
-            self.lacks(scales);
-            return;
-        };
-        match matrix(part) {
-            Some([groups, columns]) if columns == outputs && groups > 0 => {
-                let grouping = grouping(inputs, said, |size| inputs.div_ceil(size) == groups, Some(groups));
-                self.spec.group_size = grouping.size;
-                self.faults(group_fault(said, &grouping));
-            }
-            _ => {
-                let has = units::shape(part.shape);
-                self.misfit(scales, format!("{scales} is {has}, {codes} has {outputs} outputs"));
-            }
-        }
-        self.finite_scales(scales);
-    }
-
-    /// Checks that scales are finite.
-    pub(super) fn finite_scales(&mut self, suffix: &str) {
-        if let Some(dtype) = self.parts.get(suffix).map(|part| part.dtype) {
-            self.finite(suffix, dtype);
-        }
-    }
 }

@@ -81,6 +81,17 @@ impl Grain {
         }
     }
 
+    /// Returns the outputs and inputs that share a scale, of a matrix of this size.
+    pub(super) fn block(self, [outputs, inputs]: [u64; 2]) -> [u64; 2] {
+        let (outputs, inputs) = (outputs.max(1), inputs.max(1));
+        match self {
+            Self::Tensor => [outputs, inputs],
+            Self::Channel => [1, inputs],
+            Self::Group(size) => [1, size],
+            Self::Block(high, wide) => [high, wide],
+        }
+    }
+
     /// Returns the grain in words: `one a row`, `blocks of 128 × 128`.
     pub(super) fn describe(self) -> String {
         match self {

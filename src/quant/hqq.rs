@@ -10,6 +10,9 @@
 //!
 //! `weight = (code - zero) * scale`, reshaped to `shape`. Source: hqq 0.2.8, `core/quantize.py`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::side::{NumberRead, integers, millibits};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
@@ -131,6 +134,10 @@ impl QuantFormat for Hqq {
             lines.push(Evidence::new("scale", format!("{} groups", units::exact(count)), None));
         }
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 

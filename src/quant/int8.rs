@@ -7,6 +7,9 @@
 //!
 //! Source: EETQ `csrc`, transformers `integrations/bitnet.py`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::side::{add_bias, matrix};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
@@ -71,6 +74,10 @@ impl QuantFormat for Eetq {
             ),
         ]
     }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::eetq(parts, layer)
+    }
 }
 
 impl QuantFormat for BitNet {
@@ -126,6 +133,10 @@ impl QuantFormat for BitNet {
         };
         lines.push(Evidence::new("config.json", rule, None));
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::bitnet(parts, layer)
     }
 }
 

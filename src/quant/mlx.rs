@@ -9,6 +9,9 @@
 //! `weight = code * scale + bias`. Experts are stacked: three dimensions. Bits and group size follow from
 //! the shapes only together; the config tells the group. Source: mlx, `mlx/backend/cpu/quantized.cpp`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::side::{add_bias, bits_word, millibits};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantBlock, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
@@ -109,6 +112,10 @@ impl QuantFormat for Mlx {
             ));
         }
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 

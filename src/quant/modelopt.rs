@@ -14,8 +14,11 @@
 //! config must say modelopt: `hf_quant_config.json`, or the block in `config.json`.
 //! Source: modelopt 0.47, `torch/export/quant_utils.py`, `torch/quantization/qtensor`.
 
+mod decode;
+
 use serde_json::Value;
 
+use super::decode::Decoding;
 use super::draft::{Draft, place, scaled_parts};
 use super::fp8::{Family, family};
 use super::grain::{Grain, Hint};
@@ -104,6 +107,10 @@ impl QuantFormat for Modelopt {
             lines.push(Evidence::new("pre_quant_scale", "scales the columns after decoding", None));
         }
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 
@@ -222,7 +229,8 @@ fn scaled(draft: &mut Draft<'_, '_>, weight: &Part<'_>, variant: Variant) {
         Variant::Int4 => shape.len().checked_sub(2),
         Variant::Fp8 | Variant::Mxfp8 => None,
     };
-    if let Some(at) = packed {
+    // An F4 tensor's shape counts codes already.
+    if let Some(at) = packed.filter(|_| weight.dtype != Dtype::F4) {
         shape[at] = shape[at].saturating_mul(2);
     }
     draft.shape(&shape);

@@ -10,6 +10,9 @@
 //! parameter of Hugging Face is the transpose, `[experts, in, out]`, and that is the shape given here.
 //! Source: transformers, `integrations/mxfp4.py`; openai/gpt-oss, `torch/weights.py`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::scale_values::evidence;
 use super::{Evidence, FormatId, LayerSpec, Part, Parts, QuantFormat, Recognized, Signature};
@@ -92,6 +95,10 @@ impl QuantFormat for Mxfp4 {
         }
         lines
     }
+
+    fn decode(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts)
+    }
 }
 
 fn find<'a, 'p>(parts: &'p Parts<'a>, names: [&str; 2]) -> Option<&'p Part<'a>> {
@@ -156,5 +163,41 @@ mod tests {
             assert_eq!(codes(&found), [code], "{words}");
             assert!(found.faults[0].detail.contains(words), "{}", found.faults[0].detail);
         }
+    }
+
+    #[test]
+    fn experts_are_turned_when_decoded() {
+        let mut blocks = vec![0; 2 * 3 * 2 * 16];
+        // Expert 1, output 2, block 1, inputs 34 and 35.
+        blocks[(5 * 2 + 1) * 16 + 1] = 0xa7;
+        let mut scales = vec![127; 12];
+        scales[11] = 120;
+        let layer = |bytes: Vec<u8>| {
+            Literal::new("experts.down_proj")
+                .part("*_blocks", Dtype::U8, &[2, 3, 2, 16], bytes)
+                .part("*_scales", Dtype::U8, &[2, 3, 2], scales.clone())
+                .part("*_bias", Dtype::BF16, &[2, 3], vec![0; 12])
+        };
+        let (shape, values) = layer(blocks.clone()).shape_and_values(&Mxfp4).unwrap();
+        assert_eq!(shape, [2, 64, 3]);
+        let at = |expert: usize, input: usize, output: usize| values[(expert * 64 + input) * 3 + output];
+        assert_eq!((at(1, 34, 2), at(1, 35, 2)), (0.046_875, -0.007_812_5));
+        assert_eq!(values.iter().filter(|&&value| value != 0.0).count(), 2);
+        layer(blocks.clone()).with(|parts| {
+            let spec = Mxfp4.recognize(parts).unwrap().spec;
+            let decoding = Mxfp4.decode(parts, &spec).unwrap();
+            assert_eq!((decoding.suffix, decoding.kept), ("*", vec![2]));
+            assert_eq!(decoding.rows.codes(0..1), 0..96);
+            assert_eq!(decoding.rows.codes(63..65), 0..192);
+            assert_eq!(decoding.rows.codes(64..65), 96..192);
+        });
+        let why = layer(vec![0; 191]).shape_and_values(&Mxfp4).unwrap_err();
+        assert_eq!(why, "blocks have 191 bytes, not those of [2, 3, 2, 16]");
+        let huge = Literal::new("x").part("blocks", Dtype::U8, &[0, 1 << 40, 1 << 40, 16], vec![]);
+        let why = huge
+            .part("scales", Dtype::U8, &[0, 1 << 40, 1 << 40], vec![])
+            .shape_and_values(&Mxfp4)
+            .unwrap_err();
+        assert!(why.ends_with("too many"), "{why}");
     }
 }

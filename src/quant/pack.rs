@@ -3,18 +3,20 @@
 //! | packing | field `k` of `b` bits                                                                   |
 //! |---------|-----------------------------------------------------------------------------------------|
 //! | dense   | bits `k*b ..` of the stream; fields may straddle words (3 bits: 32 codes in 3 words)     |
+//! | padded  | `32 / b` whole fields a word of 32 bits, the bits above them wasted                      |
 //! | planar  | per 32 codes, `b` words: planes of 3→2+1, 5→4+1, 6→4+2, 7→4+2+1 bits, low plane first   |
 //!
-//! Sources: AutoGPTQ `qlinear_cuda.py`; GPTQModel's `gptq_p`.
+//! Sources: AutoGPTQ `qlinear_cuda.py`; GPTQModel's `gptq_p`; compressed-tensors to 0.15 (padded).
 
 /// How fields lie in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     Dense,
+    Padded,
     Planar,
 }
 
-/// Codes that a set of planes holds.
+/// Codes that a set of planes holds; as many dense codes end with a word.
 const PLANE_CODES: usize = 32;
 
 impl Packing {
@@ -22,6 +24,7 @@ impl Packing {
     pub(super) fn fields(self, bytes: usize, bits: u32) -> usize {
         match self {
             Self::Dense => bytes.saturating_mul(8) / bits.max(1) as usize,
+            Self::Padded => bytes / 4 * (32 / bits.max(1) as usize),
             Self::Planar => bytes / (4 * bits.max(1) as usize) * PLANE_CODES,
         }
     }
@@ -30,6 +33,10 @@ impl Packing {
     pub(super) fn field(self, stream: &[u8], index: usize, bits: u32) -> u32 {
         match self {
             Self::Dense => bits_at(stream, index * bits as usize, bits),
+            Self::Padded => {
+                let each = 32 / bits.max(1) as usize;
+                bits_at(stream, index / each * 32 + index % each * bits as usize, bits)
+            }
             Self::Planar => {
                 let first = index / PLANE_CODES * bits as usize * 32;
                 let (mut code, mut low, mut start) = (0, 0, first);
@@ -42,6 +49,112 @@ impl Packing {
                 code
             }
         }
+    }
+}
+
+impl Packing {
+    /// Returns the words of 32 bits that hold so many fields of `bits`; `None` if it overflows.
+    pub(super) fn words(self, fields: u64, bits: u32) -> Option<u64> {
+        let bits = u64::from(bits.max(1));
+        match self {
+            Self::Dense => fields.checked_mul(bits).map(|bits| bits.div_ceil(32)),
+            Self::Padded => Some(fields.div_ceil((32 / bits).max(1))),
+            Self::Planar => fields.div_ceil(32).checked_mul(bits),
+        }
+    }
+
+    /// Unpacks the first fields of a stream of words, as numbers. Fields beyond the stream read as zeros.
+    pub(super) fn unpack(self, words: &[[u8; 4]], bits: u32, out: &mut [f32]) {
+        match (self, bits) {
+            (Self::Dense | Self::Padded, 1) => whole::<1, 32>(words, out),
+            (Self::Dense | Self::Padded | Self::Planar, 2) => whole::<2, 16>(words, out),
+            (Self::Dense | Self::Padded | Self::Planar, 4) => whole::<4, 8>(words, out),
+            (Self::Dense | Self::Padded | Self::Planar, 8) => whole::<8, 4>(words, out),
+            (Self::Padded, 3) => whole::<3, 10>(words, out),
+            (Self::Padded, 5) => whole::<5, 6>(words, out),
+            (Self::Padded, 6) => whole::<6, 5>(words, out),
+            (Self::Padded, 7) => whole::<7, 4>(words, out),
+            (Self::Dense, 3) => by_32::<3>(words, out, dense_32),
+            (Self::Dense, 5) => by_32::<5>(words, out, dense_32),
+            (Self::Dense, 6) => by_32::<6>(words, out, dense_32),
+            (Self::Dense, 7) => by_32::<7>(words, out, dense_32),
+            (Self::Planar, 3) => by_32::<3>(words, out, planar_32),
+            (Self::Planar, 5) => by_32::<5>(words, out, planar_32),
+            (Self::Planar, 6) => by_32::<6>(words, out, planar_32),
+            (Self::Planar, 7) => by_32::<7>(words, out, planar_32),
+            _ => out.fill(0.0),
+        }
+    }
+}
+
+/// Unpacks words of `EACH` whole fields of `BITS`.
+fn whole<const BITS: u32, const EACH: usize>(words: &[[u8; 4]], out: &mut [f32]) {
+    let mask = (1 << BITS) - 1;
+    let one = |word: [u8; 4], out: &mut [f32; EACH]| {
+        let word = u32::from_le_bytes(word);
+        for (k, value) in out.iter_mut().enumerate() {
+            *value = (word >> (k as u32 * BITS) & mask) as i32 as f32;
+        }
+    };
+    by_chunks(words, out, |[word]: &[_; 1], out| one(*word, out));
+}
+
+/// Unpacks sets of `BITS` words, which hold 32 fields, each by `unpack`.
+fn by_32<const BITS: usize>(
+    words: &[[u8; 4]],
+    out: &mut [f32],
+    unpack: impl Fn(&[u32; BITS], &mut [f32; PLANE_CODES]),
+) {
+    by_chunks(words, out, |words: &[_; BITS], out| unpack(&words.map(u32::from_le_bytes), out));
+}
+
+/// Unpacks sets of `WORDS` words into `FIELDS` values each; the last may lack words or be wanted in part.
+fn by_chunks<const WORDS: usize, const FIELDS: usize>(
+    words: &[[u8; 4]],
+    out: &mut [f32],
+    unpack: impl Fn(&[[u8; 4]; WORDS], &mut [f32; FIELDS]),
+) {
+    let (sets, _) = words.as_chunks::<WORDS>();
+    let (values, _) = out.as_chunks_mut::<FIELDS>();
+    let done = sets.len().min(values.len());
+    for (set, values) in sets.iter().zip(values) {
+        unpack(set, values);
+    }
+    let mut words = words[done * WORDS..].chunks(WORDS);
+    for out in out[done * FIELDS..].chunks_mut(FIELDS) {
+        let (mut set, mut values) = ([[0; 4]; WORDS], [0.0; FIELDS]);
+        let last = words.next().unwrap_or(&[]);
+        set[..last.len()].copy_from_slice(last);
+        unpack(&set, &mut values);
+        out.copy_from_slice(&values[..out.len()]);
+    }
+}
+
+/// Unpacks 32 fields that lie one after another.
+fn dense_32<const BITS: usize>(words: &[u32; BITS], out: &mut [f32; PLANE_CODES]) {
+    for (k, value) in out.iter_mut().enumerate() {
+        let (word, shift) = (k * BITS / 32, k * BITS % 32);
+        let above = words.get(word + 1).copied().unwrap_or(0);
+        let both = u64::from(words[word]) | u64::from(above) << 32;
+        *value = ((both >> shift) as u32 & ((1 << BITS) - 1)) as i32 as f32;
+    }
+}
+
+/// Unpacks 32 fields that lie in planes.
+fn planar_32<const BITS: usize>(words: &[u32; BITS], out: &mut [f32; PLANE_CODES]) {
+    let mut codes = [0u32; PLANE_CODES];
+    let mut low = 0;
+    for &width in planes(BITS as u32) {
+        // A plane has as many words as bits; the planes before it took `low` of each.
+        let each = 32 / width as usize;
+        for (k, code) in codes.iter_mut().enumerate() {
+            let word = words[low as usize + k / each];
+            *code |= (word >> (k % each * width as usize) & ((1 << width) - 1)) << low;
+        }
+        low += width;
+    }
+    for (value, code) in out.iter_mut().zip(codes) {
+        *value = code as i32 as f32;
     }
 }
 
@@ -75,6 +188,40 @@ mod tests {
         assert_eq!(Packing::Dense.fields(stream.len(), 3), 32);
         assert!((0..32).all(|i| Packing::Dense.field(&stream, i, 3) == i as u32 % 8));
         assert_eq!(Packing::Dense.field(&stream, 32, 3), 0);
+    }
+
+    #[test]
+    fn padded_words_hold_whole_fields() {
+        let stream = words(&[0x8fa_c688, 0x1a23_eb1a, 0x2c68_8fac, 0x3e]);
+        assert_eq!(Packing::Padded.fields(stream.len(), 3), 40);
+        assert!((0..32).all(|i| Packing::Padded.field(&stream, i, 3) == i as u32 % 8));
+        assert_eq!(Packing::Padded.words(32, 3), Some(4));
+    }
+
+    #[test]
+    fn unpacking_gives_each_field() {
+        for packing in [Packing::Dense, Packing::Padded, Packing::Planar] {
+            for bits in [1, 2, 3, 4, 5, 6, 7, 8] {
+                if packing == Packing::Planar && bits == 1 {
+                    continue;
+                }
+                let stream: Vec<u32> = (1..=3 * bits).map(|i: u32| i.wrapping_mul(0x9e37_79b9)).collect();
+                let stream = words(&stream);
+                let fields = packing.fields(stream.len(), bits);
+                for count in [fields, fields - 1, 33, 5, 0] {
+                    let mut out = vec![f32::NAN; count];
+                    packing.unpack(stream.as_chunks().0, bits, &mut out);
+                    let want = (0..count).map(|i| packing.field(&stream, i, bits) as f32);
+                    assert!(out.iter().copied().eq(want), "{packing:?} {bits} {count}");
+                    let needed = packing.words(count as u64, bits).unwrap();
+                    assert!(needed <= 3 * u64::from(bits));
+                }
+                // A stream that is too short reads as zeros behind its end.
+                let mut out = vec![f32::NAN; fields + 40];
+                packing.unpack(stream.as_chunks().0, bits, &mut out);
+                assert_eq!(out[fields..], [0.0; 40]);
+            }
+        }
     }
 
     #[test]

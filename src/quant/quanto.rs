@@ -11,6 +11,9 @@
 //! The true shape of a packed layer stands nowhere in its tensors: only `n = R * g` is known, and the
 //! architecture tells the rest. Source: optimum-quanto 0.2.7, `tensor/packed.py`, `tensor/weights`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::side::{add_bias, bits_word, matrix, millibits};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
@@ -110,6 +113,10 @@ impl QuantFormat for Quanto {
             lines.push(Evidence::new("shape", text, layer.shape_known.then_some(true)));
         }
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 

@@ -9,9 +9,12 @@
 //! | fp8                   | F8 `[out, in]`           | `[]` or `[out]` |                     |
 //! | mxfp4, mxfp6          | U8 `[out, in*b/8]`       | U8 `[out, in/32]` |                   |
 //!
-//! Before quark 1.0 scales were not transposed. Named with its numbers; nothing here decodes it.
+//! Before quark 1.0 scales were not transposed.
 //! Source: quark 0.13, `torch/utils/pack.py`.
 
+mod decode;
+
+use super::decode::Decoding;
 use super::draft::Draft;
 use super::side::{add_bias, matrix};
 use super::{Evidence, FormatId, LayerSpec, Part, Parts, QuantBlock, QuantFormat, Recognized, Signature};
@@ -83,11 +86,17 @@ impl QuantFormat for Quark {
         }
         lines
     }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
+    }
 }
 
 /// What a quark config says of a layer's weight.
 struct QuarkScheme<'a> {
     dtype: &'a str,
+    /// What scales of one byte mean: `e8m0`.
+    scale_format: &'a str,
     /// Integers in groups are stored transposed, with their scales.
     is_per_group: bool,
     group: Option<u64>,
@@ -102,6 +111,7 @@ impl<'a> QuarkScheme<'a> {
         let text = |key: &str| weight.and_then(|w| w.get(key)).and_then(|v| v.as_str()).unwrap_or("");
         Self {
             dtype: text("dtype"),
+            scale_format: text("scale_format"),
             is_per_group: text("qscheme") == "per_group",
             group: weight.and_then(|w| w.get("group_size")?.as_u64()).filter(|&g| g > 0),
         }

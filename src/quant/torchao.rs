@@ -10,8 +10,12 @@
 //! Metadata of `P.weight`: `{"_type": "Int8Tensor", "_data": {"block_size": [1, in], "dtype": …},
 //! "_tensor_data_names": [...]}`. Source: torchao 0.18, `prototype/safetensors`.
 
+mod decode;
+mod tiles;
+
 use serde_json::Value;
 
+use super::decode::Decoding;
 use super::side::{add_bias, bits_word, matrix};
 use super::{Evidence, Fault, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
@@ -67,7 +71,12 @@ impl QuantFormat for Torchao {
             (Some([rows, columns]), _) => {
                 vec![rows, if halves { columns.saturating_mul(2) } else { columns }]
             }
-            (None, true) => vec![codes.shape[0].saturating_mul(8), codes.shape[1].saturating_mul(128)],
+            (None, true) => {
+                let padded = tiles::padded_shape(codes.shape).unwrap_or([u64::MAX; 2]);
+                // Outputs and inputs are padded; the metadata says how many count.
+                let said = meta.and_then(|m| tiles::true_shape(m.get("_data")?));
+                said.filter(|said| said[0] <= padded[0] && said[1] <= padded[1]).unwrap_or(padded).to_vec()
+            }
             (None, false) => codes.shape.to_vec(),
         };
         spec = spec.with_shape(&shape);
@@ -95,6 +104,10 @@ impl QuantFormat for Torchao {
             lines.push(Evidence::new("shapes", text, None));
         }
         lines
+    }
+
+    fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+        decode::decode(parts, layer)
     }
 }
 

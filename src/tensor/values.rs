@@ -5,6 +5,7 @@
 
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
+use multiversion::multiversion;
 
 use super::Dtype;
 
@@ -124,6 +125,7 @@ pub fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> bool {
 
 /// Rounds one value to BF16.
 #[must_use]
+#[inline]
 pub fn bf16_bits(value: f32) -> u16 {
     let bits = value.to_bits();
     // The lower half rounds up above the middle, and at it if the result is then even.
@@ -141,6 +143,14 @@ pub fn round(dtype: Dtype, value: f32) -> f32 {
     }
 }
 
+/// Rounds values to BF16, many at a time where the processor can.
+#[multiversion(targets("x86_64+avx2", "x86_64+avx512f+avx512bw"))]
+fn to_bf16(values: &[f32], out: &mut [u8]) {
+    for (value, out) in values.iter().zip(out.as_chunks_mut::<2>().0) {
+        *out = bf16_bits(*value).to_le_bytes();
+    }
+}
+
 /// Rounds values to F16, BF16 or F32 and writes their bytes. Returns false, and leaves `out` as it is, for
 /// another dtype or if the sizes differ.
 pub fn from_f32(dtype: Dtype, values: &[f32], out: &mut [u8]) -> bool {
@@ -154,7 +164,7 @@ pub fn from_f32(dtype: Dtype, values: &[f32], out: &mut [u8]) -> bool {
     }
     match dtype {
         Dtype::F32 => each(values, out, f32::to_le_bytes),
-        Dtype::BF16 => each(values, out, |value| bf16_bits(value).to_le_bytes()),
+        Dtype::BF16 => to_bf16(values, out),
         Dtype::F16 => {
             // By pieces: the conversion has the processor's own instruction, for slices.
             let mut piece = [f16::ZERO; 512];

@@ -15,17 +15,17 @@ use crate::decode::{golden, hash};
 use crate::sample;
 
 /// A folder that is removed when the test ends.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("ckpt-convert-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -36,11 +36,11 @@ impl Drop for Scratch {
     }
 }
 
-fn put(path: &Path, bytes: &[u8]) {
+pub(crate) fn put(path: &Path, bytes: &[u8]) {
     fs::File::create_new(path).unwrap().write_all(bytes).unwrap();
 }
 
-fn convert(input: &Path, output: &Path, more: &[&str]) -> Output {
+pub(crate) fn convert(input: &Path, output: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ckpt"))
         .args(["convert", "--to", "dense", "-o"])
         .arg(output)
@@ -50,14 +50,14 @@ fn convert(input: &Path, output: &Path, more: &[&str]) -> Output {
         .unwrap()
 }
 
-fn done(output: &Output) -> String {
+pub(crate) fn done(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
 /// The tensors of a folder: dtype, shape and bytes by name.
-fn tensors(folder: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+pub(crate) fn tensors(folder: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -79,13 +79,30 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
 }
 
-/// Cases whose golden is the result in the format's own dtype, which `auto` gives.
-const CASES: [&str; 4] = ["bnb-nf4-A", "bnb-nf4-dq-A", "bnb-fp4-A", "bnb-nf4-f16-B"];
+/// Cases whose golden is the result in the format's own dtype, which `auto` gives; how many tensors it has.
+const CASES: [(&str, usize); 16] = [
+    ("bnb-nf4-A", 14),
+    ("bnb-nf4-dq-A", 14),
+    ("bnb-fp4-A", 14),
+    ("bnb-nf4-f16-B", 14),
+    ("bnb-int8-B", 14),
+    ("gptq-w4-g128-sym-v1-A", 14),
+    ("gptq-w3-g32-asym-act-v1-A", 7),
+    ("gptq-dynamic-mixed-bits", 14),
+    ("gptq-w4-sharded", 14),
+    ("awq-gemm-g64-skip-A", 6),
+    ("awq-gemv-g64-A", 7),
+    ("ct-w4a16-asym-g128-A", 7),
+    ("ct-w3a16-A", 7),
+    ("ct-fp8-block-A", 7),
+    ("ct-nvfp4a16-A", 7),
+    ("story-0-minicpmv-awq", 14),
+];
 
 #[test]
 fn values_are_the_references_whatever_the_threads_and_slots() {
     let scratch = Scratch::new("golden");
-    for case in CASES {
+    for (case, count) in CASES {
         let input = sample(case).join("model");
         let mut first: Option<BTreeMap<String, Vec<u8>>> = None;
         for (run, flags) in [
@@ -107,6 +124,7 @@ fn values_are_the_references_whatever_the_threads_and_slots() {
             let source = tensors(&input);
             let result = tensors(&out);
             let want = golden(case, "dequant_native");
+            assert_eq!(want.len(), count, "{case}");
             for (name, hashed) in &want {
                 assert_eq!(&hash(&result[name].2), hashed, "{case} {name}");
             }
@@ -431,4 +449,163 @@ fn an_input_that_shrinks_meanwhile_ends_in_words() {
     assert_eq!(ran.status.code(), Some(2), "{told}");
     assert!(told.contains("model.safetensors"), "{told}");
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
+
+#[test]
+fn a_saved_plan_is_replayed_on_the_same_inputs_only() {
+    let scratch = Scratch::new("plan");
+    let input = scratch.join("input");
+    fs::create_dir(&input).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        put(&input.join(name), &fs::read(sample("bnb-nf4-A").join("model").join(name)).unwrap());
+    }
+    let (out, plan) = (scratch.join("out"), scratch.join("plan.json"));
+    done(&convert(&input, &out, &["--dtype", "f32", "--plan", plan.to_str().unwrap()]));
+    assert!(!out.exists());
+    let replay = || Command::new(env!("CARGO_BIN_EXE_ckpt")).arg("run").arg(&plan).output().unwrap();
+    done(&replay());
+    done(&convert(&input, &scratch.join("direct"), &["--dtype", "f32"]));
+    assert!(files(&out) == files(&scratch.join("direct")));
+    fs::remove_dir_all(&out).unwrap();
+    fs::remove_file(input.join("model.safetensors")).unwrap();
+    put(
+        &input.join("model.safetensors"),
+        &fs::read(sample("bnb-nf4-dq-A").join("model/model.safetensors")).unwrap(),
+    );
+    let ran = replay();
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("no longer what was planned") && !out.exists(), "{told}");
+}
+
+#[test]
+fn a_disk_that_takes_no_more_ends_in_words() {
+    let scratch = Scratch::new("full");
+    let input = scratch.join("input");
+    large(&input);
+    let out = scratch.join("out");
+    // A limit on the size of files stands for a full disk: the write fails half-way. In blocks of 512 bytes.
+    let script = "trap '' XFSZ; ulimit -f 20000; exec \"$0\" convert --to dense --dtype f32 -o \"$1\" \"$2\"";
+    let ran = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_ckpt")])
+        .args([&out, &input])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("write") && told.contains("model.safetensors"), "{told}");
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "something is left");
+}
+
+#[test]
+fn a_gguf_keeps_its_names_and_its_values() {
+    let scratch = Scratch::new("gguf");
+    for case in ["gguf-q4_k_m-K", "gguf-mixed-K"] {
+        let out = scratch.join(case);
+        done(&convert(&sample(case).join("model.gguf"), &out, &["--dtype", "f32"]));
+        let result = tensors(&out);
+        let want = golden(case, "dequant_f32");
+        assert_eq!(result.len(), want.len(), "{case}");
+        for (name, hashed) in want {
+            assert_eq!(hash(&result[&name].2), hashed, "{case} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_rotated_basis_is_refused() {
+    let scratch = Scratch::new("rotated");
+    let input = scratch.join("input");
+    fs::create_dir(&input).unwrap();
+    let source = sample("ct-w4a16-sym-g128-A").join("model");
+    put(&input.join("model.safetensors"), &fs::read(source.join("model.safetensors")).unwrap());
+    let mut config: Value = serde_json::from_slice(&fs::read(source.join("config.json")).unwrap()).unwrap();
+    config["quantization_config"]["transform_config"] =
+        serde_json::json!({"config_groups": {"R4": {"type": "hadamard", "apply": [{"location": "input"}]}}});
+    put(&input.join("config.json"), config.to_string().as_bytes());
+    let ran = convert(&input, &scratch.join("out"), &[]);
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("quantization_config.transform_config names rotations"), "{told}");
+}
+
+#[test]
+fn every_bad_layer_stops_the_plan_or_is_told_with_its_numbers() {
+    let scratch = Scratch::new("bad");
+    let stops = [
+        ("bnb-blocksize-zero", "blocksize is 0"),
+        ("bnb-missing-absmax", "missing absmax"),
+        ("bnb-missing-quant-state", "missing quant state"),
+        ("bnb-quant-state-not-json", "not JSON"),
+        ("bnb-quant-state-wrong-shape", "needs 8388608 packed bytes, weight has 8192"),
+        ("bnb-short-absmax", "absmax has 253 values, 256 are needed"),
+        ("gptq-gidx-out-of-range", "1 of 128 entries lie outside the 4 groups (999 at input 5)"),
+        ("gptq-missing-scales", "missing scales"),
+        ("gptq-qzeros-wrong-shape", "qzeros is [4, 15], 4 groups of 128 outputs in 4 bits need [4, 16]"),
+    ];
+    for (case, words) in stops {
+        let ran = convert(&sample("bad-quantized").join(case), &scratch.join(case), &[]);
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(2), "{case}: {told}");
+        for word in [words, "model.safetensors", "model.layers.0.self_attn.q_proj"] {
+            assert!(told.contains(word), "{case}: {told}");
+        }
+        assert!(!scratch.join(case).exists(), "{case}");
+    }
+    let told_of = [
+        ("gptq-inf-scale", "scales: 1 of 512 are infinite"),
+        ("gptq-nan-scale", "scales: 2 of 512 are NaN"),
+        ("gptq-wrong-bits-in-config", "bits is 8, the tensors have 4"),
+        ("gptq-wrong-group-in-config", "group_size is 128, the tensors have 32"),
+        ("gptq-unknown-method", "frobnicate"),
+    ];
+    for (case, words) in told_of {
+        let ran = convert(&sample("bad-quantized").join(case), &scratch.join(case), &[]);
+        done(&ran);
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(told.contains(words), "{case}: {told}");
+    }
+}
+
+#[test]
+fn a_damaged_file_or_folder_is_refused_or_loses_nothing() {
+    let scratch = Scratch::new("damaged");
+    let mut paths = Vec::new();
+    for (folder, is_files) in [("bad-safetensors/files", true), ("bad-folders", false)] {
+        for entry in fs::read_dir(sample(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() || is_files {
+                paths.push(path);
+            }
+        }
+    }
+    assert!(paths.len() > 20, "only {} found", paths.len());
+    let mut refused = 0;
+    for (number, path) in paths.iter().enumerate() {
+        let out = scratch.join(&number.to_string());
+        let ran = convert(path, &out, &[]);
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        match ran.status.code() {
+            Some(0) => {
+                assert!(!tensors(&out).is_empty(), "{}: an empty result", path.display());
+            }
+            Some(2) => {
+                refused += 1;
+                assert!(!out.exists() && told.starts_with("ckpt: "), "{}: {told}", path.display());
+            }
+            other => panic!("{}: {other:?} {told}", path.display()),
+        }
+    }
+    assert!(refused > 5, "only {refused} refused");
+}
+
+#[test]
+fn a_single_file_is_converted_beside_itself() {
+    let scratch = Scratch::new("beside");
+    put(&scratch.join("m.gguf"), &fs::read(sample("gguf-mixed-K").join("model.gguf")).unwrap());
+    put(&scratch.join("diary.txt"), b"private");
+    done(&convert(&scratch.join("m.gguf"), &scratch.join("out"), &[]));
+    assert!(!scratch.join("out/diary.txt").exists(), "what only lies beside the file went along");
+    let ran = convert(&scratch.join("m.gguf"), &scratch.join("m.gguf"), &["--force"]);
+    assert_eq!(ran.status.code(), Some(2));
 }

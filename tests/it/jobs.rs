@@ -158,7 +158,8 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     add("form-cast", NF4, "c up up up up right right");
     add("form-full", NF4, "c up up up ctrl-u type:/full/x down down down");
     add("form-dense", "samples/base-A-bf16/model", "c up up");
-    add("plan-refused", "samples/gptq-w4-g128-sym-v1-A/model", "c");
+    add("plan-refused", "samples/layout-spqr/model", "c");
+    add("form-file", "samples/gguf-q4_k_m-K/model.gguf", "c");
     add("plan-broken", "samples/bad-quantized/bnb-missing-quant-state", "c");
     add("convert-adapter", "samples/peft-lora-all-A/adapter", "c");
     pictures.push(("job-running", running()));
@@ -211,7 +212,7 @@ fn every_step_of_a_conversion_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 38);
+    assert_eq!(drawn, 40);
 }
 
 #[test]

@@ -411,3 +411,59 @@ fn no_changed_byte_panics_or_takes_long() {
     }
     assert!(started.elapsed() < Duration::from_mins(1));
 }
+
+/// Reads whole values of a file.
+fn whole(bytes: &[u8], keys: &[&str]) -> Result<Vec<(String, Whole)>, String> {
+    let scratch = Scratch::new();
+    scratch.read(bytes);
+    read_whole(&SourceFile::open(&scratch.0, "model.gguf").unwrap(), keys)
+}
+
+#[test]
+fn arrays_and_texts_are_read_whole_on_demand() {
+    let words: Vec<String> = (0..5000).map(|at| format!("word {at}")).collect();
+    let texts: Vec<&str> = words.iter().map(String::as_str).collect();
+    let long = "x".repeat(200_000);
+    let numbers: Vec<u8> = (0..3000i32).flat_map(|at| (at - 5).to_le_bytes()).collect();
+    let scores: Vec<u8> = [0.5f32, -1e-5].iter().flat_map(|score| score.to_le_bytes()).collect();
+    let bytes = Writer::new()
+        .strings("skipped", &texts)
+        .strings("tokens", &texts)
+        .text("template", &long)
+        .array("types", 5, 3000, &numbers)
+        .array("scores", 6, 2, &scores)
+        .array("flags", 7, 3, &[1, 0, 1])
+        .pair("number", U32, &7u32.to_le_bytes())
+        .tensor("x", &[4], F32, 16)
+        .build();
+    let found =
+        whole(&bytes, &["number", "tokens", "template", "types", "scores", "flags", "absent"]).unwrap();
+    let names: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(names, ["tokens", "template", "types", "scores", "flags", "number"]);
+    assert_eq!(found[0].1, Whole::Texts(words));
+    assert_eq!(found[1].1, Whole::One(Value::Text(long)));
+    assert_eq!(found[2].1, Whole::Ints((-5..2995).collect()));
+    assert_eq!(found[3].1, Whole::Floats(vec![0.5, -0.00001]));
+    assert_eq!(found[4].1, Whole::Bools(vec![true, false, true]));
+    assert_eq!(found[5].1, Whole::One(Value::Int(7)));
+}
+
+#[test]
+fn whole_values_that_cannot_be_are_refused_in_words() {
+    let refused = |writer: Writer, words: &str| {
+        let why = whole(&writer.build(), &["key"]).unwrap_err();
+        assert!(why.contains(words), "{why}");
+    };
+    refused(Writer::new().array("key", STR, 1 << 40, &[]), "the header says");
+    refused(Writer::new().array("key", 5, 1000, &[0; 8]), "1000 elements");
+    refused(Writer::new().array("key", ARR, 0, &[]), "array of arrays");
+    refused(Writer::new().array("key", 10, 1, &u64::MAX.to_le_bytes()), "beyond 63 bits");
+    refused(Writer::new().pair("key", STR, &[1, 0, 0, 0, 0, 0, 0, 0, 0xff]), "not UTF-8 from its byte 0");
+    refused(Writer::new().pair("key", 99, &[]), "value type 99");
+    // What is not asked for may be anything that can be stepped over.
+    let twice = Writer::new().text("key", "first").text("key", "second").build();
+    assert_eq!(whole(&twice, &["key"]).unwrap(), [("key".into(), Whole::One(Value::Text("first".into())))]);
+    for cut in 0..twice.len() - 1 {
+        let _ = whole(&twice[..cut], &["key"]);
+    }
+}

@@ -31,13 +31,13 @@ const ARRAY_ELEMENTS_MAX: u64 = 1 << 30;
 const ARRAY_DEPTH_MAX: u32 = 4;
 
 /// Names of the value types by id, as the C reader prints them.
-const TYPES: [&str; 13] =
+pub(super) const TYPES: [&str; 13] =
     ["u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "str", "arr", "u64", "i64", "f64"];
 /// Bytes of the value types by id; 0 for those that say their own length.
-const TYPE_BYTES: [u64; 13] = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
+pub(super) const TYPE_BYTES: [u64; 13] = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 
-const STR: usize = 8;
-const ARR: usize = 9;
+pub(super) const STR: usize = 8;
+pub(super) const ARR: usize = 9;
 
 /// A key as read.
 pub(super) struct Key {
@@ -90,7 +90,19 @@ pub(super) fn read_value(reader: &mut Reader<'_>) -> Result<Read, Fault> {
     Ok(read)
 }
 
-fn type_id(reader: &mut Reader<'_>) -> Result<usize, Fault> {
+/// Moves over the next value, from its type id on.
+pub(super) fn skip_value(reader: &mut Reader<'_>) -> Result<(), Fault> {
+    match type_id(reader)? {
+        STR => {
+            let length = reader.string_length()?;
+            reader.skip(length)
+        }
+        ARR => array(reader, 1).map(drop),
+        id => reader.skip(TYPE_BYTES[id]),
+    }
+}
+
+pub(super) fn type_id(reader: &mut Reader<'_>) -> Result<usize, Fault> {
     let at = reader.position();
     let id = reader.u32()? as usize;
     if id < TYPES.len() {
@@ -135,7 +147,7 @@ fn array(reader: &mut Reader<'_>, depth: u32) -> Result<Value, Fault> {
 }
 
 /// Returns a number or a bool; `id` is one of those.
-fn scalar(reader: &mut Reader<'_>, id: usize) -> Result<Value, Fault> {
+pub(super) fn scalar(reader: &mut Reader<'_>, id: usize) -> Result<Value, Fault> {
     Ok(match TYPES[id] {
         "u8" => Value::Int(u8::from_le_bytes(reader.number()?).into()),
         "i8" => Value::Int(i8::from_le_bytes(reader.number()?).into()),

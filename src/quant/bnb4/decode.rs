@@ -11,7 +11,7 @@ use super::state::{State, StateRead};
 use super::{Bnb4, part};
 use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
 use crate::quant::{LayerSpec, Parts};
-use crate::tensor::{Dtype, elements};
+use crate::tensor::{Dtype, elements, lookup};
 
 /// Rows of a 4-bit weight.
 struct Rows {
@@ -88,6 +88,15 @@ impl DecodeRows for Rows {
             piece(&table, element, first, codes, &mut out[at..at + left]);
             at += left;
         }
+    }
+
+    fn decode_to(&self, rows: Range<u64>, codes: &[u8], dtype: Dtype, out: &mut [u8]) -> bool {
+        let (first, end) = (rows.start * self.row_len, rows.end * self.row_len);
+        if first % self.block != 0 || end % self.block != 0 {
+            return false;
+        }
+        let absmax = &self.absmax[(first / self.block) as usize..(end / self.block) as usize];
+        lookup::scaled_nibbles(&self.values, absmax, self.block as usize, codes, dtype, out)
     }
 }
 

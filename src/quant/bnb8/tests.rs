@@ -71,3 +71,31 @@ fn gptqmodel_spells_the_scales_its_own_way() {
     let layer = int8().without("SCB").part("weight_scb", Dtype::F32, &[4], f32s(&[1.0; 4]));
     assert_eq!(codes(&layer.recognize(&Int8).unwrap()), Vec::<&str>::new());
 }
+
+#[test]
+fn codes_are_scaled_in_two_roundings() {
+    let layer = |codes: &[i8], scales: &[f32]| {
+        let codes = codes.iter().map(|&code| code as u8).collect::<Vec<_>>();
+        let shape = [scales.len() as u64, (codes.len() / scales.len()) as u64];
+        Literal::new("q").part("weight", Dtype::I8, &shape, codes).part(
+            "SCB",
+            Dtype::F32,
+            &shape[..1],
+            f32s(scales),
+        )
+    };
+    let (shape, values) = layer(&[-77, 127, 0, 1], &[0.8125, 2.0]).shape_and_values(&Int8).unwrap();
+    assert_eq!((shape, values[0].to_bits(), values[2]), (vec![2, 2], 0xbefc_3871, 0.0));
+    let whole = || layer(&[1, 2, 3, 4], &[1.0, 2.0]);
+    assert!(whole().part("weight_format", Dtype::U8, &[], vec![0]).shape_and_values(&Int8).is_ok());
+    let cases = [
+        (whole().part("weight_format", Dtype::U8, &[], vec![1]), "codes in col32 order cannot be decoded"),
+        (whole().without("SCB").part("SCB", Dtype::F32, &[3], f32s(&[1.0; 3])), "SCB has 3 values for 2"),
+        (whole().without("SCB").shape("SCB", Dtype::F32, &[2]), "SCB: not given"),
+        (whole().without("weight").part("weight", Dtype::I8, &[2, 2], vec![1; 3]), "weight has 3 bytes"),
+    ];
+    for (layer, words) in cases {
+        let why = layer.shape_and_values(&Int8).unwrap_err();
+        assert!(why.starts_with(words), "{why}");
+    }
+}

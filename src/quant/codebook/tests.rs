@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::quant::testing::{Literal, codes};
+use crate::quant::testing::{Literal, codes, f16s, some_codes, some_values};
+use crate::tensor::values::round;
 
 fn aqlm() -> Literal {
     Literal::new("model.layers.0.mlp.down_proj")
@@ -99,4 +100,28 @@ fn higgs_tells_its_bits_by_the_table() {
     assert_eq!(codes(&layer(&[64, 4]).recognize(&Higgs).unwrap()), ["Q002"]);
     assert_eq!(codes(&layer(&[128, 4]).without("scales").recognize(&Higgs).unwrap()), ["Q001"]);
     assert!(layer(&[128, 4]).without("tables").without("tables2").recognize(&Higgs).is_none());
+}
+
+#[test]
+fn aqlm_sums_a_vector_of_each_codebook() {
+    // 4 × 12 weights in groups of 2 × 3, three codebooks of 16 vectors; upper bits of codes do not count.
+    let numbers = some_codes(2 * 4 * 3, 256);
+    let books = some_values(3 * 16 * 6, 1.0, Dtype::F16);
+    let scales = [0.5, -0.013].map(|scale| round(Dtype::F16, scale));
+    let wide = |code: &u8| [*code, 0xff];
+    for (dtype, data) in [(Dtype::I8, numbers.clone()), (Dtype::I16, numbers.iter().flat_map(wide).collect())]
+    {
+        let layer = Literal::new("x")
+            .part("codes", dtype, &[2, 4, 3], data)
+            .part("codebooks", Dtype::F16, &[3, 16, 2, 3], f16s(&books))
+            .part("scales", Dtype::F16, &[2, 1, 1, 1], f16s(&scales));
+        let value = |at: usize| {
+            let (row, column) = (at / 12, at % 12);
+            let vector = |book: usize| usize::from(numbers[(row / 2 * 4 + column / 3) * 3 + book] % 16);
+            let part = |book| books[((book * 16 + vector(book)) * 2 + row % 2) * 3 + column % 3];
+            let sum = round(Dtype::F16, part(0) + part(1) + part(2));
+            round(Dtype::F16, sum * scales[row / 2])
+        };
+        assert_eq!(layer.decode(&Aqlm).unwrap(), ((0..48).map(value).collect(), Some(Dtype::F16)), "{dtype}");
+    }
 }

@@ -191,9 +191,7 @@ impl<'p, 'a> Layer<'p, 'a> {
             return None;
         };
         self.draft.finite("weight_scale", self.stored.scales_read_as(scale.dtype));
-        let hint = self.hint();
-        let grain = Grain::of(scale.shape, shape, hint)
-            .filter(|grain| self.stored.block().is_none_or(|size| *grain == Grain::Group(size)));
+        let grain = self.grain_of(scale.shape, shape);
         let said = self.said_grain();
         let Some(grain) = grain else {
             let (has, weight) = (units::shape(scale.shape), units::shape(shape));
@@ -211,6 +209,12 @@ impl<'p, 'a> Layer<'p, 'a> {
             self.draft.fault(&kind::QUANT_GROUP_DISAGREES, text);
         }
         Some(grain)
+    }
+
+    /// Returns the grain of scales for a weight, both by their shape.
+    pub(super) fn grain_of(&self, scales: &[u64], weight: &[u64]) -> Option<Grain> {
+        Grain::of(scales, weight, self.hint())
+            .filter(|grain| self.stored.block().is_none_or(|size| *grain == Grain::Group(size)))
     }
 
     fn hint(&self) -> Hint {

@@ -1,7 +1,8 @@
 //! Layers of EXL2 and EXL3 from literals: whole, and with parts missing or of the wrong size.
 
 use super::*;
-use crate::quant::testing::{Literal, codes};
+use crate::quant::testing::{Literal, codes, f16s, packed, some_codes, words};
+use crate::tensor::values::round;
 
 /// Two groups of 32 inputs: 5 bits from word row 0, 3 bits from word row 5.
 fn exl2(groups: &[i16]) -> Literal {
@@ -69,4 +70,83 @@ fn exl3_of_the_wrong_size_is_broken() {
     // The packed signs of early files stand in for the scales.
     let old = exl3(&[16, 8, 48]).without("suh").shape("su", Dtype::I16, &[16]);
     assert!(old.recognize(&Exl3).unwrap().faults.is_empty());
+}
+
+/// 64 inputs of 6, 3 and 5 bits, then 8, 4 and 2, for 8 outputs, in an order of their own; and their values.
+fn with_values() -> (Literal, Vec<f32>) {
+    let (outputs, widths) = (8, [8usize, 6, 5, 4, 3, 2]);
+    let inputs = 32 * widths.len();
+    let scales = some_codes(widths.len() * outputs, 16);
+    let largest: Vec<f32> = [0.3, 0.11, 0.7, 1.3, 0.02, 2.0].map(|v| round(Dtype::F16, v)).to_vec();
+    // Input i is code 5 * i, a permutation for 192.
+    let code_of = |input: usize| input * 5 % inputs;
+    let mut want = vec![0.0; outputs * inputs];
+    let mut columns = vec![Vec::new(); outputs];
+    for (group, bits) in widths.into_iter().enumerate() {
+        for (output, column) in columns.iter_mut().enumerate() {
+            let all = some_codes(outputs * 32, 1 << bits);
+            let codes = &all[output * 32..][..32];
+            column.extend(packed(codes, bits));
+            let s = f32::from(scales[group * outputs + output]) + 1.0;
+            let scale = round(Dtype::F16, s * s * round(Dtype::F16, largest[group] / 256.0));
+            for input in (0..inputs).filter(|&input| code_of(input) / 32 == group) {
+                let code = f32::from(codes[code_of(input) % 32]) - f32::from(1u8 << (bits - 1));
+                want[output * inputs + input] = round(Dtype::F16, code * scale);
+            }
+        }
+    }
+    let rows = columns[0].len() / 4;
+    let word = |at: usize| columns[at % outputs][at / outputs * 4..][..4].to_vec();
+    let mut first = 0;
+    let groups: Vec<u8> = widths
+        .iter()
+        .flat_map(|&bits| {
+            first += bits as i16;
+            [bits as i16, first - bits as i16].map(i16::to_le_bytes).concat()
+        })
+        .collect();
+    let order: Vec<u32> = (0..inputs).map(|input| code_of(input) as u32).collect();
+    let layer = Literal::new("x")
+        .part("q_weight", Dtype::I32, &[rows as u64, 8], (0..rows * outputs).flat_map(word).collect())
+        .part("q_scale", Dtype::I32, &[6, 1], packed(&scales, 4))
+        .part("q_scale_max", Dtype::F16, &[6], f16s(&largest))
+        .part("q_groups", Dtype::I16, &[12], groups)
+        .part("q_invperm", Dtype::I32, &[192], words(&order));
+    (layer, want)
+}
+
+#[test]
+fn exl2_decodes_groups_of_every_width_in_the_order_of_the_inputs() {
+    let (layer, want) = with_values();
+    assert_eq!(layer.decode(&Exl2).unwrap(), (want.clone(), Some(Dtype::F16)));
+    // Older files keep the inverse.
+    let mut inverse = vec![0u32; 192];
+    (0..192u32).for_each(|input| inverse[(input * 5 % 192) as usize] = input);
+    let old = with_values().0.without("q_invperm").part("q_perm", Dtype::I32, &[192], words(&inverse));
+    assert_eq!(old.decode(&Exl2).unwrap().0, want);
+}
+
+#[test]
+fn exl2_that_contradicts_itself_is_refused() {
+    let order = |order: &[u32]| {
+        let layer = with_values().0.without("q_invperm");
+        layer.part("q_invperm", Dtype::I32, &[order.len() as u64], words(order)).decode(&Exl2)
+    };
+    for bad in [[0; 192].as_slice(), &[u32::MAX; 192], &[1; 191], &[]] {
+        assert!(order(bad).is_err());
+    }
+    let groups = |numbers: [i16; 12]| {
+        let bytes = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        let layer = with_values().0.without("q_groups");
+        layer.part("q_groups", Dtype::I16, &[12], bytes).decode(&Exl2)
+    };
+    assert!(groups([8, 0, 6, 8, 5, 14, 4, 19, 3, 23, 2, 26]).is_ok());
+    for bad in [
+        [8, 0, 6, 8, 5, 14, 4, 19, 3, 23, 2, 29],
+        [8, 0, 6, 8, 5, 14, 4, 19, 3, 23, 7, 26],
+        [8, 0, 6, 8, 5, -1, 4, 19, 3, 23, 2, 26],
+        [0; 12],
+    ] {
+        assert!(groups(bad).is_err(), "{bad:?}");
+    }
 }

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Fp8, scales_divide};
-use crate::quant::Recognized;
 use crate::quant::testing::{Literal, codes, f32s};
+use crate::quant::{QuantFormat as _, Recognized};
 use crate::tensor::Dtype;
+use crate::tensor::values::bf16_bits;
 
 const F8: Dtype = Dtype::F8E4M3;
 
@@ -175,4 +176,136 @@ fn plain_weights_with_runtime_scales_are_dense() {
     assert!(alone.recognize(&Fp8).is_none());
     // Casts without scales and without a config mean nothing by themselves.
     assert!(Literal::new("q").shape("weight", F8, &[64, 64]).recognize(&Fp8).is_none());
+}
+
+/// A weight of 0x38 (1.0) but for its first byte, 0x7e (448).
+fn ones(weight: &[u64]) -> Literal {
+    let mut bytes = vec![0x38; weight.iter().product::<u64>() as usize];
+    bytes[0] = 0x7e;
+    Literal::new("q").part("weight", F8, weight, bytes)
+}
+
+fn decoded(layer: &Literal) -> Vec<f32> {
+    layer.shape_and_values(&Fp8).unwrap().1
+}
+
+#[test]
+fn products_are_those_of_the_specification() {
+    let layer = Literal::new("q")
+        .part("weight", F8, &[1, 3], vec![0x7e, 0x01, 0xc5])
+        .part("weight_scale", Dtype::F32, &[], f32s(&[0.0003]))
+        .block(Some("fp8"), json!({}));
+    let bits: Vec<u16> = decoded(&layer).into_iter().map(bf16_bits).collect();
+    assert_eq!(bits, [0x3e0a, 0x351d, 0xba80]);
+}
+
+#[test]
+fn blocks_at_the_edges_are_partial() {
+    let scales: Vec<f32> = (1..=6).map(|at| at as f32).collect();
+    let layer = ones(&[5, 6])
+        .part("weight_scale_inv", Dtype::F32, &[3, 2], f32s(&scales))
+        .block(Some("fp8"), json!({"weight_block_size": [2, 4]}));
+    let values = decoded(&layer);
+    assert_eq!(values[..12], [448.0, 1.0, 1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0]);
+    assert_eq!(values[24..], [5.0, 5.0, 5.0, 5.0, 6.0, 6.0]);
+    // A stack has a grid for each matrix.
+    let stack = ones(&[2, 2, 4])
+        .part("weight_scale_inv", Dtype::F32, &[2, 1, 1], f32s(&[3.0, 5.0]))
+        .block(Some("fp8"), json!({"weight_block_size": [2, 4]}));
+    assert_eq!(decoded(&stack)[7..9], [3.0, 5.0]);
+}
+
+#[test]
+fn powers_of_two_and_scales_of_rows() {
+    let with = |dtype, shape: &[u64], data: Vec<u8>, block: [u64; 2]| {
+        let layer = ones(&[2, 64]).part("weight_scale_inv", dtype, shape, data);
+        decoded(&layer.block(Some("fp8"), json!({"weight_block_size": block})))
+    };
+    // MXFP8, its scales as U8 and as F8_E8M0; blocks of 1 x 64 with one exponent each.
+    for dtype in [Dtype::U8, Dtype::F8E8M0] {
+        let values = with(dtype, &[2, 2], vec![127, 128, 129, 0], [1, 32]);
+        assert_eq!((values[1], values[32], values[64]), (1.0, 2.0, 4.0));
+        assert_eq!(values[96].to_bits(), 1 << 22);
+        let values = with(dtype, &[2, 1], vec![130, 126], [1, 64]);
+        assert_eq!((values[1], values[64]), (8.0, 0.5));
+    }
+    let rows = ones(&[2, 3]).part("weight_scale", Dtype::BF16, &[2, 1], vec![0, 0x40, 0x40, 0x40]);
+    assert_eq!(decoded(&rows.block(Some("fp8"), json!({}))), [896.0, 2.0, 2.0, 3.0, 3.0, 3.0]);
+}
+
+#[test]
+fn other_floats_have_their_own_values() {
+    let of = |dtype, byte: u8| {
+        let layer = Literal::new("q").part("weight", dtype, &[1, 2], vec![byte, 0x80]);
+        let layer = layer.part("weight_scale", Dtype::F32, &[1], f32s(&[2.0]));
+        decoded(&layer.block(Some("fp8"), json!({})))
+    };
+    assert_eq!((of(Dtype::F8E5M2, 0x3c)[0], of(Dtype::F8E4M3Fnuz, 0x40)[0]), (2.0, 2.0));
+    assert_eq!((of(Dtype::F8E5M2Fnuz, 0x40)[0], of(F8, 0x7f)[0].is_nan()), (2.0, true));
+    assert!(of(Dtype::F8E4M3Fnuz, 0)[1].is_nan() && of(F8, 0)[1].is_sign_negative());
+}
+
+#[test]
+fn inverse_scales_divide() {
+    let layer = |semantics: &str| {
+        let layer = ones(&[2, 2]).part("weight_scale_inv", Dtype::F32, &[2], f32s(&[3.0, 4.0]));
+        layer.block(Some("fp8"), json!({"weight_scale_semantics": semantics, "weight_scale_method": "row"}))
+    };
+    assert_eq!(decoded(&layer("inverse")), [448.0 / 3.0, 1.0 / 3.0, 0.25, 0.25]);
+    assert_eq!(decoded(&layer("factor")), [1344.0, 3.0, 4.0, 4.0]);
+}
+
+#[test]
+fn experts_of_llama_4_are_scaled_by_columns() {
+    let layer = Literal::new("experts.gate_up_proj")
+        .part("*", F8, &[2, 3, 2], vec![0x38; 12])
+        .part("*_scale", Dtype::F32, &[2, 1, 2], f32s(&[1.0, 2.0, 3.0, 4.0]))
+        .block(Some("fbgemm_fp8"), json!({}));
+    let want = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0];
+    assert_eq!(layer.shape_and_values(&Fp8).unwrap(), (vec![2, 3, 2], want.to_vec()));
+    layer.with(|parts| {
+        let spec = Fp8.recognize(parts).unwrap().spec;
+        assert_eq!(Fp8.decode(parts, &spec).unwrap().suffix, "*");
+    });
+}
+
+#[test]
+fn packed_4_bit_experts_are_low_nibble_first() {
+    let layer = Literal::new("layers.0.ffn.experts.0.w1")
+        .part("weight", Dtype::I8, &[1, 32], [vec![0x9a, 0x07], vec![0; 30]].concat())
+        .part("scale", Dtype::F8E8M0, &[1, 2], vec![128, 127])
+        .part("bias", Dtype::F32, &[1], f32s(&[1.0]))
+        .block(Some("fp8"), blocks(128));
+    let (shape, values) = layer.shape_and_values(&Fp8).unwrap();
+    assert_eq!((shape, &values[..4]), (vec![1, 64], &[-2.0, -1.0, 12.0, 0.0][..]));
+}
+
+#[test]
+fn what_cannot_be_decoded_is_refused() {
+    let scale = |shape: &[u64]| {
+        let count = shape.iter().product::<u64>() as usize;
+        ones(&[192, 128]).part("weight_scale_inv", Dtype::F32, shape, f32s(&vec![1.0; count]))
+    };
+    let short = Literal::new("q").part("weight", F8, &[2, 2], vec![0; 3]);
+    let cases = [
+        (scale(&[6, 4]), "weight_scale_inv is [6, 4] and no config gives the block of [192, 128]"),
+        (
+            scale(&[2, 1]).block(Some("fp8"), blocks(64)),
+            "weight_scale_inv is [2, 1], not that of [192, 128] in",
+        ),
+        (
+            short.part("weight_scale", Dtype::F32, &[], f32s(&[1.0])),
+            "weight has 3 bytes, which are not those",
+        ),
+        (ones(&[2, 2]).shape("weight_scale", Dtype::F32, &[]), "weight_scale: not given"),
+        (
+            ones(&[2, 2]).part("weight_scale", Dtype::I64, &[], vec![0; 8]),
+            "weight is F8_E4M3 and weight_scale I64",
+        ),
+        (ones(&[2, 2]).block(Some("fp8"), json!({})), "missing weight_scale"),
+    ];
+    for (layer, words) in cases {
+        let why = layer.shape_and_values(&Fp8).unwrap_err();
+        assert!(why.starts_with(words), "{why}");
+    }
 }

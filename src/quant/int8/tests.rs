@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::quant::testing::{Literal, codes};
+use crate::quant::testing::{Literal, bf16s, codes, f16s, some_codes, some_values};
+use crate::tensor::values::round;
 
 fn eetq(scales: &[u64]) -> Literal {
     Literal::new("x").shape("weight", Dtype::I8, &[256, 128]).shape("weight_scales", Dtype::F16, scales)
@@ -47,4 +48,60 @@ fn bitnet_is_not_taken_for_formats_with_more_scales() {
         let other = bitnet().without("weight_scale").shape("weight_scale", Dtype::BF16, scale);
         assert!(other.recognize(&BitNet).is_none(), "{scale:?}");
     }
+}
+
+/// Shuffles `[inputs, outputs]` codes step by step as EETQ's preprocessor does.
+fn shuffled(codes: &[i8], inputs: usize, outputs: usize) -> Vec<u8> {
+    const ROWS: [usize; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
+    let permuted = |row: usize, column: usize| codes[(row / 16 * 16 + ROWS[row % 16]) * outputs + column];
+    let mut out = vec![0; codes.len()];
+    for column in 0..outputs {
+        for row in 0..inputs {
+            let vec = row / 4;
+            let word = column / 2 * (inputs / 4) * 2 + 2 * (vec / 16 * 16) + 16 * (column % 2) + vec % 16;
+            out[4 * word + row % 4] = (i16::from(permuted(row, column)) + 128) as u8;
+        }
+    }
+    out.as_chunks_mut::<4>().0.iter_mut().for_each(|four| four.swap(1, 2));
+    out
+}
+
+#[test]
+fn eetq_is_put_back_in_rows() {
+    let (inputs, outputs) = (128, 6);
+    let codes: Vec<i8> = some_codes(inputs * outputs, 256).into_iter().map(|code| code as i8).collect();
+    let scales = some_values(outputs, 0.01, Dtype::F16);
+    let layer = Literal::new("x")
+        .part("weight", Dtype::I8, &[128, 6], shuffled(&codes, inputs, outputs))
+        .part("weight_scales", Dtype::F16, &[6], f16s(&scales));
+    let value = |at: usize| f32::from(codes[at % inputs * outputs + at / inputs]) * scales[at / inputs];
+    let want = (0..inputs * outputs).map(|at| round(Dtype::F16, value(at))).collect();
+    assert_eq!(layer.decode(&Eetq).unwrap(), (want, Some(Dtype::F16)));
+    let odd = Literal::new("x").part("weight", Dtype::I8, &[96, 6], vec![0; 96 * 6]).part(
+        "weight_scales",
+        Dtype::F16,
+        &[6],
+        f16s(&scales),
+    );
+    assert!(odd.decode(&Eetq).unwrap_err().contains("whole tiles"));
+}
+
+#[test]
+fn bitnet_multiplies_or_divides_as_its_config_says() {
+    let codes = some_codes(8 * 3, 3);
+    let packed: Vec<u8> = (0..6).map(|at| (0..4).map(|k| codes[at + 6 * k] << (2 * k)).sum()).collect();
+    let layer = || {
+        Literal::new("x").part("weight", Dtype::U8, &[2, 3], packed.clone()).part(
+            "weight_scale",
+            Dtype::BF16,
+            &[1],
+            bf16s(&[2.59375]),
+        )
+    };
+    for (class, rule) in [("bitlinear", 1.0 / 2.59375f32), ("autobitlinear", 2.59375)] {
+        let found = layer().block(Some("bitnet"), json!({"linear_class": class})).decode(&BitNet).unwrap();
+        let value = |code: &u8| round(Dtype::BF16, (f32::from(*code) - 1.0) * rule);
+        assert_eq!(found, (codes.iter().map(value).collect(), Some(Dtype::BF16)), "{class}");
+    }
+    assert!(layer().decode(&BitNet).unwrap_err().contains("multiplies or divides"));
 }

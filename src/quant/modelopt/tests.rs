@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Modelopt;
 use crate::quant::Recognized;
-use crate::quant::testing::{Literal, codes, f32s};
+use crate::quant::testing::{Literal, codes, f16s, f32s};
 use crate::tensor::Dtype;
 
 fn hf_quant(layer: Literal, quantization: &Value) -> Literal {
@@ -95,4 +95,93 @@ fn nan_scales_of_fp8_are_counted() {
     let found = found(&hf_quant(bad, &json!({"quant_algo": "NVFP4"})));
     assert_eq!(codes(&found), ["Q004"]);
     assert_eq!(found.faults[0].detail, "weight_scale: 2 of 512 are NaN");
+}
+
+/// A layer of an algorithm whose weight and scales can be read.
+fn stored(
+    algorithm: &str,
+    (weight, shape, codes): (Dtype, &[u64], Vec<u8>),
+    (scale, grid, scales): (Dtype, &[u64], Vec<u8>),
+) -> Literal {
+    let layer = Literal::new("q").part("weight", weight, shape, codes);
+    hf_quant(layer.part("weight_scale", scale, grid, scales), &json!({"quant_algo": algorithm}))
+}
+
+fn decoded(layer: &Literal) -> (Vec<u64>, Vec<f32>) {
+    layer.shape_and_values(&Modelopt).unwrap()
+}
+
+#[test]
+fn fp8_is_scaled_by_tensor_channel_and_block() {
+    let of = |algorithm: &str, grid: &[u64], scales: &[f32]| {
+        let weight = (Dtype::F8E4M3, &[2, 130][..], vec![0x38; 260]);
+        let (shape, values) = decoded(&stored(algorithm, weight, (Dtype::F32, grid, f32s(scales))));
+        assert_eq!(shape, [2, 130]);
+        [values[0], values[129], values[130], values[259]]
+    };
+    assert_eq!(of("FP8", &[], &[3.0]), [3.0; 4]);
+    assert_eq!(of("FP8_PC_PT", &[2], &[3.0, 5.0]), [3.0, 3.0, 5.0, 5.0]);
+    assert_eq!(of("FP8_PB_WO", &[1, 1, 2, 1], &[3.0, 5.0]), [3.0, 5.0, 3.0, 5.0]);
+}
+
+#[test]
+fn the_second_scale_of_nvfp4_multiplies() {
+    let codes = [vec![0xa5], vec![0; 15]].concat();
+    let second = f32s(&[1.0 / 1234.5]);
+    for (dtype, shape) in [(Dtype::U8, [1, 16]), (Dtype::F4, [1, 32])] {
+        let layer =
+            stored("NVFP4", (dtype, &shape, codes.clone()), (Dtype::F8E4M3, &[1, 2], vec![0x5a, 0x38]));
+        let layer = layer.part("weight_scale_2", Dtype::F32, &[], second.clone());
+        let (shape, values) = decoded(&layer);
+        let scale = 20.0 * (1.0 / 1234.5f32);
+        assert_eq!((shape, &values[..3]), (vec![1, 32], &[3.0 * scale, -scale, 0.0][..]));
+    }
+}
+
+#[test]
+fn rows_of_int4_share_bytes_and_columns_are_scaled_at_last() {
+    let weight = (Dtype::U8, &[1, 4][..], vec![0x71, 0x8f, 0x00, 0x20]);
+    let layer = stored("W4A16_AWQ", weight, (Dtype::F32, &[2, 2], f32s(&[1.0, 2.0, 10.0, 20.0])));
+    assert_eq!(decoded(&layer), (vec![2, 4], vec![1.0, -1.0, 0.0, 0.0, 70.0, -80.0, 0.0, 40.0]));
+    let layer = layer.part("pre_quant_scale", Dtype::F16, &[4], f16s(&[1.0, 0.5, 1.0, 2.0]));
+    assert_eq!(decoded(&layer).1, [1.0, -0.5, 0.0, 0.0, 70.0, -40.0, 0.0, 80.0]);
+    let short = layer.without("pre_quant_scale").part("pre_quant_scale", Dtype::F16, &[3], f16s(&[1.0; 3]));
+    assert_eq!(short.shape_and_values(&Modelopt).unwrap_err(), "pre_quant_scale has 3 values for 4 inputs");
+}
+
+#[test]
+fn mx_formats_have_powers_of_two() {
+    let mxfp4 = stored("MXFP4", (Dtype::U8, &[1, 32], vec![0xa7; 32]), (Dtype::U8, &[1, 2], vec![120, 127]));
+    assert_eq!(decoded(&mxfp4).1[..2], [0.046_875, -0.007_812_5]);
+    assert_eq!(decoded(&mxfp4).1[62..], [6.0, -1.0]);
+    let mxfp8 =
+        stored("MXFP8", (Dtype::F8E4M3, &[1, 40], vec![0x38; 40]), (Dtype::U8, &[1, 2], vec![128, 126]));
+    assert_eq!((decoded(&mxfp8).1[31], decoded(&mxfp8).1[32]), (2.0, 0.5));
+}
+
+#[test]
+fn what_cannot_be_decoded_is_refused() {
+    let nvfp4 = |second: &[f32]| {
+        let layer = Literal::new("q").part("weight", Dtype::U8, &[2, 8], vec![0; 16]).part(
+            "weight_scale",
+            Dtype::F8E4M3,
+            &[2, 1],
+            vec![0; 2],
+        );
+        layer.part("weight_scale_2", Dtype::F32, &[second.len() as u64], f32s(second))
+    };
+    assert!(nvfp4(&[1.0]).shape_and_values(&Modelopt).is_ok());
+    let cases = [
+        (nvfp4(&[1.0, 2.0]), "weight_scale_2 has 2 values for 2 scales"),
+        (nvfp4(&[1.0]).shape("svdquant_lora_a", Dtype::BF16, &[4, 16]), "its low-rank part"),
+        (nvfp4(&[1.0]).without("weight_scale"), "missing weight_scale"),
+        (
+            nvfp4(&[1.0]).without("weight_scale").part("weight_scale", Dtype::F8E4M3, &[2, 2], vec![0; 4]),
+            "weight_scale is [2, 2], the weight is [2, 16]",
+        ),
+    ];
+    for (layer, words) in cases {
+        let why = layer.shape_and_values(&Modelopt).unwrap_err();
+        assert!(why.starts_with(words), "{why}");
+    }
 }

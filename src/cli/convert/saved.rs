@@ -1,0 +1,126 @@
+//! A plan in a file: what was asked, and the steps that were shown for it.
+//!
+//! Replaying plans anew and holds the steps against those that were saved: a plan is never carried out on inputs
+//! that have become others.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::name::escape;
+use crate::plan::{Names, Order, Plan};
+use crate::tensor::Dtype;
+
+/// A plan file is not read beyond this: a million layers take less.
+const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// A plan as it is saved.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Saved {
+    /// `convert`.
+    ckpt: String,
+    input: PathBuf,
+    output: PathBuf,
+    to: String,
+    dtype: Option<String>,
+    only: Vec<String>,
+    skip: Vec<String>,
+    skip_broken: bool,
+    shard_bytes: u64,
+    #[serde(default)]
+    names: Names,
+    steps: Value,
+}
+
+impl Saved {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let order = &plan.order;
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let input = Path::new(&order.input);
+        Self {
+            ckpt: "convert".into(),
+            // A Hub name stays one.
+            input: if input.exists() { absolute(input) } else { input.to_path_buf() },
+            output: absolute(&order.output),
+            to: "dense".into(),
+            dtype: order.dtype.map(|dtype| dtype.name().to_owned()),
+            only: order.only.clone(),
+            skip: order.skip.clone(),
+            skip_broken: order.skip_broken,
+            shard_bytes: order.shard_bytes,
+            names: order.names,
+            steps: serde_json::json!(plan.steps),
+        }
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let io = |e: std::io::Error| Error::io("write", path, &e);
+        let text = serde_json::to_string_pretty(self).map_err(|e| io(e.into()))?;
+        let mut file = std::fs::File::create_new(path).map_err(io)?;
+        file.write_all(format!("{text}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+    }
+
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, &e))?;
+        let shown = escape(&path.display().to_string()).into_owned();
+        if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
+            return Err(Error::input(format!("{shown}: no plan file")).at(path));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
+        let saved: Self = serde_json::from_str(&text)
+            .map_err(|e| Error::input(format!("{shown}: no plan: {}", escape(&e.to_string()))).at(path))?;
+        if saved.ckpt != "convert" || saved.to != "dense" {
+            return Err(Error::input(format!(
+                "{shown}: a plan for {} to {}, which this version cannot run",
+                escape(&saved.ckpt),
+                escape(&saved.to)
+            ))
+            .at(path));
+        }
+        Ok(saved)
+    }
+
+    pub(super) fn input(&self) -> &str {
+        self.input.to_str().unwrap_or("")
+    }
+
+    pub(super) fn order(&self) -> Result<Order> {
+        let dtype = match &self.dtype {
+            None => None,
+            Some(word) => match Dtype::parse(word) {
+                dtype @ (Dtype::F16 | Dtype::BF16 | Dtype::F32) => Some(dtype),
+                _ => {
+                    return Err(Error::input(format!(
+                        "the plan's dtype {} is none to convert to",
+                        escape(word)
+                    )));
+                }
+            },
+        };
+        Ok(Order {
+            input: self.input().to_owned(),
+            output: self.output.clone(),
+            dtype,
+            only: self.only.clone(),
+            skip: self.skip.clone(),
+            skip_broken: self.skip_broken,
+            shard_bytes: self.shard_bytes.max(1),
+            names: self.names,
+        })
+    }
+
+    /// Fails if planning anew gives other steps.
+    pub(super) fn check(&self, plan: &Plan, path: &Path) -> Result<()> {
+        if serde_json::json!(plan.steps) == self.steps {
+            return Ok(());
+        }
+        let shown = escape(&path.display().to_string()).into_owned();
+        let message =
+            format!("{shown}: the checkpoint is no longer what was planned for; save the plan again");
+        Err(Error::input(message).at(path))
+    }
+}

@@ -1,0 +1,221 @@
+//! Affine codes: `(code - zero) * scale` with scales and zero points by output and group of inputs.
+//!
+//! The difference of whole numbers is exact in f32, and so is its product with a scale of 16 bits: a caller
+//! that rounds once has the result of a reference that computes in the scales' dtype.
+
+use super::Part;
+use crate::tensor::Dtype;
+
+/// What is subtracted from codes, or added to products.
+pub(super) enum Zeros {
+    /// One zero point for all codes.
+    One(f32),
+    /// A zero point a scale, in their order.
+    Each(Vec<f32>),
+    /// A term a scale, in their order, that is added to `code * scale`.
+    Added(Vec<f32>),
+}
+
+/// The group of each input.
+#[derive(Debug)]
+pub(super) enum Groups {
+    /// Groups of so many inputs follow each other.
+    Runs(usize),
+    /// The group of each input (act-order).
+    Strewn(Vec<u32>),
+}
+
+/// How many outputs share a row of scales.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sharing {
+    /// Outputs of one matrix; a stack of experts repeats them.
+    pub(super) outputs: usize,
+    /// Outputs that share a row of scales, the last few of a matrix fewer.
+    pub(super) high: usize,
+}
+
+/// Scales and zero points of a layer, a row of scales for each output or block of outputs.
+pub(super) struct Affine {
+    scales: Vec<f32>,
+    zeros: Zeros,
+    /// Scales of a row.
+    width: usize,
+    groups: Groups,
+    sharing: Sharing,
+}
+
+impl Affine {
+    /// Returns the scales `[rows of scales, width]` of `shape` (all outputs, inputs), one row of scales
+    /// an output.
+    pub(super) fn new(
+        scales: Vec<f32>,
+        zeros: Zeros,
+        width: usize,
+        groups: Groups,
+        [outputs, inputs]: [u64; 2],
+    ) -> Result<Self, String> {
+        let sharing = Sharing { outputs: outputs as usize, high: 1 };
+        Self::shared(scales, zeros, width, groups, sharing, [outputs, inputs])
+    }
+
+    /// Returns the scales of which several outputs share a row.
+    pub(super) fn shared(
+        scales: Vec<f32>,
+        zeros: Zeros,
+        width: usize,
+        groups: Groups,
+        sharing: Sharing,
+        [outputs, inputs]: [u64; 2],
+    ) -> Result<Self, String> {
+        let affine = Self { scales, zeros, width, groups, sharing };
+        let rows = (outputs as usize).checked_sub(1).map_or(0, |last| affine.row_of(last) + 1);
+        let needed = rows.checked_mul(width);
+        if needed.is_none_or(|needed| needed > affine.scales.len()) {
+            let has = affine.scales.len();
+            return Err(format!("{has} scales, {outputs} outputs need {rows} rows of {width}"));
+        }
+        let zeros = match &affine.zeros {
+            Zeros::One(_) => affine.scales.len(),
+            Zeros::Each(zeros) | Zeros::Added(zeros) => zeros.len(),
+        };
+        if zeros != affine.scales.len() {
+            return Err(format!("{zeros} zero points for {} scales", affine.scales.len()));
+        }
+        let last = match &affine.groups {
+            Groups::Runs(0) => return Err("groups of 0 inputs".into()),
+            Groups::Runs(size) => (inputs as usize).checked_sub(1).map(|last| last / size),
+            Groups::Strewn(list) if list.len() as u64 != inputs => {
+                return Err(format!("the groups of {} inputs, the weight has {inputs}", list.len()));
+            }
+            Groups::Strewn(list) => list.iter().max().map(|&last| last as usize),
+        };
+        match last.filter(|&last| last >= width) {
+            Some(last) => Err(format!("inputs of group {last}, there are {width} groups")),
+            None => Ok(affine),
+        }
+    }
+
+    fn row_of(&self, output: usize) -> usize {
+        let Sharing { outputs, high } = self.sharing;
+        if high == 1 {
+            return output;
+        }
+        let (outputs, high) = (outputs.max(1), high.max(1));
+        output / outputs * outputs.div_ceil(high) + output % outputs / high
+    }
+
+    /// Turns the codes of one output, from input `first` on, into weights.
+    pub(super) fn apply(&self, output: usize, first: usize, values: &mut [f32]) {
+        let from = self.row_of(output) * self.width;
+        let row = from..from + self.width;
+        let scales = &self.scales[row.clone()];
+        match &self.zeros {
+            Zeros::One(zero) => {
+                self.each(first, values, |v, group| (v - zero) * scales[group]);
+            }
+            Zeros::Each(zeros) => {
+                let zeros = &zeros[row];
+                self.each(first, values, |v, group| (v - zeros[group]) * scales[group]);
+            }
+            Zeros::Added(zeros) => {
+                let zeros = &zeros[row];
+                self.each(first, values, |v, group| v * scales[group] + zeros[group]);
+            }
+        }
+    }
+
+    fn each(&self, first: usize, values: &mut [f32], weight: impl Fn(f32, usize) -> f32) {
+        match &self.groups {
+            Groups::Runs(size) => {
+                let (mut group, mut left) = (first / size, size - first % size);
+                let mut rest = values;
+                while !rest.is_empty() {
+                    let (run, behind) = rest.split_at_mut(left.min(rest.len()));
+                    for value in run {
+                        *value = weight(*value, group);
+                    }
+                    (rest, group, left) = (behind, group + 1, *size);
+                }
+            }
+            Groups::Strewn(list) => {
+                for (value, &group) in values.iter_mut().zip(&list[first..]) {
+                    *value = weight(*value, group as usize);
+                }
+            }
+        }
+    }
+}
+
+/// Returns the groups of a list: runs of `size` where it is that order.
+pub(super) fn in_order(list: Vec<u32>, size: usize) -> Groups {
+    let is_runs = size > 0 && list.iter().enumerate().all(|(input, &group)| group as usize == input / size);
+    if is_runs { Groups::Runs(size) } else { Groups::Strewn(list) }
+}
+
+/// Returns `[columns, rows]` of `[rows, columns]`.
+pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    if rows * columns == values.len() && columns > 0 {
+        for (row, line) in values.chunks_exact(columns).enumerate() {
+            for (column, &value) in line.iter().enumerate() {
+                out[column * rows + row] = value;
+            }
+        }
+    }
+    out
+}
+
+/// Returns the dtype of scales, in which products are rounded.
+///
+/// # Errors
+/// It is none that weights are written in.
+pub(super) fn rounded_to(scales: &Part<'_>) -> Result<Dtype, String> {
+    match scales.dtype {
+        Dtype::F16 | Dtype::BF16 | Dtype::F32 => Ok(scales.dtype),
+        other => Err(format!("{} is {other}, not F16, BF16 or F32", scales.suffix)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_runs_or_strewn() {
+        let new = |groups| {
+            Affine::new(vec![1.0, 2.0, 10.0, 20.0], Zeros::Each(vec![0.0, 1.0, 2.0, 3.0]), 2, groups, [2, 5])
+        };
+        let decoded = |affine: &Affine, first, count| {
+            let mut values = vec![3.0; count];
+            affine.apply(1, first, &mut values);
+            values
+        };
+        let runs = new(in_order(vec![0, 0, 0, 1, 1], 3)).unwrap();
+        assert!(matches!(runs.groups, Groups::Runs(3)));
+        assert_eq!(decoded(&runs, 0, 5), [10.0, 10.0, 10.0, 0.0, 0.0]);
+        assert_eq!(decoded(&runs, 2, 2), [10.0, 0.0]);
+        let strewn = new(in_order(vec![1, 0, 1, 0, 0], 3)).unwrap();
+        assert_eq!(decoded(&strewn, 1, 3), [10.0, 0.0, 10.0]);
+        for bad in [Groups::Runs(0), Groups::Runs(2), Groups::Strewn(vec![0]), Groups::Strewn(vec![2; 5])] {
+            assert!(new(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn outputs_share_scales_within_their_matrix() {
+        // Two matrices of 3 outputs, blocks of 2 outputs: rows of scales 0 0 1, 2 2 3.
+        let sharing = Sharing { outputs: 3, high: 2 };
+        let scales = vec![0.0, 1.0, 2.0, 3.0];
+        let new = |scales, outputs| {
+            Affine::shared(scales, Zeros::One(0.0), 1, Groups::Runs(1), sharing, [outputs, 1])
+        };
+        let affine = new(scales.clone(), 6).unwrap();
+        let rows = (0..6).map(|output| {
+            let mut value = [1.0];
+            affine.apply(output, 0, &mut value);
+            value[0]
+        });
+        assert!(rows.eq([0.0, 0.0, 1.0, 2.0, 2.0, 3.0]));
+        assert!(new(scales, 9).is_err());
+    }
+}

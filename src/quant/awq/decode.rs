@@ -1,0 +1,283 @@
+//! Decoding AWQ: `(code - zero) * scale` in `gemm`, `gemv` and `marlin`, rounded once in the scales' dtype,
+//! and `code * scale + scaled zero` in `gemv_fast`, product and sum in f32.
+//!
+//! | variant     | code of output `o`, input `i`                                                        |
+//! |-------------|--------------------------------------------------------------------------------------|
+//! | `gemm`      | row `i`, word `o / 8`, nibble 0 4 1 5 2 6 3 7 of `o % 8`                               |
+//! | `gemv`      | row `o`, word `i / 8`, nibble `i % 8`                                                 |
+//! | `gemv_fast` | row `o / 4`, of each 64 halves number `16 (o % 4) + 8 (i / 32 % 2) + i % 8`, nibble `i / 8 % 4` |
+//!
+//! Source: AutoAWQ `utils/packing_utils.py`, `modules/linear/gemv.py` and `gemv_fast.py`.
+
+use std::ops::Range;
+
+use super::{Kind, zeros_suffix};
+use crate::quant::affine::{self, Affine, Groups, Zeros};
+use crate::quant::decode::{DecodeRows, Decoding, floats, words};
+use crate::quant::pack::Packing;
+use crate::quant::qweight::is_words;
+use crate::quant::side::matrix;
+use crate::quant::{LayerSpec, Part, Parts, marlin};
+use crate::tensor::Dtype;
+use crate::units;
+
+/// Which nibble of a `gemm` word an output's code is.
+const NIBBLE: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+/// Words of a row that are unpacked together: a cache line.
+const WORDS: usize = 16;
+/// Inputs that are unpacked together.
+const INPUTS: usize = 64;
+/// Inputs over which `gemv_fast` interleaves four rows.
+const WOVEN: usize = 64;
+
+/// What the layouts have in common.
+struct Layer {
+    inputs: usize,
+    outputs: usize,
+    affine: Affine,
+}
+
+struct Gemm(Layer);
+struct Gemv(Layer);
+struct GemvFast(Layer);
+
+pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
+    let kind = Kind::of(parts).ok_or("its parts are not AWQ's")?;
+    if kind == Kind::Marlin {
+        return marlin::decode(parts, "qweight", "scales");
+    }
+    let qweight = parts.get("qweight").ok_or("missing qweight")?;
+    let dims = matrix(qweight).ok_or("qweight is not a matrix")?;
+    let [inputs, outputs] = kind.size(dims);
+    check_codes(kind, qweight, [inputs, outputs])?;
+    let scales = parts.get("scales").ok_or("missing scales")?;
+    let dtype = affine::rounded_to(scales)?;
+    let zeros = parts.get(zeros_suffix(parts)).ok_or("missing qzeros")?;
+    let groups = matrix(scales).map_or(0, |dims| kind.groups_of("scales", dims));
+    let needs = kind.needs([inputs, outputs], groups);
+    for (part, needed) in [(scales, needs.scales), (zeros, needs.zeros)] {
+        if groups == 0 || part.shape != needed {
+            let (has, needed) = (units::shape(part.shape), units::shape(&needed));
+            return Err(format!("{} is {has}, {groups} groups need {needed}", part.suffix));
+        }
+    }
+    let (width, tall) = (if kind == Kind::Gemm { groups } else { groups * 8 } as usize, outputs as usize);
+    let size = layer.group_size.unwrap_or(inputs) as usize;
+    let by_output = |values: Vec<f32>| affine::transposed(&values, width, tall);
+    let (scales, zeros) = match kind {
+        Kind::Gemm => (by_output(floats(parts, "scales")?), Zeros::Each(gemm_zeros(parts, width, tall)?)),
+        Kind::Gemv => (floats(parts, "scales")?, Zeros::Each(gemv_zeros(parts)?)),
+        _ => (by_output(floats(parts, "scales")?), Zeros::Added(by_output(floats(parts, zeros.suffix)?))),
+    };
+    let shape = [outputs, inputs];
+    let affine = Affine::new(scales, zeros, width, Groups::Runs(size), shape)?;
+    let layer = Layer { inputs: inputs as usize, outputs: tall, affine };
+    Ok(match kind {
+        Kind::Gemm => Decoding::weight(parts, qweight, &shape, Some(dtype), Gemm(layer)),
+        Kind::Gemv => Decoding::weight(parts, qweight, &shape, Some(dtype), Gemv(layer)),
+        _ => Decoding::weight(parts, qweight, &shape, Some(dtype), GemvFast(layer)),
+    })
+}
+
+/// Checks dtype, size and divisibility of the codes.
+fn check_codes(kind: Kind, qweight: &Part<'_>, [inputs, outputs]: [u64; 2]) -> Result<(), String> {
+    let fits = match kind {
+        Kind::GemvFast => matches!(qweight.dtype, Dtype::I16 | Dtype::U16),
+        _ => is_words(qweight.dtype),
+    };
+    if !fits {
+        return Err(format!("qweight is {}, which {} has not", qweight.dtype, kind.name()));
+    }
+    if kind == Kind::GemvFast && !inputs.is_multiple_of(WOVEN as u64) {
+        return Err(format!(
+            "{inputs} inputs are no whole number of {WOVEN}, over which rows are interleaved"
+        ));
+    }
+    let codes = inputs.checked_mul(outputs).filter(|&codes| codes > 0);
+    if codes.is_none_or(|codes| qweight.bytes != codes / 2) {
+        return Err(format!(
+            "qweight has {} bytes, {outputs} outputs and {inputs} inputs do not fill them",
+            { qweight.bytes }
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the zero points `[out, groups]` of `gemm`.
+fn gemm_zeros(parts: &Parts<'_>, groups: usize, outputs: usize) -> Result<Vec<f32>, String> {
+    let mut zeros = vec![0.0; groups * outputs];
+    for (group, line) in words(parts, "qzeros")?.chunks_exact(outputs / 8).enumerate() {
+        for (word, zeros) in line.iter().zip(zeros.chunks_exact_mut(8 * groups)) {
+            for (k, shift) in NIBBLE.into_iter().enumerate() {
+                zeros[k * groups + group] = (word >> (4 * shift) & 15) as f32;
+            }
+        }
+    }
+    Ok(zeros)
+}
+
+/// Returns the zero points `[out, groups]` of `gemv`, of which some fill up words.
+fn gemv_zeros(parts: &Parts<'_>) -> Result<Vec<f32>, String> {
+    let words: Vec<[u8; 4]> = words(parts, "qzeros")?.into_iter().map(u32::to_le_bytes).collect();
+    let mut zeros = vec![0.0; words.len() * 8];
+    Packing::Dense.unpack(&words, 4, &mut zeros);
+    Ok(zeros)
+}
+
+impl DecodeRows for Gemm {
+    fn codes(&self, _rows: Range<u64>) -> Range<u64> {
+        0..(self.0.inputs * self.0.outputs / 2) as u64
+    }
+
+    fn rows_at_once(&self) -> u64 {
+        128
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        let Layer { inputs, outputs, affine } = &self.0;
+        let (words, _) = codes.as_chunks::<4>();
+        let mut columns = [[0u32; INPUTS]; WORDS];
+        for from in (0..*inputs).step_by(INPUTS) {
+            let count = INPUTS.min(inputs - from);
+            let lines = words.chunks_exact(outputs / 8).skip(from).take(count);
+            let (mut output, mut rest) = (rows.start as usize, &mut *out);
+            while !rest.is_empty() {
+                // As many outputs as the words beginning with this output's hold.
+                let height = (WORDS * 8 - output % 8).min(rest.len() / inputs);
+                let (outs, behind) = rest.split_at_mut(height * inputs);
+                let (left, width) = (output / 8, (output % 8 + height).div_ceil(8));
+                for (row, line) in lines.clone().enumerate() {
+                    for (column, word) in columns.iter_mut().zip(&line[left..left + width]) {
+                        column[row] = u32::from_le_bytes(*word);
+                    }
+                }
+                for (out, output) in outs.chunks_exact_mut(*inputs).zip(output..) {
+                    let out = &mut out[from..from + count];
+                    let shift = 4 * NIBBLE[output % 8];
+                    for (value, word) in out.iter_mut().zip(&columns[output / 8 - left]) {
+                        *value = (word >> shift & 15) as i32 as f32;
+                    }
+                    affine.apply(output, from, out);
+                }
+                (output, rest) = (output + height, behind);
+            }
+        }
+    }
+}
+
+impl DecodeRows for Gemv {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        let row = self.0.inputs as u64 / 2;
+        rows.start * row..rows.end * row
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        let Layer { inputs, affine, .. } = &self.0;
+        let lines = codes.chunks_exact(inputs / 2);
+        for ((out, line), output) in out.chunks_exact_mut(*inputs).zip(lines).zip(rows.start as usize..) {
+            Packing::Dense.unpack(line.as_chunks().0, 4, out);
+            affine.apply(output, 0, out);
+        }
+    }
+}
+
+impl DecodeRows for GemvFast {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        let four = self.0.inputs as u64 * 2;
+        rows.start / 4 * four..rows.end.div_ceil(4) * four
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        let Layer { inputs, affine, .. } = &self.0;
+        let (halves, _) = codes.as_chunks::<2>();
+        let first = rows.start as usize;
+        for (out, output) in out.chunks_exact_mut(*inputs).zip(first..) {
+            let line = &halves[(output / 4 - first / 4) * inputs..];
+            let own = WOVEN / 4 * (output % 4);
+            for (out, line) in out.chunks_exact_mut(WOVEN).zip(line.chunks_exact(WOVEN)) {
+                let runs = line[own..own + WOVEN / 4].as_chunks::<8>().0;
+                for (out, run) in out.chunks_exact_mut(32).zip(runs) {
+                    for (out, shift) in out.chunks_exact_mut(8).zip([0, 4, 8, 12]) {
+                        for (value, half) in out.iter_mut().zip(run) {
+                            *value = f32::from(u16::from_le_bytes(*half) >> shift & 15);
+                        }
+                    }
+                }
+            }
+            affine.apply(output, 0, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::quant::awq::Awq;
+    use crate::quant::testing::{Literal, decode, f16s, words};
+
+    fn gemm(word: u32) -> Literal {
+        Literal::new("m")
+            .part("qweight", Dtype::I32, &[4, 2], words(&[word; 8]))
+            .part("qzeros", Dtype::I32, &[2, 2], words(&[0x7531_6420, 0, 0x1111_1111, 0x1111_1111]))
+            .part("scales", Dtype::F16, &[2, 16], f16s(&[[1.0; 16], [0.5; 16]].concat()))
+            .block(Some("awq"), json!({"bits": 4, "group_size": 2, "version": "gemm"}))
+    }
+
+    #[test]
+    fn a_gemm_word_is_eight_outputs_in_their_order() {
+        let layer = gemm(0x7654_3210);
+        let out = decode(&layer, &Awq, 0..16).unwrap();
+        let column: Vec<f32> = (8..16).map(|o| out[4 * o]).collect();
+        assert_eq!(column, [0.0, 4.0, 1.0, 5.0, 2.0, 6.0, 3.0, 7.0]);
+        // The zero points of the first eight outputs are 0 to 7.
+        let column: Vec<f32> = (0..8).map(|o| out[4 * o]).collect();
+        assert_eq!(column, [0.0, 3.0, -1.0, 2.0, -2.0, 1.0, -3.0, 0.0]);
+        assert_eq!((out[4 * 9 + 1], out[4 * 9 + 2]), (4.0, 1.5));
+        assert_eq!(decode(&layer, &Awq, 5..11).unwrap(), out[20..44]);
+    }
+
+    #[test]
+    fn padding_behind_the_groups_of_gemv_is_not_used() {
+        // One group in a word of eight zero points, the others junk.
+        let scales: Vec<f32> = (0..16).map(|at| if at % 8 == 0 { 2.0 } else { f32::NAN }).collect();
+        let layer = Literal::new("m")
+            .part("qweight", Dtype::I32, &[2, 1], words(&[0x7654_3210, 0xfedc_ba98]))
+            .part("qzeros", Dtype::I32, &[2, 1], words(&[0xffff_fff1, 0xffff_fff8]))
+            .part("scales", Dtype::F16, &[2, 8], f16s(&scales))
+            .block(Some("awq"), json!({"bits": 4, "group_size": 128, "version": "gemv"}));
+        let out = decode(&layer, &Awq, 0..2).unwrap();
+        assert_eq!(out[..8], [-2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+        assert_eq!(out[8..], [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0]);
+    }
+
+    #[test]
+    fn scaled_zeros_of_llm_awq_are_added() {
+        let scaled = |name| {
+            Literal::new("m")
+                .part("qweight", Dtype::I16, &[1, 64], [0x10, 0x32].repeat(64))
+                .part(name, Dtype::F16, &[8, 4], f16s(&[-0.75; 32]))
+                .part("scales", Dtype::F16, &[8, 4], f16s(&[0.25; 32]))
+                .block(Some("awq"), json!({"bits": 4, "group_size": 128, "version": "gemv_fast"}))
+        };
+        let out = decode(&scaled("scaled_zeros"), &Awq, 0..4).unwrap();
+        for (at, value) in out.iter().enumerate() {
+            assert_eq!(*value, (at / 8 % 4) as f32 * 0.25 - 0.75);
+        }
+        assert_eq!(decode(&scaled("qzeros"), &Awq, 1..3).unwrap(), out[64..192]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_its_numbers() {
+        let why = |layer: &Literal| decode(layer, &Awq, 0..1).unwrap_err();
+        let zeros = gemm(0).without("qzeros").part("qzeros", Dtype::I32, &[1, 2], words(&[0; 2]));
+        assert_eq!(why(&zeros), "qzeros is [1, 2], 2 groups need [2, 2]");
+        let odd = Literal::new("m")
+            .part("qweight", Dtype::I16, &[1, 32], vec![0; 64])
+            .part("qzeros", Dtype::F16, &[8, 4], f16s(&[0.0; 32]))
+            .part("scales", Dtype::F16, &[8, 4], f16s(&[1.0; 32]));
+        assert!(why(&odd).starts_with("32 inputs are no whole number of 64"));
+        assert!(why(&gemm(0).headers_only()).contains("not read"));
+    }
+}

@@ -1,0 +1,202 @@
+//! Rows of codes that lie one after another, with a scale (and an offset) a block of them.
+//!
+//! The layout of most formats: codes of 2 to 8 bits, low bits first, each row whole bytes; one scale for
+//! `rows × columns` codes. What becomes of a code, its scale and its offset is the format's own.
+
+use std::ops::Range;
+
+use super::DecodeRows;
+use crate::tensor::elements;
+
+/// Packed codes and what each means.
+pub(in crate::quant) struct Codes {
+    bits: u32,
+    values: Vec<f32>,
+}
+
+impl Codes {
+    /// Returns codes of `bits` bits, 1 to 8, of which each means `value(code)`.
+    pub(in crate::quant) fn new(bits: u32, value: impl Fn(u8) -> f32) -> Self {
+        let bits = bits.clamp(1, 8);
+        Self { bits, values: (0..1u32 << bits).map(|code| value(code as u8)).collect() }
+    }
+
+    /// Returns bits of a code.
+    pub(in crate::quant) fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// Writes the values of one row.
+    fn unpack(&self, bytes: &[u8], out: &mut [f32]) {
+        let values = self.values.as_slice();
+        match self.bits {
+            8 => {
+                for (out, &byte) in out.iter_mut().zip(bytes) {
+                    *out = values[usize::from(byte)];
+                }
+            }
+            4 => {
+                let (pairs, last) = out.as_chunks_mut::<2>();
+                for (pair, byte) in pairs.iter_mut().zip(bytes) {
+                    *pair = [values[usize::from(byte & 15)], values[usize::from(byte >> 4)]];
+                }
+                if let ([out], Some(byte)) = (last, bytes.get(pairs.len())) {
+                    *out = values[usize::from(byte & 15)];
+                }
+            }
+            bits => {
+                // Eight codes take `bits` whole bytes.
+                let mask = (1u64 << bits) - 1;
+                for (out, bytes) in out.chunks_mut(8).zip(bytes.chunks(bits as usize)) {
+                    let word = bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+                    for (at, out) in out.iter_mut().enumerate() {
+                        *out = values[(word >> (at as u32 * bits) & mask) as usize];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Scales and offsets of blocks of `rows × columns` codes, row by row of blocks.
+pub(in crate::quant) struct Blocks {
+    scales: Vec<f32>,
+    /// Empty if every offset is 0.
+    offsets: Vec<f32>,
+    rows: u64,
+    columns: usize,
+    a_row: usize,
+}
+
+impl Blocks {
+    /// Returns the blocks of a weight of this shape; leading dimensions are rows too.
+    ///
+    /// # Errors
+    /// The counts do not fit the shape.
+    pub(in crate::quant) fn new(
+        shape: &[u64],
+        [rows, columns]: [u64; 2],
+        scales: Vec<f32>,
+        offsets: Vec<f32>,
+    ) -> Result<Self, String> {
+        let [leading @ .., row_len] = shape else { return Err("it has no dimensions".into()) };
+        let all = elements(leading).ok_or("its shape overflows")?;
+        if rows == 0 || columns == 0 || all == 0 || *row_len == 0 {
+            return Err(format!("blocks of {rows} × {columns} in {}", crate::units::shape(shape)));
+        }
+        if let [.., _, last] = leading
+            && last % rows != 0
+        {
+            return Err(format!("{last} rows in blocks of {rows}, and matrices follow each other"));
+        }
+        let a_row = row_len.div_ceil(columns);
+        let needed = a_row.checked_mul(all.div_ceil(rows));
+        if needed != Some(scales.len() as u64) {
+            let needed = needed.map_or_else(|| "more".to_owned(), |n| n.to_string());
+            let shape = crate::units::shape(shape);
+            return Err(format!(
+                "{} scales, {shape} in blocks of {rows} × {columns} needs {needed}",
+                scales.len()
+            ));
+        }
+        if !offsets.is_empty() && offsets.len() != scales.len() {
+            return Err(format!("{} offsets for {} scales", offsets.len(), scales.len()));
+        }
+        Ok(Self { scales, offsets, rows, columns: columns.min(*row_len) as usize, a_row: a_row as usize })
+    }
+}
+
+/// Rows of packed codes with scales. `value` is given a code's value, its scale and its offset.
+pub(in crate::quant) struct Scaled<F> {
+    row_len: usize,
+    row_bytes: u64,
+    codes: Codes,
+    blocks: Blocks,
+    value: F,
+}
+
+impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Scaled<F> {
+    /// Returns the rows of a weight of this shape whose codes take `bytes` bytes.
+    ///
+    /// # Errors
+    /// Rows are no whole bytes, or the codes are more or fewer.
+    pub(in crate::quant) fn new(
+        shape: &[u64],
+        bytes: u64,
+        codes: Codes,
+        blocks: Blocks,
+        value: F,
+    ) -> Result<Self, String> {
+        let row_len = shape.last().copied().unwrap_or(1);
+        let bits = row_len.checked_mul(u64::from(codes.bits)).filter(|bits| bits % 8 == 0);
+        let row_bytes =
+            bits.ok_or_else(|| format!("{row_len} codes of {} bits are no whole bytes", codes.bits))? / 8;
+        let rows = elements(&shape[..shape.len().saturating_sub(1)]);
+        let needed = rows.and_then(|rows| rows.checked_mul(row_bytes));
+        if needed != Some(bytes) {
+            let (shape, bits) = (crate::units::shape(shape), codes.bits);
+            return Err(format!("{bytes} bytes of codes are not {shape} of {bits} bits"));
+        }
+        Ok(Self { row_len: row_len as usize, row_bytes, codes, blocks, value })
+    }
+}
+
+impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> DecodeRows for Scaled<F> {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        rows.start * self.row_bytes..rows.end * self.row_bytes
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        let blocks = &self.blocks;
+        let stored = codes.chunks_exact(self.row_bytes as usize);
+        for ((row, out), bytes) in rows.zip(out.chunks_exact_mut(self.row_len)).zip(stored) {
+            self.codes.unpack(bytes, out);
+            let first = (row / blocks.rows) as usize * blocks.a_row;
+            for (at, out) in out.chunks_mut(blocks.columns).enumerate() {
+                let scale = blocks.scales[first + at];
+                let offset = blocks.offsets.get(first + at).copied().unwrap_or(0.0);
+                for value in out {
+                    *value = (self.value)(*value, scale, offset);
+                }
+            }
+        }
+    }
+}
+
+/// Returns `[batch, columns, rows]` values as `[batch, rows, columns]`.
+pub(in crate::quant) fn transposed(values: &[f32], columns: usize, rows: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    if columns > 0 && rows > 0 {
+        for matrix in values.chunks_exact(columns * rows) {
+            out.extend((0..rows).flat_map(|row| (0..columns).map(move |column| matrix[column * rows + row])));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::testing::packed;
+
+    #[test]
+    fn codes_of_every_width_come_low_bits_first() {
+        for bits in 1..=8 {
+            let codes = Codes::new(bits, f32::from);
+            let want: Vec<u8> = (0..24).map(|at| (at * 11 % (1u32 << bits)) as u8).collect();
+            let bytes = packed(&want, bits as usize);
+            let mut out = [0.0; 24];
+            codes.unpack(&bytes, &mut out);
+            assert_eq!(out.to_vec(), want.iter().map(|&code| f32::from(code)).collect::<Vec<_>>(), "{bits}");
+        }
+    }
+
+    #[test]
+    fn blocks_that_do_not_fit_are_refused() {
+        let blocks =
+            |shape: &[u64], block, count| Blocks::new(shape, block, vec![1.0; count], vec![]).is_ok();
+        assert!(blocks(&[4, 8], [2, 3], 6) && !blocks(&[4, 8], [2, 3], 5) && !blocks(&[4, 8], [0, 3], 0));
+        assert!(blocks(&[2, 4, 8], [2, 8], 4) && !blocks(&[2, 3, 8], [2, 8], 3));
+        assert!(!blocks(&[u64::MAX, u64::MAX, 2], [1, 1], 2) && !blocks(&[0, 8], [1, 8], 0));
+    }
+}

@@ -1,0 +1,234 @@
+//! Decoding of small floats and integers by a table and by scales that lie over the weight in a grid:
+//! `value[code] * scale`, one rounding. What the fp8 and modelopt families share.
+//!
+//! A weight is `[outputs, inputs]`, or a stack of such matrices. Its scales are one grid a matrix, each for
+//! a block of outputs and inputs; blocks at the lower and right edges may be partial.
+
+use std::ops::Range;
+
+use super::decode::{DecodeRows, Decoding};
+use super::grain::grid;
+use super::{Part, Parts};
+use crate::tensor::{Dtype, elements, values};
+use crate::units;
+
+/// How codes lie in bytes, with the values of every byte.
+pub(super) enum Codes {
+    /// One a byte.
+    Bytes(Box<[f32; 256]>),
+    /// Two inputs a byte, the low nibble first.
+    Inputs(Box<[[f32; 2]; 256]>),
+    /// Two outputs a byte, the low nibble first: as many bytes in a row as there are inputs.
+    Outputs(Box<[[f32; 2]; 256]>),
+}
+
+impl Codes {
+    /// Returns codes of an 8-bit float.
+    pub(super) fn floats(dtype: Dtype) -> Result<Self, String> {
+        let bytes: [u8; 256] = std::array::from_fn(|byte| byte as u8);
+        let mut table = Box::new([0.0; 256]);
+        if !values::to_f32(dtype, &bytes, table.as_mut_slice()) {
+            return Err(format!("{dtype} is no 8-bit float"));
+        }
+        Ok(Self::Bytes(table))
+    }
+
+    /// Returns codes of E2M1, two inputs a byte.
+    pub(super) fn e2m1() -> Self {
+        Self::Inputs(pairs(values::e2m1))
+    }
+
+    /// Returns codes of 4-bit integers in two's complement, two outputs a byte.
+    pub(super) fn int4_rows() -> Self {
+        Self::Outputs(pairs(|nibble| f32::from(((nibble << 4) as i8) >> 4)))
+    }
+
+    /// Returns the bytes of `count` codes, or `None` for a part of a byte.
+    fn bytes(&self, count: u64) -> Option<u64> {
+        match self {
+            Self::Bytes(_) => Some(count),
+            Self::Inputs(_) | Self::Outputs(_) => count.is_multiple_of(2).then_some(count / 2),
+        }
+    }
+}
+
+/// Returns the values of the low and the high nibble of every byte.
+fn pairs(value: impl Fn(u8) -> f32) -> Box<[[f32; 2]; 256]> {
+    Box::new(std::array::from_fn(|byte| [value(byte as u8 & 15), value(byte as u8 >> 4)]))
+}
+
+/// What is done to a code's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Multiply,
+    Divide,
+}
+
+/// Rows of a scaled weight.
+pub(super) struct Scaled {
+    codes: Codes,
+    scales: Vec<f32>,
+    how: Use,
+    outputs: u64,
+    inputs: usize,
+    /// Outputs and inputs of a block.
+    high: u64,
+    wide: usize,
+    /// Scales in a row of the grid, and of a whole matrix; 0 for one that all matrices share.
+    columns: usize,
+    matrix: usize,
+    /// What columns are multiplied by at last, if anything.
+    by_column: Vec<f32>,
+}
+
+impl Scaled {
+    /// Returns rows of `weight`, whose true shape is `shape`, with scales for blocks of `[outputs, inputs]`.
+    ///
+    /// # Errors
+    /// Sizes do not fit each other.
+    pub(super) fn new(
+        weight: &Part<'_>,
+        codes: Codes,
+        shape: &[u64],
+        block: [u64; 2],
+        scales: Vec<f32>,
+    ) -> Result<Self, String> {
+        let [stack @ .., outputs, inputs] = shape else {
+            return Err(format!("weight is {}, not [out, in]", units::shape(shape)));
+        };
+        let (outputs, inputs) = (*outputs, *inputs);
+        let needs = elements(shape).and_then(|count| codes.bytes(count));
+        // Nibbles pair up inside a row, or inside a matrix.
+        let pairs_up = match codes {
+            Codes::Bytes(_) => true,
+            Codes::Inputs(_) => inputs.is_multiple_of(2) && block[1].is_multiple_of(2),
+            Codes::Outputs(_) => outputs.is_multiple_of(2),
+        };
+        if needs != Some(weight.bytes) || !pairs_up {
+            let shape = units::shape(shape);
+            return Err(format!("weight has {} bytes, which are not those of {shape}", weight.bytes));
+        }
+        let [rows, columns] = grid([outputs, inputs], block).ok_or("a block of no size")?;
+        let matrix = rows.checked_mul(columns);
+        let all = elements(stack).zip(matrix).and_then(|(stack, matrix)| stack.checked_mul(matrix));
+        let count = scales.len() as u64;
+        let matrix = match (matrix, all) {
+            (Some(matrix), Some(all)) if count == all => matrix,
+            (Some(1), _) if count == 1 => 0,
+            _ => {
+                let shape = units::shape(shape);
+                let [high, wide] = block;
+                return Err(format!("{count} scales are not those of {shape} in blocks of {high} × {wide}"));
+            }
+        };
+        Ok(Self {
+            codes,
+            scales,
+            how: Use::Multiply,
+            outputs: outputs.max(1),
+            inputs: (inputs as usize).max(1),
+            high: block[0],
+            wide: block[1] as usize,
+            columns: columns as usize,
+            matrix: matrix as usize,
+            by_column: Vec::new(),
+        })
+    }
+
+    /// Sets whether values are multiplied by the scales or divided.
+    pub(super) fn with_use(mut self, how: Use) -> Self {
+        self.how = how;
+        self
+    }
+
+    /// Multiplies each column by a number of its own after all else.
+    ///
+    /// # Errors
+    /// There are more or fewer numbers than columns.
+    pub(super) fn by_column(mut self, suffix: &str, factors: Vec<f32>) -> Result<Self, String> {
+        if factors.len() != self.inputs {
+            return Err(format!("{suffix} has {} values for {} inputs", factors.len(), self.inputs));
+        }
+        self.by_column = factors;
+        Ok(self)
+    }
+
+    /// Returns how the layer of `weight` is decoded, with the biases beside it kept.
+    pub(super) fn decoding(self, parts: &Parts<'_>, weight: &Part<'_>, shape: &[u64]) -> Decoding {
+        let mut decoding = Decoding::weight(parts, weight, shape, None, self);
+        if weight.suffix == "*" {
+            decoding.suffix = "*";
+        }
+        decoding.kept.extend(parts.get("*_bias").map(|bias| bias.tensor));
+        decoding
+    }
+
+    /// Returns the scales of a row.
+    fn scales(&self, row: u64) -> &[f32] {
+        let (matrix, output) = ((row / self.outputs) as usize, row % self.outputs);
+        let start = matrix * self.matrix + (output / self.high) as usize * self.columns;
+        self.scales.get(start..start + self.columns).unwrap_or_default()
+    }
+
+    fn row(&self, row: u64, codes: &[u8], out: &mut [f32], value: impl Fn(f32, f32) -> f32) {
+        let scales = self.scales(row);
+        match &self.codes {
+            // One scale a column.
+            Codes::Bytes(table) if self.wide == 1 => {
+                for ((out, &code), &scale) in out.iter_mut().zip(codes).zip(scales) {
+                    *out = value(table[usize::from(code)], scale);
+                }
+            }
+            Codes::Bytes(table) => {
+                let pieces = out.chunks_mut(self.wide).zip(codes.chunks(self.wide));
+                for ((out, codes), &scale) in pieces.zip(scales) {
+                    for (out, &code) in out.iter_mut().zip(codes) {
+                        *out = value(table[usize::from(code)], scale);
+                    }
+                }
+            }
+            Codes::Inputs(table) => {
+                let pieces = out.chunks_mut(self.wide).zip(codes.chunks(self.wide / 2));
+                for ((out, codes), &scale) in pieces.zip(scales) {
+                    for (out, &code) in out.as_chunks_mut().0.iter_mut().zip(codes) {
+                        *out = table[usize::from(code)].map(|code| value(code, scale));
+                    }
+                }
+            }
+            Codes::Outputs(table) => {
+                let pieces = out.chunks_mut(self.wide).zip(codes.chunks(self.wide));
+                for ((out, codes), &scale) in pieces.zip(scales) {
+                    for (out, &code) in out.iter_mut().zip(codes) {
+                        *out = value(table[usize::from(code)][(row % 2) as usize], scale);
+                    }
+                }
+            }
+        }
+        for (out, factor) in out.iter_mut().zip(&self.by_column) {
+            *out *= factor;
+        }
+    }
+}
+
+impl DecodeRows for Scaled {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        let inputs = self.inputs as u64;
+        match self.codes {
+            Codes::Bytes(_) => rows.start * inputs..rows.end * inputs,
+            Codes::Inputs(_) => rows.start * (inputs / 2)..rows.end * (inputs / 2),
+            Codes::Outputs(_) => rows.start / 2 * inputs..rows.end.div_ceil(2) * inputs,
+        }
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        let first = self.codes(rows.clone()).start;
+        for (row, out) in rows.zip(out.chunks_mut(self.inputs)) {
+            let start = self.codes(row..row + 1).start - first;
+            let codes = codes.get(start as usize..).unwrap_or_default();
+            match self.how {
+                Use::Multiply => self.row(row, codes, out, |code, scale| code * scale),
+                Use::Divide => self.row(row, codes, out, |code, scale| code / scale),
+            }
+        }
+    }
+}
