@@ -1,0 +1,340 @@
+//! The stream: workers fill slots, one writer takes them in order.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::busy;
+use super::inputs::Inputs;
+use super::output::Output;
+use super::segments::{Segment, cut};
+use super::{Decoded, Device, Options, Progress, READ_AHEAD, Scratch, Tally, Work, native};
+use crate::checkpoint::joined;
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Source};
+use crate::quant::decode::Decoding;
+
+/// What workers and writer share.
+struct Ring<'a> {
+    segments: &'a [Segment],
+    state: Mutex<State>,
+    changed: Condvar,
+    /// How many segments may be under way.
+    slots: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// The segment that is taken next.
+    next: usize,
+    /// Segments written.
+    written: usize,
+    /// Segments that are filled and wait for the writer.
+    filled: BTreeMap<usize, Vec<u8>>,
+    /// Slots that nobody uses.
+    free: Vec<Vec<u8>>,
+    /// Threads that compute now.
+    computing: usize,
+    failed: Option<Error>,
+}
+
+impl Ring<'_> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A thread that panics ends the run by its own way; the state is whole between locks.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, state: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, error: Error) {
+        self.state().failed.get_or_insert(error);
+        self.changed.notify_all();
+    }
+
+    /// Returns the next segment to fill and a slot for it.
+    fn take(&self) -> Option<(usize, Vec<u8>)> {
+        let mut state = self.state();
+        loop {
+            if state.failed.is_some() || state.next == self.segments.len() {
+                return None;
+            }
+            if state.next - state.written < self.slots {
+                let at = state.next;
+                state.next += 1;
+                return Some((at, state.free.pop().unwrap_or_default()));
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Returns the filled segment `at`, or `None` if the run has failed.
+    fn filled(&self, at: usize) -> Option<Vec<u8>> {
+        let mut state = self.state();
+        loop {
+            if state.failed.is_some() {
+                return None;
+            }
+            if let Some(slot) = state.filled.remove(&at) {
+                return Some(slot);
+            }
+            state = self.wait(state);
+        }
+    }
+}
+
+/// Streams all tensors from the inputs to the output.
+pub(super) fn stream(
+    plan: &Plan,
+    options: &Options,
+    device: &dyn Device,
+    progress: &Progress,
+    (inputs, output): (&Inputs<'_>, &mut Output),
+) -> Result<Tally> {
+    let todo: Vec<bool> = plan.shards.iter().map(|shard| !output.has(shard)).collect();
+    let segments = cut(plan, options.slot_bytes as u64, &todo);
+    let pieces = Pieces::new(plan, &segments, inputs, device, progress);
+    let workers = options.threads.max(1) + READ_AHEAD;
+    let ring = Ring {
+        segments: &segments,
+        state: Mutex::new(State::default()),
+        changed: Condvar::new(),
+        slots: workers + 1,
+    };
+    let tally = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers)
+            .map(|_| scope.spawn(|| fill(&ring, &pieces, options.threads.max(1), progress)))
+            .collect();
+        if let Err(error) = write(&ring, plan, output, progress) {
+            ring.fail(error);
+        }
+        let mut tally = Tally::default();
+        for thread in threads {
+            tally += joined(thread);
+        }
+        tally
+    });
+    let failed = ring.state().failed.take();
+    failed.map_or(Ok(tally), Err)
+}
+
+/// What each worker does: fill slots until there is none left.
+fn fill(ring: &Ring<'_>, pieces: &Pieces<'_>, threads: usize, progress: &Progress) -> Tally {
+    let _ends = OnPanic(ring);
+    let mut tally = Tally::default();
+    let mut scratch = Scratch::default();
+    while let Some((at, mut slot)) = ring.take() {
+        let segment = &ring.segments[at];
+        slot.clear();
+        slot.resize(segment.bytes as usize, 0);
+        let done = pieces.fill(segment, &mut slot, &mut scratch, &mut tally, &|| {
+            Turn::take(ring, threads, &progress.busy.computing)
+        });
+        if let Err(error) = done.and_then(|()| progress.check()) {
+            ring.fail(error);
+            return tally;
+        }
+        ring.state().filled.insert(at, slot);
+        ring.changed.notify_all();
+    }
+    tally
+}
+
+/// Ends the run if a worker panics: the writer would wait for its slot for ever.
+struct OnPanic<'a, 'r>(&'a Ring<'r>);
+
+impl Drop for OnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::input("a worker ended by a fault of this program"));
+        }
+    }
+}
+
+/// The right to compute: as many at a time as threads were asked for.
+struct Turn<'a, 'r>(&'a Ring<'r>, &'a AtomicU64, Instant);
+
+impl<'a, 'r> Turn<'a, 'r> {
+    fn take(ring: &'a Ring<'r>, threads: usize, busy: &'a AtomicU64) -> Self {
+        let mut state = ring.state();
+        while state.computing >= threads && state.failed.is_none() {
+            state = ring.wait(state);
+        }
+        state.computing += 1;
+        Self(ring, busy, Instant::now())
+    }
+}
+
+impl Drop for Turn<'_, '_> {
+    fn drop(&mut self) {
+        busy::add(self.1, self.2);
+        self.0.state().computing -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Writes the segments in order.
+fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress) -> Result<()> {
+    let mut at = 0;
+    for (number, shard) in plan.shards.iter().enumerate() {
+        if output.has(shard) {
+            continue;
+        }
+        let mut file = output.shard(shard)?;
+        while ring.segments.get(at).is_some_and(|segment| segment.shard == number) {
+            let Some(slot) = ring.filled(at) else { return Ok(()) };
+            let since = Instant::now();
+            file.write(&slot)?;
+            busy::add(&progress.busy.writing, since);
+            progress.written.fetch_add(slot.len() as u64, Ordering::Relaxed);
+            let mut state = ring.state();
+            state.written += 1;
+            state.free.push(slot);
+            drop(state);
+            ring.changed.notify_all();
+            at += 1;
+        }
+        let since = Instant::now();
+        file.finish()?;
+        output.done(shard)?;
+        busy::add(&progress.busy.writing, since);
+    }
+    Ok(())
+}
+
+/// What workers need to fill pieces.
+struct Pieces<'a> {
+    plan: &'a Plan,
+    inputs: &'a Inputs<'a>,
+    device: &'a dyn Device,
+    progress: &'a Progress,
+    /// Layers and tensors that are decoded.
+    layers: BTreeMap<Decoded, Layer>,
+}
+
+/// A layer that is being decoded, shared by its pieces.
+struct Layer {
+    left: AtomicUsize,
+    loaded: Mutex<Option<Arc<Loaded>>>,
+}
+
+/// What all pieces of a layer need.
+struct Loaded {
+    decoding: Decoding,
+    /// The codes, where every row needs all of them.
+    codes: Option<Vec<u8>>,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(
+        plan: &'a Plan,
+        segments: &[Segment],
+        inputs: &'a Inputs<'a>,
+        device: &'a dyn Device,
+        progress: &'a Progress,
+    ) -> Self {
+        let mut layers = BTreeMap::new();
+        for segment in segments {
+            for piece in &segment.pieces {
+                let source = plan.shards[segment.shard].tensors[piece.tensor].source;
+                if let Some(decoded) = Decoded::of(source) {
+                    let entry = layers
+                        .entry(decoded)
+                        .or_insert_with(|| Layer { left: AtomicUsize::new(0), loaded: Mutex::new(None) });
+                    *entry.left.get_mut() += 1;
+                }
+            }
+        }
+        Self { plan, inputs, device, progress, layers }
+    }
+
+    /// Fills a segment. `turn` is taken to compute, and not while reading.
+    fn fill<T>(
+        &self,
+        segment: &Segment,
+        slot: &mut [u8],
+        scratch: &mut Scratch,
+        tally: &mut Tally,
+        turn: &dyn Fn() -> T,
+    ) -> Result<()> {
+        let mut rest = slot;
+        for piece in &segment.pieces {
+            let tensor = &self.plan.shards[segment.shard].tensors[piece.tensor];
+            let (out, after) = rest.split_at_mut(piece.bytes as usize);
+            rest = after;
+            match tensor.source {
+                Source::Copy(from) => self.inputs.read_into(from, piece.part.start, out)?,
+                Source::Cast(from) => {
+                    let dtype = self.inputs.dtype(from);
+                    let at = |element: u64| dtype.bytes_of(element).unwrap_or(0);
+                    let mut bytes = std::mem::take(&mut scratch.bytes);
+                    bytes.resize((at(piece.part.end) - at(piece.part.start)) as usize, 0);
+                    self.inputs.read_into(from, at(piece.part.start), &mut bytes)?;
+                    let turn = turn();
+                    *tally += self.device.cast(dtype, &bytes, tensor.dtype, scratch, out);
+                    drop(turn);
+                    scratch.bytes = bytes;
+                }
+                Source::Decode { .. } | Source::Changed { .. } => {
+                    let Some(decoded) = Decoded::of(tensor.source) else { continue };
+                    let loaded = self.loaded(decoded)?;
+                    let native = native(tensor.source, tensor.dtype);
+                    let rows = piece.part.clone();
+                    let range = loaded.decoding.rows.codes(rows.clone());
+                    let mut bytes = std::mem::take(&mut scratch.bytes);
+                    let (codes, codes_start) = if let Some(all) = &loaded.codes {
+                        (all.as_slice(), 0)
+                    } else {
+                        bytes.resize((range.end - range.start) as usize, 0);
+                        self.inputs.read_into(loaded.decoding.codes, range.start, &mut bytes)?;
+                        (bytes.as_slice(), range.start)
+                    };
+                    let decoding = &loaded.decoding;
+                    let work = Work { decoding, rows, codes, codes_start, native, dtype: tensor.dtype };
+                    let turn = turn();
+                    *tally += self.device.decode(&work, scratch, out);
+                    drop(turn);
+                    scratch.bytes = bytes;
+                    self.piece_done(decoded);
+                }
+            }
+            if piece.is_last {
+                self.progress.tensors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.progress.read.store(self.inputs.read_bytes(), Ordering::Relaxed);
+        self.progress.busy.reading.store(self.inputs.read_nanos(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Returns what all pieces of a layer need, read by the first that asks.
+    fn loaded(&self, decoded: Decoded) -> Result<Arc<Loaded>> {
+        let mut loaded = self.layers[&decoded].loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = loaded.as_ref() {
+            return Ok(Arc::clone(loaded));
+        }
+        let decoding = self.inputs.decoding(decoded)?;
+        let all = self.inputs.bytes_of(decoding.codes);
+        let rows = decoding.row_count();
+        let is_strewn = rows > 1 && decoding.rows.codes(0..1) == (0..all);
+        let codes = if is_strewn {
+            let mut bytes = vec![0; all as usize];
+            self.inputs.read_into(decoding.codes, 0, &mut bytes)?;
+            Some(bytes)
+        } else {
+            None
+        };
+        let new = Arc::new(Loaded { decoding, codes });
+        *loaded = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn piece_done(&self, decoded: Decoded) {
+        let layer = &self.layers[&decoded];
+        if layer.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *layer.loaded.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+}
