@@ -24,6 +24,8 @@ use ratatui::backend::TestBackend;
 const RUNS: usize = 7;
 
 fn main() -> io::Result<()> {
+    // As in the program: large blocks are mapped anew each time.
+    ckpt::memory::map_large_blocks();
     let numbers: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     let sizes = match numbers[..] {
         [shards, tensors] => vec![(shards, tensors)],

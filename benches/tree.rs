@@ -246,6 +246,8 @@ fn operations(checkpoint: &Checkpoint, tree: &mut Tree) {
 }
 
 fn main() {
+    // As in the program: large blocks are mapped anew each time.
+    ckpt::memory::map_large_blocks();
     let total = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
     bench("dense", dense, total);
     bench("experts of bitsandbytes", experts, total);
