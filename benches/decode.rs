@@ -1,9 +1,11 @@
 //! How fast layers are decoded in memory on one thread, as ratios to a copy of the result's bytes, measured in
 //! one run.
 //!
-//! `cargo bench --bench decode -- [MILLIONS OF WEIGHTS]`; four million make a result of the size of a slot, in which
-//! the engine works.
+//! `cargo bench --bench decode -- [MILLIONS OF WEIGHTS] [LIBRARY]`; four million make a result of the size of a
+//! slot, in which the engine works. With ggml's own shared library (`libggml-base.so`) ggml's types are decoded
+//! by its C too, to f32 as it does, and held against our decoding to f32; the values have to be the same.
 #![expect(clippy::print_stdout, reason = "its output is a table")]
+#![expect(unsafe_code, reason = "a call of ggml's C; see SAFETY")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 use std::hint::black_box;
@@ -19,6 +21,16 @@ use ckpt::tensor::Dtype;
 const RUNS: usize = 7;
 /// Inputs of the layers.
 const INPUTS: u64 = 4096;
+
+/// Types of ggml that are measured, and their blocks: values and bytes.
+const GGML: [(&str, (u64, u64)); 6] = [
+    ("Q4_0", (32, 18)),
+    ("Q5_0", (32, 22)),
+    ("Q8_0", (32, 34)),
+    ("Q4_K", (256, 144)),
+    ("Q5_K", (256, 176)),
+    ("Q6_K", (256, 210)),
+];
 
 /// A tensor in memory.
 struct Tensor {
@@ -188,6 +200,49 @@ fn measure(name: &str, layer: &Layer, format: &str) {
     );
 }
 
+/// ggml's `dequantize_row_…`: blocks, values, number of values.
+type CDecode = unsafe extern "C" fn(*const u8, *mut f32, i64);
+
+/// Decodes to f32 with ggml's C and with ours, some rows at a time into the same memory, and compares.
+fn against_c(name: &str, library: &libloading::Library, layer: &Layer) {
+    /// Values at a time, as the engine decodes them.
+    const AT_ONCE: u64 = 32 << 10;
+    let symbol = format!("dequantize_row_{}", name.replace('Q', "q"));
+    // SAFETY: ggml-quants.h declares it with this type.
+    let Ok(c) = (unsafe { library.get::<CDecode>(symbol.as_bytes()) }) else {
+        return println!("{name:<12} {symbol} is not in the library");
+    };
+    let (decoding, _) = decoding(layer, "ggml").unwrap();
+    let (rows, codes) = (AT_ONCE / INPUTS, &layer.0[0].bytes);
+    let pieces = || {
+        (0..decoding.row_count()).step_by(rows as usize).map(|row| {
+            let range = decoding.rows.codes(row..row + rows);
+            (row, &codes[range.start as usize..range.end as usize])
+        })
+    };
+    let c = |codes: &[u8], out: &mut [f32]| {
+        assert!(out.len() == AT_ONCE as usize);
+        // SAFETY: the blocks are whole ones of `AT_ONCE` values, for which there is room.
+        unsafe { c(codes.as_ptr(), out.as_mut_ptr(), AT_ONCE as i64) }
+    };
+    let ours = |row: u64, codes: &[u8], out: &mut [f32]| decoding.rows.decode(row..row + rows, codes, out);
+    let [mut a, mut b] = [vec![0f32; AT_ONCE as usize], vec![0f32; AT_ONCE as usize]];
+    for (row, codes) in pieces() {
+        c(codes, &mut a);
+        ours(row, codes, &mut b);
+        let is_same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+        assert!(a.iter().zip(&b).all(is_same), "{name}: other values than ggml's from row {row} on");
+    }
+    let by_c = least(|| pieces().for_each(|(_, codes)| c(black_box(codes), &mut a)));
+    let by_ours = least(|| pieces().for_each(|(row, codes)| ours(row, black_box(codes), &mut b)));
+    println!(
+        "{name:<12} {:>8.2} ms  to f32; ggml's C {:>6.2} ms  x ggml {:>5.2}",
+        by_ours * 1e3,
+        by_c * 1e3,
+        by_c / by_ours
+    );
+}
+
 fn main() {
     let millions: u64 = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(4);
     let outputs = (millions * 1_000_000 / INPUTS / 256).max(1) * 256;
@@ -198,8 +253,14 @@ fn main() {
     measure("fp8 block", &fp8(outputs), "fp8");
     measure("gptq 4", &gptq(outputs), "gptq");
     measure("awq gemm", &awq(outputs), "awq");
-    for (name, block) in [("Q4_0", (32, 18)), ("Q8_0", (32, 34)), ("Q4_K", (256, 144)), ("Q6_K", (256, 210))]
-    {
+    let library = std::env::args().skip(1).find(|arg| arg.contains(".so")).map(|path| {
+        // SAFETY: a library that the person who runs this chose.
+        unsafe { libloading::Library::new(&path) }.unwrap()
+    });
+    for (name, block) in GGML {
         measure(name, &ggml(name, block, outputs), "ggml");
+    }
+    for (name, block) in GGML.iter().filter(|_| library.is_some()) {
+        against_c(name, library.as_ref().unwrap(), &ggml(name, *block, outputs));
     }
 }

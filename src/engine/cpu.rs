@@ -75,12 +75,8 @@ fn straight(work: &Work<'_>, out: &mut [u8]) -> bool {
 
 /// Rounds values and counts those that F16 cannot hold.
 fn rounded(dtype: Dtype, values: &[f32], out: &mut [u8]) -> Tally {
-    /// From here on F16 rounds to infinity.
-    const F16_OVERFLOW: f32 = 65520.0;
     values::from_f32(dtype, values, out);
-    let is_over = |value: &&f32| value.abs() >= F16_OVERFLOW && value.is_finite();
-    let overflows = if dtype == Dtype::F16 { values.iter().filter(is_over).count() as u64 } else { 0 };
-    Tally { overflows }
+    Tally { overflows: if dtype == Dtype::F16 { values::f16_overflows(values) } else { 0 } }
 }
 
 #[cfg(test)]

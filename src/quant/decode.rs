@@ -7,6 +7,7 @@
 //! Values come as f32 and are rounded once to `dtype`, the dtype that the reference implementation gives:
 //! that is exactly its result, bit for bit. A format whose reference rounds in between does so itself.
 
+pub(super) mod codes;
 pub(super) mod planes;
 pub(super) mod scaled;
 
@@ -91,16 +92,6 @@ impl Decoding {
 /// Returns all bytes of a part.
 ///
 /// # Errors
-/// There is no such part, or its bytes cannot be read, or they are not those of its shape.
-#[expect(dead_code, reason = "for the formats that follow")]
-pub(super) fn bytes(parts: &Parts<'_>, suffix: &str) -> Result<Vec<u8>, String> {
-    let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
-    bytes_of(parts, part)
-}
-
-/// Returns all bytes of a part.
-///
-/// # Errors
 /// They cannot be read, or are not those of its shape.
 pub(super) fn bytes_of(parts: &Parts<'_>, part: &Part<'_>) -> Result<Vec<u8>, String> {
     let name = super::draft::plain(part.suffix);
@@ -120,7 +111,7 @@ pub(super) fn bytes_of(parts: &Parts<'_>, part: &Part<'_>) -> Result<Vec<u8>, St
 /// Returns the values of a part of a float or integer dtype, in its order.
 ///
 /// # Errors
-/// As `bytes`, or its dtype has no plain values.
+/// There is no such part, its bytes cannot be read or are not those of its shape, or its dtype has no plain values.
 pub(super) fn floats(parts: &Parts<'_>, suffix: &str) -> Result<Vec<f32>, String> {
     let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
     floats_as(parts, part, part.dtype)
@@ -144,7 +135,7 @@ pub(super) fn floats_as(parts: &Parts<'_>, part: &Part<'_>, dtype: Dtype) -> Res
 /// Returns the 32-bit words of a part (I32 or U32).
 ///
 /// # Errors
-/// As `bytes`, or its dtype is another.
+/// There is no such part, its bytes cannot be read or are not those of its shape, or its dtype is another.
 pub(super) fn words(parts: &Parts<'_>, suffix: &str) -> Result<Vec<u32>, String> {
     let part = parts.get(suffix).ok_or_else(|| format!("missing {}", super::draft::plain(suffix)))?;
     if !matches!(part.dtype, Dtype::I32 | Dtype::U32) {

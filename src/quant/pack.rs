@@ -8,6 +8,8 @@
 //!
 //! Sources: AutoGPTQ `qlinear_cuda.py`; GPTQModel's `gptq_p`; compressed-tensors to 0.15 (padded).
 
+use multiversion::multiversion;
+
 /// How fields lie in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
@@ -88,6 +90,7 @@ impl Packing {
 }
 
 /// Unpacks words of `EACH` whole fields of `BITS`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn whole<const BITS: u32, const EACH: usize>(words: &[[u8; 4]], out: &mut [f32]) {
     let mask = (1 << BITS) - 1;
     let one = |word: [u8; 4], out: &mut [f32; EACH]| {
@@ -109,6 +112,7 @@ fn by_32<const BITS: usize>(
 }
 
 /// Unpacks sets of `WORDS` words into `FIELDS` values each; the last may lack words or be wanted in part.
+#[inline]
 fn by_chunks<const WORDS: usize, const FIELDS: usize>(
     words: &[[u8; 4]],
     out: &mut [f32],

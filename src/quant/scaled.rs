@@ -6,55 +6,20 @@
 
 use std::ops::Range;
 
+use super::decode::codes::Codes;
 use super::decode::{DecodeRows, Decoding};
 use super::grain::grid;
 use super::{Part, Parts};
-use crate::tensor::{Dtype, elements, values};
+use crate::tensor::elements;
 use crate::units;
 
-/// How codes lie in bytes, with the values of every byte.
-pub(super) enum Codes {
-    /// One a byte.
-    Bytes(Box<[f32; 256]>),
-    /// Two inputs a byte, the low nibble first.
-    Inputs(Box<[[f32; 2]; 256]>),
-    /// Two outputs a byte, the low nibble first: as many bytes in a row as there are inputs.
-    Outputs(Box<[[f32; 2]; 256]>),
-}
-
-impl Codes {
-    /// Returns codes of an 8-bit float.
-    pub(super) fn floats(dtype: Dtype) -> Result<Self, String> {
-        let bytes: [u8; 256] = std::array::from_fn(|byte| byte as u8);
-        let mut table = Box::new([0.0; 256]);
-        if !values::to_f32(dtype, &bytes, table.as_mut_slice()) {
-            return Err(format!("{dtype} is no 8-bit float"));
-        }
-        Ok(Self::Bytes(table))
-    }
-
-    /// Returns codes of E2M1, two inputs a byte.
-    pub(super) fn e2m1() -> Self {
-        Self::Inputs(pairs(values::e2m1))
-    }
-
-    /// Returns codes of 4-bit integers in two's complement, two outputs a byte.
-    pub(super) fn int4_rows() -> Self {
-        Self::Outputs(pairs(|nibble| f32::from(((nibble << 4) as i8) >> 4)))
-    }
-
-    /// Returns the bytes of `count` codes, or `None` for a part of a byte.
-    fn bytes(&self, count: u64) -> Option<u64> {
-        match self {
-            Self::Bytes(_) => Some(count),
-            Self::Inputs(_) | Self::Outputs(_) => count.is_multiple_of(2).then_some(count / 2),
-        }
-    }
-}
-
-/// Returns the values of the low and the high nibble of every byte.
-fn pairs(value: impl Fn(u8) -> f32) -> Box<[[f32; 2]; 256]> {
-    Box::new(std::array::from_fn(|byte| [value(byte as u8 & 15), value(byte as u8 >> 4)]))
+/// Which of its dimensions codes are packed along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Along {
+    /// Neighbors in a row share bytes.
+    Inputs,
+    /// Nibbles of two outputs share a byte, the first the low one: as many bytes in a row as there are inputs.
+    Outputs,
 }
 
 /// What is done to a code's value.
@@ -67,6 +32,7 @@ pub(super) enum Use {
 /// Rows of a scaled weight.
 pub(super) struct Scaled {
     codes: Codes,
+    along: Along,
     scales: Vec<f32>,
     how: Use,
     outputs: u64,
@@ -88,7 +54,7 @@ impl Scaled {
     /// Sizes do not fit each other.
     pub(super) fn new(
         weight: &Part<'_>,
-        codes: Codes,
+        (codes, along): (Codes, Along),
         shape: &[u64],
         block: [u64; 2],
         scales: Vec<f32>,
@@ -99,10 +65,9 @@ impl Scaled {
         let (outputs, inputs) = (*outputs, *inputs);
         let needs = elements(shape).and_then(|count| codes.bytes(count));
         // Nibbles pair up inside a row, or inside a matrix.
-        let pairs_up = match codes {
-            Codes::Bytes(_) => true,
-            Codes::Inputs(_) => inputs.is_multiple_of(2) && block[1].is_multiple_of(2),
-            Codes::Outputs(_) => outputs.is_multiple_of(2),
+        let pairs_up = match along {
+            Along::Inputs => codes.bytes(inputs).is_some(),
+            Along::Outputs => codes.bits() == 4 && outputs.is_multiple_of(2),
         };
         if needs != Some(weight.bytes) || !pairs_up {
             let shape = units::shape(shape);
@@ -123,6 +88,7 @@ impl Scaled {
         };
         Ok(Self {
             codes,
+            along,
             scales,
             how: Use::Multiply,
             outputs: outputs.max(1),
@@ -171,36 +137,25 @@ impl Scaled {
     }
 
     fn row(&self, row: u64, codes: &[u8], out: &mut [f32], value: impl Fn(f32, f32) -> f32) {
+        match self.along {
+            Along::Inputs => self.codes.unpack(codes, out),
+            Along::Outputs => {
+                for (out, code) in out.iter_mut().zip(codes) {
+                    let mut pair = [0.0; 2];
+                    self.codes.unpack(&[*code], &mut pair);
+                    *out = pair[(row % 2) as usize];
+                }
+            }
+        }
         let scales = self.scales(row);
-        match &self.codes {
-            // One scale a column.
-            Codes::Bytes(table) if self.wide == 1 => {
-                for ((out, &code), &scale) in out.iter_mut().zip(codes).zip(scales) {
-                    *out = value(table[usize::from(code)], scale);
-                }
+        if self.wide == 1 {
+            for (out, &scale) in out.iter_mut().zip(scales) {
+                *out = value(*out, scale);
             }
-            Codes::Bytes(table) => {
-                let pieces = out.chunks_mut(self.wide).zip(codes.chunks(self.wide));
-                for ((out, codes), &scale) in pieces.zip(scales) {
-                    for (out, &code) in out.iter_mut().zip(codes) {
-                        *out = value(table[usize::from(code)], scale);
-                    }
-                }
-            }
-            Codes::Inputs(table) => {
-                let pieces = out.chunks_mut(self.wide).zip(codes.chunks(self.wide / 2));
-                for ((out, codes), &scale) in pieces.zip(scales) {
-                    for (out, &code) in out.as_chunks_mut().0.iter_mut().zip(codes) {
-                        *out = table[usize::from(code)].map(|code| value(code, scale));
-                    }
-                }
-            }
-            Codes::Outputs(table) => {
-                let pieces = out.chunks_mut(self.wide).zip(codes.chunks(self.wide));
-                for ((out, codes), &scale) in pieces.zip(scales) {
-                    for (out, &code) in out.iter_mut().zip(codes) {
-                        *out = value(table[usize::from(code)][(row % 2) as usize], scale);
-                    }
+        } else {
+            for (out, &scale) in out.chunks_mut(self.wide).zip(scales) {
+                for out in out {
+                    *out = value(*out, scale);
                 }
             }
         }
@@ -213,10 +168,12 @@ impl Scaled {
 impl DecodeRows for Scaled {
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         let inputs = self.inputs as u64;
-        match self.codes {
-            Codes::Bytes(_) => rows.start * inputs..rows.end * inputs,
-            Codes::Inputs(_) => rows.start * (inputs / 2)..rows.end * (inputs / 2),
-            Codes::Outputs(_) => rows.start / 2 * inputs..rows.end.div_ceil(2) * inputs,
+        match self.along {
+            Along::Inputs => {
+                let row = self.codes.bytes(inputs).unwrap_or(0);
+                rows.start * row..rows.end * row
+            }
+            Along::Outputs => rows.start / 2 * inputs..rows.end.div_ceil(2) * inputs,
         }
     }
 

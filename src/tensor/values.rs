@@ -9,22 +9,50 @@ use multiversion::multiversion;
 
 use super::Dtype;
 
+/// Makes a loop over elements from what is done to the bytes of each, compiled for the vectors of each processor.
+macro_rules! each {
+    ($value:expr) => {{
+        #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+        fn each(bytes: &[u8], out: &mut [f32]) {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *out = ($value)(*bytes);
+            }
+        }
+        each
+    }};
+}
+
+/// Returns the value of a float of 8 bits: sign, exponent of `bias`, `MANTISSA` bits. Infinities and NaN are the
+/// caller's.
+#[inline]
+fn narrow<const MANTISSA: u32>(byte: u8, bias: u32) -> f32 {
+    let (sign, rest) = (u32::from(byte & 0x80) << 24, u32::from(byte & 0x7f));
+    // With the first normal exponent added, a subnormal is above that power of two by its value.
+    let first = (128 - bias) << 23;
+    let value = if rest >> MANTISSA == 0 {
+        f32::from_bits(first | rest << (23 - MANTISSA)) - f32::from_bits(first)
+    } else {
+        f32::from_bits((rest << (23 - MANTISSA)) + ((127 - bias) << 23))
+    };
+    f32::from_bits(value.to_bits() | sign)
+}
+
 /// Returns the value of an E4M3 (fn) byte: sign, 4 exponent bits of bias 7, 3 mantissa bits; 0x7f is NaN.
 #[must_use]
+#[inline]
 pub fn e4m3(byte: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
-    let value = match (byte & 0x7f, exponent) {
-        (0x7f, _) => f32::NAN,
-        (_, 0) => mantissa * 2f32.powi(-9),
-        _ => (8.0 + mantissa) * 2f32.powi(exponent - 10),
-    };
-    if byte & 0x80 == 0 { value } else { -value }
+    let value = narrow::<3>(byte, 7);
+    if byte & 0x7f == 0x7f { f32::NAN.copysign(value) } else { value }
 }
 
 /// Returns the value of an E5M2 byte: the upper half of an F16.
 #[must_use]
+#[inline]
 pub fn e5m2(byte: u8) -> f32 {
-    f16::from_bits(u16::from(byte) << 8).to_f32()
+    let (value, mantissa) = (narrow::<2>(byte, 15), u32::from(byte & 3));
+    // A NaN is quiet, as the processor's conversion from F16 makes it.
+    let special = 0x7f80_0000 | mantissa << 21 | u32::from(mantissa != 0) << 22;
+    if byte & 0x7c == 0x7c { f32::from_bits(special).copysign(value) } else { value }
 }
 
 /// Returns the value of an E8M0 byte: `2^(byte - 127)`, of which 0 is subnormal in f32; 255 is NaN.
@@ -55,28 +83,16 @@ pub fn e2m3(code: u8) -> f32 {
 
 /// Returns the value of an E4M3 byte of AMD's form: half of the other form's; 0x80 is NaN.
 #[must_use]
+#[inline]
 pub fn e4m3fnuz(byte: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
-    let value =
-        if exponent == 0 { mantissa * 2f32.powi(-10) } else { (8.0 + mantissa) * 2f32.powi(exponent - 11) };
-    match byte {
-        0x80 => f32::NAN,
-        0x81.. => -value,
-        _ => value,
-    }
+    if byte == 0x80 { f32::NAN } else { narrow::<3>(byte, 8) }
 }
 
 /// Returns the value of an E5M2 byte of AMD's form: half of the other form's; 0x80 is NaN.
 #[must_use]
+#[inline]
 pub fn e5m2fnuz(byte: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(byte >> 2 & 31), f32::from(byte & 3));
-    let value =
-        if exponent == 0 { mantissa * 2f32.powi(-17) } else { (4.0 + mantissa) * 2f32.powi(exponent - 18) };
-    match byte {
-        0x80 => f32::NAN,
-        0x81.. => -value,
-        _ => value,
-    }
+    if byte == 0x80 { f32::NAN } else { narrow::<2>(byte, 16) }
 }
 
 /// Returns true if `to_f32` reads this dtype.
@@ -88,39 +104,43 @@ pub fn is_readable(dtype: Dtype) -> bool {
 /// Reads elements of a plain dtype as f32, of 32-bit integers and doubles the nearest. Returns false, and
 /// leaves `out` as it is, if the dtype has no values of its own (packed, complex, ggml) or the sizes differ.
 pub fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> bool {
-    fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-        for (out, chunk) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-            *out = value(*chunk);
-        }
-    }
     if dtype.bytes_of(out.len() as u64) != Some(bytes.len() as u64) {
         return false;
     }
-    let by_table = |out: &mut [f32], value: fn(u8) -> f32| {
-        let table: [f32; 256] = std::array::from_fn(|byte| value(byte as u8));
-        each(bytes, out, |[byte]| table[usize::from(byte)]);
-    };
-    match dtype {
-        Dtype::F32 => each(bytes, out, f32::from_le_bytes),
-        Dtype::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => each(bytes, out, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
-        Dtype::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
-        Dtype::F8E4M3 => by_table(out, e4m3),
-        Dtype::F8E5M2 => by_table(out, e5m2),
-        Dtype::F8E8M0 => by_table(out, e8m0),
-        Dtype::F8E4M3Fnuz => by_table(out, e4m3fnuz),
-        Dtype::F8E5M2Fnuz => by_table(out, e5m2fnuz),
-        Dtype::U8 | Dtype::Bool => each(bytes, out, |[b]| f32::from(b)),
-        Dtype::I8 => each(bytes, out, |[b]| f32::from(b as i8)),
-        Dtype::I16 => each(bytes, out, |b| f32::from(i16::from_le_bytes(b))),
-        Dtype::U16 => each(bytes, out, |b| f32::from(u16::from_le_bytes(b))),
-        Dtype::I32 => each(bytes, out, |b| i32::from_le_bytes(b) as f32),
-        Dtype::U32 => each(bytes, out, |b| u32::from_le_bytes(b) as f32),
-        Dtype::I64 => each(bytes, out, |b| i64::from_le_bytes(b) as f32),
-        Dtype::U64 => each(bytes, out, |b| u64::from_le_bytes(b) as f32),
+    let read = match dtype {
+        Dtype::F32 => each!(f32::from_le_bytes),
+        Dtype::F16 => halves,
+        Dtype::BF16 => each!(|b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+        Dtype::F64 => each!(|b| f64::from_le_bytes(b) as f32),
+        Dtype::F8E4M3 => each!(|[b]: [u8; 1]| e4m3(b)),
+        Dtype::F8E5M2 => each!(|[b]: [u8; 1]| e5m2(b)),
+        Dtype::F8E8M0 => each!(|[b]: [u8; 1]| e8m0(b)),
+        Dtype::F8E4M3Fnuz => each!(|[b]: [u8; 1]| e4m3fnuz(b)),
+        Dtype::F8E5M2Fnuz => each!(|[b]: [u8; 1]| e5m2fnuz(b)),
+        Dtype::U8 | Dtype::Bool => each!(|[b]: [u8; 1]| f32::from(b)),
+        Dtype::I8 => each!(|b| f32::from(i8::from_le_bytes(b))),
+        Dtype::I16 => each!(|b| f32::from(i16::from_le_bytes(b))),
+        Dtype::U16 => each!(|b| f32::from(u16::from_le_bytes(b))),
+        Dtype::I32 => each!(|b| i32::from_le_bytes(b) as f32),
+        Dtype::U32 => each!(|b| u32::from_le_bytes(b) as f32),
+        Dtype::I64 => each!(|b| i64::from_le_bytes(b) as f32),
+        Dtype::U64 => each!(|b| u64::from_le_bytes(b) as f32),
         _ => return false,
-    }
+    };
+    read(bytes, out);
     true
+}
+
+/// Reads F16 elements, by pieces: the conversion has the processor's own instruction, for slices.
+fn halves(bytes: &[u8], out: &mut [f32]) {
+    let mut piece = [f16::ZERO; 512];
+    for (bytes, out) in bytes.chunks(1024).zip(out.chunks_mut(512)) {
+        let piece = &mut piece[..out.len()];
+        for (half, bytes) in piece.iter_mut().zip(bytes.as_chunks().0) {
+            *half = f16::from_le_bytes(*bytes);
+        }
+        piece.convert_to_f32_slice(out);
+    }
 }
 
 /// Rounds one value to BF16.
@@ -144,11 +164,24 @@ pub fn round(dtype: Dtype, value: f32) -> f32 {
 }
 
 /// Rounds values to BF16, many at a time where the processor can.
-#[multiversion(targets("x86_64+avx2", "x86_64+avx512f+avx512bw"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn to_bf16(values: &[f32], out: &mut [u8]) {
     for (value, out) in values.iter().zip(out.as_chunks_mut::<2>().0) {
         *out = bf16_bits(*value).to_le_bytes();
     }
+}
+
+/// Returns how many of the values are finite and become infinite in F16: those of 65520 and more.
+#[must_use]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+pub fn f16_overflows(values: &[f32]) -> u64 {
+    let (first, infinity) = (65520f32.to_bits(), f32::INFINITY.to_bits());
+    // By pieces, so that counts are as wide as values.
+    let count = |piece: &[f32]| -> u32 {
+        let size = |value: &f32| value.to_bits() & 0x7fff_ffff;
+        piece.iter().map(|value| u32::from(size(value) >= first && size(value) < infinity)).sum()
+    };
+    values.chunks(4096).map(|piece| u64::from(count(piece))).sum()
 }
 
 /// Rounds values to F16, BF16 or F32 and writes their bytes. Returns false, and leaves `out` as it is, for
@@ -198,6 +231,27 @@ mod tests {
         assert!(e4m3fnuz(0x80).is_nan() && e5m2fnuz(0x80).is_nan());
         for byte in (1..=255).filter(|b| b & 0x7f != 0x7f && b & 0x7f != 0) {
             assert_eq!(e4m3fnuz(byte), e4m3(byte) / 2.0, "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_e5m2_is_the_upper_half_of_an_f16() {
+        for byte in 0..=255u8 {
+            let want = f16::from_bits(u16::from(byte) << 8).to_f32();
+            assert_eq!(e5m2(byte).to_bits(), want.to_bits(), "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_e4m3_has_the_value_of_its_fields() {
+        for byte in (0..=255u8).filter(|b| b & 0x7f != 0x7f) {
+            let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f64::from(byte & 7));
+            let size = match exponent {
+                0 => mantissa * 2f64.powi(-9),
+                _ => (8.0 + mantissa) * 2f64.powi(exponent - 10),
+            };
+            let want = if byte & 0x80 == 0 { size } else { -size };
+            assert_eq!(f64::from(e4m3(byte)).to_bits(), want.to_bits(), "{byte:#x}");
         }
     }
 

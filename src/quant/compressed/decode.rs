@@ -17,6 +17,7 @@ use super::Stored;
 use super::layer::{Declared, Layer, declared_shape};
 use super::packing::Packing as Width;
 use crate::quant::affine::{self, Affine, Groups, Sharing, Zeros};
+use crate::quant::decode::codes::Codes;
 use crate::quant::decode::{DecodeRows, Decoding, floats, floats_as, words};
 use crate::quant::grain::Grain;
 use crate::quant::pack::Packing;
@@ -235,7 +236,7 @@ fn in_bytes(
         let (name, has) = (codes.suffix, codes.bytes);
         return Err(format!("{name} has {has} bytes, {rows} × {inputs} codes do not fill them"));
     };
-    let table = Table::of(stored, codes.dtype)?;
+    let meaning = meaning(stored, codes.dtype)?;
     let values = match stored {
         Stored::Nvfp4 => divided(parts, scales)?,
         _ => floats_as(parts, scales.part, stored.scales_read_as(scales.part.dtype))?,
@@ -251,7 +252,7 @@ fn in_bytes(
         _ => (None, Dtype::F32),
     };
     let affine = scales.affine(values, zeros, None)?;
-    let coded = Coded { table, rounded, inputs: inputs as usize, row_bytes, affine };
+    let coded = Coded { codes: meaning, rounded, inputs: inputs as usize, row_bytes, affine };
     Ok(Decoding::weight(parts, codes, &layer.shape, dtype, coded))
 }
 
@@ -275,54 +276,12 @@ fn divided(parts: &Parts<'_>, scales: &Scales<'_, '_>) -> Result<Vec<f32>, Strin
     Ok(values)
 }
 
-/// The values of codes.
-enum Table {
-    /// Of a byte.
-    One(Box<[f32; 256]>),
-    /// Of a byte's two nibbles, the low one first.
-    Two(Box<[[f32; 2]; 256]>),
-    /// Of six bits.
-    Six(Box<[f32; 64]>),
-}
-
-impl Table {
-    fn of(stored: Stored, dtype: Dtype) -> Result<Self, String> {
-        let byte = |at: usize| at as u8;
-        Ok(match stored {
-            Stored::Nvfp4 | Stored::Mxfp4 => Self::Two(Box::new(std::array::from_fn(|at| {
-                [values::e2m1(byte(at) & 15), values::e2m1(byte(at) >> 4)]
-            }))),
-            Stored::Mxfp6 => Self::Six(Box::new(std::array::from_fn(|at| values::e2m3(byte(at))))),
-            _ => {
-                let bytes: [u8; 256] = std::array::from_fn(byte);
-                let mut table = Box::new([0.0; 256]);
-                if !values::to_f32(dtype, &bytes, table.as_mut_slice()) {
-                    return Err(format!("weight is {dtype}, whose bytes have no values of their own"));
-                }
-                Self::One(table)
-            }
-        })
-    }
-
-    fn read(&self, codes: &[u8], out: &mut [f32]) {
-        match self {
-            Self::One(table) => {
-                for (value, &code) in out.iter_mut().zip(codes) {
-                    *value = table[usize::from(code)];
-                }
-            }
-            Self::Two(table) => {
-                for (pair, &code) in out.as_chunks_mut::<2>().0.iter_mut().zip(codes) {
-                    *pair = table[usize::from(code)];
-                }
-            }
-            Self::Six(table) => {
-                for (four, &[a, b, c]) in out.as_chunks_mut::<4>().0.iter_mut().zip(codes.as_chunks().0) {
-                    let word = u32::from_le_bytes([a, b, c, 0]);
-                    *four = [0, 6, 12, 18].map(|shift| table[(word >> shift & 63) as usize]);
-                }
-            }
-        }
+/// Returns what the stored codes mean.
+fn meaning(stored: Stored, dtype: Dtype) -> Result<Codes, String> {
+    match stored {
+        Stored::Nvfp4 | Stored::Mxfp4 => Ok(Codes::new(4, values::e2m1)),
+        Stored::Mxfp6 => Ok(Codes::new(6, values::e2m3)),
+        _ => Codes::of(dtype).map_err(|why| format!("weight: {why}")),
     }
 }
 
@@ -335,7 +294,7 @@ fn rounded(values: &mut [f32], round: impl Fn(f32) -> f32) {
 
 /// Rows of bytes.
 struct Coded {
-    table: Table,
+    codes: Codes,
     /// The dtype in which products are rounded; F32 for those that are not.
     rounded: Dtype,
     inputs: usize,
@@ -352,7 +311,7 @@ impl DecodeRows for Coded {
         let lines = codes.chunks_exact(self.row_bytes as usize);
         let outs = out.chunks_exact_mut(self.inputs);
         for ((out, line), output) in outs.zip(lines).zip(rows.start as usize..) {
-            self.table.read(line, out);
+            self.codes.unpack(line, out);
             self.affine.apply(output, 0, out);
             match self.rounded {
                 // Spelled out, so that each loop knows its dtype.

@@ -6,57 +6,8 @@
 use std::ops::Range;
 
 use super::DecodeRows;
+use super::codes::Codes;
 use crate::tensor::elements;
-
-/// Packed codes and what each means.
-pub(in crate::quant) struct Codes {
-    bits: u32,
-    values: Vec<f32>,
-}
-
-impl Codes {
-    /// Returns codes of `bits` bits, 1 to 8, of which each means `value(code)`.
-    pub(in crate::quant) fn new(bits: u32, value: impl Fn(u8) -> f32) -> Self {
-        let bits = bits.clamp(1, 8);
-        Self { bits, values: (0..1u32 << bits).map(|code| value(code as u8)).collect() }
-    }
-
-    /// Returns bits of a code.
-    pub(in crate::quant) fn bits(&self) -> u32 {
-        self.bits
-    }
-
-    /// Writes the values of one row.
-    fn unpack(&self, bytes: &[u8], out: &mut [f32]) {
-        let values = self.values.as_slice();
-        match self.bits {
-            8 => {
-                for (out, &byte) in out.iter_mut().zip(bytes) {
-                    *out = values[usize::from(byte)];
-                }
-            }
-            4 => {
-                let (pairs, last) = out.as_chunks_mut::<2>();
-                for (pair, byte) in pairs.iter_mut().zip(bytes) {
-                    *pair = [values[usize::from(byte & 15)], values[usize::from(byte >> 4)]];
-                }
-                if let ([out], Some(byte)) = (last, bytes.get(pairs.len())) {
-                    *out = values[usize::from(byte & 15)];
-                }
-            }
-            bits => {
-                // Eight codes take `bits` whole bytes.
-                let mask = (1u64 << bits) - 1;
-                for (out, bytes) in out.chunks_mut(8).zip(bytes.chunks(bits as usize)) {
-                    let word = bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-                    for (at, out) in out.iter_mut().enumerate() {
-                        *out = values[(word >> (at as u32 * bits) & mask) as usize];
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// Scales and offsets of blocks of `rows × columns` codes, row by row of blocks.
 pub(in crate::quant) struct Blocks {
@@ -128,13 +79,13 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Scaled<F> {
         value: F,
     ) -> Result<Self, String> {
         let row_len = shape.last().copied().unwrap_or(1);
-        let bits = row_len.checked_mul(u64::from(codes.bits)).filter(|bits| bits % 8 == 0);
-        let row_bytes =
-            bits.ok_or_else(|| format!("{row_len} codes of {} bits are no whole bytes", codes.bits))? / 8;
+        let row_bytes = codes
+            .bytes(row_len)
+            .ok_or_else(|| format!("{row_len} codes of {} bits are no whole bytes", codes.bits()))?;
         let rows = elements(&shape[..shape.len().saturating_sub(1)]);
         let needed = rows.and_then(|rows| rows.checked_mul(row_bytes));
         if needed != Some(bytes) {
-            let (shape, bits) = (crate::units::shape(shape), codes.bits);
+            let (shape, bits) = (crate::units::shape(shape), codes.bits());
             return Err(format!("{bytes} bytes of codes are not {shape} of {bits} bits"));
         }
         Ok(Self { row_len: row_len as usize, row_bytes, codes, blocks, value })
@@ -177,19 +128,6 @@ pub(in crate::quant) fn transposed(values: &[f32], columns: usize, rows: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::testing::packed;
-
-    #[test]
-    fn codes_of_every_width_come_low_bits_first() {
-        for bits in 1..=8 {
-            let codes = Codes::new(bits, f32::from);
-            let want: Vec<u8> = (0..24).map(|at| (at * 11 % (1u32 << bits)) as u8).collect();
-            let bytes = packed(&want, bits as usize);
-            let mut out = [0.0; 24];
-            codes.unpack(&bytes, &mut out);
-            assert_eq!(out.to_vec(), want.iter().map(|&code| f32::from(code)).collect::<Vec<_>>(), "{bits}");
-        }
-    }
 
     #[test]
     fn blocks_that_do_not_fit_are_refused() {

@@ -4,12 +4,13 @@
 //! are partial: there DeepSeek-V3, `inference/kernel.py`, `weight_dequant`; GPTQModel, `nn_modules/qlinear/fp8.py`.
 
 use super::{Kind, block_of, is_coded, is_exponent, scale_of, scales_divide, weight_of};
+use crate::quant::decode::codes::Codes;
 use crate::quant::decode::{Decoding, floats_as};
 use crate::quant::draft::plain;
 use crate::quant::grain::Grain;
-use crate::quant::scaled::{Codes, Scaled, Use};
+use crate::quant::scaled::{Along, Scaled, Use};
 use crate::quant::{LayerSpec, Parts};
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, values};
 use crate::units;
 
 pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
@@ -31,11 +32,11 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
         Kind::Grain(grain) => grain.block([outputs, inputs]),
     };
     let is_fp4 = weight.dtype == Dtype::I8;
-    let codes = if is_fp4 { Codes::e2m1() } else { Codes::floats(weight.dtype)? };
+    let codes = if is_fp4 { Codes::new(4, values::e2m1) } else { Codes::of(weight.dtype)? };
     let scales = floats_as(parts, scale, if is_exponent(scale.dtype) { Dtype::F8E8M0 } else { scale.dtype })?;
     let divides = scales_divide(parts.config);
     let how = if divides { Use::Divide } else { Use::Multiply };
-    let rows = Scaled::new(weight, codes, shape, block, scales)?.with_use(how);
+    let rows = Scaled::new(weight, (codes, Along::Inputs), shape, block, scales)?.with_use(how);
     let mut decoding = rows.decoding(parts, weight, shape);
     decoding.caution = if divides {
         Some("divided by its scales, as its config says; never compared with GPTQModel's own result")

@@ -4,6 +4,11 @@
 //! with fused multiply-add or without, and gguf-py agree bit for bit with what is written here.
 //! Source: ggml, `ggml-quants.c`; gguf-py 0.19, `quants.py`.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is called in a loop takes the instructions that it is compiled for"
+)]
+
 mod blocks;
 mod grids;
 mod iq;
@@ -13,6 +18,8 @@ mod small;
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use crate::quant::decode::{DecodeRows, Decoding, floats_as};
 use crate::quant::{Part, Parts};
 use crate::tensor::{Dtype, GgmlType, elements};
@@ -21,45 +28,51 @@ use crate::units;
 /// Decodes whole blocks.
 type Blocks = fn(&[u8], &mut [f32]);
 
+/// Makes the loop over the blocks of a type, compiled for the vectors of each processor.
+macro_rules! blocks {
+    ($block:path) => {{
+        #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+        fn blocks(codes: &[u8], out: &mut [f32]) {
+            for (codes, out) in codes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+                $block(codes, out);
+            }
+        }
+        blocks
+    }};
+}
+
 /// How each type is decoded.
 const TYPES: [(&str, Blocks); 27] = [
-    ("Q4_0", |codes, out| each(codes, out, legacy::q4_0)),
-    ("Q4_1", |codes, out| each(codes, out, legacy::q4_1)),
-    ("Q5_0", |codes, out| each(codes, out, legacy::q5_0)),
-    ("Q5_1", |codes, out| each(codes, out, legacy::q5_1)),
-    ("Q8_0", |codes, out| each(codes, out, legacy::q8_0)),
-    ("Q8_1", |codes, out| each(codes, out, legacy::q8_1)),
-    ("Q8_K", |codes, out| each(codes, out, legacy::q8_k)),
-    ("Q1_0", |codes, out| each(codes, out, legacy::q1_0)),
-    ("Q2_0", |codes, out| each(codes, out, legacy::q2_0)),
-    ("Q2_K", |codes, out| each(codes, out, k::q2_k)),
-    ("Q3_K", |codes, out| each(codes, out, k::q3_k)),
-    ("Q4_K", |codes, out| each(codes, out, k::q4_k)),
-    ("Q5_K", |codes, out| each(codes, out, k::q5_k)),
-    ("Q6_K", |codes, out| each(codes, out, k::q6_k)),
-    ("IQ1_S", |codes, out| each(codes, out, iq::iq1_s)),
-    ("IQ1_M", |codes, out| each(codes, out, iq::iq1_m)),
-    ("IQ2_XXS", |codes, out| each(codes, out, iq::iq2_xxs)),
-    ("IQ2_XS", |codes, out| each(codes, out, iq::iq2_xs)),
-    ("IQ2_S", |codes, out| each(codes, out, iq::iq2_s)),
-    ("IQ3_XXS", |codes, out| each(codes, out, iq::iq3_xxs)),
-    ("IQ3_S", |codes, out| each(codes, out, iq::iq3_s)),
-    ("IQ4_NL", |codes, out| each(codes, out, iq::iq4_nl)),
-    ("IQ4_XS", |codes, out| each(codes, out, iq::iq4_xs)),
-    ("TQ1_0", |codes, out| each(codes, out, small::tq1_0)),
-    ("TQ2_0", |codes, out| each(codes, out, small::tq2_0)),
-    ("MXFP4", |codes, out| each(codes, out, small::mxfp4)),
-    ("NVFP4", |codes, out| each(codes, out, small::nvfp4)),
+    ("Q4_0", blocks!(legacy::q4_0)),
+    ("Q4_1", blocks!(legacy::q4_1)),
+    ("Q5_0", blocks!(legacy::q5_0)),
+    ("Q5_1", blocks!(legacy::q5_1)),
+    ("Q8_0", blocks!(legacy::q8_0)),
+    ("Q8_1", blocks!(legacy::q8_1)),
+    ("Q8_K", blocks!(legacy::q8_k)),
+    ("Q1_0", blocks!(legacy::q1_0)),
+    ("Q2_0", blocks!(legacy::q2_0)),
+    ("Q2_K", blocks!(k::q2_k)),
+    ("Q3_K", blocks!(k::q3_k)),
+    ("Q4_K", blocks!(k::q4_k)),
+    ("Q5_K", blocks!(k::q5_k)),
+    ("Q6_K", blocks!(k::q6_k)),
+    ("IQ1_S", blocks!(iq::iq1_s)),
+    ("IQ1_M", blocks!(iq::iq1_m)),
+    ("IQ2_XXS", blocks!(iq::iq2_xxs)),
+    ("IQ2_XS", blocks!(iq::iq2_xs)),
+    ("IQ2_S", blocks!(iq::iq2_s)),
+    ("IQ3_XXS", blocks!(iq::iq3_xxs)),
+    ("IQ3_S", blocks!(iq::iq3_s)),
+    ("IQ4_NL", blocks!(iq::iq4_nl)),
+    ("IQ4_XS", blocks!(iq::iq4_xs)),
+    ("TQ1_0", blocks!(small::tq1_0)),
+    ("TQ2_0", blocks!(small::tq2_0)),
+    ("MXFP4", blocks!(small::mxfp4)),
+    ("NVFP4", blocks!(small::nvfp4)),
 ];
 /// Types of which there is no reference result: gguf-py does not decode them.
 const UNPROVEN: [&str; 4] = ["Q8_1", "Q8_K", "Q1_0", "Q2_0"];
-
-/// Decodes blocks of `B` bytes and `E` elements.
-fn each<const B: usize, const E: usize>(codes: &[u8], out: &mut [f32], block: fn(&[u8; B], &mut [f32; E])) {
-    for (codes, out) in codes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-        block(codes, out);
-    }
-}
 
 /// Rows of a tensor in blocks.
 struct Rows {

@@ -10,7 +10,8 @@
 //!
 //! Compared with mlx 0.32 on a CPU; a GPU may fuse the two steps. Source: mlx `fast.cpp` (`dequantize`).
 
-use crate::quant::decode::scaled::{Blocks, Codes, Scaled};
+use crate::quant::decode::codes::Codes;
+use crate::quant::decode::scaled::{Blocks, Scaled};
 use crate::quant::decode::{Decoding, floats_as};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::Dtype;

@@ -4,11 +4,12 @@
 //! Source: modelopt 0.47, `torch/export/quant_utils.py`, `torch/quantization/qtensor`.
 
 use super::{Variant, scale_of, second_scale_of, weight_of};
+use crate::quant::decode::codes::Codes;
 use crate::quant::decode::{Decoding, floats, floats_as};
 use crate::quant::grain::Grain;
-use crate::quant::scaled::{Codes, Scaled};
+use crate::quant::scaled::{Along, Scaled};
 use crate::quant::{LayerSpec, Parts};
-use crate::tensor::elements;
+use crate::tensor::{elements, values};
 use crate::units;
 
 pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
@@ -32,9 +33,9 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
         multiply(&mut scales, floats_as(parts, second, second.dtype)?, elements(stack))?;
     }
     let codes = match variant {
-        Variant::Fp8 | Variant::Mxfp8 => Codes::floats(weight.dtype)?,
-        Variant::Nvfp4 | Variant::Mxfp4 => Codes::e2m1(),
-        Variant::Int4 => Codes::int4_rows(),
+        Variant::Fp8 | Variant::Mxfp8 => (Codes::of(weight.dtype)?, Along::Inputs),
+        Variant::Nvfp4 | Variant::Mxfp4 => (Codes::new(4, values::e2m1), Along::Inputs),
+        Variant::Int4 => (Codes::new(4, |code| f32::from((code << 4) as i8 >> 4)), Along::Outputs),
     };
     let mut rows = Scaled::new(weight, codes, shape, grain.block([*outputs, *inputs]), scales)?;
     let by_column = parts.has("pre_quant_scale");

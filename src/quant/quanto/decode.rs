@@ -4,12 +4,13 @@
 //! first part in the low bits. An integer shift is a zero point: `scale * (code - shift)`.
 //! Source: optimum-quanto 0.2.7, `QBytesDequantizer`, `QBitsDequantizer`, `pack_weights`.
 
+use crate::quant::decode::codes::Codes;
 use crate::quant::decode::planes::{Packing, Planes, Share};
-use crate::quant::decode::scaled::{Blocks, Codes, Scaled};
+use crate::quant::decode::scaled::{Blocks, Scaled};
 use crate::quant::decode::{Decoding, floats_as};
 use crate::quant::side::matrix;
 use crate::quant::{LayerSpec, Part, Parts};
-use crate::tensor::values::{self, round};
+use crate::tensor::values::round;
 use crate::tensor::{Dtype, elements};
 use crate::units;
 
@@ -42,10 +43,7 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
 /// Returns codes that are plain bytes of a dtype.
 fn bytes_of_dtype(dtype: Dtype) -> Result<Codes, String> {
     match dtype {
-        Dtype::I8 => Ok(Codes::new(8, |code| f32::from(code as i8))),
-        Dtype::F8E4M3 => Ok(Codes::new(8, values::e4m3)),
-        Dtype::F8E5M2 => Ok(Codes::new(8, values::e5m2)),
-        Dtype::F8E4M3Fnuz => Ok(Codes::new(8, values::e4m3fnuz)),
+        Dtype::I8 | Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::F8E4M3Fnuz => Codes::of(dtype),
         other => Err(format!("weight._data is {other}")),
     }
 }

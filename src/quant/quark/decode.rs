@@ -8,7 +8,8 @@
 use std::ops::Range;
 
 use super::QuarkScheme;
-use crate::quant::decode::scaled::{Blocks, Codes, Scaled, transposed};
+use crate::quant::decode::codes::Codes;
+use crate::quant::decode::scaled::{Blocks, Scaled, transposed};
 use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
 use crate::quant::{LayerSpec, Part, Parts};
 use crate::tensor::{Dtype, elements, values};
@@ -33,8 +34,7 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     let dtype = matches!(scale.dtype, Dtype::F16 | Dtype::BF16).then_some(scale.dtype);
     let this = Layer { parts, shape: [outputs, inputs], group: layer.group_size, scale };
     let decoding = match (weight.dtype, layer.variant.as_str()) {
-        (Dtype::F8E4M3, _) => this.floats(weight, Codes::new(8, values::e4m3), dtype),
-        (Dtype::F8E5M2, _) => this.floats(weight, Codes::new(8, values::e5m2), dtype),
+        (Dtype::F8E4M3 | Dtype::F8E5M2, _) => this.floats(weight, Codes::of(weight.dtype)?, dtype),
         (Dtype::U8, "mxfp4") => this.floats(weight, Codes::new(4, values::e2m1), dtype),
         (Dtype::U8, "mxfp6") if said.dtype == "fp6_e2m3" => {
             this.floats(weight, Codes::new(6, values::e2m3), dtype)
@@ -126,7 +126,7 @@ impl Layer<'_, '_> {
             None => Vec::new(),
         };
         let is_signed = weight.dtype == Dtype::I8;
-        let codes = Codes::new(8, |code| if is_signed { f32::from(code as i8) } else { f32::from(code) });
+        let codes = Codes::of(if is_signed { Dtype::I8 } else { Dtype::U8 })?;
         let blocks = Blocks::new(&self.shape, block, scales, zeros)?;
         let value = |code: f32, scale: f32, zero: f32| (code - zero) * scale;
         let rows = Scaled::new(&self.shape, weight.bytes, codes, blocks, value)?;

@@ -15,7 +15,8 @@
 use serde_json::Value;
 
 use super::{described, tiles};
-use crate::quant::decode::scaled::{Blocks, Codes, Scaled, transposed};
+use crate::quant::decode::codes::Codes;
+use crate::quant::decode::scaled::{Blocks, Scaled, transposed};
 use crate::quant::decode::{Decoding, floats_as};
 use crate::quant::{LayerSpec, Part, Parts};
 use crate::tensor::values::{self, round};
@@ -75,7 +76,7 @@ impl<'p, 'a> Class<'p, 'a> {
         let scales = floats_as(self.parts, scale, scale.dtype)?;
         let blocks = Blocks::new(codes.shape, self.block()?, scales, zeros)?;
         let value = move |code: f32, scale: f32, zero: f32| round(dtype, code - zero) * scale;
-        let codes_mean = Codes::new(8, |code| f32::from(code as i8));
+        let codes_mean = Codes::of(Dtype::I8)?;
         let rows = Scaled::new(codes.shape, codes.bytes, codes_mean, blocks, value)?;
         Ok(Decoding::weight(self.parts, codes, codes.shape, Some(dtype), rows))
     }
@@ -97,8 +98,7 @@ impl<'p, 'a> Class<'p, 'a> {
     fn float8(&self) -> Result<Decoding, String> {
         let (codes, dtype) = (self.codes, self.dtype);
         let codes_mean = match codes.dtype {
-            Dtype::F8E4M3 => Codes::new(8, values::e4m3),
-            Dtype::F8E5M2 => Codes::new(8, values::e5m2),
+            Dtype::F8E4M3 | Dtype::F8E5M2 => Codes::of(codes.dtype)?,
             other => return Err(format!("_weight_qdata is {other}")),
         };
         let scale = self.part("_weight_scale")?;
@@ -125,8 +125,7 @@ impl<'p, 'a> Class<'p, 'a> {
         let element = self.data.get("elem_dtype");
         let element = element.and_then(|e| e.get("_data").unwrap_or(e).as_str()).unwrap_or_default();
         let codes_mean = match (self.codes.dtype, element) {
-            (Dtype::F8E4M3, _) => Codes::new(8, values::e4m3),
-            (Dtype::F8E5M2, _) => Codes::new(8, values::e5m2),
+            (Dtype::F8E4M3 | Dtype::F8E5M2, _) => Codes::of(self.codes.dtype)?,
             (Dtype::U8, "float4_e2m1fn_x2") => Codes::new(4, values::e2m1),
             (other, name) => return Err(format!("MXTensor of {} in {other}", crate::name::escape(name))),
         };

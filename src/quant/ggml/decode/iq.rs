@@ -15,12 +15,14 @@ const CURVE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38
 const DELTA: f32 = 0.125;
 
 /// Returns the signs of eight elements from seven: the eighth makes their number even.
+#[inline(always)]
 fn even(seven: u32) -> u8 {
     let seven = seven as u8 & 127;
     seven | (seven.count_ones() as u8 & 1) << 7
 }
 
 /// Sets a grid row's values; bit `n` of `signs` is set for a negative element `n`.
+#[inline(always)]
 fn signed<const N: usize>(out: &mut [f32; N], grid: &[i8; N], scale: f32, signs: u8) {
     for (bit, (out, &value)) in out.iter_mut().zip(grid).enumerate() {
         *out = scale * f32::from(value) * if signs >> bit & 1 == 0 { 1.0 } else { -1.0 };
@@ -28,6 +30,7 @@ fn signed<const N: usize>(out: &mut [f32; N], grid: &[i8; N], scale: f32, signs:
 }
 
 /// Sets two rows of four, of which the second has the upper four signs.
+#[inline(always)]
 fn signed_pair(out: &mut [f32; 8], grid: [&[i8; 4]; 2], scale: f32, signs: u8) {
     let [first, second] = out.as_chunks_mut::<4>().0 else { return };
     signed(first, grid[0], scale, signs);
@@ -35,15 +38,18 @@ fn signed_pair(out: &mut [f32; 8], grid: [&[i8; 4]; 2], scale: f32, signs: u8) {
 }
 
 /// Returns nibble `at` of bytes, low ones first.
+#[inline(always)]
 fn nibble(bytes: &[u8], at: usize) -> u8 {
     bytes[at / 2] >> (4 * (at % 2)) & 15
 }
 
 /// Returns the scale that a block's and a small one of `IQ2_XXS` to `IQ3_XXS` make.
+#[inline(always)]
 fn middle(d: f32, code: u8, factor: f32) -> f32 {
     d * (0.5 + f32::from(code)) * factor
 }
 
+#[inline(always)]
 pub(super) fn iq2_xxs(block: &[u8; 66], out: &mut [f32; 256]) {
     let (d, grid) = (half(block, 0), &GRIDS.iq2_xxs);
     for (out, codes) in out.as_chunks_mut::<32>().0.iter_mut().zip(block[2..].as_chunks::<8>().0) {
@@ -55,6 +61,7 @@ pub(super) fn iq2_xxs(block: &[u8; 66], out: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn iq2_xs(block: &[u8; 74], out: &mut [f32; 256]) {
     let (d, grid) = (half(block, 0), &GRIDS.iq2_xs);
     let (codes, scales) = (&block[2..66], &block[66..]);
@@ -65,6 +72,7 @@ pub(super) fn iq2_xs(block: &[u8; 74], out: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn iq2_s(block: &[u8; 82], out: &mut [f32; 256]) {
     let (d, grid) = (half(block, 0), &GRIDS.iq2_s);
     let (codes, signs, high, scales) = (&block[2..34], &block[34..66], &block[66..74], &block[74..]);
@@ -74,6 +82,7 @@ pub(super) fn iq2_s(block: &[u8; 82], out: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn iq3_xxs(block: &[u8; 98], out: &mut [f32; 256]) {
     let (d, grid) = (half(block, 0), &GRIDS.iq3_xxs);
     let (codes, signs) = (block[2..66].as_chunks::<2>().0, &block[66..]);
@@ -85,6 +94,7 @@ pub(super) fn iq3_xxs(block: &[u8; 98], out: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn iq3_s(block: &[u8; 110], out: &mut [f32; 256]) {
     let (d, grid) = (half(block, 0), &GRIDS.iq3_s);
     let (codes, high) = (block[2..66].as_chunks::<2>().0, &block[66..74]);
@@ -98,12 +108,14 @@ pub(super) fn iq3_s(block: &[u8; 110], out: &mut [f32; 256]) {
 }
 
 /// Sets a row of the grid of -1, 0 and 1, moved by `delta`.
+#[inline(always)]
 fn moved(out: &mut [f32; 8], code: usize, scale: f32, delta: f32) {
     for (out, &value) in out.iter_mut().zip(&GRIDS.iq1_s[code]) {
         *out = scale * (f32::from(value) + delta);
     }
 }
 
+#[inline(always)]
 pub(super) fn iq1_s(block: &[u8; 50], out: &mut [f32; 256]) {
     let d = half(block, 0);
     let (codes, high) = (&block[2..34], &block[34..]);
@@ -116,6 +128,7 @@ pub(super) fn iq1_s(block: &[u8; 50], out: &mut [f32; 256]) {
 }
 
 /// The block's scale lies in the upper nibbles of the four words of small scales.
+#[inline(always)]
 pub(super) fn iq1_m(block: &[u8; 56], out: &mut [f32; 256]) {
     let (codes, high, scales) = (&block[..32], &block[32..48], &block[48..]);
     let d = (0..4).fold(0, |d, at| d | (short(scales, 2 * at) >> 12) << (4 * at));
@@ -130,6 +143,7 @@ pub(super) fn iq1_m(block: &[u8; 56], out: &mut [f32; 256]) {
 }
 
 /// Sets the values of 32 codes: low nibbles first, then high ones.
+#[inline(always)]
 fn curved(codes: &[u8], scale: f32, out: &mut [f32; 32]) {
     let table = CURVE.map(|value| scale * f32::from(value));
     let (first, second) = out.split_at_mut(16);
@@ -139,10 +153,12 @@ fn curved(codes: &[u8], scale: f32, out: &mut [f32; 32]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
     curved(&block[2..], half(block, 0), out);
 }
 
+#[inline(always)]
 pub(super) fn iq4_xs(block: &[u8; 136], out: &mut [f32; 256]) {
     let (d, high) = (half(block, 0), short(block, 2));
     for (at, out) in out.as_chunks_mut().0.iter_mut().enumerate() {

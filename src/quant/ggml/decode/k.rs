@@ -3,13 +3,15 @@
 //! Codes lie in planes: byte `l` of a run holds the codes of elements `l`, `l + 32` and so on.
 //! Source: ggml, `ggml-quants.c`, `dequantize_row_q2_K` and on.
 
-use super::blocks::half;
+use super::blocks::{half, word};
 
 /// Where the codes of sub-block `at` of 16 start among bytes of four 2-bit planes, and their shift.
+#[inline(always)]
 fn plane(at: usize) -> (usize, usize) {
     (32 * (at / 8) + 16 * (at % 2), 2 * (at % 8 / 2))
 }
 
+#[inline(always)]
 pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     let (scales, codes) = (&block[..16], &block[16..80]);
     let (d, dmin) = (half(block, 80), half(block, 82));
@@ -22,6 +24,7 @@ pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     let (high, codes, packed) = (&block[..32], &block[32..96], &block[96..108]);
     let d = half(block, 108);
@@ -39,41 +42,39 @@ pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     }
 }
 
-/// Returns the 6-bit scale and minimum of each sub-block.
-fn scales_and_minima(packed: &[u8; 12]) -> [(u8, u8); 8] {
-    std::array::from_fn(|at| {
-        if at < 4 {
-            return (packed[at] & 63, packed[at + 4] & 63);
-        }
-        let (scale, min) = (packed[at - 4] >> 6, packed[at] >> 6);
-        (packed[at + 4] & 15 | scale << 4, packed[at + 4] >> 4 | min << 4)
-    })
-}
-
-fn packed(block: &[u8]) -> [(u8, u8); 8] {
-    block[4..].first_chunk().map_or([(0, 0); 8], scales_and_minima)
-}
-
-pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+/// Returns the scales and minima of the eight sub-blocks, multiplied by those of the block.
+///
+/// Their codes take 6 bits: of the first four whole bytes, of the last four nibbles, with two bits more on top
+/// of the first four's.
+#[inline(always)]
+fn scales_and_minima(block: &[u8]) -> [[f32; 8]; 2] {
     let (d, dmin) = (half(block, 0), half(block, 2));
-    let codes = block[16..].as_chunks::<32>().0;
-    let outs = out.as_chunks_mut::<64>().0.iter_mut();
-    for ((out, codes), pair) in outs.zip(codes).zip(packed(block).as_chunks::<2>().0) {
-        let (low, high) = out.split_at_mut(32);
-        for (out, &(scale, min), shift) in [(low, &pair[0], 0), (high, &pair[1], 4)] {
-            let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-            for (out, byte) in out.iter_mut().zip(codes) {
-                *out = scale * f32::from(byte >> shift & 15) - min;
-            }
+    let [first, second, nibbles] = [word(block, 4), word(block, 8), word(block, 12)];
+    let codes = |whole: u32, nibbles: u32| {
+        let upper = nibbles & 0x0f0f_0f0f | whole >> 2 & 0x3030_3030;
+        (u64::from(upper) << 32 | u64::from(whole & 0x3f3f_3f3f)).to_le_bytes()
+    };
+    let (scales, minima) = (codes(first, nibbles), codes(second, nibbles >> 4));
+    [scales.map(|code| d * f32::from(code)), minima.map(|code| dmin * f32::from(code))]
+}
+
+#[inline(always)]
+pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+    let ([scales, minima], codes) = (scales_and_minima(block), &block[16..]);
+    for (at, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (scale, min) = (scales[at], minima[at]);
+        for (out, byte) in out.iter_mut().zip(&codes[32 * (at / 2)..]) {
+            *out = scale * f32::from(byte >> (4 * (at % 2)) & 15) - min;
         }
     }
 }
 
+#[inline(always)]
 pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
-    let (d, dmin) = (half(block, 0), half(block, 2));
+    let [scales, minima] = scales_and_minima(block);
     let (high, codes) = (&block[16..48], &block[48..]);
-    for (at, (out, (scale, min))) in out.as_chunks_mut::<32>().0.iter_mut().zip(packed(block)).enumerate() {
-        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+    for (at, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (scale, min) = (scales[at], minima[at]);
         for ((out, byte), high) in out.iter_mut().zip(&codes[32 * (at / 2)..]).zip(high) {
             let code = byte >> (4 * (at % 2)) & 15 | (high >> at & 1) << 4;
             *out = scale * f32::from(code) - min;
@@ -81,6 +82,7 @@ pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
     let d = half(block, 208);

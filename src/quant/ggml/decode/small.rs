@@ -8,6 +8,7 @@ use super::blocks::half;
 const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Five codes a byte, as the digits of a fraction to base 3; 4 in each of the last four bytes.
+#[inline(always)]
 pub(super) fn tq1_0(block: &[u8; 54], out: &mut [f32; 256]) {
     const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
     let d = half(block, 52);
@@ -23,6 +24,7 @@ pub(super) fn tq1_0(block: &[u8; 54], out: &mut [f32; 256]) {
 }
 
 /// Codes lie in planes: byte `l` of 32 holds elements `l`, `l + 32`, `l + 64` and `l + 96`.
+#[inline(always)]
 pub(super) fn tq2_0(block: &[u8; 66], out: &mut [f32; 256]) {
     let d = half(block, 64);
     for (at, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
@@ -33,6 +35,7 @@ pub(super) fn tq2_0(block: &[u8; 66], out: &mut [f32; 256]) {
 }
 
 /// Sets the values of twice as many codes as there are bytes: low nibbles first, then high ones.
+#[inline(always)]
 fn doubled(codes: &[u8], scale: f32, out: &mut [f32]) {
     let table = DOUBLED.map(|value| scale * f32::from(value));
     let (first, second) = out.split_at_mut(codes.len());
@@ -43,6 +46,7 @@ fn doubled(codes: &[u8], scale: f32, out: &mut [f32]) {
 }
 
 /// The scale is half of what E8M0 means, as the values are doubled; 255 is `2^127`, no NaN.
+#[inline(always)]
 pub(super) fn mxfp4(block: &[u8; 17], out: &mut [f32; 32]) {
     let scale = match block[0] {
         low @ 0..2 => 0x0020_0000 << low,
@@ -52,6 +56,7 @@ pub(super) fn mxfp4(block: &[u8; 17], out: &mut [f32; 32]) {
 }
 
 /// Four scales of 16 elements, E4M3 of which the sign does not count and 0x7f is 0.
+#[inline(always)]
 pub(super) fn nvfp4(block: &[u8; 36], out: &mut [f32; 64]) {
     let (scales, codes) = (&block[..4], block[4..].as_chunks::<8>().0);
     for ((out, codes), &scale) in out.as_chunks_mut::<16>().0.iter_mut().zip(codes).zip(scales) {
@@ -59,6 +64,7 @@ pub(super) fn nvfp4(block: &[u8; 36], out: &mut [f32; 64]) {
     }
 }
 
+#[inline(always)]
 fn half_of_e4m3(byte: u8) -> f32 {
     let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
     match (byte, exponent) {

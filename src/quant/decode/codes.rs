@@ -1,0 +1,113 @@
+//! Codes of a few bits in bytes, low bits first, and the value that each means.
+
+use crate::tensor::{Dtype, values};
+
+/// How codes lie in bytes and what they mean.
+pub(in crate::quant) struct Codes {
+    bits: u32,
+    values: Values,
+}
+
+enum Values {
+    /// Bytes of a dtype that has values of its own.
+    Of(Dtype),
+    /// The values of the two nibbles of every byte, the low one first.
+    Pairs(Box<[[f32; 2]; 256]>),
+    /// The value of every code.
+    Each(Vec<f32>),
+}
+
+impl Codes {
+    /// Returns codes of `bits` bits, 1 to 8, of which each means `value(code)`.
+    pub(in crate::quant) fn new(bits: u32, value: impl Fn(u8) -> f32) -> Self {
+        let bits = bits.clamp(1, 8);
+        let values = match bits {
+            4 => {
+                let pair = |byte: usize| [value(byte as u8 & 15), value(byte as u8 >> 4)];
+                Values::Pairs(Box::new(std::array::from_fn(pair)))
+            }
+            _ => Values::Each((0..1u32 << bits).map(|code| value(code as u8)).collect()),
+        };
+        Self { bits, values }
+    }
+
+    /// Returns codes that are bytes of a dtype: an 8-bit float or integer.
+    ///
+    /// # Errors
+    /// The dtype has no values of one byte.
+    pub(in crate::quant) fn of(dtype: Dtype) -> Result<Self, String> {
+        if dtype.bytes_of(1) != Some(1) || !values::is_readable(dtype) {
+            return Err(format!("{dtype} has no values of one byte"));
+        }
+        Ok(Self { bits: 8, values: Values::Of(dtype) })
+    }
+
+    /// Returns bits of a code.
+    pub(in crate::quant) fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// Returns the bytes of `count` codes, or `None` for a part of a byte.
+    pub(in crate::quant) fn bytes(&self, count: u64) -> Option<u64> {
+        let bits = count.checked_mul(u64::from(self.bits))?;
+        bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    /// Writes the values of the first codes of `bytes`; what lies behind them is left as it is.
+    pub(in crate::quant) fn unpack(&self, bytes: &[u8], out: &mut [f32]) {
+        match &self.values {
+            Values::Of(dtype) => {
+                let count = bytes.len().min(out.len());
+                values::to_f32(*dtype, &bytes[..count], &mut out[..count]);
+            }
+            Values::Pairs(pairs) => {
+                let (whole, last) = out.as_chunks_mut::<2>();
+                for (pair, byte) in whole.iter_mut().zip(bytes) {
+                    *pair = pairs[usize::from(*byte)];
+                }
+                if let ([out], Some(byte)) = (last, bytes.get(whole.len())) {
+                    *out = pairs[usize::from(*byte)][0];
+                }
+            }
+            Values::Each(values) => {
+                // Eight codes take `bits` whole bytes.
+                let mask = (1u64 << self.bits) - 1;
+                for (out, bytes) in out.chunks_mut(8).zip(bytes.chunks(self.bits as usize)) {
+                    let word = bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+                    for (at, out) in out.iter_mut().enumerate() {
+                        *out = values[(word >> (at as u32 * self.bits) & mask) as usize];
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::testing::packed;
+
+    #[test]
+    fn codes_of_every_width_come_low_bits_first() {
+        for bits in 1..=8 {
+            let codes = Codes::new(bits, f32::from);
+            for count in [24, 17, 1] {
+                let want: Vec<u8> = (0..24).map(|at| (at * 11 % (1u32 << bits)) as u8).collect();
+                let bytes = packed(&want, bits as usize);
+                let mut out = vec![0.0; count];
+                codes.unpack(&bytes, &mut out);
+                let want: Vec<f32> = want[..count].iter().map(|&code| f32::from(code)).collect();
+                assert_eq!(out, want, "{bits}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_dtype_have_its_values() {
+        let mut out = [0.0; 3];
+        Codes::of(Dtype::I8).unwrap().unpack(&[0xff, 0x7f, 0x80], &mut out);
+        assert_eq!(out, [-1.0, 127.0, -128.0]);
+        assert!(Codes::of(Dtype::F16).is_err() && Codes::of(Dtype::F4).is_err());
+    }
+}
