@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::cpu::Cpu;
-use ckpt::engine::{self, Options, Progress, Proof};
+use ckpt::engine::{Options, Progress, Proof, Run};
 use ckpt::memory;
 use ckpt::plan::{Order, Plan};
 
@@ -33,13 +33,12 @@ fn noise() -> Vec<u8> {
     (0..1 << 21).flat_map(|_| next()).collect()
 }
 
-/// One tensor: name, dtype, shape, bytes; the content if it is not noise.
+/// One tensor: name, dtype, shape, bytes; what they repeat if they are not noise.
 type Tensor = (String, &'static str, Vec<u64>, u64, Option<Vec<u8>>);
 
 fn nf4(name: &str, outputs: u64, inputs: u64, tensors: &mut Vec<Tensor>) {
     let count = outputs * inputs;
-    let absmax: Vec<u8> =
-        (0..count / 64).flat_map(|at| (0.01 + (at % 97) as f32 * 1e-4).to_le_bytes()).collect();
+    let absmax: Vec<u8> = (0..97).flat_map(|at| (0.01 + at as f32 * 1e-4).to_le_bytes()).collect();
     let state = format!(
         r#"{{"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [{outputs}, {inputs}]}}"#
     );
@@ -56,51 +55,29 @@ fn nf4(name: &str, outputs: u64, inputs: u64, tensors: &mut Vec<Tensor>) {
     ));
 }
 
-/// Halves of small scales.
-fn halves(count: u64) -> Vec<u8> {
-    (0..count).flat_map(|at| (0x2000 + (at % 97) as u16).to_le_bytes()).collect()
+/// Halves of small scales, to be repeated.
+fn halves() -> Vec<u8> {
+    (0..97).flat_map(|at: u16| (0x2000 + at).to_le_bytes()).collect()
+}
+
+/// Adds what GPTQ and AWQ have in common: words of these shapes, and scales; returns the layer's name.
+fn words<'a>(name: &'a str, codes: [u64; 2], scales: [u64; 2], tensors: &mut Vec<Tensor>) -> &'a str {
+    let name = name.trim_end_matches("weight");
+    let (count, [groups, outputs]) = (scales[0] * scales[1], scales);
+    tensors.push((format!("{name}qweight"), "I32", codes.to_vec(), codes[0] * codes[1] * 4, None));
+    tensors.push((format!("{name}qzeros"), "I32", vec![groups, outputs / 8], count / 2, Some(vec![0x77])));
+    tensors.push((format!("{name}scales"), "F16", scales.to_vec(), count * 2, Some(halves())));
+    name
 }
 
 fn gptq(name: &str, outputs: u64, inputs: u64, tensors: &mut Vec<Tensor>) {
-    let (name, groups) = (name.trim_end_matches("weight"), inputs / 128);
-    let (words, zeros) = (inputs / 8 * outputs * 4, groups * outputs / 2);
     let index: Vec<u8> = (0..inputs as u32).flat_map(|at| (at / 128).to_le_bytes()).collect();
-    tensors.push((format!("{name}qweight"), "I32", vec![inputs / 8, outputs], words, None));
-    tensors.push((
-        format!("{name}qzeros"),
-        "I32",
-        vec![groups, outputs / 8],
-        zeros,
-        Some(vec![0x77; zeros as usize]),
-    ));
-    tensors.push((
-        format!("{name}scales"),
-        "F16",
-        vec![groups, outputs],
-        groups * outputs * 2,
-        Some(halves(groups * outputs)),
-    ));
+    let name = words(name, [inputs / 8, outputs], [inputs / 128, outputs], tensors);
     tensors.push((format!("{name}g_idx"), "I32", vec![inputs], inputs * 4, Some(index)));
 }
 
 fn awq(name: &str, outputs: u64, inputs: u64, tensors: &mut Vec<Tensor>) {
-    let (name, groups) = (name.trim_end_matches("weight"), inputs / 128);
-    let (words, zeros) = (inputs * outputs / 2, groups * outputs / 2);
-    tensors.push((format!("{name}qweight"), "I32", vec![inputs, outputs / 8], words, None));
-    tensors.push((
-        format!("{name}qzeros"),
-        "I32",
-        vec![groups, outputs / 8],
-        zeros,
-        Some(vec![0x77; zeros as usize]),
-    ));
-    tensors.push((
-        format!("{name}scales"),
-        "F16",
-        vec![groups, outputs],
-        groups * outputs * 2,
-        Some(halves(groups * outputs)),
-    ));
+    words(name, [inputs, outputs / 8], [inputs / 128, outputs], tensors);
 }
 
 /// Adds the tensors of a layer of so many outputs and inputs.
@@ -146,14 +123,11 @@ fn make(folder: &Path, layers: u64, add: AddLayer, quantization: &str) -> io::Re
     file.write_all(header.as_bytes())?;
     let noise = noise();
     for (.., bytes, content) in &tensors {
-        if let Some(content) = content {
-            file.write_all(content)?;
-            continue;
-        }
+        let content = content.as_ref().unwrap_or(&noise);
         let mut left = *bytes as usize;
         while left > 0 {
-            let count = left.min(noise.len());
-            file.write_all(&noise[..count])?;
+            let count = left.min(content.len());
+            file.write_all(&content[..count])?;
             left -= count;
         }
     }
@@ -182,7 +156,10 @@ fn convert(input: &Path, output: &Path, proof: Proof) -> Result<f64, String> {
     };
     let plan = Plan::dense(&checkpoint, order).map_err(|e| e.message)?;
     let options = Options { proof, ..Options::default() };
-    engine::run(&checkpoint, &plan, &options, &Cpu, &Progress::default()).map_err(|e| e.message)?;
+    let progress = Progress::default();
+    let run =
+        Run { checkpoint: &checkpoint, plan: &plan, options: &options, device: &Cpu, progress: &progress };
+    run.carry_out().map_err(|e| e.message)?;
     Ok(start.elapsed().as_secs_f64())
 }
 

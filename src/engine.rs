@@ -162,104 +162,110 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// Carries out a plan.
-///
-/// # Errors
-/// The output cannot be made, a read or write fails, the input changes meanwhile, a layer cannot be decoded
-/// after all, the proof fails, or the run was cancelled. Then nothing stands under the output's name.
-pub fn run(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    options: &Options,
-    device: &dyn Device,
-    progress: &Progress,
-) -> Result<Outcome> {
-    let start = Instant::now();
-    let inputs = Inputs::open(checkpoint)?;
-    if options.resume && !options.force && plan.order.output.exists() {
-        return complete(checkpoint, plan, options, device, progress);
-    }
-    let identity = identity(plan, &inputs);
-    let target = &plan.order.output;
-    let mut output = Output::begin(target, checkpoint, plan.bytes_written(), &identity, options)?;
-    let tally = match stream(plan, options, device, progress, (&inputs, &mut output)) {
-        Err(error) if error.kind == ErrorKind::Cancelled => {
-            let kept = output.keep();
-            return Err(if kept > 0 { kept_for_later(kept) } else { error });
-        }
-        done => done?,
-    };
-    for text in &plan.texts {
-        output.text(&text.file, text.content.as_bytes())?;
-        progress.written.fetch_add(text.content.len() as u64, Ordering::Relaxed);
-    }
-    for copied in &plan.copies {
-        progress.check()?;
-        let bytes = output.copy(&copied.from, &copied.file)?;
-        progress.read.fetch_add(bytes, Ordering::Relaxed);
-        progress.written.fetch_add(bytes, Ordering::Relaxed);
-    }
-    inputs.check_unchanged()?;
-    let (bytes_read, bytes_written) =
-        (progress.read.load(Ordering::Relaxed), progress.written.load(Ordering::Relaxed));
-    progress.proving.store(true, Ordering::Relaxed);
-    let proof = match options.proof {
-        Proof::None => None,
-        Proof::Sample | Proof::Full => {
-            Some(verify::prove(checkpoint, plan, output.folder(), options.proof == Proof::Full, progress)?)
-        }
-    };
-    let notes = output.finish()?;
-    Ok(Outcome {
-        bytes_read,
-        bytes_written,
-        elapsed: start.elapsed(),
-        device: device.name(),
-        tally,
-        proof,
-        notes,
-    })
+/// A plan that is carried out: what it is for, how, and where it says how far it is.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// The input.
+    pub checkpoint: &'a Checkpoint,
+    /// What becomes of it.
+    pub plan: &'a Plan,
+    /// How.
+    pub options: &'a Options,
+    /// What computes.
+    pub device: &'a dyn Device,
+    /// Where it is.
+    pub progress: &'a Progress,
 }
 
-/// Holds an output that is there against the plan: a run that was complete needs nothing more.
-fn complete(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    options: &Options,
-    device: &dyn Device,
-    progress: &Progress,
-) -> Result<Outcome> {
-    let start = Instant::now();
-    let folder = &plan.order.output;
-    let same_file =
-        |name: &str, content: &[u8]| std::fs::read(folder.join(name)).is_ok_and(|is| is == content);
-    let other = plan
-        .texts
-        .iter()
-        .find(|text| !same_file(&text.file, text.content.as_bytes()))
-        .map(|text| text.file.clone())
-        .or_else(|| {
-            let copied = |copied: &&Copied| {
-                std::fs::metadata(folder.join(&copied.file)).map_or(true, |meta| meta.len() != copied.bytes)
-            };
-            plan.copies.iter().find(copied).map(|copied| copied.file.clone())
-        });
-    if let Some(file) = other {
-        let shown = crate::name::escape(&folder.display().to_string()).into_owned();
-        let message =
-            format!("-o {shown}: is there, and its {file} is not of this plan; --force replaces it");
-        return Err(Error::input(message).at(folder));
+impl Run<'_> {
+    /// Carries out a plan.
+    ///
+    /// # Errors
+    /// The output cannot be made, a read or write fails, the input changes meanwhile, a layer cannot be decoded
+    /// after all, the proof fails, or the run was cancelled. Then nothing stands under the output's name.
+    pub fn carry_out(&self) -> Result<Outcome> {
+        let Self { checkpoint, plan, options, device, progress } = *self;
+        let start = Instant::now();
+        let inputs = Inputs::open(checkpoint)?;
+        if options.resume && !options.force && plan.order.output.exists() {
+            return self.complete();
+        }
+        let identity = identity(plan, &inputs);
+        let target = &plan.order.output;
+        let mut output = Output::begin(target, checkpoint, plan.bytes_written(), &identity, options)?;
+        let tally = match stream(self, &inputs, &mut output) {
+            Err(error) if error.kind == ErrorKind::Cancelled => {
+                let kept = output.keep();
+                return Err(if kept > 0 { kept_for_later(kept) } else { error });
+            }
+            done => done?,
+        };
+        for text in &plan.texts {
+            output.text(&text.file, text.content.as_bytes())?;
+            progress.written.fetch_add(text.content.len() as u64, Ordering::Relaxed);
+        }
+        for copied in &plan.copies {
+            progress.check()?;
+            let bytes = output.copy(&copied.from, &copied.file)?;
+            progress.read.fetch_add(bytes, Ordering::Relaxed);
+            progress.written.fetch_add(bytes, Ordering::Relaxed);
+        }
+        inputs.check_unchanged()?;
+        let (bytes_read, bytes_written) =
+            (progress.read.load(Ordering::Relaxed), progress.written.load(Ordering::Relaxed));
+        progress.proving.store(true, Ordering::Relaxed);
+        let proof = match options.proof {
+            Proof::None => None,
+            Proof::Sample | Proof::Full => Some(verify::prove(self, output.folder())?),
+        };
+        let notes = output.finish()?;
+        Ok(Outcome {
+            bytes_read,
+            bytes_written,
+            elapsed: start.elapsed(),
+            device: device.name(),
+            tally,
+            proof,
+            notes,
+        })
     }
-    let proof = verify::prove(checkpoint, plan, folder, options.proof == Proof::Full, progress)?;
-    Ok(Outcome {
-        bytes_read: 0,
-        bytes_written: 0,
-        elapsed: start.elapsed(),
-        device: device.name(),
-        tally: Tally::default(),
-        proof: Some(proof),
-        notes: vec!["nothing to resume: the output is complete".into()],
-    })
+
+    /// Holds an output that is there against the plan: a run that was complete needs nothing more.
+    fn complete(&self) -> Result<Outcome> {
+        let plan = self.plan;
+        let start = Instant::now();
+        let folder = &plan.order.output;
+        let same_file =
+            |name: &str, content: &[u8]| std::fs::read(folder.join(name)).is_ok_and(|is| is == content);
+        let other = plan
+            .texts
+            .iter()
+            .find(|text| !same_file(&text.file, text.content.as_bytes()))
+            .map(|text| text.file.clone())
+            .or_else(|| {
+                let copied = |copied: &&Copied| {
+                    std::fs::metadata(folder.join(&copied.file))
+                        .map_or(true, |meta| meta.len() != copied.bytes)
+                };
+                plan.copies.iter().find(copied).map(|copied| copied.file.clone())
+            });
+        if let Some(file) = other {
+            let shown = crate::name::escape(&folder.display().to_string()).into_owned();
+            let message =
+                format!("-o {shown}: is there, and its {file} is not of this plan; --force replaces it");
+            return Err(Error::input(message).at(folder));
+        }
+        let proof = verify::prove(self, folder)?;
+        Ok(Outcome {
+            bytes_read: 0,
+            bytes_written: 0,
+            elapsed: start.elapsed(),
+            device: self.device.name(),
+            tally: Tally::default(),
+            proof: Some(proof),
+            notes: vec!["nothing to resume: the output is complete".into()],
+        })
+    }
 }
 
 /// Returns what tells a run from others: what may be continued is of the same program, order and inputs.
@@ -329,8 +335,9 @@ pub fn peak_memory(plan: &Plan, options: &Options) -> u64 {
     let workers = (options.threads.max(1) + READ_AHEAD) as u64;
     let decoded = plan.steps.iter().filter(|step| step.action == Action::Dequantize);
     let largest = decoded.map(|step| step.bytes_in).max().unwrap_or(0);
-    // A slot, the codes for it, and the values that are being rounded.
-    BASE_BYTES + workers * 3 * options.slot_bytes as u64 + 2 * largest
+    // A slot, the codes for it, and the values that are being rounded; codes while they are compared.
+    let held = options.threads.clamp(2, verify::PROVERS) as u64;
+    BASE_BYTES + workers * 3 * options.slot_bytes as u64 + held * largest
 }
 
 /// Returns the bytes that are free where an output goes.

@@ -15,7 +15,7 @@ pub use self::args::{Convert, DtypeFlag, Format, How, NamesFlag, Replay, VerifyF
 use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
-use crate::engine::{self, Options, Outcome, Progress, disk_free};
+use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::name::escape;
@@ -91,7 +91,8 @@ fn carry_out(
             .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
     }
     let show = Show { plan, json, line: !quiet && !json && shows_progress() };
-    let outcome = watched(checkpoint, plan, options, &progress, &show, out)?;
+    let run = Run { checkpoint, plan, options, device: &Cpu, progress: &progress };
+    let outcome = watched(run, &show, out)?;
     for note in &outcome.notes {
         warn(note, json, out)?;
     }
@@ -111,25 +112,18 @@ struct Show<'a> {
 }
 
 /// Runs the engine and shows where it is, four times a second.
-fn watched(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    options: &Options,
-    progress: &Progress,
-    show: &Show<'_>,
-    out: &mut dyn Write,
-) -> Result<Outcome> {
+fn watched(run: Run<'_>, show: &Show<'_>, out: &mut dyn Write) -> Result<Outcome> {
     const TICK: Duration = Duration::from_millis(250);
     let start = Instant::now();
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| engine::run(checkpoint, plan, options, &Cpu, progress));
+        let running = scope.spawn(move || run.carry_out());
         let mut shown = Instant::now();
         while !running.is_finished() {
             std::thread::park_timeout(Duration::from_millis(10));
             if shown.elapsed() >= TICK {
                 shown = Instant::now();
                 // Who reads the events has gone: the run goes on, its result is what was asked for.
-                let _ = show.tick(progress, start.elapsed(), out);
+                let _ = show.tick(run.progress, start.elapsed(), out);
             }
         }
         if show.line {

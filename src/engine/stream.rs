@@ -9,7 +9,7 @@ use super::busy;
 use super::inputs::Inputs;
 use super::output::Output;
 use super::segments::{Segment, cut};
-use super::{Decoded, Device, Options, Progress, READ_AHEAD, Scratch, Tally, Work, native};
+use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, native};
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Source};
@@ -86,13 +86,8 @@ impl Ring<'_> {
 }
 
 /// Streams all tensors from the inputs to the output.
-pub(super) fn stream(
-    plan: &Plan,
-    options: &Options,
-    device: &dyn Device,
-    progress: &Progress,
-    (inputs, output): (&Inputs<'_>, &mut Output),
-) -> Result<Tally> {
+pub(super) fn stream(run: &Run<'_>, inputs: &Inputs<'_>, output: &mut Output) -> Result<Tally> {
+    let Run { plan, options, device, progress, .. } = *run;
     let todo: Vec<bool> = plan.shards.iter().map(|shard| !output.has(shard)).collect();
     let segments = cut(plan, options.slot_bytes as u64, &todo);
     let pieces = Pieces::new(plan, &segments, inputs, device, progress);

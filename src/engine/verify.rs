@@ -6,18 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::cpu::Cpu;
 use super::inputs::Inputs;
-use super::{Decoded, Device as _, Progress, Scratch, Work, native};
-use crate::checkpoint::Checkpoint;
+use super::{Decoded, Device as _, Proof, Run, Scratch, Work, native};
+use crate::checkpoint::files::NamesIndex;
 use crate::checkpoint::side::FileSide;
+use crate::checkpoint::{Checkpoint, joined};
 use crate::container::bytes::SourceFile;
 use crate::container::safetensors::strict_verdict;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{OutShard, OutTensor, Plan, Source};
+use crate::plan::{OutShard, OutTensor, Source};
 use crate::quant::change::Change;
 use crate::units;
 
@@ -32,6 +33,15 @@ pub struct Proven {
     pub decoded: usize,
     /// Layers that were decoded in all.
     pub decoded_of: usize,
+}
+
+impl std::ops::AddAssign for Proven {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.copied += other.copied;
+        self.decoded += other.decoded;
+        self.decoded_of += other.decoded_of;
+    }
 }
 
 impl Proven {
@@ -55,72 +65,133 @@ const SAMPLE_EACH: usize = 2;
 /// Bytes compared at once.
 const CHUNK_BYTES: u64 = 4 << 20;
 
+/// Threads that compare, at most: while one waits for the disk another decodes.
+pub(super) const PROVERS: usize = 4;
+
+/// What is compared with what.
+struct Prover<'a> {
+    run: &'a Run<'a>,
+    inputs: Inputs<'a>,
+    opened: &'a Checkpoint,
+    data: FileSide<'a>,
+    index: NamesIndex,
+}
+
+/// One tensor that was written.
+struct Task<'a> {
+    shard: &'a OutShard,
+    tensor: &'a OutTensor,
+    /// False for a layer of which there are enough in the sample.
+    is_compared: bool,
+}
+
 /// Proves the files in `folder`.
 ///
 /// # Errors
 /// A file is not what the plan says, or a value differs; in words.
-pub(super) fn prove(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    folder: &Path,
-    is_full: bool,
-    progress: &Progress,
-) -> Result<Proven> {
-    let inputs = Inputs::open(checkpoint)?;
+pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
     let opened = Checkpoint::open(&folder.display().to_string())?;
     if let Some(problem) =
         opened.problems.iter().find(|p| p.is_error() && p.kind.code.starts_with(['K', 'S']))
     {
         return Err(failed(&problem.message));
     }
-    let mut proven = Proven { files: plan.shards.len(), ..Proven::default() };
-    let data = FileSide::whole(&opened.files);
-    let index = opened.files.names_index();
-    let mut sampled: BTreeMap<(u32, Change), usize> = BTreeMap::new();
-    let mut scratch = Scratch::default();
-    for shard in &plan.shards {
+    for shard in &run.plan.shards {
         let source = SourceFile::open(&folder.join(&shard.file), shard.file.clone())?;
         if let Some(problem) = strict_verdict(&source) {
             return Err(failed(&problem.message));
         }
-        for tensor in &shard.tensors {
-            progress.check()?;
-            let written = check_entry(&opened, &index, shard, tensor)?;
-            match tensor.source {
-                Source::Copy(from) => {
-                    proven.copied += 1;
-                    compare(tensor, (&data, written), &|at, out| inputs.read_into(from, at, out))?;
+    }
+    let prover = Prover {
+        run,
+        inputs: Inputs::open(run.checkpoint)?,
+        opened: &opened,
+        data: FileSide::whole(&opened.files),
+        index: opened.files.names_index(),
+    };
+    let tasks = prover.tasks();
+    let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || -> Result<Proven> {
+        let (mut proven, mut scratch) = (Proven::default(), Scratch::default());
+        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            run.progress.check()?;
+            if has_failed.load(Ordering::Relaxed) {
+                break;
+            }
+            prover
+                .one(task, &mut proven, &mut scratch)
+                .inspect_err(|_| has_failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(proven)
+    };
+    let mut proven = Proven { files: run.plan.shards.len(), ..Proven::default() };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..run.options.threads.clamp(1, PROVERS)).map(|_| scope.spawn(work)).collect();
+        // All are waited for, also after one that failed.
+        threads
+            .into_iter()
+            .map(joined)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .try_for_each(|part| part.map(|part| proven += part))
+    })?;
+    run.progress.proving.store(false, Ordering::Relaxed);
+    Ok(proven)
+}
+
+impl Prover<'_> {
+    /// Returns what is to be done, in the order of the files.
+    fn tasks(&self) -> Vec<Task<'_>> {
+        let is_full = self.run.options.proof == Proof::Full;
+        let layers = self.run.checkpoint.layers.list();
+        let mut sampled: BTreeMap<(u32, Change), usize> = BTreeMap::new();
+        let mut is_compared = |source: Source| match source {
+            Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } => true,
+            Source::Decode { layer, change, .. } => {
+                let kind = sampled.entry((layers[layer as usize].spec, change)).or_default();
+                *kind += 1;
+                is_full || *kind <= SAMPLE_EACH
+            }
+        };
+        let all = self.run.plan.shards.iter().flat_map(|shard| shard.tensors.iter().map(move |t| (shard, t)));
+        all.map(|(shard, tensor)| Task { shard, tensor, is_compared: is_compared(tensor.source) }).collect()
+    }
+
+    fn one(&self, task: &Task<'_>, proven: &mut Proven, scratch: &mut Scratch) -> Result<()> {
+        let Task { shard, tensor, is_compared } = *task;
+        let written = check_entry(self.opened, &self.index, shard, tensor)?;
+        let (inputs, to) = (&self.inputs, (&self.data, written));
+        match tensor.source {
+            Source::Copy(from) => {
+                proven.copied += 1;
+                compare(tensor, to, &mut |at, out| inputs.read_into(from, at, out))
+            }
+            Source::Cast(from) => {
+                proven.copied += 1;
+                let dtype = inputs.dtype(from);
+                let wide = |bytes: u64| bytes * tensor_bits(dtype) / tensor_bits(tensor.dtype);
+                let mut bytes = Vec::new();
+                compare(tensor, to, &mut |at, out| {
+                    bytes.resize(wide(out.len() as u64) as usize, 0);
+                    inputs.read_into(from, wide(at), &mut bytes)?;
+                    Cpu.cast(dtype, &bytes, tensor.dtype, scratch, out);
+                    Ok(())
+                })
+            }
+            Source::Decode { .. } => {
+                proven.decoded_of += 1;
+                if !is_compared {
+                    return Ok(());
                 }
-                Source::Cast(from) => {
-                    proven.copied += 1;
-                    let dtype = inputs.dtype(from);
-                    compare(tensor, (&data, written), &|at, out| {
-                        let wide = |bytes: u64| bytes * tensor_bits(dtype) / tensor_bits(tensor.dtype);
-                        let mut bytes = vec![0; wide(out.len() as u64) as usize];
-                        inputs.read_into(from, wide(at), &mut bytes)?;
-                        Cpu.cast(dtype, &bytes, tensor.dtype, &mut Scratch::default(), out);
-                        Ok(())
-                    })?;
-                }
-                Source::Decode { layer, change, .. } => {
-                    proven.decoded_of += 1;
-                    let spec = checkpoint.layers.list()[layer as usize].spec;
-                    let kind = sampled.entry((spec, change)).or_default();
-                    *kind += 1;
-                    if is_full || *kind <= SAMPLE_EACH {
-                        proven.decoded += 1;
-                        again(&inputs, tensor, (&data, written), &mut scratch)?;
-                    }
-                }
-                Source::Changed { .. } => {
-                    proven.copied += 1;
-                    again(&inputs, tensor, (&data, written), &mut scratch)?;
-                }
+                proven.decoded += 1;
+                again(inputs, tensor, to, scratch)
+            }
+            Source::Changed { .. } => {
+                proven.copied += 1;
+                again(inputs, tensor, to, scratch)
             }
         }
     }
-    progress.proving.store(false, Ordering::Relaxed);
-    Ok(proven)
 }
 
 fn tensor_bits(dtype: crate::tensor::Dtype) -> u64 {
@@ -132,12 +203,7 @@ fn failed(what: &str) -> Error {
 }
 
 /// Checks that a tensor is in its file with dtype and shape; returns its number in the result.
-fn check_entry(
-    opened: &Checkpoint,
-    index: &crate::checkpoint::files::NamesIndex,
-    shard: &OutShard,
-    tensor: &OutTensor,
-) -> Result<u32> {
+fn check_entry(opened: &Checkpoint, index: &NamesIndex, shard: &OutShard, tensor: &OutTensor) -> Result<u32> {
     let files = &opened.files;
     let found = index
         .find(files, &tensor.name)
@@ -154,7 +220,7 @@ fn check_entry(
 fn compare(
     tensor: &OutTensor,
     (data, written): (&FileSide<'_>, u32),
-    source: &dyn Fn(u64, &mut [u8]) -> Result<()>,
+    source: &mut dyn FnMut(u64, &mut [u8]) -> Result<()>,
 ) -> Result<()> {
     let size = tensor.bytes.min(CHUNK_BYTES) as usize;
     let (mut is, mut should) = (vec![0; size], vec![0; size]);

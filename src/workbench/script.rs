@@ -9,7 +9,7 @@ use ratatui::buffer::Buffer;
 use super::{checkpoint_of, evidence, facts_of, open_path, places, work};
 use crate::app::{App, Effect, Event, keys};
 use crate::checkpoint::Progress;
-use crate::engine;
+use crate::engine::Run;
 use crate::engine::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::ui::degrade::Degrade;
@@ -94,7 +94,14 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 let Some(job) = app.jobs.by_id(id) else { continue };
                 let Some(work) = job.work.take() else { continue };
                 let progress = std::sync::Arc::clone(&job.progress);
-                let ended = engine::run(&work.checkpoint, &work.plan, &work.options, &Cpu, &progress);
+                let ended = Run {
+                    checkpoint: &work.checkpoint,
+                    plan: &work.plan,
+                    options: &work.options,
+                    device: &Cpu,
+                    progress: &progress,
+                }
+                .carry_out();
                 Event::JobEnded(id, Box::new(ended))
             }
             // A job has ended before the next key.

@@ -12,7 +12,7 @@ use crate::app::convert::{Planned, Request};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
 use crate::engine::cpu::Cpu;
-use crate::engine::{self, Progress};
+use crate::engine::{self, Progress, Run};
 use crate::error::{Error, Result};
 use crate::job;
 use crate::name::escape;
@@ -43,7 +43,14 @@ impl Runner {
         let now = Instant::now();
         self.0.replace(Some(Running { id, progress: Arc::clone(&progress), start: now, ticked: now }));
         let run = move |_: &Sender<Message>| {
-            let ended = engine::run(&work.checkpoint, &work.plan, &work.options, &Cpu, &progress);
+            let ended = Run {
+                checkpoint: &work.checkpoint,
+                plan: &work.plan,
+                options: &work.options,
+                device: &Cpu,
+                progress: &progress,
+            }
+            .carry_out();
             Some(Message::App(Event::JobEnded(id, Box::new(ended))))
         };
         job::spawn("convert", sender.clone(), run, move |text| {
