@@ -28,7 +28,10 @@ pub(super) fn decode(format: &Bnb4, parts: &Parts<'_>, layer: &LayerSpec) -> Res
     };
     let block = state.block.filter(|&block| block > 0).ok_or("the quant state has no blocksize")?;
     let count = elements(&layer.shape).ok_or("its shape overflows")?;
-    if !layer.shape_known || weight.bytes != count.div_ceil(2) {
+    if !layer.shape_known {
+        return Err("the quant state has no shape that the codes fit".into());
+    }
+    if weight.bytes != count.div_ceil(2) {
         return Err(format!("weight has {} bytes, {count} codes need {}", weight.bytes, count.div_ceil(2)));
     }
     let absmax = absmax(parts, &state)?;
