@@ -13,6 +13,8 @@
 //! | anything else                                    | saved tensor  |                  |
 //! Source: PEFT 0.21, `utils/save_and_load.py`; the field table by versions in `LoraConfig`'s history.
 
+pub mod delta;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
