@@ -157,8 +157,14 @@ fn convert(input: &Path, output: &Path, proof: Proof) -> Result<f64, String> {
     let plan = Plan::dense(&checkpoint, order).map_err(|e| e.message)?;
     let options = Options { proof, ..Options::default() };
     let progress = Progress::default();
-    let run =
-        Run { checkpoint: &checkpoint, plan: &plan, options: &options, device: &Cpu, progress: &progress };
+    let run = Run {
+        checkpoint: &checkpoint,
+        adapters: &[],
+        plan: &plan,
+        options: &options,
+        device: &Cpu,
+        progress: &progress,
+    };
     run.carry_out().map_err(|e| e.message)?;
     Ok(start.elapsed().as_secs_f64())
 }

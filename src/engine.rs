@@ -11,6 +11,7 @@ pub mod cpu;
 mod file;
 mod inputs;
 mod journal;
+mod merged;
 mod output;
 mod segments;
 mod stream;
@@ -28,7 +29,7 @@ use self::stream::stream;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::folder::Copied;
-use crate::plan::{Action, Plan, Source};
+use crate::plan::{Plan, Source};
 use crate::quant::change::Change;
 use crate::quant::decode::Decoding;
 use crate::tensor::Dtype;
@@ -167,6 +168,8 @@ pub struct Outcome {
 pub struct Run<'a> {
     /// The input.
     pub checkpoint: &'a Checkpoint,
+    /// The adapters that the plan merges into it.
+    pub adapters: &'a [Checkpoint],
     /// What becomes of it.
     pub plan: &'a Plan,
     /// How.
@@ -184,9 +187,9 @@ impl Run<'_> {
     /// The output cannot be made, a read or write fails, the input changes meanwhile, a layer cannot be decoded
     /// after all, the proof fails, or the run was cancelled. Then nothing stands under the output's name.
     pub fn carry_out(&self) -> Result<Outcome> {
-        let Self { checkpoint, plan, options, device, progress } = *self;
+        let Self { checkpoint, plan, options, device, progress, .. } = *self;
         let start = Instant::now();
-        let inputs = Inputs::open(checkpoint)?;
+        let inputs = Inputs::open(self)?;
         if options.resume && !options.force && plan.order.output.exists() {
             return self.complete();
         }
@@ -304,6 +307,8 @@ enum Decoded {
     Layer(u32, Change),
     /// A plain tensor whose values change.
     Tensor(u32, Change),
+    /// A weight with adapters merged into it.
+    Merged(u32),
 }
 
 impl Decoded {
@@ -313,6 +318,7 @@ impl Decoded {
             Source::Copy(_) | Source::Cast(_) => None,
             Source::Decode { layer, change, .. } => Some(Self::Layer(layer, change)),
             Source::Changed { tensor, change } => Some(Self::Tensor(tensor, change)),
+            Source::Merged(merge) => Some(Self::Merged(merge)),
         }
     }
 }
@@ -322,7 +328,7 @@ impl Decoded {
 fn native(source: Source, dtype: Dtype) -> Dtype {
     match source {
         Source::Decode { native, .. } => native,
-        Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } => dtype,
+        Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } | Source::Merged(_) => dtype,
     }
 }
 
@@ -333,7 +339,7 @@ pub fn peak_memory(plan: &Plan, options: &Options) -> u64 {
     /// What the program and the checkpoint's own tables take.
     const BASE_BYTES: u64 = 48 << 20;
     let workers = (options.threads.max(1) + READ_AHEAD) as u64;
-    let decoded = plan.steps.iter().filter(|step| step.action == Action::Dequantize);
+    let decoded = plan.steps.iter().filter(|step| step.is_decoded());
     let largest = decoded.map(|step| step.bytes_in).max().unwrap_or(0);
     // A slot, the codes for it, and the values that are being rounded; codes while they are compared.
     let held = options.threads.clamp(2, verify::PROVERS) as u64;

@@ -8,6 +8,7 @@ mod config;
 pub mod folder;
 mod gguf;
 mod groups;
+pub mod merge;
 mod planner;
 mod select;
 
@@ -16,8 +17,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use self::groups::Group;
+use self::merge::{Landing, Target};
 use self::planner::{Planner, list};
 use self::select::Selection;
+use crate::adapter::delta::EditSpec;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::quant::change::Change;
@@ -66,6 +69,8 @@ pub enum Action {
     Cast,
     /// It is decoded to plain values.
     Dequantize,
+    /// Adapters are merged into it, after it was decoded if it is packed.
+    Merge,
 }
 
 /// One layer of the plan.
@@ -85,13 +90,38 @@ pub struct Step {
     pub bytes_out: u64,
 }
 
+impl Step {
+    /// Returns true if the layer is packed and becomes plain.
+    #[must_use]
+    pub fn is_decoded(&self) -> bool {
+        self.from != "dense" && self.to == "dense"
+    }
+}
+
+/// A tensor of one of the inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// 0 for the checkpoint, then the adapters in their order.
+    pub input: usize,
+    /// The tensor.
+    pub tensor: u32,
+}
+
+impl At {
+    /// Returns a tensor of the checkpoint itself.
+    #[must_use]
+    pub fn base(tensor: u32) -> Self {
+        Self { input: 0, tensor }
+    }
+}
+
 /// Where the bytes of a tensor come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A tensor as stored.
-    Copy(u32),
+    Copy(At),
     /// A tensor, rounded to another dtype.
-    Cast(u32),
+    Cast(At),
     /// The values of a layer, from `native` rounded to the tensor's dtype.
     Decode {
         /// The layer.
@@ -108,6 +138,30 @@ pub enum Source {
         /// What becomes of its values.
         change: Change,
     },
+    /// A weight with adapters merged into it: number of the plan's merge.
+    Merged(u32),
+}
+
+/// A weight and what adapters do to it.
+#[derive(Clone, Debug)]
+pub struct Merge {
+    /// The weight.
+    pub base: Base,
+    /// The dtype of the weight's values before anything is added.
+    pub native: Dtype,
+    /// The dtype of the result, to which each edit's is rounded.
+    pub dtype: Dtype,
+    /// What is done to it, in this order.
+    pub edits: Vec<EditSpec>,
+}
+
+/// A weight of the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// A packed layer, decoded.
+    Layer(u32),
+    /// A plain tensor.
+    Tensor(u32),
 }
 
 /// A tensor that is written.
@@ -143,6 +197,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The files of tensors.
     pub shards: Vec<OutShard>,
+    /// The weights into which adapters are merged.
+    pub merges: Vec<Merge>,
     /// The files that are written whole: configs, the index.
     pub texts: Vec<folder::Text>,
     /// The files that go over as they are.
@@ -159,6 +215,28 @@ impl Plan {
     /// # Errors
     /// A layer is broken, or its format cannot be decoded: all are named.
     pub fn dense(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
+        Self::make(checkpoint, order, &[], &[])
+    }
+
+    /// Plans to merge adapters into a checkpoint, decoded to plain tensors.
+    ///
+    /// # Errors
+    /// As `dense`, or a tensor cannot be merged into: all are named.
+    pub fn merge(
+        checkpoint: &Checkpoint,
+        order: Order,
+        adapters: &[Checkpoint],
+        landings: &[(Target, Landing)],
+    ) -> Result<Self> {
+        Self::make(checkpoint, order, adapters, landings)
+    }
+
+    fn make(
+        checkpoint: &Checkpoint,
+        order: Order,
+        adapters: &[Checkpoint],
+        landings: &[(Target, Landing)],
+    ) -> Result<Self> {
         config::check_basis(checkpoint)?;
         let selection = Selection::new(&order.only, &order.skip)?;
         let naming = match order.names {
@@ -169,6 +247,7 @@ impl Plan {
         planner.check_data()?;
         let chosen = planner.choose(&selection)?;
         let (mut steps, mut tensors) = planner.layers(&chosen)?;
+        let merges = merge::apply(checkpoint, adapters, landings, (&mut steps, &mut tensors))?;
         let quantized_left = steps.iter().filter(|s| s.action == Action::Copy && s.from != "dense").count();
         let mut warnings = std::mem::take(&mut planner.warnings);
         let broken = std::mem::take(&mut planner.broken);
@@ -190,7 +269,8 @@ impl Plan {
         let shards = folder::shards(tensors, order.shard_bytes);
         let folder =
             folder::Folder::plan(checkpoint, &steps, &shards, (quantized_left > 0, made), &mut warnings)?;
-        Ok(Self { order, steps, shards, texts: folder.texts, copies: folder.copies, warnings, broken })
+        let (texts, copies) = (folder.texts, folder.copies);
+        Ok(Self { order, steps, shards, merges, texts, copies, warnings, broken })
     }
 
     /// Returns the bytes that are read.

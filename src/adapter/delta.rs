@@ -20,6 +20,7 @@ mod chain;
 mod lowrank;
 mod product;
 mod rotate;
+mod spec;
 
 use std::ops::Range;
 
@@ -27,6 +28,7 @@ pub use self::chain::Factors;
 pub use self::lowrank::{Dora, LowRank};
 pub use self::product::{Hadamard, Kronecker, Rows, Scale, Stack};
 pub use self::rotate::Rotation;
+pub use self::spec::{BaseRows, EditSpec, Method, Values};
 use crate::tensor::{Dtype, values};
 
 /// What is done to rows of a weight.

@@ -91,7 +91,7 @@ fn carry_out(
             .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
     }
     let show = Show { plan, json, line: !quiet && !json && shows_progress() };
-    let run = Run { checkpoint, plan, options, device: &Cpu, progress: &progress };
+    let run = Run { checkpoint, adapters: &[], plan, options, device: &Cpu, progress: &progress };
     let outcome = watched(run, &show, out)?;
     for note in &outcome.notes {
         warn(note, json, out)?;

@@ -35,9 +35,7 @@ impl Device for Cpu {
             let (piece, after) = rest.split_at_mut(bytes.min(rest.len()));
             rest = after;
             if work.native != work.dtype {
-                for value in &mut values {
-                    *value = values::round(work.native, *value);
-                }
+                values::round_all(work.native, &mut values);
             }
             tally += rounded(work.dtype, &values, piece);
             start = rows.end;

@@ -1,59 +1,84 @@
 //! Inputs: the files that are read, by positioned reads, and whether they are still what they were.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::Decoded;
+use super::{Decoded, Run, merged};
+use crate::adapter::delta::{Edit, EditSpec, Values};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::files::{Files, Shard, TensorRecord};
 use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
+use crate::plan::{At, Base, Merge, Plan};
 use crate::quant::decode::Decoding;
 use crate::quant::dense;
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, elements, values};
 
 /// Size and time of a file.
 type Stamp = (u64, Option<SystemTime>);
 
-/// The files of a checkpoint while it is converted.
-pub(super) struct Inputs<'a> {
+/// One input while it is read.
+struct Opened<'a> {
     checkpoint: &'a Checkpoint,
     data: FileSide<'a>,
     stamps: Vec<Stamp>,
+}
+
+impl<'a> Opened<'a> {
+    fn new(checkpoint: &'a Checkpoint) -> Result<Self> {
+        let shards = &checkpoint.files.shards;
+        let stamps: Vec<Stamp> = shards.iter().map(|s| stamp(&s.path)).collect::<Result<_>>()?;
+        for (shard, (bytes, _)) in shards.iter().zip(&stamps) {
+            if *bytes != shard.bytes {
+                return Err(changed(&shard.path, &shard.name));
+            }
+        }
+        Ok(Self { checkpoint, data: FileSide::whole(&checkpoint.files), stamps })
+    }
+}
+
+/// The files of a checkpoint, and of adapters, while it is converted.
+pub(super) struct Inputs<'a> {
+    /// The checkpoint, then the adapters.
+    opened: Vec<Opened<'a>>,
+    plan: &'a Plan,
     read: AtomicU64,
     nanos: AtomicU64,
 }
 
 impl<'a> Inputs<'a> {
-    pub(super) fn open(checkpoint: &'a Checkpoint) -> Result<Self> {
-        let stamps: Result<Vec<Stamp>> = checkpoint.files.shards.iter().map(|s| stamp(&s.path)).collect();
-        let inputs = Self {
-            checkpoint,
-            data: FileSide::whole(&checkpoint.files),
-            stamps: stamps?,
+    pub(super) fn open(run: &Run<'a>) -> Result<Self> {
+        let opened = std::iter::once(run.checkpoint).chain(run.adapters).map(Opened::new);
+        Ok(Self {
+            opened: opened.collect::<Result<_>>()?,
+            plan: run.plan,
             read: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
-        };
-        for (shard, (bytes, _)) in checkpoint.files.shards.iter().zip(&inputs.stamps) {
-            if *bytes != shard.bytes {
-                return Err(changed(&shard.path, &shard.name));
-            }
-        }
-        Ok(inputs)
+        })
+    }
+
+    fn base(&self) -> &Opened<'a> {
+        &self.opened[0]
+    }
+
+    fn shards(&self) -> impl Iterator<Item = (&'a Shard, &Stamp)> {
+        self.opened.iter().flat_map(|opened| opened.checkpoint.files.shards.iter().zip(&opened.stamps))
     }
 
     /// Returns name, size and time of each file, as text: what a run that is continued must find again.
     pub(super) fn stamps(&self) -> Vec<(String, u64, String)> {
-        let shards = self.checkpoint.files.shards.iter().zip(&self.stamps);
-        shards
-            .map(|(shard, (bytes, time))| (shard.path.display().to_string(), *bytes, format!("{time:?}")))
-            .collect()
+        let stamp = |(shard, (bytes, time)): (&Shard, &Stamp)| {
+            (shard.path.display().to_string(), *bytes, format!("{time:?}"))
+        };
+        self.shards().map(stamp).collect()
     }
 
     /// Fails if a file has changed since it was opened.
     pub(super) fn check_unchanged(&self) -> Result<()> {
-        for (shard, before) in self.checkpoint.files.shards.iter().zip(&self.stamps) {
+        for (shard, before) in self.shards() {
             if stamp(&shard.path)? != *before {
                 return Err(changed(&shard.path, &shard.name));
             }
@@ -70,21 +95,25 @@ impl<'a> Inputs<'a> {
         self.nanos.load(Ordering::Relaxed)
     }
 
-    pub(super) fn dtype(&self, tensor: u32) -> Dtype {
-        self.checkpoint.files.tensors[tensor as usize].dtype
+    fn record(&self, at: At) -> (&'a Files, &'a TensorRecord) {
+        let files = &self.opened[at.input].checkpoint.files;
+        (files, &files.tensors[at.tensor as usize])
     }
 
-    pub(super) fn bytes_of(&self, tensor: u32) -> u64 {
-        self.checkpoint.files.tensors[tensor as usize].bytes
+    pub(super) fn dtype(&self, at: At) -> Dtype {
+        self.record(at).1.dtype
+    }
+
+    pub(super) fn bytes_of(&self, at: At) -> u64 {
+        self.record(at).1.bytes
     }
 
     /// Reads bytes of a tensor from `offset` on until `out` is full.
-    pub(super) fn read_into(&self, tensor: u32, offset: u64, out: &mut [u8]) -> Result<()> {
+    pub(super) fn read_into(&self, at: At, offset: u64, out: &mut [u8]) -> Result<()> {
         let failed = |what: String| {
-            let files = &self.checkpoint.files;
-            let record = &files.tensors[tensor as usize];
+            let (files, record) = self.record(at);
             let shard = &files.shards[usize::from(record.shard)];
-            let name = files.tensor_name(tensor);
+            let name = files.tensor_name(at.tensor);
             Error {
                 file: Some(shard.path.clone()),
                 message: format!("{}: tensor {}: {what}", escape(&shard.name), escape(&name)),
@@ -93,51 +122,110 @@ impl<'a> Inputs<'a> {
             }
         };
         let since = Instant::now();
-        self.data.fill(tensor, offset, out).map_err(failed)?;
+        self.opened[at.input].data.fill(at.tensor, offset, out).map_err(failed)?;
         super::busy::add(&self.nanos, since);
         self.read.fetch_add(out.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
+    /// Returns all values of a plain tensor, and its shape.
+    fn values(&self, at: At) -> Result<Values> {
+        let (files, record) = self.record(at);
+        let shape = files.shape(record).to_vec();
+        let mut bytes = vec![0; record.bytes as usize];
+        self.read_into(at, 0, &mut bytes)?;
+        let mut values = vec![0.0; elements(&shape).unwrap_or(0) as usize];
+        if values::to_f32(record.dtype, &bytes, &mut values) {
+            return Ok((values, shape));
+        }
+        let name = files.tensor_name(at.tensor);
+        Err(Error::input(format!("{}: {} has no plain values", escape(&name), record.dtype)).at(&files.path))
+    }
+
     /// Returns how a layer or tensor is decoded, with all that its codes need.
     pub(super) fn decoding(&self, decoded: Decoded) -> Result<Decoding> {
-        let files = &self.checkpoint.files;
-        let (made, change, name) = match decoded {
+        match decoded {
             Decoded::Layer(layer, change) => {
-                (self.layer(layer)?, change, self.checkpoint.layers.name(&files.names, layer))
+                let made = self.layer(layer)?;
+                change.over(made).map_err(|why| self.undecodable(&self.layer_name(layer), &why))
             }
             Decoded::Tensor(tensor, change) => {
-                let record = &files.tensors[tensor as usize];
-                let name = files.tensor_name(tensor);
-                let made = dense::plain(tensor, record.dtype, files.shape(record), record.bytes)
-                    .map_err(|why| self.undecodable(&name, &why))?;
-                (made, change, name)
+                let made = self.tensor(tensor)?;
+                let name = self.base().checkpoint.files.tensor_name(tensor);
+                change.over(made).map_err(|why| self.undecodable(&name, &why))
             }
+            Decoded::Merged(merge) => {
+                let merge = &self.plan.merges[merge as usize];
+                let (base, edits) = self.to_merge(merge)?;
+                Ok(merged::over(base, merge, edits))
+            }
+        }
+    }
+
+    /// Returns how a weight is decoded and what adapters do to it.
+    pub(super) fn to_merge(&self, merge: &Merge) -> Result<(Decoding, Vec<Box<dyn Edit>>)> {
+        let (made, name) = match merge.base {
+            Base::Layer(layer) => (self.layer(layer)?, self.layer_name(layer)),
+            Base::Tensor(tensor) => (self.tensor(tensor)?, self.base().checkpoint.files.tensor_name(tensor)),
         };
-        change.over(made).map_err(|why| self.undecodable(&name, &why))
+        let edits = merge.edits.iter().map(|spec| self.edit(spec, merge, &made));
+        let edits = edits.collect::<std::result::Result<Vec<_>, _>>();
+        let edits = edits.map_err(|why| self.undecodable(&name, &why))?;
+        Ok((made, edits))
+    }
+
+    fn edit(
+        &self,
+        spec: &EditSpec,
+        merge: &Merge,
+        made: &Decoding,
+    ) -> std::result::Result<Box<dyn Edit>, String> {
+        let mut read =
+            |tensor: u32| self.values(At { input: spec.adapter + 1, tensor }).map_err(|error| error.message);
+        let mut base = |rows: Range<u64>, out: &mut [f32]| {
+            let range = made.rows.codes(rows.clone());
+            let mut codes = vec![0; (range.end - range.start) as usize];
+            self.read_into(At::base(made.codes), range.start, &mut codes).map_err(|error| error.message)?;
+            made.rows.decode(rows, &codes, out);
+            values::round_all(merge.native, out);
+            Ok(())
+        };
+        let edit = spec.edit(&made.shape, merge.dtype, &mut read, &mut base);
+        edit.map_err(|why| format!("adapter module {}: {why}", escape(&spec.module)))
+    }
+
+    fn layer_name(&self, layer: u32) -> String {
+        let checkpoint = self.base().checkpoint;
+        checkpoint.layers.name(&checkpoint.files.names, layer)
     }
 
     fn undecodable(&self, name: &str, why: &str) -> Error {
         let message = format!("{}: {why}", escape(name));
         Error {
             tensor: Some(name.to_owned()),
-            file: Some(self.checkpoint.files.path.clone()),
+            file: Some(self.base().checkpoint.files.path.clone()),
             ..Error::input(message)
         }
     }
 
+    fn tensor(&self, tensor: u32) -> Result<Decoding> {
+        let (files, record) = self.record(At::base(tensor));
+        dense::plain(tensor, record.dtype, files.shape(record), record.bytes)
+            .map_err(|why| self.undecodable(&files.tensor_name(tensor), &why))
+    }
+
     fn layer(&self, layer: u32) -> Result<Decoding> {
-        let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
+        let Opened { checkpoint, data, .. } = self.base();
+        let (files, layers) = (&checkpoint.files, &checkpoint.layers);
         let spec = layers.spec(layer);
-        let made = layers.with_parts(files, layer, &self.data, |parts| {
+        let made = layers.with_parts(files, layer, data, |parts| {
             let side = parts.list.iter().map(|part| part.bytes).sum::<u64>();
             spec.format
                 .get()
                 .decode(parts, spec)
-                .map(|decoding| (self.bytes_of(decoding.codes), side, decoding))
+                .map(|decoding| (self.bytes_of(At::base(decoding.codes)), side, decoding))
         });
-        let (codes, all, decoding) =
-            made.map_err(|why| self.undecodable(&layers.name(&files.names, layer), &why))?;
+        let (codes, all, decoding) = made.map_err(|why| self.undecodable(&self.layer_name(layer), &why))?;
         self.read.fetch_add(all.saturating_sub(codes), Ordering::Relaxed);
         Ok(decoding)
     }

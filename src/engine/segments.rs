@@ -63,7 +63,7 @@ fn units_of(tensor: &OutTensor) -> (u64, u64) {
     match tensor.source {
         Source::Copy(_) => (tensor.bytes, 1),
         Source::Cast(_) => by(elements(&tensor.shape).unwrap_or(0)),
-        Source::Decode { .. } | Source::Changed { .. } => {
+        Source::Decode { .. } | Source::Changed { .. } | Source::Merged(_) => {
             let row = tensor.shape.last().copied().unwrap_or(1);
             by(elements(&tensor.shape).unwrap_or(0).checked_div(row).unwrap_or(0))
         }

@@ -18,12 +18,13 @@ use crate::container::bytes::SourceFile;
 use crate::container::safetensors::strict_verdict;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{OutShard, OutTensor, Source};
+use crate::plan::{At, Base, Merge, OutShard, OutTensor, Source};
 use crate::quant::change::Change;
+use crate::tensor::{Dtype, values};
 use crate::units;
 
 /// What was proven.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Proven {
     /// Files whose structure was checked.
     pub files: usize,
@@ -33,6 +34,14 @@ pub struct Proven {
     pub decoded: usize,
     /// Layers that were decoded in all.
     pub decoded_of: usize,
+    /// Merged weights computed again and compared.
+    pub merged: usize,
+    /// Merged weights in all.
+    pub merged_of: usize,
+    /// Rows of merged weights computed another way, in f64.
+    pub rows: u64,
+    /// How far they were from what was written at most, in units of the last place.
+    pub ulps: f64,
 }
 
 impl std::ops::AddAssign for Proven {
@@ -41,6 +50,10 @@ impl std::ops::AddAssign for Proven {
         self.copied += other.copied;
         self.decoded += other.decoded;
         self.decoded_of += other.decoded_of;
+        self.merged += other.merged;
+        self.merged_of += other.merged_of;
+        self.rows += other.rows;
+        self.ulps = self.ulps.max(other.ulps);
     }
 }
 
@@ -55,6 +68,13 @@ impl Proven {
         }
         if self.decoded_of > 0 {
             words = format!("{words}, {} of {} layers decoded again", self.decoded, self.decoded_of);
+        }
+        if self.merged_of > 0 {
+            let rows = units::plural(self.rows as usize, "row");
+            words = format!(
+                "{words}, {} of {} merged weights computed again, {rows} of them in f64 too: at most {:.2} ulp away",
+                self.merged, self.merged_of, self.ulps
+            );
         }
         words
     }
@@ -104,7 +124,7 @@ pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
     }
     let prover = Prover {
         run,
-        inputs: Inputs::open(run.checkpoint)?,
+        inputs: Inputs::open(run)?,
         opened: &opened,
         data: FileSide::whole(&opened.files),
         index: opened.files.names_index(),
@@ -152,6 +172,19 @@ impl Prover<'_> {
                 *kind += 1;
                 is_full || *kind <= SAMPLE_EACH
             }
+            Source::Merged(merge) => {
+                let kind = match self.run.plan.merges[merge as usize].base {
+                    Base::Layer(layer) => (layers[layer as usize].spec, Change::None),
+                    // Those of one shape are alike.
+                    Base::Tensor(tensor) => {
+                        let shape = self.run.checkpoint.files.tensors[tensor as usize].bytes;
+                        (shape as u32, Change::MinusOne)
+                    }
+                };
+                let kind = sampled.entry(kind).or_default();
+                *kind += 1;
+                is_full || *kind <= SAMPLE_EACH
+            }
         };
         let all = self.run.plan.shards.iter().flat_map(|shard| shard.tensors.iter().map(move |t| (shard, t)));
         all.map(|(shard, tensor)| Task { shard, tensor, is_compared: is_compared(tensor.source) }).collect()
@@ -190,11 +223,93 @@ impl Prover<'_> {
                 proven.copied += 1;
                 again(inputs, tensor, to, scratch)
             }
+            Source::Merged(merge) => {
+                proven.merged_of += 1;
+                if !is_compared {
+                    return Ok(());
+                }
+                proven.merged += 1;
+                again(inputs, tensor, to, scratch)?;
+                self.another_way(&self.run.plan.merges[merge as usize], tensor, to, proven)
+            }
         }
+    }
+
+    /// Computes some rows of a merged weight in f64 and compares them with what was written.
+    fn another_way(
+        &self,
+        merge: &Merge,
+        tensor: &OutTensor,
+        (data, written): (&FileSide<'_>, u32),
+        proven: &mut Proven,
+    ) -> Result<()> {
+        let (base, edits) = self.inputs.to_merge(merge)?;
+        let (count, row_len) = (base.row_count(), base.row_len() as usize);
+        let row_bytes = tensor.bytes.checked_div(count).unwrap_or(0);
+        let mut codes = Vec::new();
+        let mut held = 0..0;
+        let (mut values, mut exact) = (vec![0f32; row_len], vec![0f64; row_len]);
+        let (mut bytes, mut is) = (vec![0; row_bytes as usize], vec![0f32; row_len]);
+        for row in (0..count).step_by(count.div_ceil(ROWS_EACH).max(1) as usize) {
+            let rows = row..row + 1;
+            let range = base.rows.codes(rows.clone());
+            if range != held {
+                codes.resize((range.end - range.start) as usize, 0);
+                self.inputs.read_into(At::base(base.codes), range.start, &mut codes)?;
+                held = range;
+            }
+            base.rows.decode(rows.clone(), &codes, &mut values);
+            let mut dtype = merge.native;
+            for edit in &edits {
+                values::round_all(dtype, &mut values);
+                exact.iter_mut().zip(&values).for_each(|(exact, &value)| *exact = f64::from(value));
+                edit.exact(rows.clone(), &mut exact);
+                values.iter_mut().zip(&exact).for_each(|(value, &exact)| *value = exact as f32);
+                dtype = merge.dtype;
+            }
+            data.fill(written, row * row_bytes, &mut bytes).map_err(|why| failed(&why))?;
+            values::to_f32(tensor.dtype, &bytes, &mut is);
+            for (column, (&is, &exact)) in is.iter().zip(&exact).enumerate() {
+                let ulps = ulps(tensor.dtype, is, exact);
+                if ulps > ulps_allowed(tensor.dtype) * edits.len() as f64 {
+                    let name = escape(&tensor.name);
+                    return Err(failed(&format!("{name}[{row}, {column}] is {is}, {exact} in f64")));
+                }
+                proven.ulps = proven.ulps.max(ulps);
+            }
+            proven.rows += 1;
+        }
+        Ok(())
     }
 }
 
-fn tensor_bits(dtype: crate::tensor::Dtype) -> u64 {
+/// Rows of a merged weight that are computed in f64.
+const ROWS_EACH: u64 = 64;
+
+/// Returns how far a value is from the exact one, in units of the last place. A sum whose terms cancel has
+/// lost those of its terms: below the least of usual weights its distance counts by that one's.
+fn ulps(dtype: Dtype, is: f32, exact: f64) -> f64 {
+    /// Weights that are less are taken for this.
+    const LEAST: f64 = 1.0 / 1024.0;
+    let bits = match dtype {
+        Dtype::BF16 => 7,
+        Dtype::F16 => 10,
+        _ => 23,
+    };
+    if f64::from(is) == exact || is.is_nan() && exact.is_nan() {
+        return 0.0;
+    }
+    let exponent = exact.abs().max(LEAST).log2().floor();
+    (f64::from(is) - exact).abs() / 2f64.powf(exponent - f64::from(bits))
+}
+
+/// Returns how many units an edit may be away: one that is rounded in a dtype of 16 bits is at most half of one,
+/// and half more where its delta is rounded first; sums in f32 lose some by their order.
+fn ulps_allowed(dtype: Dtype) -> f64 {
+    if dtype == Dtype::F32 { 4096.0 } else { 2.0 }
+}
+
+fn tensor_bits(dtype: Dtype) -> u64 {
     dtype.bits().map_or(8, |bits| bits as u64)
 }
 
@@ -264,7 +379,7 @@ fn again(
         let range = decoding.rows.codes(rows.clone());
         if range != held {
             codes.resize((range.end - range.start) as usize, 0);
-            inputs.read_into(decoding.codes, range.start, &mut codes)?;
+            inputs.read_into(At::base(decoding.codes), range.start, &mut codes)?;
             held = range.clone();
         }
         let count = ((rows.end - rows.start) * row_bytes) as usize;

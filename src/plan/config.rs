@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::folder::{Text, pretty};
-use super::{Action, OutShard, Step};
+use super::{OutShard, Step};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Dtype;
@@ -139,8 +139,7 @@ fn dtype_word(dtype: Dtype) -> &'static str {
 fn untie(checkpoint: &Checkpoint, steps: &[Step], config: &mut Value, warnings: &mut Vec<String>) {
     let decoded = |name: &str| {
         steps.iter().any(|step| {
-            step.action == Action::Dequantize
-                && (step.layer == name || step.layer.ends_with(&format!(".{name}")))
+            step.is_decoded() && (step.layer == name || step.layer.ends_with(&format!(".{name}")))
         })
     };
     if !checkpoint.files.configs.ties_embeddings() || !decoded("lm_head") || decoded("embed_tokens") {
@@ -165,8 +164,7 @@ fn set_false(object: &mut Map<String, Value>, key: &str) {
 
 /// Adds the layers that were decoded to the list of those that are not quantized, as each method calls it.
 fn leave_out(config: &mut Value, steps: &[Step], warnings: &mut Vec<String>) {
-    let decoded: Vec<&str> =
-        steps.iter().filter(|s| s.action == Action::Dequantize).map(|s| s.layer.as_str()).collect();
+    let decoded: Vec<&str> = steps.iter().filter(|s| s.is_decoded()).map(|s| s.layer.as_str()).collect();
     if decoded.is_empty() {
         return;
     }
@@ -259,7 +257,7 @@ pub(super) fn hazards(checkpoint: &Checkpoint, steps: &[Step], warnings: &mut Ve
         let rest = name.split(".experts.").nth(1);
         rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
-    let separate = steps.iter().filter(|s| s.action == Action::Dequantize && numbered(&s.layer)).count();
+    let separate = steps.iter().filter(|s| s.is_decoded() && numbered(&s.layer)).count();
     if let Some(architecture) = checkpoint.architecture()
         && FUSED_EXPERTS.contains(&architecture)
         && separate > 0
@@ -282,6 +280,7 @@ pub(super) fn hazards(checkpoint: &Checkpoint, steps: &[Step], warnings: &mut Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Action;
 
     #[test]
     fn no_quantization_block_stays_at_any_depth() {
@@ -313,7 +312,7 @@ mod tests {
             layer: layer.into(),
             action,
             from: "gptq".into(),
-            to: "dense".into(),
+            to: if action == Action::Copy { "gptq" } else { "dense" }.into(),
             bytes_in: 0,
             bytes_out: 0,
         };

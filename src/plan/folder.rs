@@ -203,7 +203,7 @@ mod tests {
             dtype,
             shape: vec![count],
             bytes: dtype.bytes_of(count).unwrap(),
-            source: super::super::Source::Copy(0),
+            source: super::super::Source::Copy(super::super::At::base(0)),
         };
         let tensors = vec![
             tensor("a", Dtype::U8, 3),

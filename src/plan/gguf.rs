@@ -15,7 +15,7 @@ mod tokenizer;
 
 use self::meta::Meta;
 use super::folder::Made;
-use super::{OutTensor, Source, Step, list};
+use super::{At, OutTensor, Source, Step, list};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
@@ -313,14 +313,14 @@ impl<'a> Naming<'a> {
             return Ok(tensor.source);
         }
         match tensor.source {
-            Source::Copy(from) | Source::Cast(from) => {
+            Source::Copy(At { tensor: from, .. }) | Source::Cast(At { tensor: from, .. }) => {
                 let record = &self.checkpoint.files.tensors[from as usize];
                 dense::plain(from, record.dtype, &tensor.shape, record.bytes)
                     .map_err(|why| Error::input(format!("{}: {why}", escape(&tensor.name))))?;
                 Ok(Source::Changed { tensor: from, change })
             }
             Source::Decode { layer, native, .. } => Ok(Source::Decode { layer, native, change }),
-            Source::Changed { .. } => Ok(tensor.source),
+            Source::Changed { .. } | Source::Merged(_) => Ok(tensor.source),
         }
     }
 

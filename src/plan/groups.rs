@@ -48,13 +48,14 @@ impl Plan {
 }
 
 impl Action {
-    /// Returns the verb: `copy`, `cast`, `dequantize`.
+    /// Returns the verb: `copy`, `cast`, `dequantize`, `merge`.
     #[must_use]
     pub fn verb(self) -> &'static str {
         match self {
             Self::Copy => "copy",
             Self::Cast => "cast",
             Self::Dequantize => "dequantize",
+            Self::Merge => "merge",
         }
     }
 }

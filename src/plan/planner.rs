@@ -1,7 +1,7 @@
 //! The planner: which layers are decoded, what stands in the way, and the tensors that are written.
 
 use super::select::Selection;
-use super::{Action, Order, OutTensor, Source, Step};
+use super::{Action, At, Order, OutTensor, Source, Step};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
@@ -354,9 +354,10 @@ impl<'a> Planner<'a> {
         let shape = files.shape(record).to_vec();
         let castable =
             may_cast && record.dtype.is_float() && crate::tensor::values::is_readable(record.dtype);
+        let at = At::base(tensor);
         let wanted = self.order.dtype.filter(|&dtype| castable && dtype != record.dtype);
         let (dtype, source) =
-            wanted.map_or((record.dtype, Source::Copy(tensor)), |dtype| (dtype, Source::Cast(tensor)));
+            wanted.map_or((record.dtype, Source::Copy(at)), |dtype| (dtype, Source::Cast(at)));
         let bytes = elements(&shape).and_then(|count| dtype.bytes_of(count)).unwrap_or(record.bytes);
         OutTensor { name: files.tensor_name(tensor), dtype, shape, bytes, source }
     }

@@ -163,6 +163,21 @@ pub fn round(dtype: Dtype, value: f32) -> f32 {
     }
 }
 
+/// Rounds values to F16, BF16 or F32, in place. Other dtypes leave them as they are.
+pub fn round_all(dtype: Dtype, values: &mut [f32]) {
+    /// Values at a time.
+    const PIECE: usize = 512;
+    if !matches!(dtype, Dtype::F16 | Dtype::BF16) {
+        return;
+    }
+    let mut bytes = [0; 2 * PIECE];
+    for values in values.chunks_mut(PIECE) {
+        let bytes = &mut bytes[..2 * values.len()];
+        from_f32(dtype, values, bytes);
+        to_f32(dtype, bytes, values);
+    }
+}
+
 /// Rounds values to BF16, many at a time where the processor can.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn to_bf16(values: &[f32], out: &mut [u8]) {
@@ -267,6 +282,19 @@ mod tests {
         assert_eq!(out, [0x00, 0x7c, 0x00, 0x3c]);
         assert!(!from_f32(Dtype::I8, &[1.0], &mut [0]));
         assert!(!from_f32(Dtype::F16, &[1.0], &mut [0]));
+    }
+
+    #[test]
+    fn many_are_rounded_as_one_is() {
+        let values: Vec<f32> = (0..=u32::MAX).step_by(4_000_037).map(f32::from_bits).collect();
+        for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32] {
+            let mut rounded = values.clone();
+            round_all(dtype, &mut rounded);
+            for (one, value) in rounded.iter().zip(&values) {
+                let want = round(dtype, *value);
+                assert!(one.to_bits() == want.to_bits() || one.is_nan() && want.is_nan(), "{value}");
+            }
+        }
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 let progress = std::sync::Arc::clone(&job.progress);
                 let ended = Run {
                     checkpoint: &work.checkpoint,
+                    adapters: &[],
                     plan: &work.plan,
                     options: &work.options,
                     device: &Cpu,

@@ -45,6 +45,7 @@ impl Runner {
         let run = move |_: &Sender<Message>| {
             let ended = Run {
                 checkpoint: &work.checkpoint,
+                adapters: &[],
                 plan: &work.plan,
                 options: &work.options,
                 device: &Cpu,

@@ -134,7 +134,7 @@ fn outcome() -> Outcome {
         elapsed: Duration::from_millis(4200),
         device: "cpu".into(),
         tally: Tally { overflows: 0 },
-        proof: Some(Proven { files: 1, copied: 7, decoded: 8, decoded_of: 14 }),
+        proof: Some(Proven { files: 1, copied: 7, decoded: 8, decoded_of: 14, ..Proven::default() }),
         notes: Vec::new(),
     }
 }

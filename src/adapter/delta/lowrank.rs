@@ -154,7 +154,9 @@ impl Edit for Dora {
                 Along::Rows(magnitudes) => {
                     let norm = values.iter().map(|v| v * v).sum::<f64>().sqrt();
                     let factor = f64::from(magnitudes[row as usize]) / norm;
-                    values.iter_mut().for_each(|value| *value *= factor);
+                    for value in values {
+                        *value *= factor;
+                    }
                 }
                 Along::Columns(factors) => {
                     for (value, &factor) in values.iter_mut().zip(factors) {

@@ -161,7 +161,7 @@ impl Edit for Scale {
 pub struct Rows {
     /// Where the values of a row begin.
     starts: BTreeMap<u64, usize>,
-    rows: Vec<f32>,
+    values: Vec<f32>,
     columns: usize,
 }
 
@@ -184,12 +184,12 @@ impl Rows {
                 return Err(format!("row {index} is named twice"));
             }
         }
-        Ok(Self { starts, rows, columns: columns.max(1) })
+        Ok(Self { starts, values: rows, columns: columns.max(1) })
     }
 
     fn each(&self, rows: Range<u64>, mut set: impl FnMut(usize, &[f32])) {
         for (&row, &from) in self.starts.range(rows.clone()) {
-            set((row - rows.start) as usize * self.columns, &self.rows[from..from + self.columns]);
+            set((row - rows.start) as usize * self.columns, &self.values[from..from + self.columns]);
         }
     }
 }

@@ -27,7 +27,7 @@ impl Rotation {
         let (count, columns) = (blocks as usize, columns as usize);
         let each = triangles.len().checked_div(count).unwrap_or(0);
         // size (size - 1) / 2 = each
-        let size = (1 + (1.0 + 8.0 * each as f64).sqrt() as usize) / 2;
+        let size = ((1.0 + 8.0 * each as f64).sqrt() as usize).div_ceil(2);
         let fits = size * size.saturating_sub(1) / 2 == each && each * count == triangles.len();
         let covers = count == 1 || count.checked_mul(size) == Some(columns);
         if each == 0 || !fits || size > SIZE_MAX || !covers || !columns.is_multiple_of(size) {

@@ -1,3 +1,5 @@
+//! Edits against themselves: any cut, f64, one chain an element.
+
 use super::*;
 
 /// Numbers without a pattern, around zero.

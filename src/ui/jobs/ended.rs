@@ -98,7 +98,7 @@ fn took(seconds: f64) -> String {
 
 /// What was compared, how many of how many, and with what.
 fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let Proven { files, copied, decoded, decoded_of } = proof;
+    let Proven { files, copied, decoded, decoded_of, merged, merged_of, rows: in_f64, ulps } = proof;
     let decoded_words = if decoded == decoded_of {
         format!("all {} decoded again, equal", units::plural(decoded_of, "layer"))
     } else {
@@ -112,6 +112,15 @@ fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
             "our reader, and the format's own strict one",
         ),
         (copied, "copied", format!("{} as in the source", units::plural(copied, "tensor")), "byte by byte"),
+        (
+            merged_of,
+            "merged",
+            format!(
+                "{merged} of {merged_of} computed again, {} in f64",
+                units::plural(in_f64 as usize, "row")
+            ),
+            &format!("an independent second way, at most {ulps:.2} ulp away"),
+        ),
         (decoded_of, "decoded", decoded_words, "inputs opened anew, other blocks of rows"),
     ];
     let mut lines = Vec::new();
@@ -126,7 +135,7 @@ fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         ];
         if width >= REASONS_MIN {
             spans.push(Span::raw(" ".repeat(44usize.saturating_sub(words.width()))));
-            spans.push(Span::styled(with, theme.style(Role::Muted)));
+            spans.push(Span::styled(with.to_owned(), theme.style(Role::Muted)));
         }
         lines.push(Line::from(spans));
     }

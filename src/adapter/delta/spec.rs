@@ -1,0 +1,352 @@
+//! Edits as data: which tensors of an adapter change a weight, and how. A plan holds these; the engine reads
+//! the tensors when it comes to the weight.
+
+use std::ops::Range;
+
+use super::{Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Recipe, Rotation, Rows, Scale, Stack};
+use crate::tensor::Dtype;
+use crate::units;
+
+/// How an adapter changes a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `lora_A` `[r, in]`, `lora_B` `[out, r]`; with `lora_magnitude_vector` DoRA.
+    Lora,
+    /// `lora_embedding_A` `[r, vocab]`, `lora_embedding_B` `[dim, r]`; with magnitudes DoRA, by columns.
+    Embedding,
+    /// `lora_A` `[r E, in]`, `lora_B` `[out, r E]`: of `E` experts; the expert is slowest in A, fastest in B.
+    Experts,
+    /// `lora_A` `[r, in]`, `lora_B` `[out, r]`, `lora_E` `[r, 1]`.
+    AdaLora,
+    /// `hada_w1_a` `[out, r]`, `hada_w1_b` `[r, in]`, `hada_w2_a`, `hada_w2_b`.
+    LoHa,
+    /// `lokr_w1` or its factors `lokr_w1_a`, `lokr_w1_b`; `lokr_w2` likewise.
+    LoKr,
+    /// `ia3_l` `[out, 1]` or `[1, in]`.
+    Ia3,
+    /// `oft_R` `[blocks, n (n - 1) / 2]`; the transform's series, else Cayley's.
+    Oft {
+        /// True for the Neumann series.
+        series: bool,
+    },
+    /// `vera_lambda_b` `[out]`, `vera_lambda_d` `[r]`, and the shared `vera_A` `[r, ≥ in]`, `vera_B` `[≥ out, r]`.
+    Vera,
+    /// `trainable_tokens_delta` `[n, dim]`: the rows themselves.
+    Tokens,
+    /// `lora_B.bias` `[out]`, added to a bias.
+    Bias,
+}
+
+/// One adapter's change of one tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EditSpec {
+    /// Which adapter, in the order in which they are merged.
+    pub adapter: usize,
+    /// The module of the adapter, as in its keys.
+    pub module: String,
+    /// How.
+    pub method: Method,
+    /// The adapter's tensors, by part.
+    pub parts: Vec<(&'static str, u32)>,
+    /// What the delta is multiplied by.
+    pub scale: f64,
+    /// True where the weight is `[in, out]` (`Conv1D`, experts stored the other way around).
+    pub transposed: bool,
+    /// Where values are rounded.
+    pub recipe: Recipe,
+    /// Matrices of a stack; 1 for a plain weight.
+    pub experts: u64,
+    /// Rows of trained tokens.
+    pub tokens: Vec<u64>,
+    /// The outputs that the weight is of those that the factors give: a part of a fused weight.
+    pub outputs: Option<Range<u64>>,
+    /// The expert that the weight is, of those that the factors give.
+    pub expert: Option<u64>,
+}
+
+/// Values of a tensor and its shape.
+pub type Values = (Vec<f32>, Vec<u64>);
+
+/// Rows of a base, some at a time: what norms over all rows need.
+pub type BaseRows<'a> = dyn FnMut(Range<u64>, &mut [f32]) -> Result<(), String> + 'a;
+
+/// A matrix of an adapter.
+struct Matrix {
+    values: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Matrix {
+    fn transposed(&self) -> Self {
+        let (rows, columns) = (self.columns, self.rows);
+        let at = |at: usize| self.values[at % columns * self.columns + at / columns];
+        Self { values: (0..self.values.len()).map(at).collect(), rows, columns }
+    }
+
+    /// Keeps some rows.
+    fn rows(self, range: Range<u64>) -> Result<Self, String> {
+        let (start, end) = (range.start as usize, range.end as usize);
+        if start > end || end > self.rows {
+            return Err(format!("rows {start}..{end} of {}", self.rows));
+        }
+        let values = self.values[start * self.columns..end * self.columns].to_vec();
+        Ok(Self { values, rows: end - start, columns: self.columns })
+    }
+}
+
+/// Reads the parts of an edit.
+struct Parts<'a> {
+    spec: &'a EditSpec,
+    read: &'a mut dyn FnMut(u32) -> Result<Values, String>,
+    /// The dtype to which factors are rounded.
+    rounded: Option<Dtype>,
+}
+
+impl Parts<'_> {
+    fn has(&self, part: &str) -> bool {
+        self.spec.parts.iter().any(|(name, _)| *name == part)
+    }
+
+    fn values(&mut self, part: &str) -> Result<Values, String> {
+        let found = self.spec.parts.iter().find(|(name, _)| *name == part);
+        let (mut values, shape) = (self.read)(found.ok_or_else(|| format!("no {part}"))?.1)?;
+        if let Some(dtype) = self.rounded {
+            for value in &mut values {
+                *value = crate::tensor::values::round(dtype, *value);
+            }
+        }
+        Ok((values, shape))
+    }
+
+    fn matrix(&mut self, part: &str) -> Result<Matrix, String> {
+        let (values, shape) = self.values(part)?;
+        match shape[..] {
+            [rows, columns] if rows.checked_mul(columns) == Some(values.len() as u64) => {
+                Ok(Matrix { values, rows: rows as usize, columns: columns as usize })
+            }
+            _ => Err(format!("{part} is {}, not a matrix", units::shape(&shape))),
+        }
+    }
+}
+
+impl EditSpec {
+    /// Reads the tensors and returns the edit of a weight of this shape and dtype.
+    ///
+    /// # Errors
+    /// A part is missing, cannot be read, or does not fit the weight; in words with the numbers.
+    pub fn edit(
+        &self,
+        shape: &[u64],
+        dtype: Dtype,
+        read: &mut dyn FnMut(u32) -> Result<Values, String>,
+        base: &mut BaseRows<'_>,
+    ) -> Result<Box<dyn Edit>, String> {
+        let mut parts = Parts { spec: self, read, rounded: self.recipe.factors(dtype) };
+        let delta = self.recipe.delta(dtype);
+        let matrix = match *shape {
+            [count] if self.method == Method::Bias => [1, count],
+            [rows, columns] => [rows, columns],
+            [experts, rows, columns] if experts == self.experts => [rows, columns],
+            _ => return Err(format!("the base is {}", units::shape(shape))),
+        };
+        let whole = [shape.iter().rev().skip(1).product::<u64>(), matrix[1]];
+        Ok(match self.method {
+            Method::Lora | Method::Embedding => self.low_rank(&mut parts, matrix, delta, base)?,
+            Method::Experts => self.stack(&mut parts, matrix, delta)?,
+            Method::AdaLora => self.ada(&mut parts, matrix, delta)?,
+            Method::LoHa => {
+                let mut product = |a: &str, b: &str| -> Result<Factors, String> {
+                    let (left, right) = (parts.matrix(a)?, parts.matrix(b)?);
+                    self.factors(left, right, matrix)
+                };
+                let first = product("hada_w1_a", "hada_w1_b")?;
+                let second = product("hada_w2_a", "hada_w2_b")?;
+                Box::new(Hadamard::new(first, second, self.scale as f32, delta)?)
+            }
+            Method::LoKr => {
+                let first = kron_factor(&mut parts, ["lokr_w1", "lokr_w1_a", "lokr_w1_b"], matrix)?;
+                let second = kron_factor(&mut parts, ["lokr_w2", "lokr_w2_a", "lokr_w2_b"], matrix)?;
+                Box::new(Kronecker::new(first, second, matrix, self.scale as f32, delta)?)
+            }
+            Method::Ia3 => {
+                let factors = parts.matrix("ia3_l")?;
+                // [out, 1], or [1, in]; the weight may lie the other way around.
+                let by_rows =
+                    (factors.columns == 1 && (factors.rows != 1 || matrix[0] == 1)) != self.transposed;
+                Box::new(Scale::new(factors.values, by_rows, matrix)?)
+            }
+            Method::Oft { series } => {
+                if self.transposed {
+                    return Err("the weight is [in, out], and OFT turns [out, in]".into());
+                }
+                let angles = parts.matrix("oft_R")?;
+                Box::new(Rotation::new(&angles.values, angles.rows as u64, matrix[1], series)?)
+            }
+            Method::Vera => {
+                let (b, d) = (parts.values("vera_lambda_b")?.0, parts.values("vera_lambda_d")?.0);
+                let (down, up) = (parts.matrix("vera_A")?, parts.matrix("vera_B")?);
+                self.vera((b, d), (&down, &up), matrix, delta)?
+            }
+            Method::Tokens => {
+                let rows = parts.matrix("trainable_tokens_delta")?;
+                Box::new(Rows::new(&self.tokens, rows.values, whole)?)
+            }
+            Method::Bias => {
+                let (bias, _) = parts.values("lora_B.bias")?;
+                let factors = Factors::new(vec![1.0], bias, matrix)?;
+                Box::new(LowRank::new(factors, self.scale as f32, delta))
+            }
+        })
+    }
+
+    /// Returns `left` `[out, r]` and `right` `[r, in]` as the factors of a weight, the other way around if it is
+    /// `[in, out]`.
+    fn factors(&self, left: Matrix, right: Matrix, matrix: [u64; 2]) -> Result<Factors, String> {
+        if left.columns != right.rows {
+            return Err(format!("ranks {} and {}", left.columns, right.rows));
+        }
+        let left = match &self.outputs {
+            Some(outputs) => left.rows(outputs.clone())?,
+            None => left,
+        };
+        let (left, right) =
+            if self.transposed { (right.transposed(), left.transposed()) } else { (left, right) };
+        if (left.rows as u64, right.columns as u64) != (matrix[0], matrix[1]) {
+            let [rows, columns] = matrix;
+            return Err(format!("delta is {} × {}, the base {rows} × {columns}", left.rows, right.columns));
+        }
+        Factors::new(left.values, right.values, matrix)
+    }
+
+    fn low_rank(
+        &self,
+        parts: &mut Parts<'_>,
+        matrix: [u64; 2],
+        delta: Option<Dtype>,
+        base: &mut BaseRows<'_>,
+    ) -> Result<Box<dyn Edit>, String> {
+        let is_embedding = self.method == Method::Embedding;
+        let (left, right) = if is_embedding {
+            let (down, up) = (parts.matrix("lora_embedding_A")?, parts.matrix("lora_embedding_B")?);
+            (down.transposed(), up.transposed())
+        } else {
+            (parts.matrix("lora_B")?, parts.matrix("lora_A")?)
+        };
+        let low = LowRank::new(self.factors(left, right, matrix)?, self.scale as f32, delta);
+        if !parts.has("lora_magnitude_vector") {
+            return Ok(Box::new(low));
+        }
+        let (magnitudes, _) = parts.values("lora_magnitude_vector")?;
+        if is_embedding || self.transposed {
+            return Ok(Box::new(Dora::by_columns(low, &magnitudes, matrix[0], base)??));
+        }
+        Ok(Box::new(Dora::by_rows(low, magnitudes, matrix[0])?))
+    }
+
+    fn stack(
+        &self,
+        parts: &mut Parts<'_>,
+        matrix: [u64; 2],
+        delta: Option<Dtype>,
+    ) -> Result<Box<dyn Edit>, String> {
+        let (down, up) = (parts.matrix("lora_A")?, parts.matrix("lora_B")?);
+        let experts = self.experts.max(1) as usize;
+        let rank = down.rows / experts;
+        if rank * experts != down.rows || up.columns != down.rows {
+            let (a, b) = (down.rows, up.columns);
+            return Err(format!("ranks {a} and {b} of {experts} experts"));
+        }
+        let one = |expert: usize| -> Result<Box<dyn Edit>, String> {
+            let right = down.values[expert * rank * down.columns..][..rank * down.columns].to_vec();
+            let left = up.values.chunks_exact(up.columns);
+            let left = left.flat_map(|line| (0..rank).map(move |r| line[r * experts + expert])).collect();
+            let left = Matrix { values: left, rows: up.rows, columns: rank };
+            let right = Matrix { values: right, rows: rank, columns: down.columns };
+            Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale as f32, delta)))
+        };
+        match self.expert {
+            Some(expert) if expert < experts as u64 => one(expert as usize),
+            Some(expert) => Err(format!("expert {expert} of {experts}")),
+            None => {
+                let edits: Result<Vec<_>, String> = (0..experts).map(one).collect();
+                Ok(Box::new(Stack::new(edits?, matrix)))
+            }
+        }
+    }
+
+    fn ada(
+        &self,
+        parts: &mut Parts<'_>,
+        matrix: [u64; 2],
+        delta: Option<Dtype>,
+    ) -> Result<Box<dyn Edit>, String> {
+        let (mut down, up) = (parts.matrix("lora_A")?, parts.matrix("lora_B")?);
+        let (values, _) = parts.values("lora_E")?;
+        if values.len() != down.rows {
+            return Err(format!("lora_E has {} values for rank {}", values.len(), down.rows));
+        }
+        for (line, factor) in down.values.chunks_mut(down.columns.max(1)).zip(values) {
+            for value in line {
+                *value *= factor;
+            }
+        }
+        let rank = down.rows as f32;
+        let low = LowRank::new(self.factors(up, down, matrix)?, self.scale as f32, delta);
+        Ok(Box::new(low.divided_by(rank + 1e-5)))
+    }
+
+    fn vera(
+        &self,
+        (b, d): (Vec<f32>, Vec<f32>),
+        (down, up): (&Matrix, &Matrix),
+        matrix: [u64; 2],
+        delta: Option<Dtype>,
+    ) -> Result<Box<dyn Edit>, String> {
+        let (outputs, inputs) = if self.transposed { (matrix[1], matrix[0]) } else { (matrix[0], matrix[1]) };
+        let (outputs, inputs) = (outputs as usize, inputs as usize);
+        let fits = b.len() == outputs && d.len() == down.rows && up.columns == down.rows;
+        if !fits || up.rows < outputs || down.columns < inputs {
+            return Err(format!(
+                "vera_A is {} × {}, vera_B {} × {}, with {} and {} factors for {outputs} × {inputs}",
+                down.rows,
+                down.columns,
+                up.rows,
+                up.columns,
+                d.len(),
+                b.len()
+            ));
+        }
+        let up_lines = up.values.chunks_exact(up.columns.max(1));
+        let left = up_lines.zip(&b).flat_map(|(line, b)| line.iter().map(move |value| b * value)).collect();
+        let down_lines = down.values.chunks_exact(down.columns.max(1));
+        let right = down_lines
+            .zip(&d)
+            .flat_map(|(line, d)| line[..inputs].iter().map(move |value| d * value))
+            .collect();
+        let left = Matrix { values: left, rows: outputs, columns: up.columns };
+        let right = Matrix { values: right, rows: down.rows, columns: inputs };
+        Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale as f32, delta)))
+    }
+}
+
+/// Returns one side of a Kronecker product: stored whole, or as two factors.
+fn kron_factor(
+    parts: &mut Parts<'_>,
+    [whole, a, b]: [&str; 3],
+    [rows, columns]: [u64; 2],
+) -> Result<(Vec<f32>, [u64; 2]), String> {
+    if parts.has(whole) {
+        let matrix = parts.matrix(whole)?;
+        return Ok((matrix.values, [matrix.rows as u64, matrix.columns as u64]));
+    }
+    let (left, right) = (parts.matrix(a)?, parts.matrix(b)?);
+    let shape = [left.rows as u64, right.columns as u64];
+    if shape[0] > rows || shape[1] > columns {
+        return Err(format!("{whole} is {} × {}, the base {rows} × {columns}", shape[0], shape[1]));
+    }
+    let factors = Factors::new(left.values, right.values, shape)?;
+    let mut product = vec![0.0; (shape[0] * shape[1]) as usize];
+    factors.rows(0..shape[0], &mut product);
+    Ok((product, shape))
+}

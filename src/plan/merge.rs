@@ -1,0 +1,158 @@
+//! Merging: which of the tensors that are written adapters change or replace.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use super::planner::list;
+use super::{Action, At, Base, Merge, OutTensor, Source, Step};
+use crate::adapter::delta::EditSpec;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::name::escape;
+use crate::quant::HeadersOnly;
+use crate::tensor::{Dtype, elements, values};
+use crate::units;
+
+/// A tensor of a layer of the base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The layer.
+    pub layer: u32,
+    /// True for its bias.
+    pub is_bias: bool,
+}
+
+/// What an adapter does to a tensor of the base.
+#[derive(Clone, Debug)]
+pub enum Landing {
+    /// It changes the values.
+    Edit(EditSpec),
+    /// It brings the whole tensor.
+    Saved(At),
+}
+
+/// Puts what adapters do into the tensors that are written. Returns the merges, which the tensors name.
+///
+/// # Errors
+/// A target is no tensor of floats, is not written, or a saved tensor has a shape that the base has not; all named.
+pub(super) fn apply(
+    checkpoint: &Checkpoint,
+    adapters: &[Checkpoint],
+    landings: &[(Target, Landing)],
+    (steps, tensors): (&mut [Step], &mut [OutTensor]),
+) -> Result<Vec<Merge>> {
+    let mut of_layer = FxHashMap::default();
+    let mut of_tensor = FxHashMap::default();
+    for (index, tensor) in tensors.iter().enumerate() {
+        match tensor.source {
+            Source::Decode { layer, .. } => of_layer.insert(layer, index),
+            Source::Copy(at) | Source::Cast(at) => of_tensor.insert(at.tensor, index),
+            Source::Changed { tensor, .. } => of_tensor.insert(tensor, index),
+            Source::Merged(_) => None,
+        };
+    }
+    let mut by_target: BTreeMap<Target, Vec<&Landing>> = BTreeMap::new();
+    for (target, landing) in landings {
+        by_target.entry(*target).or_default().push(landing);
+    }
+    let (mut merges, mut refused) = (Vec::new(), Vec::new());
+    for (target, landings) in by_target {
+        let layer = &steps[target.layer as usize].layer;
+        let stored = stored(checkpoint, target);
+        let found = of_layer.get(&target.layer).filter(|_| !target.is_bias);
+        let found = found.or_else(|| stored.and_then(|tensor| of_tensor.get(&tensor)));
+        let Some(&index) = found else {
+            refused.push(format!("{}: its {} is not written", escape(layer), target.word()));
+            continue;
+        };
+        match put(checkpoint, adapters, &landings, &mut tensors[index], merges.len() as u32) {
+            Ok(merge) => merges.extend(merge),
+            Err(why) => {
+                refused.push(format!("{}: {why}", escape(layer)));
+                continue;
+            }
+        }
+        let step = &mut steps[target.layer as usize];
+        (step.action, step.to) = (Action::Merge, "dense".into());
+    }
+    if refused.is_empty() {
+        return Ok(merges);
+    }
+    let message = format!("{} cannot be merged: {}", units::plural(refused.len(), "module"), list(&refused));
+    Err(Error { file: Some(checkpoint.files.path.clone()), ..Error::input(message) })
+}
+
+/// Puts the landings on one tensor; returns the merge, which gets the number `number`, unless it is replaced.
+fn put(
+    checkpoint: &Checkpoint,
+    adapters: &[Checkpoint],
+    landings: &[&Landing],
+    out: &mut OutTensor,
+    number: u32,
+) -> std::result::Result<Option<Merge>, String> {
+    let mut edits = Vec::new();
+    let mut saved = None;
+    for landing in landings {
+        match landing {
+            Landing::Edit(_) if saved.is_some() => {
+                return Err("an adapter changes what another brings".into());
+            }
+            Landing::Saved(_) if saved.is_some() => return Err("two adapters bring it".into()),
+            Landing::Edit(edit) => edits.push(edit.clone()),
+            Landing::Saved(at) => saved = Some(*at),
+        }
+    }
+    if let Some(at) = saved {
+        if !edits.is_empty() {
+            return Err("an adapter brings what another changes".into());
+        }
+        let files = &adapters.get(at.input - 1).ok_or("no such adapter")?.files;
+        let record = &files.tensors[at.tensor as usize];
+        let shape = files.shape(record).to_vec();
+        if shape.get(1..) != out.shape.get(1..) {
+            let (has, base) = (units::shape(&shape), units::shape(&out.shape));
+            return Err(format!("the adapter brings {has}, the base has {base}"));
+        }
+        if !record.dtype.is_float() || !values::is_readable(record.dtype) {
+            return Err(format!("the adapter brings {}", record.dtype));
+        }
+        out.source = if record.dtype == out.dtype { Source::Copy(at) } else { Source::Cast(at) };
+        out.bytes = elements(&shape).and_then(|n| out.dtype.bytes_of(n)).ok_or("its shape overflows")?;
+        out.shape = shape;
+        return Ok(None);
+    }
+    let (base, native) = match out.source {
+        Source::Decode { layer, native, change } if change.is_none() => (Base::Layer(layer), native),
+        Source::Copy(at) | Source::Cast(at) => {
+            let dtype = checkpoint.files.tensors[at.tensor as usize].dtype;
+            (Base::Tensor(at.tensor), dtype)
+        }
+        _ => return Err("its values change on the way".into()),
+    };
+    let is_float = |dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);
+    if !is_float(native) || !is_float(out.dtype) {
+        return Err(format!("it is {native}, and only F16, BF16 and F32 are merged into"));
+    }
+    out.source = Source::Merged(number);
+    Ok(Some(Merge { base, native, dtype: out.dtype, edits }))
+}
+
+impl Target {
+    fn word(self) -> &'static str {
+        if self.is_bias { "bias" } else { "weight" }
+    }
+}
+
+/// Returns the tensor that holds a target as it is; the codes of a packed one are not it.
+fn stored(checkpoint: &Checkpoint, target: Target) -> Option<u32> {
+    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+    layers.with_parts(files, target.layer, &HeadersOnly, |parts| {
+        let part = if target.is_bias {
+            parts.get("bias").or_else(|| parts.get("*_bias"))
+        } else {
+            parts.get("weight").or_else(|| parts.get("*"))
+        };
+        part.map(|part| part.tensor)
+    })
+}
