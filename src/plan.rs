@@ -5,6 +5,7 @@
 //! What cannot be done is refused here, with all layers that stand in the way.
 
 mod config;
+mod conv1d;
 pub mod folder;
 mod gguf;
 mod groups;

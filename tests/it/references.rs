@@ -1,0 +1,81 @@
+//! Layers too small for a sample, written inline: their bytes and results are those of the reference libraries.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::convert::{Scratch, convert, done, put, tensors};
+
+/// Name, dtype, shape and bytes of a tensor.
+type Tensor<'a> = (&'a str, &'a str, &'a [usize], Vec<u8>);
+
+fn hex(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16).unwrap() as u8;
+    text.as_bytes().as_chunks::<2>().0.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
+}
+
+/// Writes a folder of one safetensors file and a config.
+fn folder(path: &Path, config: &Value, metadata: Value, list: &[Tensor<'_>]) {
+    fs::create_dir(path).unwrap();
+    let mut header = Map::from_iter([("__metadata__".to_owned(), metadata)]);
+    let mut data = Vec::new();
+    for (name, dtype, shape, bytes) in list {
+        let at = data.len();
+        data.extend_from_slice(bytes);
+        let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [at, data.len()]});
+        header.insert((*name).to_owned(), entry);
+    }
+    let header = Value::Object(header).to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    put(&path.join("model.safetensors"), &file);
+    put(&path.join("config.json"), config.to_string().as_bytes());
+}
+
+/// GPT-2's class keeps weights as `[in, out]`; a layer of [4, 6] packed by bitsandbytes 0.50.2 as transformers
+/// 5.23 does it (the weight turned, then `quantize_4bit`), and `dequantize_4bit` turned back.
+#[test]
+fn layers_of_gpt2_come_as_its_class_has_them() {
+    let scratch = Scratch::new("gpt2");
+    let state = br#"{"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": [6, 4]}"#.to_vec();
+    let map = hex(concat!(
+        "000080bfb13932bf306b06bfa032cabe4da291be3f353dbe7178babd00000000",
+        "fffaa23de3ca243edd047c3e3a03ad3eb8a4e13eab07103fb313393f0000803f"
+    ));
+    let layer = |name: &'static str| -> [Tensor<'static>; 4] {
+        let [weight, absmax, quant_map, quant_state] =
+            ["", ".absmax", ".quant_map", ".quant_state.bitsandbytes__nf4"]
+                .map(|end| &*format!("{name}{end}").leak());
+        [
+            (weight, "U8", &[12, 1], hex("6b2549f5a5538b9c6c164d5b")),
+            (absmax, "F32", &[1], hex("0080833e")),
+            (quant_map, "F32", &[16], map.clone()),
+            (quant_state, "U8", &[75], state.clone()),
+        ]
+    };
+    let list = [layer("transformer.h.0.attn.c_attn.weight"), layer("score.weight")].concat();
+    let turned = hex(concat!(
+        "fda5adac0c2c3b25fda5adac8e2d4a2913aa8e2d3f2fa030",
+        "51b01c3413aa4a29b9b113aa13aa13aa7eae3f2ffda58e2d"
+    ));
+    let quantized = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
+    let config = json!({"model_type": "gpt2", "dtype": "float16", "quantization_config": quantized});
+    folder(&scratch.join("gpt2"), &config, json!({"format": "pt"}), &list);
+    for slot in ["1", "24", "8MiB"] {
+        let out = scratch.join(&format!("out-{slot}"));
+        done(&convert(&scratch.join("gpt2"), &out, &["--slot-size", slot, "--verify", "full"]));
+        let mut result = tensors(&out);
+        let (dtype, shape, bytes) = result.remove("transformer.h.0.attn.c_attn.weight").unwrap();
+        assert_eq!((&*dtype, shape, &bytes), ("F16", vec![4, 6], &turned), "slots of {slot}");
+        // A linear layer of the same model is none of those.
+        let (_, shape, bytes) = result.remove("score.weight").unwrap();
+        let rows = turned.as_chunks::<2>().0;
+        let as_packed: Vec<u8> = (0..24).flat_map(|at| rows[at % 4 * 6 + at / 4]).collect();
+        assert_eq!((shape, bytes), (vec![6, 4], as_packed), "slots of {slot}");
+    }
+    // Other models have these names too, of linear layers.
+    let config = json!({"model_type": "gpt_bigcode", "dtype": "float16", "quantization_config": quantized});
+    folder(&scratch.join("bigcode"), &config, json!({"format": "pt"}), &list);
+    done(&convert(&scratch.join("bigcode"), &scratch.join("other"), &[]));
+    assert_eq!(tensors(&scratch.join("other"))["transformer.h.0.attn.c_attn.weight"].1, [6, 4]);
+}
