@@ -141,6 +141,20 @@ impl<'a> Planner<'a> {
                 ..Error::input("there is no tensor to convert")
             });
         }
+        // Values that are stored conjugated or negated would come out with the wrong sign.
+        let is_lazy =
+            |problem: &Problem| problem.kind == &kind::UNSUPPORTED_CONTAINER && problem.tensor.is_some();
+        let lazy: Vec<String> = match files.container.name() {
+            "pytorch" => self.problems(is_lazy).collect(),
+            _ => Vec::new(),
+        };
+        if !lazy.is_empty() {
+            let message = format!("tensors are not stored as they are meant: {}", list(&lazy));
+            return Err(Error {
+                file: Some(files.path.clone()),
+                ..Error::new(ErrorKind::Unsupported, message)
+            });
+        }
         let cut = |tensor: u32| {
             let record = &files.tensors[tensor as usize];
             let shard = &files.shards[usize::from(record.shard)];

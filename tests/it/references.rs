@@ -79,3 +79,28 @@ fn layers_of_gpt2_come_as_its_class_has_them() {
     done(&convert(&scratch.join("bigcode"), &scratch.join("other"), &[]));
     assert_eq!(tensors(&scratch.join("other"))["transformer.h.0.attn.c_attn.weight"].1, [6, 4]);
 }
+
+/// `torch.save({"n": torch.imag(x.conj())}, f, _use_new_zipfile_serialization=False)` of torch 2.15: the
+/// storage holds the numbers before they are negated.
+#[test]
+fn values_that_are_stored_negated_are_refused() {
+    let scratch = Scratch::new("negated");
+    let input = scratch.join("input");
+    fs::create_dir(&input).unwrap();
+    let file = concat!(
+        "80028a0a6cfc9c46f9206aa850192e80024de9032e80027d710028581000000070726f746f636f6c5f76657273696f6e71",
+        "014de903580d0000006c6974746c655f656e6469616e710288580a000000747970655f73697a657371037d710428580500",
+        "000073686f727471054b025803000000696e7471064b0458040000006c6f6e6771074b0475752e80027d71005801000000",
+        "6e710163746f7263682e5f7574696c730a5f72656275696c645f74656e736f725f76320a71022828580700000073746f72",
+        "616765710363746f7263680a466c6f617453746f726167650a7104580e0000003934313430393130303931323830710558",
+        "0300000063707571064b044e747107514b014b028571084b028571098963636f6c6c656374696f6e730a4f726465726564",
+        "446963740a710a2952710b7d710c58030000006e6567710d887374710e52710f732e80025d7100580e0000003934313430",
+        "3931303039313238307101612e04000000000000000000803f0000004000004040000080c0",
+    );
+    put(&input.join("pytorch_model.bin"), &hex(file));
+    let ran = convert(&input, &scratch.join("out"), &[]);
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("tensor n is stored conjugated or negated"), "{told}");
+    assert!(!scratch.join("out").exists());
+}
