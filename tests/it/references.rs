@@ -7,8 +7,14 @@ use serde_json::{Map, Value, json};
 
 use crate::convert::{Scratch, convert, done, put, tensors};
 
-/// Name, dtype, shape and bytes of a tensor.
-type Tensor<'a> = (&'a str, &'a str, &'a [usize], Vec<u8>);
+/// Name, shape, dtype and bytes of a tensor.
+type Tensor = (String, Vec<usize>, &'static str, Vec<u8>);
+
+/// What bitsandbytes makes of the weight of `nf4`, turned to `[4, 6]`.
+const TURNED: &str = concat!(
+    "fda5adac0c2c3b25fda5adac8e2d4a2913aa8e2d3f2fa030",
+    "51b01c3413aa4a29b9b113aa13aa13aa7eae3f2ffda58e2d"
+);
 
 fn hex(text: &str) -> Vec<u8> {
     let digit = |byte: u8| (byte as char).to_digit(16).unwrap() as u8;
@@ -16,15 +22,15 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 /// Writes a folder of one safetensors file and a config.
-fn folder(path: &Path, config: &Value, metadata: Value, list: &[Tensor<'_>]) {
+fn folder(path: &Path, config: &Value, metadata: Value, list: &[Tensor]) {
     fs::create_dir(path).unwrap();
     let mut header = Map::from_iter([("__metadata__".to_owned(), metadata)]);
     let mut data = Vec::new();
-    for (name, dtype, shape, bytes) in list {
+    for (name, shape, dtype, bytes) in list {
         let at = data.len();
         data.extend_from_slice(bytes);
         let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [at, data.len()]});
-        header.insert((*name).to_owned(), entry);
+        header.insert(name.clone(), entry);
     }
     let header = Value::Object(header).to_string();
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
@@ -32,32 +38,28 @@ fn folder(path: &Path, config: &Value, metadata: Value, list: &[Tensor<'_>]) {
     put(&path.join("config.json"), config.to_string().as_bytes());
 }
 
+/// A weight of `[6, 4]`, or of another shape of as many, packed by bitsandbytes 0.50.2 (`quantize_4bit`, nf4).
+fn nf4(name: &str, shape: &str) -> Vec<Tensor> {
+    let map = hex(concat!(
+        "000080bfb13932bf306b06bfa032cabe4da291be3f353dbe7178babd00000000",
+        "fffaa23de3ca243edd047c3e3a03ad3eb8a4e13eab07103fb313393f0000803f"
+    ));
+    let state = format!(r#"{{"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": {shape}}}"#);
+    vec![
+        (name.to_owned(), vec![12, 1], "U8", hex("6b2549f5a5538b9c6c164d5b")),
+        (format!("{name}.absmax"), vec![1], "F32", hex("0080833e")),
+        (format!("{name}.quant_map"), vec![16], "F32", map),
+        (format!("{name}.quant_state.bitsandbytes__nf4"), vec![state.len()], "U8", state.into_bytes()),
+    ]
+}
+
 /// GPT-2's class keeps weights as `[in, out]`; a layer of [4, 6] packed by bitsandbytes 0.50.2 as transformers
 /// 5.23 does it (the weight turned, then `quantize_4bit`), and `dequantize_4bit` turned back.
 #[test]
 fn layers_of_gpt2_come_as_its_class_has_them() {
     let scratch = Scratch::new("gpt2");
-    let state = br#"{"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": [6, 4]}"#.to_vec();
-    let map = hex(concat!(
-        "000080bfb13932bf306b06bfa032cabe4da291be3f353dbe7178babd00000000",
-        "fffaa23de3ca243edd047c3e3a03ad3eb8a4e13eab07103fb313393f0000803f"
-    ));
-    let layer = |name: &'static str| -> [Tensor<'static>; 4] {
-        let [weight, absmax, quant_map, quant_state] =
-            ["", ".absmax", ".quant_map", ".quant_state.bitsandbytes__nf4"]
-                .map(|end| &*format!("{name}{end}").leak());
-        [
-            (weight, "U8", &[12, 1], hex("6b2549f5a5538b9c6c164d5b")),
-            (absmax, "F32", &[1], hex("0080833e")),
-            (quant_map, "F32", &[16], map.clone()),
-            (quant_state, "U8", &[75], state.clone()),
-        ]
-    };
-    let list = [layer("transformer.h.0.attn.c_attn.weight"), layer("score.weight")].concat();
-    let turned = hex(concat!(
-        "fda5adac0c2c3b25fda5adac8e2d4a2913aa8e2d3f2fa030",
-        "51b01c3413aa4a29b9b113aa13aa13aa7eae3f2ffda58e2d"
-    ));
+    let list = [nf4("transformer.h.0.attn.c_attn.weight", "[6, 4]"), nf4("score.weight", "[6, 4]")].concat();
+    let turned = hex(TURNED);
     let quantized = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
     let config = json!({"model_type": "gpt2", "dtype": "float16", "quantization_config": quantized});
     folder(&scratch.join("gpt2"), &config, json!({"format": "pt"}), &list);
@@ -78,6 +80,27 @@ fn layers_of_gpt2_come_as_its_class_has_them() {
     folder(&scratch.join("bigcode"), &config, json!({"format": "pt"}), &list);
     done(&convert(&scratch.join("bigcode"), &scratch.join("other"), &[]));
     assert_eq!(tensors(&scratch.join("other"))["transformer.h.0.attn.c_attn.weight"].1, [6, 4]);
+}
+
+/// Experts are parameters without a `weight`: `replace_parameter_4bit` of bitsandbytes 0.50.2 keeps their names.
+#[test]
+fn parameters_of_other_names_are_decoded_under_them() {
+    let scratch = Scratch::new("experts");
+    let name = "model.layers.0.mlp.experts.gate_up_proj";
+    let bias = (format!("{name}_bias"), vec![2], "F16", vec![1, 2, 3, 4]);
+    let list = [nf4(name, "[2, 3, 4]"), vec![bias]].concat();
+    let quantized = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
+    let config = json!({"model_type": "x", "dtype": "float16", "quantization_config": quantized});
+    folder(&scratch.join("in"), &config, json!({"format": "pt"}), &list);
+    done(&convert(&scratch.join("in"), &scratch.join("out"), &["--verify", "full"]));
+    let result = tensors(&scratch.join("out"));
+    assert_eq!(result.len(), 2);
+    let (dtype, shape, bytes) = &result[name];
+    assert_eq!((&**dtype, &shape[..]), ("F16", &[2, 3, 4][..]));
+    let all = hex(TURNED);
+    let columns = all.as_chunks::<2>().0;
+    let as_packed: Vec<u8> = (0..24).flat_map(|at| columns[at % 4 * 6 + at / 4]).collect();
+    assert_eq!(bytes, &as_packed);
 }
 
 /// `torch.save({"n": torch.imag(x.conj())}, f, _use_new_zipfile_serialization=False)` of torch 2.15: the
