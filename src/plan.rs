@@ -5,6 +5,7 @@
 //! What cannot be done is refused here, with all layers that stand in the way.
 
 mod config;
+mod conv1d;
 pub mod folder;
 mod gguf;
 mod groups;
@@ -147,6 +148,8 @@ pub enum Source {
 pub struct Merge {
     /// The weight.
     pub base: Base,
+    /// What becomes of its values before anything is added.
+    pub change: Change,
     /// The dtype of the weight's values before anything is added.
     pub native: Dtype,
     /// The dtype of the result, to which each edit's is rounded.

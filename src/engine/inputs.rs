@@ -168,6 +168,7 @@ impl<'a> Inputs<'a> {
             Base::Layer(layer) => (self.layer(layer)?, self.layer_name(layer)),
             Base::Tensor(tensor) => (self.tensor(tensor)?, self.base().checkpoint.files.tensor_name(tensor)),
         };
+        let made = merge.change.over(made).map_err(|why| self.undecodable(&name, &why))?;
         let edits = merge.edits.iter().map(|spec| self.edit(spec, merge, &made));
         let edits = edits.collect::<std::result::Result<Vec<_>, _>>();
         let edits = edits.map_err(|why| self.undecodable(&name, &why))?;

@@ -11,6 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::quant::HeadersOnly;
+use crate::quant::change::Change;
 use crate::tensor::{Dtype, elements, values};
 use crate::units;
 
@@ -122,20 +123,21 @@ fn put(
         out.shape = shape;
         return Ok(None);
     }
-    let (base, native) = match out.source {
-        Source::Decode { layer, native, change } if change.is_none() => (Base::Layer(layer), native),
-        Source::Copy(at) | Source::Cast(at) => {
-            let dtype = checkpoint.files.tensors[at.tensor as usize].dtype;
-            (Base::Tensor(at.tensor), dtype)
+    let stored = |tensor: u32| checkpoint.files.tensors[tensor as usize].dtype;
+    let (base, change, native) = match out.source {
+        Source::Decode { layer, native, change } => (Base::Layer(layer), change, native),
+        Source::Changed { tensor, change } => (Base::Tensor(tensor), change, stored(tensor)),
+        Source::Copy(At { tensor, .. }) | Source::Cast(At { tensor, .. }) => {
+            (Base::Tensor(tensor), Change::None, stored(tensor))
         }
-        _ => return Err("its values change on the way".into()),
+        Source::Merged(_) => return Err("it is merged twice".into()),
     };
     let is_float = |dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);
     if !is_float(native) || !is_float(out.dtype) {
         return Err(format!("it is {native}, and only F16, BF16 and F32 are merged into"));
     }
     out.source = Source::Merged(number);
-    Ok(Some(Merge { base, native, dtype: out.dtype, edits }))
+    Ok(Some(Merge { base, change, native, dtype: out.dtype, edits }))
 }
 
 impl Target {

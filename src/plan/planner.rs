@@ -1,7 +1,7 @@
 //! The planner: which layers are decoded, what stands in the way, and the tensors that are written.
 
 use super::select::Selection;
-use super::{Action, At, Order, OutTensor, Source, Step};
+use super::{Action, At, Order, OutTensor, Source, Step, conv1d};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +28,8 @@ struct Decoded {
 pub(super) struct Planner<'a> {
     checkpoint: &'a Checkpoint,
     order: &'a Order,
+    /// True if linear layers of the model keep their weights as `[in, out]`.
+    is_conv1d: bool,
     pub(super) warnings: Vec<String>,
     pub(super) broken: Vec<String>,
 }
@@ -56,7 +58,8 @@ const NAMED_MAX: usize = 20;
 
 impl<'a> Planner<'a> {
     pub(super) fn new(checkpoint: &'a Checkpoint, order: &'a Order) -> Self {
-        Self { checkpoint, order, warnings: Vec::new(), broken: Vec::new() }
+        let is_conv1d = conv1d::is_model(checkpoint);
+        Self { checkpoint, order, is_conv1d, warnings: Vec::new(), broken: Vec::new() }
     }
 
     /// Returns which layers are decoded, or refuses with all that stand in the way.
@@ -136,6 +139,20 @@ impl<'a> Planner<'a> {
             return Err(Error {
                 file: Some(files.path.clone()),
                 ..Error::input("there is no tensor to convert")
+            });
+        }
+        // Values that are stored conjugated or negated would come out with the wrong sign.
+        let is_lazy =
+            |problem: &Problem| problem.kind == &kind::UNSUPPORTED_CONTAINER && problem.tensor.is_some();
+        let lazy: Vec<String> = match files.container.name() {
+            "pytorch" => self.problems(is_lazy).collect(),
+            _ => Vec::new(),
+        };
+        if !lazy.is_empty() {
+            let message = format!("tensors are not stored as they are meant: {}", list(&lazy));
+            return Err(Error {
+                file: Some(files.path.clone()),
+                ..Error::new(ErrorKind::Unsupported, message)
             });
         }
         let cut = |tensor: u32| {
@@ -335,6 +352,12 @@ impl<'a> Planner<'a> {
     }
 
     fn result(&self, layer_name: &str, layer: u32, how: &Decoded) -> OutTensor {
+        let change = if self.is_conv1d {
+            let format = self.checkpoint.layers.spec(layer).format.get().name();
+            conv1d::change(layer_name, format, &how.shape)
+        } else {
+            Change::None
+        };
         let name = match how.suffix {
             "*" => layer_name.to_owned(),
             suffix => suffix
@@ -343,8 +366,8 @@ impl<'a> Planner<'a> {
         };
         let dtype = self.order.dtype.unwrap_or(how.native);
         let bytes = elements(&how.shape).and_then(|count| dtype.bytes_of(count)).unwrap_or(u64::MAX);
-        let source = Source::Decode { layer, native: how.native, change: Change::None };
-        OutTensor { name, dtype, shape: how.shape.clone(), bytes, source }
+        let source = Source::Decode { layer, native: how.native, change };
+        OutTensor { name, dtype, shape: change.shape(&how.shape), bytes, source }
     }
 
     /// Returns a tensor as it is, or rounded if a dtype was asked for and it is a plain float.

@@ -9,6 +9,8 @@
 //! | `weight.nested_quant_map`                | F32             | `[256]`              | nested: its table  |
 //! | `weight.quant_state.bitsandbytes__nf4`   | U8              | `[len]`              | JSON: type, block, dtype, shape |
 //!
+//! A parameter that is not called `weight` (the experts of a layer, through bitsandbytes' `nn/parametrize.py`) has
+//! its own name in the place of it: `gate_up_proj`, `gate_up_proj.absmax`.
 //! GPTQModel spells them `weight_absmax` … `weight_quant_state`. The shape stands in the quant state alone.
 //! Source: bitsandbytes 0.50 `functional.py` (`QuantState`), GPTQModel `nn_modules/qlinear/bitsandbytes.py`.
 
@@ -138,12 +140,19 @@ impl QuantFormat for Bnb4 {
                 "weight.quant_state.bitsandbytes__fp4",
                 "weight.absmax",
                 "weight.nested_absmax",
+                "quant_state.bitsandbytes__nf4",
+                "quant_state.bitsandbytes__fp4",
                 "weight_quant_state",
                 "weight_absmax",
                 "weight_nested_absmax",
             ],
             parts: &[
                 "weight",
+                "*",
+                "absmax",
+                "quant_map",
+                "nested_absmax",
+                "nested_quant_map",
                 "weight.quant_map",
                 "weight.nested_quant_map",
                 "weight_quant_map",
@@ -197,9 +206,14 @@ pub(super) fn method(draft: &mut Draft<'_, '_>, word: &str) {
 /// Returns a side tensor under either spelling.
 fn part<'p, 'a>(parts: &'p Parts<'a>, name: &str) -> Option<&'p Part<'a>> {
     parts.list.iter().find(|part| {
-        let rest = part.suffix.strip_prefix("weight").unwrap_or("");
-        rest.strip_prefix(['.', '_']) == Some(name)
+        let of_weight = part.suffix.strip_prefix("weight").and_then(|rest| rest.strip_prefix(['.', '_']));
+        of_weight.unwrap_or(part.suffix) == name
     })
+}
+
+/// Returns the packed codes: `weight`, or the parameter of another name.
+fn codes<'p, 'a>(parts: &'p Parts<'a>) -> Option<&'p Part<'a>> {
+    parts.get("weight").or_else(|| parts.get("*"))
 }
 
 fn state_part<'p, 'a>(parts: &'p Parts<'a>) -> Option<&'p Part<'a>> {
@@ -226,7 +240,7 @@ fn table_values(parts: &Parts<'_>) -> Option<[f32; 16]> {
 fn layer(draft: &mut Draft<'_, '_>, table: Table) {
     let parts = draft.parts;
     let nested = is_nested(parts);
-    if !parts.has("weight") {
+    if codes(parts).is_none() {
         draft.lacks("weight");
     }
     for name in ["absmax", "quant_map"] {
@@ -261,7 +275,7 @@ fn layer(draft: &mut Draft<'_, '_>, table: Table) {
         draft.shape(&shape);
     } else {
         draft.shape_unknown();
-        let packed = parts.get("weight").map_or(0, |weight| weight.bytes);
+        let packed = codes(parts).map_or(0, |weight| weight.bytes);
         draft.spec.parameters = packed.saturating_mul(2);
     }
     let outputs = draft.spec.shape.first().copied();
@@ -307,7 +321,7 @@ fn apply(draft: &mut Draft<'_, '_>, state: &State, table: Table) -> Option<Vec<u
 
 /// Checks that the packed weight has the bytes of this many values, whatever its storage dtype.
 fn packed_fits(draft: &mut Draft<'_, '_>, shape: &[u64], count: u64) -> bool {
-    let Some(weight) = draft.parts.get("weight") else { return true };
+    let Some(weight) = codes(draft.parts) else { return true };
     let needs = count.div_ceil(2);
     if weight.bytes == needs {
         return true;

@@ -1,10 +1,13 @@
-//! Changes of values on the way out of a layer: rows in another order, or one less.
+//! Changes of values on the way out of a layer: rows in another order, rows as columns, or one less.
 //!
 //! A change is an adaptor over a decoder, so that whatever can be decoded can be changed too, row by row.
 //! llama.cpp stores the query and key rows of some models in the order of its own rotary embedding (the two
 //! halves of a head interleaved), and the norms of others with one added: these are the ways back.
 //! Sources: llama.cpp's `convert_hf_to_gguf.py` (`LlamaModel.permute`, `GemmaModel.modify_tensors`) and
 //! transformers' `modeling_gguf_pytorch_utils.py`.
+//!
+//! GPT-2 keeps its weights as `[in, out]` (`Conv1D`), and quantizers turn them to `[out, in]` before they pack:
+//! the result is turned back. Source: transformers 5.23, `pytorch_utils.py`, `integrations/bitsandbytes.py`.
 
 use std::ops::Range;
 
@@ -23,6 +26,8 @@ pub enum Change {
     },
     /// One is subtracted, in f32.
     MinusOne,
+    /// The rows of a matrix become its columns.
+    Turned,
 }
 
 impl Change {
@@ -41,8 +46,19 @@ impl Change {
                 let per_two = heads.checked_mul(2).filter(|&n| n > 0);
                 matches!(shape.len(), 1 | 2) && rows > 0 && per_two.is_some_and(|n| rows.is_multiple_of(n))
             }
+            Self::Turned => shape.len() == 2,
             Self::None | Self::MinusOne => true,
         }
+    }
+
+    /// Returns the shape of the result.
+    #[must_use]
+    pub fn shape(self, shape: &[u64]) -> Vec<u64> {
+        let mut shape = shape.to_vec();
+        if self == Self::Turned {
+            shape.reverse();
+        }
+        shape
     }
 
     /// Returns a decoding whose values are changed.
@@ -51,12 +67,16 @@ impl Change {
     /// The shape does not fit.
     pub fn over(self, mut decoding: Decoding) -> Result<Decoding, String> {
         if !self.fits(&decoding.shape) {
-            return Err(format!("its shape {:?} is not of whole heads", decoding.shape));
+            let needs = if self == Self::Turned { "a matrix" } else { "of whole heads" };
+            return Err(format!("its shape {:?} is not {needs}", decoding.shape));
         }
+        let (stored_rows, row_len) = (decoding.row_count(), decoding.row_len());
+        decoding.shape = self.shape(&decoding.shape);
         let inner = decoding.rows;
         decoding.rows = match self {
             Self::None => inner,
             Self::MinusOne => Box::new(MinusOne(inner)),
+            Self::Turned => Box::new(Turned { inner, rows: stored_rows, row_len: row_len as usize }),
             Self::RopeRows { heads } => {
                 let head = decoding.shape[0] / heads;
                 if decoding.shape.len() == 1 {
@@ -126,6 +146,47 @@ impl DecodeRows for RopeValues {
         for (at, out) in (0..).zip(out) {
             *out = values[stored(at, self.head) as usize];
         }
+    }
+}
+
+/// Values of a turned matrix that are worth decoding together: each time, all stored rows are gone through.
+const TURNED_AT_ONCE: u64 = 1 << 20;
+
+/// A matrix whose stored rows are the columns.
+struct Turned {
+    inner: Box<dyn DecodeRows>,
+    /// Rows as stored, and the length of one.
+    rows: u64,
+    row_len: usize,
+}
+
+impl DecodeRows for Turned {
+    fn codes(&self, _rows: Range<u64>) -> Range<u64> {
+        self.inner.codes(0..self.rows)
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        let columns = rows.start as usize..rows.end as usize;
+        let start = self.inner.codes(0..self.rows).start;
+        let at_once = self.inner.rows_at_once().clamp(1, self.rows.max(1));
+        let mut values = Vec::new();
+        for first in (0..self.rows).step_by(at_once as usize) {
+            let from = first..self.rows.min(first + at_once);
+            let range = self.inner.codes(from.clone());
+            values.resize((from.end - from.start) as usize * self.row_len, 0.0);
+            let codes = &codes[(range.start - start) as usize..(range.end - start) as usize];
+            self.inner.decode(from.clone(), codes, &mut values);
+            for (column, row) in from.zip(values.chunks_exact(self.row_len)) {
+                let turned = out.iter_mut().skip(column as usize).step_by(self.rows as usize);
+                for (out, value) in turned.zip(&row[columns.clone()]) {
+                    *out = *value;
+                }
+            }
+        }
+    }
+
+    fn rows_at_once(&self) -> u64 {
+        (TURNED_AT_ONCE / self.rows.max(1)).max(1)
     }
 }
 
@@ -219,6 +280,24 @@ mod tests {
         let plain = dense::plain(0, Dtype::F32, &[3], 12).unwrap();
         let changed = Change::MinusOne.over(plain).unwrap();
         assert_eq!(read(&changed, &bytes, 1), [0.0, f32::EPSILON, -4.5]);
+    }
+
+    #[test]
+    fn a_matrix_is_turned_whatever_rows_are_asked_for() {
+        for (rows, columns) in [(1, 1), (1, 5), (5, 1), (6, 4), (3, 7)] {
+            let (values, bytes) = matrix(rows, columns);
+            let want: Vec<f32> = (0..columns)
+                .flat_map(|column| (0..rows).map(move |row| (row * columns + column) as usize))
+                .map(|at| values[at])
+                .collect();
+            for block in [1, 2, 3, u64::MAX / 2] {
+                let plain = dense::plain(0, Dtype::F32, &[rows, columns], bytes.len() as u64).unwrap();
+                let changed = Change::Turned.over(plain).unwrap();
+                assert_eq!(changed.shape, [columns, rows]);
+                assert_eq!(read(&changed, &bytes, block), want, "{rows} × {columns}, {block} rows");
+            }
+        }
+        assert!(!Change::Turned.fits(&[4]) && !Change::Turned.fits(&[2, 2, 2]));
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn the_config_says_what_the_metadata_say() {
     assert_eq!(config["attn_logit_softcapping"], 50.0);
     assert_eq!(
         (&config["query_pre_attn_scalar"], &config["final_logit_softcapping"]),
-        (&json!(16), &Value::Null)
+        (&json!(16), &json!(30.0))
     );
 
     let file = llama().ints("attention.head_count_kv", &[2; 20]);

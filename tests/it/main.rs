@@ -15,6 +15,7 @@ mod jobs;
 mod layouts;
 mod packed_samples;
 mod pty;
+mod references;
 mod samples;
 mod scaled_samples;
 mod screens;

@@ -2,7 +2,8 @@
 //!
 //! The first pass marks each prefix with the formats whose anchors it holds; the second gives each tensor
 //! to its prefix if it is an anchor, or a part of a format that is anchored there. Tensors whose last
-//! component continues a neighbor's (`x_scales` beside `x_blocks`) go to that neighbor. All others are
+//! component continues a neighbor's (`x_scales` beside `x_blocks`) go to that neighbor. A tensor whose own name is
+//! an anchored prefix (`x` beside `x.quant_state…`) goes to it where the format has such a part. All others are
 //! groups of their own.
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -63,7 +64,9 @@ impl Groups {
                 let member = Member { tensor, suffix: suffix.text };
                 belongs.then_some(Placed { node: claim.prefix, own: false, cut: 0, member })
             });
-            members.push(member.or_else(|| stems.place(files, tensor)).unwrap_or(own));
+            let is_prefix = anchored[record.node as usize] & table.bare != 0;
+            let bare = is_prefix.then_some(Placed { own: false, ..own });
+            members.push(member.or(bare).or_else(|| stems.place(files, tensor)).unwrap_or(own));
         }
         members.sort_by_key(|placed| (placed.node, placed.own, placed.member.tensor));
         let mut list: Vec<Group> = Vec::new();
@@ -82,6 +85,7 @@ impl Groups {
 }
 
 /// A tensor and the layer it goes to.
+#[derive(Clone, Copy)]
 struct Placed {
     node: NodeId,
     /// True under a tensor's own name, false under a prefix: `x` and `x.weight` are two layers.
@@ -111,11 +115,14 @@ struct SuffixTable {
     by_last: FxHashMap<u32, Vec<u16>>,
     /// Suffixes that continue a component, without and with their star: `_blocks`, `*_blocks`.
     stems: Vec<(&'static str, &'static str)>,
+    /// Formats with a part that has the name of the prefix itself.
+    bare: u64,
 }
 
 impl SuffixTable {
     fn new(names: &Names) -> Self {
-        let mut table = Self { suffixes: Vec::new(), by_last: FxHashMap::default(), stems: Vec::new() };
+        let mut table =
+            Self { suffixes: Vec::new(), by_last: FxHashMap::default(), stems: Vec::new(), bare: 0 };
         for (bit, format) in FORMATS.iter().enumerate() {
             let signature = format.signature();
             for text in signature.anchors {
@@ -137,7 +144,9 @@ impl SuffixTable {
 
     fn add(&mut self, names: &Names, text: &'static str, anchor_of: u64, part_of: u64) {
         if let Some(stem) = text.strip_prefix('*') {
-            if !stem.is_empty() && !self.stems.iter().any(|(known, _)| *known == stem) {
+            if stem.is_empty() {
+                self.bare |= part_of;
+            } else if !self.stems.iter().any(|(known, _)| *known == stem) {
                 self.stems.push((stem, text));
             }
             return;

@@ -28,6 +28,8 @@ pub(super) const IDS: [(&str, &str); 3] = [
 ];
 /// Architectures and block counts of Gemma's 27B models: they scale attention by hidden size over heads.
 const GEMMA_27B: [(&str, u64); 2] = [("gemma2", 46), ("gemma3", 62)];
+/// Caps of logits and what Gemma 2 has where its file does not say: old converters wrote none.
+const SOFTCAPS: [(&str, f64); 2] = [("attn_logit_softcapping", 50.0), ("final_logit_softcapping", 30.0)];
 /// Every sixth layer of Gemma 3 sees all.
 const GEMMA_3_PATTERN: u64 = 6;
 /// What llama.cpp takes where the file says nothing.
@@ -130,11 +132,10 @@ fn gemma(naming: &Naming<'_>, head_dim: u64, put: &mut dyn FnMut(&str, Value)) -
     let is_27b = GEMMA_27B.contains(&(arch, naming.blocks));
     let scale = if is_27b { meta.need_int("embedding_length")? / naming.heads } else { head_dim };
     put("query_pre_attn_scalar", json!(scale));
-    let mut soft = |key: &str| {
-        put(key, meta.number(key).map_or(Value::Null, Value::from));
-    };
-    soft("attn_logit_softcapping");
-    soft("final_logit_softcapping");
+    for (key, of_gemma2) in SOFTCAPS {
+        let default = if arch == "gemma2" { json!(of_gemma2) } else { Value::Null };
+        put(key, meta.number(key).map_or(default, Value::from));
+    }
     if let Some(window) = meta.int("attention.sliding_window")? {
         put("sliding_window", json!(window));
     }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::state::{State, StateRead};
-use super::{Bnb4, part};
+use super::{Bnb4, codes, part};
 use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::{Dtype, elements, lookup};
@@ -22,7 +22,7 @@ struct Rows {
 }
 
 pub(super) fn decode(format: &Bnb4, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
-    let weight = parts.get("weight").ok_or("missing weight")?;
+    let weight = codes(parts).ok_or("missing weight")?;
     let StateRead::State(state) = State::read(parts) else {
         return Err("without its quant state neither shape nor block size are known".into());
     };
@@ -44,7 +44,11 @@ pub(super) fn decode(format: &Bnb4, parts: &Parts<'_>, layer: &LayerSpec) -> Res
     // Adding 0 turns the -0 of fp4's code 8 into 0, as bitsandbytes' CPU path has it; its CUDA kernel keeps the sign.
     let values = format.0.values().map(|value| value + 0.0);
     let rows = Rows { values, absmax, block, row_len };
-    Ok(Decoding::weight(parts, weight, &layer.shape, Some(dtype), rows))
+    let mut decoding = Decoding::weight(parts, weight, &layer.shape, Some(dtype), rows);
+    if weight.suffix == "*" {
+        decoding.suffix = "*";
+    }
+    Ok(decoding)
 }
 
 /// Returns the absmax of all blocks.

@@ -1,7 +1,7 @@
 //! Why we think that a layer is bitsandbytes nf4 or fp4: config, quant state, shapes, absmax, table.
 
 use super::state::{State, StateRead};
-use super::{Table, claims, is_nested, part, table_values};
+use super::{Table, claims, codes, is_nested, part, table_values};
 use crate::name::escape;
 use crate::quant::scale_values::evidence;
 use crate::quant::{Evidence, LayerSpec, Parts};
@@ -10,7 +10,7 @@ use crate::units;
 /// Returns the lines.
 pub(super) fn lines(parts: &Parts<'_>, layer: &LayerSpec, table: Table) -> Vec<Evidence> {
     let mut lines = vec![config(parts, table), state(parts, layer)];
-    if let Some(weight) = parts.get("weight") {
+    if let Some(weight) = codes(parts) {
         let text = if layer.shape_known {
             let values = layer.shape.iter().product::<u64>();
             format!("{} bytes × 2 codes hold {values} values", units::exact(weight.bytes))

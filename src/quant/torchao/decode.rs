@@ -9,7 +9,8 @@
 //! | `Int4Tensor`                            | `code * scale + zero point`, codes -8 to 7    |
 //! | `Int4TilePackedTo4dTensor`              | see `tiles`                                   |
 //!
-//! Layouts that are made for one kernel (swizzled scales, preshuffled codes) are refused by name.
+//! The scales of `MXTensor` and `NVFP4Tensor` may be swizzled (`is_swizzled_scales`): see `unswizzled`. Codes
+//! in an order of one kernel's own (preshuffled) are refused by name.
 //! Source: torchao 0.18, `dequantize` of each class, `quant_primitives.py`.
 
 use serde_json::Value;
@@ -31,9 +32,6 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     let data = meta.get("_data").unwrap_or(&Value::Null);
     if parts.has("_weight_act_pre_scale") {
         return Err(format!("{class} with act_pre_scale: its inputs are scaled at run time"));
-    }
-    if data.get("is_swizzled_scales").and_then(Value::as_bool) == Some(true) {
-        return Err(format!("{class} with swizzled scales, an order made for one kernel"));
     }
     let dtype = layer.dtype.filter(|d| matches!(d, Dtype::F16 | Dtype::BF16 | Dtype::F32));
     let dtype = dtype.ok_or_else(|| format!("{class} without a dtype for its values"))?;
@@ -132,6 +130,7 @@ impl<'p, 'a> Class<'p, 'a> {
         let scale = self.part("_weight_scale")?;
         let scales = floats_as(self.parts, scale, Dtype::F8E8M0)?;
         let scales = scales.into_iter().map(|scale| round(dtype, scale)).collect();
+        let scales = self.in_rows(scales, codes_mean.bits())?;
         self.groups(codes_mean, scales, Vec::new(), |code, scale, _| code * scale)
     }
 
@@ -146,7 +145,31 @@ impl<'p, 'a> Class<'p, 'a> {
                 *scale *= all;
             }
         }
+        let scales = self.in_rows(scales, 4)?;
         self.groups(Codes::new(4, values::e2m1), scales, Vec::new(), |code, scale, _| code * scale)
+    }
+
+    /// Returns scales row by row, of codes of this many bits.
+    fn in_rows(&self, scales: Vec<f32>, bits: u32) -> Result<Vec<f32>, String> {
+        if self.data.get("is_swizzled_scales").and_then(Value::as_bool) != Some(true) {
+            return Ok(scales);
+        }
+        let &[rows, bytes] = self.codes.shape else {
+            return Err(format!("swizzled scales of {}, which is no matrix", units::shape(self.codes.shape)));
+        };
+        let inputs = bytes.checked_mul(8 / u64::from(bits)).ok_or("its shape overflows")?;
+        let columns = inputs.div_ceil(self.group()?);
+        unswizzled(&scales, rows, columns).ok_or_else(|| {
+            let count = scales.len();
+            format!("{count} swizzled scales, tiles of 128 × 4 over {rows} × {columns} need another count")
+        })
+    }
+
+    /// Returns how many codes along inputs share a scale.
+    fn group(&self) -> Result<u64, String> {
+        let said = self.data.get("block_size");
+        let group = said.and_then(|said| said.as_array().and_then(|b| b.last()).unwrap_or(said).as_u64());
+        group.filter(|&group| group > 0).ok_or_else(|| "no block_size".to_owned())
     }
 
     fn int4(&self) -> Result<Decoding, String> {
@@ -160,7 +183,9 @@ impl<'p, 'a> Class<'p, 'a> {
         };
         let codes = Codes::new(4, |code| f32::from((code << 4) as i8 >> 4));
         let value = |code: f32, scale: f32, zero: f32| code * scale + zero;
-        self.groups(codes, read(scale)?, read(zero)?, value)
+        // The library has no decoder of this class to compare with.
+        let decoding = self.groups(codes, read(scale)?, read(zero)?, value)?;
+        Ok(Decoding { caution: Some(CAUTION), ..decoding })
     }
 
     /// Returns rows with a scale for each `block_size` codes along inputs.
@@ -172,9 +197,7 @@ impl<'p, 'a> Class<'p, 'a> {
         value: impl Fn(f32, f32, f32) -> f32 + Send + Sync + 'static,
     ) -> Result<Decoding, String> {
         let codes = self.codes;
-        let said = self.data.get("block_size");
-        let group = said.and_then(|said| said.as_array().and_then(|b| b.last()).unwrap_or(said).as_u64());
-        let group = group.filter(|&group| group > 0).ok_or("no block_size")?;
+        let group = self.group()?;
         let mut shape = codes.shape.to_vec();
         let last = shape.last_mut().ok_or("_weight_qdata is no matrix")?;
         *last = last.checked_mul(8 / u64::from(codes_mean.bits())).ok_or("its shape overflows")?;
@@ -183,9 +206,26 @@ impl<'p, 'a> Class<'p, 'a> {
         }
         let blocks = Blocks::new(&shape, [1, group], scales, offsets)?;
         let rows = Scaled::new(&shape, codes.bytes, codes_mean, blocks, value)?;
-        let decoding = Decoding::weight(self.parts, codes, &shape, Some(self.dtype), rows);
-        Ok(Decoding { caution: Some(CAUTION), ..decoding })
+        Ok(Decoding::weight(self.parts, codes, &shape, Some(self.dtype), rows))
     }
+}
+
+/// Returns `rows × columns` scales in order. They are stored in tiles of 128 rows and 4 columns, padded to whole
+/// ones; a tile has 32 lines, each of 4 columns of the rows `l`, `l + 32`, `l + 64`, `l + 96`. `None` if the count
+/// is another. Source: torchao 0.18, `prototype/mx_formats/utils.py`, `to_blocked`.
+fn unswizzled(stored: &[f32], rows: u64, columns: u64) -> Option<Vec<f32>> {
+    const TILE: [u64; 2] = [128, 4];
+    let (high, wide) = (rows.div_ceil(TILE[0]), columns.div_ceil(TILE[1]));
+    let needed = high.checked_mul(wide)?.checked_mul(TILE[0] * TILE[1])?;
+    if needed != stored.len() as u64 {
+        return None;
+    }
+    let place = |row: u64, column: u64| {
+        let tile = row / TILE[0] * wide + column / TILE[1];
+        tile * TILE[0] * TILE[1] + row % 32 * 16 + row % TILE[0] / 32 * 4 + column % TILE[1]
+    };
+    let all = (0..rows).flat_map(|row| (0..columns).map(move |column| place(row, column)));
+    Some(all.map(|at| stored[at as usize]).collect())
 }
 
 #[cfg(test)]

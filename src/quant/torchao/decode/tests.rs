@@ -163,11 +163,42 @@ fn orders_made_for_one_kernel_are_refused_by_name() {
             bytes_as(Dtype::BF16, &[1.0; 6]),
         )
     };
-    let swizzled = json!({"block_size": 16, "orig_dtype": of("bfloat16"), "is_swizzled_scales": true});
-    let why = base("NVFP4Tensor", swizzled).decode(&Torchao).unwrap_err();
-    assert_eq!(why, "NVFP4Tensor with swizzled scales, an order made for one kernel");
     let why = base("Int4PreshuffledTensor", json!({})).decode(&Torchao).unwrap_err();
     assert_eq!(why, "torchao's Int4PreshuffledTensor cannot be decoded");
     let scaled = base("Int8Tensor", json!({})).part("_weight_act_pre_scale", Dtype::BF16, &[], vec![0, 0]);
     assert!(scaled.decode(&Torchao).unwrap_err().contains("act_pre_scale"));
+}
+
+/// torchao 0.18: `from_blocked(torch.arange(n), rows, columns)`, folded.
+#[test]
+fn swizzled_scales_come_in_rows_as_from_the_library() {
+    for (rows, columns, count, fold) in
+        [(3, 2, 512, 0x0015_a143u32), (130, 5, 2048, 0x81b3_56d0), (300, 9, 4608, 0x2759_1160)]
+    {
+        let stored: Vec<f32> = (0..count).map(|at: u16| f32::from(at)).collect();
+        let found = super::unswizzled(&stored, rows, columns).unwrap();
+        let folded = found.iter().fold(0u32, |sum, &at| sum.wrapping_mul(31).wrapping_add(at as u32));
+        assert_eq!((found.len() as u64, folded), (rows * columns, fold), "{rows} × {columns}");
+        assert_eq!(super::unswizzled(&stored[1..], rows, columns), None);
+    }
+    assert_eq!(super::unswizzled(&[], u64::MAX, u64::MAX), None);
+
+    let codes = some_codes(3 * 32, 16);
+    let (mut stored, scales) = (vec![0; 512], some_codes(6, 0x7f));
+    for (at, &scale) in [0, 1, 16, 17, 32, 33].into_iter().zip(&scales) {
+        stored[at] = scale;
+    }
+    let swizzled = json!({"block_size": 16, "orig_dtype": of("bfloat16"), "is_swizzled_scales": true});
+    let found = layer("NVFP4Tensor", &swizzled)
+        .part("_weight_qdata", Dtype::U8, &[3, 16], packed(&codes, 4))
+        .part("_weight_scale", Dtype::F8E4M3, &[32, 16], stored);
+    let value = |(i, &code): (usize, &u8)| round(Dtype::BF16, e2m1(code) * e4m3(scales[i / 16]));
+    let want: Vec<f32> = codes.iter().enumerate().map(value).collect();
+    assert_eq!(found.decode(&Torchao).unwrap(), (want, Some(Dtype::BF16)));
+    let short = found
+        .without("_weight_scale")
+        .part("_weight_scale", Dtype::F8E4M3, &[32], vec![0; 32])
+        .decode(&Torchao)
+        .unwrap_err();
+    assert!(short.starts_with("32 swizzled scales"), "{short}");
 }
