@@ -8,7 +8,7 @@
 //! | mxfp4, mxfp6, mxfp8       | E2M1; E2M3, four in three bytes; E4M3      | a power of two                       |
 //!
 //! Integers are exact in the scales' dtype, in which the product is rounded; so is that of fp8, whatever the
-//! result's dtype. The products of nvfp4 and of powers of two are f32. Source: compressed-tensors 0.20,
+//! result's dtype. The products of nvfp4 and of powers of two are rounded to BF16. Source: compressed-tensors 0.20,
 //! `compressors/` and `quantization/lifecycle/forward.py`.
 
 use std::ops::Range;
@@ -245,11 +245,12 @@ fn in_bytes(
         Some(zeros) if stored.block().is_none() => plain_zeros(parts, zeros, scales.part, 0.0)?,
         _ => Zeros::One(0.0),
     };
-    // In fp8 the product is rounded in the scales' dtype, and the model's config decides the result's.
+    // In fp8 the product is rounded in the scales' dtype, in 4 bits and in MX in BF16, and the model's config
+    // decides the result's.
     let (dtype, rounded) = match stored {
         Stored::Int => (Some(affine::rounded_to(scales.part)?), Dtype::F32),
         Stored::Float => (None, affine::rounded_to(scales.part)?),
-        _ => (None, Dtype::F32),
+        _ => (None, Dtype::BF16),
     };
     let affine = scales.affine(values, zeros, None)?;
     let coded = Coded { codes: meaning, rounded, inputs: inputs as usize, row_bytes, affine };
@@ -267,10 +268,12 @@ fn divided(parts: &Parts<'_>, scales: &Scales<'_, '_>) -> Result<Vec<f32>, Strin
     if globals.is_empty() || globals.len() != 1 && globals.len() != matrices {
         return Err(format!("weight_global_scale has {} values for {matrices} matrices", globals.len()));
     }
+    // A number without dimensions does not widen what it divides: the quotient is rounded where the codes are.
+    let is_scalar = parts.get("weight_global_scale").is_some_and(|global| global.shape.is_empty());
     let each = values.len().div_ceil(globals.len()).max(1);
-    for (values, global) in values.chunks_mut(each).zip(globals) {
-        for scale in values {
-            *scale /= global;
+    for (scales, global) in values.chunks_mut(each).zip(globals) {
+        for scale in scales {
+            *scale = values::round(if is_scalar { Dtype::BF16 } else { Dtype::F32 }, *scale / global);
         }
     }
     Ok(values)
