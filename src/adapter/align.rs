@@ -9,13 +9,14 @@
 
 mod build;
 mod check;
+mod compare;
 mod experts;
 mod fused;
 
 use std::ops::Range;
 
-pub use super::values::Seen;
 use super::Adapter;
+pub use super::values::Seen;
 use crate::checkpoint::Checkpoint;
 use crate::problem::Problem;
 use crate::quant::SideData;

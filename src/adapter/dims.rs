@@ -38,7 +38,11 @@ const METHODS: &[Method] = &[
     Method { kind: "OFT", needs: &[&[&["oft_R"], &["oft_r"], &["oft_blocks"], &["oft_diag"]]], dims: oft },
     Method { kind: "BOFT", needs: &[&[&["boft_R", "boft_s"]]], dims: boft },
     Method { kind: "VERA", needs: &[&[&["vera_lambda_b", "vera_lambda_d"]]], dims: vera },
-    Method { kind: "HRA", needs: &[&[&["hra_u"]]], dims: |s| first(s, "hra_u", |u| dims(None, u.first(), u.get(1))) },
+    Method {
+        kind: "HRA",
+        needs: &[&[&["hra_u"]]],
+        dims: |s| first(s, "hra_u", |u| dims(None, u.first(), u.get(1))),
+    },
     Method {
         kind: "MISS",
         needs: &[&[&["miss_block"], &["bone_block"]]],
@@ -52,11 +56,7 @@ const METHODS: &[Method] = &[
     },
     Method { kind: "HIRA", needs: &[&[&["hira_A", "hira_B"]]], dims: |s| pair(s, "hira_A", "hira_B") },
     Method { kind: "ROAD", needs: &[&[&["road_alpha", "road_theta"]]], dims: unknown },
-    Method {
-        kind: "DIFF",
-        needs: &[],
-        dims: |s| first(s, "diff", |d| dims(d.first(), d.get(1), None)),
-    },
+    Method { kind: "DIFF", needs: &[], dims: |s| first(s, "diff", |d| dims(d.first(), d.get(1), None)) },
 ];
 
 const LORA_PAIRS: &[&[&str]] = &[&["lora_A", "lora_B"], &["lora_embedding_A", "lora_embedding_B"]];
@@ -82,7 +82,10 @@ pub fn missing(kind: &str, has: &dyn Fn(&str) -> bool) -> Vec<&'static str> {
 /// # Errors
 /// The parts contradict each other, in words.
 pub fn of(kind: &str, shapes: &Shapes<'_>) -> Result<Dims, String> {
-    METHODS.iter().find(|method| method.kind == kind).map_or_else(|| Ok(Dims::default()), |m| (m.dims)(shapes))
+    METHODS
+        .iter()
+        .find(|method| method.kind == kind)
+        .map_or_else(|| Ok(Dims::default()), |m| (m.dims)(shapes))
 }
 
 impl<'a> Shapes<'a> {
@@ -118,11 +121,7 @@ fn pair(shapes: &Shapes<'_>, a: &str, b: &str) -> Result<Dims, String> {
     {
         return Err(format!("{a} {sa:?} and {b} {sb:?} have ranks {} and {}", sa[0], sb[1]));
     }
-    Ok(Dims {
-        out: sb.map(|s| s[0]),
-        inputs: sa.map(|s| s[1]),
-        rank: sa.map(|s| s[0]).or(sb.map(|s| s[1])),
-    })
+    Ok(Dims { out: sb.map(|s| s[0]), inputs: sa.map(|s| s[1]), rank: sa.map(|s| s[0]).or(sb.map(|s| s[1])) })
 }
 
 fn lora(shapes: &Shapes<'_>) -> Result<Dims, String> {
@@ -165,7 +164,11 @@ fn lokr(shapes: &Shapes<'_>) -> Result<Dims, String> {
     };
     let (one, two) = (side("lokr_w1", "lokr_w1_a", "lokr_w1_b")?, side("lokr_w2", "lokr_w2_a", "lokr_w2_b")?);
     let times = |a: Option<u64>, b: Option<u64>| a.zip(b).and_then(|(a, b)| a.checked_mul(b));
-    Ok(Dims { out: times(one.out, two.out), inputs: times(one.inputs, two.inputs), rank: two.rank.or(one.rank) })
+    Ok(Dims {
+        out: times(one.out, two.out),
+        inputs: times(one.inputs, two.inputs),
+        rank: two.rank.or(one.rank),
+    })
 }
 
 /// `[out, 1]`, or `[1, in]` for feed-forward modules.
@@ -181,7 +184,9 @@ fn ia3(shapes: &Shapes<'_>) -> Result<Dims, String> {
 /// `oft_R [blocks, b (b - 1) / 2]`: inputs are `blocks * b`, unless one block is shared by all.
 fn oft(shapes: &Shapes<'_>) -> Result<Dims, String> {
     if let Some(shape) = shapes.get("oft_R") {
-        let [blocks, values] = shape else { return Err(format!("oft_R has the shape {shape:?}, not two dimensions")) };
+        let [blocks, values] = shape else {
+            return Err(format!("oft_R has the shape {shape:?}, not two dimensions"));
+        };
         let block = ((1.0 + (1.0 + 8.0 * *values as f64).sqrt()) / 2.0).round() as u64;
         let pairs = block.checked_mul(block.saturating_sub(1)).map(|n| n / 2);
         if pairs != Some(*values) {
@@ -220,9 +225,11 @@ mod tests {
         };
         check("LORA", &[("lora_A", &[4, 128]), ("lora_B", &[64, 4])], Some(64), Some(128), Some(4));
         check("LORA", &[("lora_B", &[64, 4])], Some(64), None, Some(4));
-        let embedding: [(&str, &[u64]); 2] = [("lora_embedding_A", &[4, 160]), ("lora_embedding_B", &[128, 4])];
+        let embedding: [(&str, &[u64]); 2] =
+            [("lora_embedding_A", &[4, 160]), ("lora_embedding_B", &[128, 4])];
         check("LORA", &embedding, Some(160), Some(128), Some(4));
-        let kron: [(&str, &[u64]); 3] = [("lokr_w1", &[8, 16]), ("lokr_w2_a", &[16, 4]), ("lokr_w2_b", &[4, 16])];
+        let kron: [(&str, &[u64]); 3] =
+            [("lokr_w1", &[8, 16]), ("lokr_w2_a", &[16, 4]), ("lokr_w2_b", &[4, 16])];
         check("LOKR", &kron, Some(128), Some(256), Some(4));
         check("IA3", &[("ia3_l", &[64, 1])], Some(64), None, None);
         check("OFT", &[("oft_R", &[6, 28])], None, Some(48), None);

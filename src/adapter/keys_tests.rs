@@ -89,7 +89,8 @@ fn what_has_no_mark_is_saved() {
     check("m.head.modules_to_save.default.weight", "m.head", "weight", Some("default"), None);
     check("m.q_proj.base_layer.weight.absmax", "m.q_proj.base_layer.weight.absmax", "", None, None);
     check("lora_A", "", "lora_A", None, Some(Family::Peft));
-    for odd in ["", ".", "..", "....", ".lora_A.", "lora_A..weight", ".weight", "\u{202e}.lora_B.bias", "é.m"] {
+    for odd in ["", ".", "..", "....", ".lora_A.", "lora_A..weight", ".weight", "\u{202e}.lora_B.bias", "é.m"]
+    {
         let _ = Key::parse(odd);
     }
 }

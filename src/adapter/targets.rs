@@ -64,7 +64,11 @@ impl Names {
                 let names: Vec<String> =
                     list.iter().take(PATTERNS_MAX).filter_map(Value::as_str).map(str::to_owned).collect();
                 if names.len() < list.len() {
-                    odd.push(format!("{key}: {} of {} entries are no text", list.len() - names.len(), list.len()));
+                    odd.push(format!(
+                        "{key}: {} of {} entries are no text",
+                        list.len() - names.len(),
+                        list.len()
+                    ));
                 }
                 if names.is_empty() { Self::Unsaid } else { Self::List(names) }
             }
@@ -174,7 +178,9 @@ impl Targets {
 
     /// Returns true unless `layers_to_transform` leaves the module's layer out.
     fn has_layer(&self, module: &str) -> bool {
-        let (Some(layers), Names::List(_) | Names::AllLinear) = (&self.layers, &self.modules) else { return true };
+        let (Some(layers), Names::List(_) | Names::AllLinear) = (&self.layers, &self.modules) else {
+            return true;
+        };
         let parts: Vec<&str> = module.split('.').collect();
         let index = parts.windows(2).find_map(|pair| {
             let is_stack = self.stacks.is_empty() || self.stacks.iter().any(|stack| stack == pair[0]);
@@ -266,7 +272,9 @@ mod tests {
 
     #[test]
     fn hostile_values_are_no_targets() {
-        for value in [json!(7), json!({"a": 1}), json!([1, null, {}]), json!("(((("), json!("(a{1000}){1000}")] {
+        for value in
+            [json!(7), json!({"a": 1}), json!([1, null, {}]), json!("(((("), json!("(a{1000}){1000}")]
+        {
             let read = Targets::read(&json!({
                 "target_modules": value, "rank_pattern": value, "layers_to_transform": value,
                 "modules_to_save": value, "exclude_modules": value, "target_parameters": value,
