@@ -1,24 +1,25 @@
-//! Adapters: what a PEFT folder says it is, and what its tensors are.
+//! Adapters: what a folder says it is, and what its tensors are.
 //!
 //! The kind is read twice: from `adapter_config.json` (`peft_type`) and from the keys alone; a disagreement
-//! is a problem. Keys are taken apart by their last components only: aligning them with a base and
-//! repairing them is another matter.
-//!
-//! | key                                              | module        | part             |
-//! |--------------------------------------------------|---------------|------------------|
-//! | `P.lora_A.weight`, `P.lora_A.<name>.weight`      | `P`           | `lora_A [r, in]` |
-//! | `P.lora_B.weight`                                | `P`           | `lora_B [out, r]`|
-//! | `P.lora_embedding_A`, `P.lora_embedding_B`       | `P`           | `[r, vocab]`, `[dim, r]` |
-//! | `P.lora_magnitude_vector[.weight]`               | `P`           | DoRA magnitudes  |
-//! | anything else                                    | saved tensor  |                  |
+//! is a problem. `keys.rs` takes keys apart, `group.rs` puts them together by module, `align.rs` holds an adapter
+//! against a base.
 //! Source: PEFT 0.21, `utils/save_and_load.py`; the field table by versions in `LoraConfig`'s history.
 
+pub mod align;
+pub mod config;
 pub mod delta;
-
-use std::collections::BTreeMap;
+pub mod dims;
+pub mod group;
+pub mod keys;
+pub mod names;
+pub mod targets;
+pub mod values;
 
 use serde_json::Value;
 
+use self::config::FIELD_VERSIONS;
+use self::group::{Group, Groups};
+use crate::checkpoint::files::Files;
 use crate::checkpoint::{Checkpoint, CheckpointKind};
 use crate::name::escape;
 use crate::problem::{Problem, kind};
@@ -68,69 +69,21 @@ pub struct Module {
     pub missing: Vec<&'static str>,
 }
 
-/// Key components that tell the kind of an adapter, with the kind. Longer before shorter.
-const MARKS: [(&str, &str); 24] = [
-    ("lora_E", "ADALORA"),
-    ("lora_A", "LORA"),
-    ("lora_B", "LORA"),
-    ("lora_embedding_A", "LORA"),
-    ("lora_embedding_B", "LORA"),
-    ("lora_magnitude_vector", "LORA"),
-    ("hada_w1_a", "LOHA"),
-    ("lokr_w1", "LOKR"),
-    ("lokr_w1_a", "LOKR"),
-    ("ia3_l", "IA3"),
-    ("oft_R", "OFT"),
-    ("oft_r", "OFT"),
-    ("boft_R", "BOFT"),
-    ("vera_lambda_b", "VERA"),
-    ("fourierft_spectrum", "FOURIERFT"),
-    ("hra_u", "HRA"),
-    ("vblora_logits_A", "VBLORA"),
-    ("randlora_lambda", "RANDLORA"),
-    ("shira_weight", "SHIRA"),
-    ("c3a_kernel", "C3A"),
-    ("miss_block", "MISS"),
-    ("prompt_embeddings", "PROMPT_TUNING"),
-    ("trainable_tokens_delta", "TRAINABLE_TOKENS"),
-    ("lora_down", "kohya"),
-];
-
-/// Newest LoRA field seen and the PEFT version that brought it: a config without `peft_version` is at
-/// least that new.
-const FIELD_VERSIONS: [(&str, &str); 18] = [
-    ("kasa_config", "0.21"),
-    ("monteclora_config", "0.21"),
-    ("velora_config", "0.20"),
-    ("lora_ga_config", "0.19"),
-    ("use_bdlora", "0.19"),
-    ("alora_invocation_tokens", "0.18"),
-    ("ensure_weight_tying", "0.18"),
-    ("target_parameters", "0.17"),
-    ("use_qalora", "0.16"),
-    ("trainable_token_indices", "0.15"),
-    ("exclude_modules", "0.14"),
-    ("lora_bias", "0.14"),
-    ("layer_replication", "0.10"),
-    ("use_dora", "0.9"),
-    ("use_rslora", "0.8"),
-    ("loftq_config", "0.7"),
-    ("rank_pattern", "0.6"),
-    ("layers_to_transform", "0.4"),
-];
-
 impl Adapter {
     /// Reads the adapter facts of an opened checkpoint, or `None` if it is no adapter.
     #[must_use]
     pub fn of(checkpoint: &Checkpoint) -> Option<Self> {
-        if checkpoint.kind != CheckpointKind::Adapter {
-            return None;
-        }
+        (checkpoint.kind == CheckpointKind::Adapter).then(|| Self::read(checkpoint))
+    }
+
+    /// Reads the adapter facts of a checkpoint that is said to be an adapter, whatever its files are called.
+    #[must_use]
+    pub fn read(checkpoint: &Checkpoint) -> Self {
         let mut adapter = Self::default();
         adapter.read_config(checkpoint);
         adapter.read_keys(checkpoint);
         adapter.compare(checkpoint);
-        Some(adapter)
+        adapter
     }
 
     /// Returns the kind to show: the config's, else the keys'.
@@ -201,32 +154,19 @@ impl Adapter {
 
     fn read_keys(&mut self, checkpoint: &Checkpoint) {
         let files = &checkpoint.files;
-        let mut modules: BTreeMap<usize, Module> = BTreeMap::new();
-        let mut order: rustc_hash::FxHashMap<String, usize> = rustc_hash::FxHashMap::default();
-        for tensor in 0..files.tensors.len() as u32 {
-            let name = files.tensor_name(tensor);
-            let Some((module, mark)) = split_key(&name) else {
-                self.saved.push(tensor);
-                continue;
-            };
-            if self.by_keys.is_none() || mark.1 != "LORA" {
-                self.by_keys = Some(mark.1);
+        let groups = Groups::of(files, None);
+        self.by_keys = group::kind_of(&groups);
+        for group in &groups.modules {
+            self.saved.extend(group.saved.iter().map(|(_, tensor, _)| *tensor));
+            if group.kind.is_some() {
+                self.modules.push(Module::of(files, group));
             }
-            let count = order.len();
-            let at = *order.entry(module.to_owned()).or_insert(count);
-            let entry = modules.entry(at).or_insert_with(|| Module {
-                name: module.to_owned(),
-                delta: None,
-                rank: None,
-                tensors: Vec::new(),
-                missing: Vec::new(),
-            });
-            entry.tensors.push(tensor);
         }
-        self.modules = modules.into_values().collect();
-        for module in &mut self.modules {
-            complete(checkpoint, module);
+        if self.modules.is_empty() && !groups.shared.is_empty() {
+            self.saved.extend(groups.shared.iter().map(|(_, tensor)| *tensor));
         }
+        self.saved.extend(&groups.others);
+        self.saved.sort_unstable();
     }
 
     fn compare(&mut self, checkpoint: &Checkpoint) {
@@ -316,69 +256,36 @@ fn same_keys(declared: &str, by_keys: &str) -> bool {
         || (declared == "BONE" && by_keys == "MISS")
 }
 
-/// Splits a key at the component that tells its kind: the module before it, and the mark.
-fn split_key(name: &str) -> Option<(&str, (&'static str, &'static str))> {
-    let mut end = name.len();
-    // The mark is the last, next-to-last or third-last component (`lora_A.default.weight`).
-    for _ in 0..3 {
-        let start = name[..end].rfind('.').map_or(0, |dot| dot + 1);
-        if let Some(mark) = MARKS.iter().find(|(mark, _)| *mark == &name[start..end]) {
-            return Some((name[..start.saturating_sub(1)].as_ref(), *mark));
-        }
-        end = start.checked_sub(1)?;
-    }
-    None
+/// Returns the first few of a list of names, and how many more there are.
+pub(crate) fn list(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
-/// Fills in what the two halves of a LoRA pair tell.
-fn complete(checkpoint: &Checkpoint, module: &mut Module) {
-    let files = &checkpoint.files;
-    let half = |marks: [&str; 2]| {
-        module.tensors.iter().find_map(|&tensor| {
-            let name = files.tensor_name(tensor);
-            let rest = name.strip_prefix(module.name.as_str())?;
-            let mut parts = rest.split('.').filter(|part| !part.is_empty());
-            let mark = parts.next()?;
-            // `lora_B.bias` belongs to the pair and is not its half.
-            (marks.contains(&mark) && rest.rsplit('.').next() != Some("bias"))
-                .then(|| files.shape(&files.tensors[tensor as usize]).to_vec())
-        })
-    };
-    let (a, b) = (half(["lora_A", "lora_embedding_A"]), half(["lora_B", "lora_embedding_B"]));
-    if a.is_none() && b.is_none() {
-        return;
-    }
-    module.rank = a.as_ref().and_then(|a| a.first().copied());
-    if a.is_none() {
-        module.missing.push("lora_A");
-    }
-    if b.is_none() {
-        module.missing.push("lora_B");
-    }
-    if let (Some(a), Some(b)) = (a, b)
-        && a.len() == 2
-        && b.len() == 2
-    {
-        module.delta = Some([b[0], a[1]]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_split_at_their_mark() {
-        for (key, module, kind) in [
-            ("base_model.model.q_proj.lora_A.weight", "base_model.model.q_proj", "LORA"),
-            ("base_model.model.q_proj.lora_A.default.weight", "base_model.model.q_proj", "LORA"),
-            ("x.embed_tokens.lora_embedding_B", "x.embed_tokens", "LORA"),
-            ("x.k_proj.ia3_l", "x.k_proj", "IA3"),
-            ("prompt_embeddings", "", "PROMPT_TUNING"),
-        ] {
-            let (found, mark) = split_key(key).unwrap();
-            assert_eq!((found, mark.1), (module, kind), "{key}");
+impl Module {
+    fn of(files: &Files, group: &Group) -> Self {
+        let shape = |tensor: u32| files.shape(&files.tensors[tensor as usize]);
+        let turned: Vec<(&'static str, Vec<u64>)> = group
+            .parts
+            .iter()
+            .map(|&(mark, tensor)| {
+                let mut shape = shape(tensor).to_vec();
+                if mark.role == keys::Role::Transposed {
+                    shape.reverse();
+                }
+                (mark.part, shape)
+            })
+            .collect();
+        let shapes = dims::Shapes(turned.iter().map(|(part, shape)| (*part, shape.as_slice())).collect());
+        let kind = group.kind.unwrap_or("");
+        let dims = dims::of(kind, &shapes).unwrap_or_default();
+        Self {
+            name: group.name.clone(),
+            delta: dims.out.zip(dims.inputs).map(|(out, inputs)| [out, inputs]),
+            rank: dims.rank,
+            tensors: group.parts.iter().map(|(_, tensor)| *tensor).collect(),
+            missing: dims::missing(kind, &|part| group.part(part).is_some()),
         }
-        assert!(split_key("base_model.model.lm_head.weight").is_none());
     }
 }

@@ -239,6 +239,18 @@ kinds! {
     ADAPTER_WEIGHTS = "A006" "adapter-weights" Error;
     /// The base that the adapter names is not on this disk.
     ADAPTER_BASE = "A007" "adapter-base-not-here" Warning;
+    /// The config's targets name no module of the base: PEFT stops.
+    ADAPTER_TARGETS = "A008" "adapter-targets-nothing" Error;
+    /// Targets that name nothing, or layers that are targeted and have no adapter.
+    ADAPTER_UNTOUCHED = "A009" "adapter-untouched-targets" Warning;
+    /// Embeddings of another vocabulary than the base's.
+    ADAPTER_VOCABULARY = "A010" "adapter-vocabulary" Warning;
+    /// Deltas that are zero.
+    ADAPTER_ZERO = "A011" "adapter-zero-delta" Warning;
+    /// Keys that PEFT does not use.
+    ADAPTER_UNUSED = "A012" "adapter-unused-keys" Warning;
+    /// Fields of the config that PEFT does not know, or that cannot be read.
+    ADAPTER_FIELD = "A013" "adapter-odd-field" Warning;
 
     /// Values that are NaN.
     NAN_VALUES = "V001" "nan-values" Error;
