@@ -1,3 +1,5 @@
+//! Keys of every family against what they say.
+
 use super::*;
 
 /// Checks what a key says: module, part (or saved tensor), adapter name, family.
