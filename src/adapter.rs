@@ -12,6 +12,8 @@ pub mod dims;
 pub mod group;
 pub mod keys;
 pub mod names;
+pub mod open;
+pub mod repair;
 pub mod targets;
 pub mod values;
 

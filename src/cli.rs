@@ -4,6 +4,7 @@
 //! stdout, progress and errors to stderr. Exit codes: 0 done, 1 an error was found, 2 could not do it,
 //! 3 done but not proven, 130 cancelled.
 
+pub mod align;
 pub mod convert;
 pub mod doctor;
 pub mod inspect;
@@ -101,6 +102,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Hold an adapter against a base, module by module, and repair it into a new folder.
+    Align(align::Align),
     /// Convert a checkpoint to another format, in a new folder.
     Convert(convert::Convert),
     /// Carry out a plan that was saved.
@@ -136,6 +139,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
             Command::Inspect { json: true, .. }
                 | Command::Verify { json: true, .. }
                 | Command::Doctor { json: true }
+                | Command::Align(align::Align { json: true, .. })
                 | Command::Convert(convert::Convert { how: convert::How { json: true, .. }, .. })
                 | Command::Run(convert::Replay { how: convert::How { json: true, .. }, .. })
         )
@@ -165,6 +169,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Verify { path, deep, json }) => {
             verify::run(&verify::Options { path, deep: *deep, json: *json, quiet: cli.common.quiet }, out)
         }
+        Some(Command::Align(asked)) => align::run(asked, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Run(replay)) => convert::replay(replay, cli.common.quiet, out),
         Some(Command::Doctor { json }) => doctor::run(*json, out),

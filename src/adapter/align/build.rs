@@ -12,6 +12,7 @@ use crate::adapter::names::{BaseNames, Found, unwrapped};
 use crate::adapter::targets::{Targets, ends_with};
 use crate::checkpoint::Checkpoint;
 use crate::name::natural_cmp;
+use crate::problem::kind;
 
 /// What is known while an adapter is aligned.
 pub(super) struct Context<'a> {
@@ -44,10 +45,7 @@ pub(super) fn align<'a>(
         names: BaseNames::new(base, config),
         is_dump: is_dump(&groups),
     };
-    let mut alignment = Alignment {
-        kind: kind_of(&groups).or(facts.declared.as_deref()).unwrap_or("unknown").to_owned(),
-        ..Alignment::default()
-    };
+    let mut alignment = Alignment { kind: kind(&groups, facts).to_owned(), ..Alignment::default() };
     let found = context.find(&groups.modules);
     alignment.unused.clone_from(&groups.others);
     alignment.shared = groups.shared.iter().map(|&(mark, tensor)| part_of(mark, tensor)).collect();
@@ -67,6 +65,13 @@ pub(super) fn align<'a>(
     alignment.unused.sort_unstable();
     alignment.unused.dedup();
     alignment
+}
+
+/// Returns the method: the config's where the keys can be of it, else the keys'.
+fn kind<'f>(groups: &Groups, facts: &'f Adapter) -> &'f str {
+    let contradicts = facts.problems.iter().any(|problem| problem.kind == &kind::ADAPTER_KIND);
+    let declared = facts.declared.as_deref().filter(|_| !contradicts);
+    declared.or(kind_of(groups)).unwrap_or("unknown")
 }
 
 /// Returns a part with its own key.

@@ -373,7 +373,7 @@ impl Context<'_> {
         // Patterns are matched against the module's name in the wrapped model.
         let own = group.path.strip_prefix(PREFIX).unwrap_or(&group.path);
         let rank = module.rank;
-        let given = self.facts.rank;
+        let given = self.facts.rank.filter(|&rank| rank > 0);
         let pattern = |path: &str| self.targets.rank(path);
         let said = pattern(own).or_else(|| pattern(&module.path)).or(given);
         // The tensors are right where the config contradicts them: a repair corrects it so.

@@ -76,7 +76,9 @@ impl Context<'_> {
 
     /// Holds the modules against the targets, and the targets against the base.
     fn target(&self, alignment: &mut Alignment) {
-        if !self.has_targets(alignment) {
+        // One vector for all of them has no module of its own.
+        let is_one = alignment.modules.iter().any(|module| module.method == "UNILORA");
+        if !self.has_targets(alignment) || is_one {
             return;
         }
         let base = self.base;

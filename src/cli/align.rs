@@ -1,0 +1,218 @@
+//! `ckpt align`: an adapter held against a base, and its repair into a new folder.
+
+mod board;
+mod repaired;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::json::{self, ProblemJson};
+use super::{DONE, FOUND, stdout_error};
+use crate::adapter::align::{Aligned, Alignment, Asked};
+use crate::adapter::{Adapter, open, problems_of};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::side::FileSide;
+use crate::error::{Error, Result};
+use crate::problem::Problem;
+
+/// What `align` is asked.
+#[derive(Debug, Args)]
+pub struct Align {
+    /// The base: folder, file, or Hub name in the local cache.
+    pub base: String,
+    /// The adapter: folder, file, or Hub name in the local cache.
+    #[arg(short = 'a', long, value_name = "ADAPTER")]
+    pub adapter: String,
+    /// A prefix of the adapter's keys that belongs to no module.
+    #[arg(long, value_name = "P")]
+    pub strip_prefix: Option<String>,
+    /// Write a repaired adapter: keys renamed, config corrected. Every change is printed first.
+    #[arg(long)]
+    pub repair: bool,
+    /// The folder to make. It appears when it is complete.
+    #[arg(short, long, value_name = "OUT", requires = "repair")]
+    pub output: Option<PathBuf>,
+    /// Leave out config fields that this version of PEFT does not know: 0.11.
+    #[arg(long, value_name = "V", requires = "repair")]
+    pub peft_version: Option<String>,
+    /// Print what a repair would do, and write nothing.
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
+    /// Replace a checkpoint that is there.
+    #[arg(long, requires = "repair")]
+    pub force: bool,
+    /// Print one line of JSON; with --repair, events as lines of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A base and an adapter, opened and held against each other.
+struct Pair<'a> {
+    asked: &'a Align,
+    base: Checkpoint,
+    adapter: Checkpoint,
+    facts: Adapter,
+    alignment: Alignment,
+}
+
+/// Runs the command: exit 0 when every module is aligned and nothing is wrong, else 1.
+///
+/// # Errors
+/// One of the two cannot be opened, the repair cannot be written, or stdout fails.
+pub fn run(asked: &Align, out: &mut dyn Write) -> Result<u8> {
+    if asked.repair && asked.output.is_none() && !asked.dry_run {
+        return Err(Error::input("--repair: -o OUT names the folder to make"));
+    }
+    let base = Checkpoint::open_examined(&asked.base)?;
+    let adapter = open::open(&asked.adapter)?;
+    let facts = Adapter::read(&adapter);
+    let alignment = {
+        let values = FileSide::whole(&adapter.files);
+        let how = Asked { strip_prefix: asked.strip_prefix.as_deref(), values: &values };
+        Alignment::of(&base, &adapter, &facts, &how)
+    };
+    let pair = Pair { asked, base, adapter, facts, alignment };
+    if asked.repair {
+        return repaired::run(&pair, out);
+    }
+    if asked.json {
+        pair.write_json(out)?;
+    } else {
+        board::write(&pair, out).map_err(|e| stdout_error(&e))?;
+    }
+    Ok(if pair.is_right() { DONE } else { FOUND })
+}
+
+impl Pair<'_> {
+    /// Returns true if every module is aligned and nothing is wrong.
+    fn is_right(&self) -> bool {
+        let total = self.alignment.modules.len();
+        total > 0 && self.alignment.aligned() == total && !self.problems().iter().any(Problem::is_error)
+    }
+
+    /// Returns what is wrong with the adapter, and with the two together; errors first.
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = problems_of(&self.adapter, Some(&self.facts));
+        // The alignment says of each half pair what is missing.
+        problems.extend(self.alignment.problems.clone());
+        problems.sort_by_key(|problem| (problem.kind.severity, problem.kind.code));
+        problems
+    }
+
+    fn rank(&self) -> Option<u64> {
+        self.facts.rank.or_else(|| self.alignment.modules.iter().find_map(|module| module.rank))
+    }
+
+    fn layer_name(&self, module: &Aligned) -> Option<String> {
+        let layer = module.layer?;
+        if module.places.len() > 1 {
+            return Some(module.path.clone());
+        }
+        Some(self.base.layers.name(&self.base.files.names, layer))
+    }
+
+    fn key(&self, tensor: u32) -> String {
+        self.adapter.files.tensor_name(tensor)
+    }
+
+    fn write_json(&self, out: &mut dyn Write) -> Result<()> {
+        let alignment = &self.alignment;
+        let mut object = json::Object::new(out);
+        let adapter = AdapterJson {
+            path: &self.asked.adapter,
+            kind: &alignment.kind,
+            rank: self.rank(),
+            alpha: self.facts.alpha,
+            scaling: self
+                .facts
+                .scaling
+                .or_else(|| alignment.modules.iter().find_map(|module| module.scaling)),
+            peft_version: self.facts.peft_version.as_deref(),
+        };
+        object.member("adapter", &adapter)?;
+        object.list("modules", alignment.modules.len() as u32, |at, buffer| {
+            // Plain values into memory: nothing can fail.
+            let _ = json::push(buffer, &self.module_json(&alignment.modules[at as usize]));
+        })?;
+        object.member("total", &alignment.modules.len())?;
+        object.member("aligned", &alignment.aligned())?;
+        object.member("repairable", &alignment.repairable())?;
+        let unused: Vec<String> = alignment.unused.iter().map(|&tensor| self.key(tensor)).collect();
+        object.member("unused_keys", &unused)?;
+        object.member("untouched_targets", &alignment.untouched)?;
+        object.member("zero_deltas", &alignment.zero_deltas())?;
+        let problems = self.problems();
+        let problems: Vec<ProblemJson<'_>> = problems.iter().map(ProblemJson::from).collect();
+        object.member("problems", &problems)?;
+        object.end()
+    }
+
+    fn module_json<'m>(&self, module: &'m Aligned) -> ModuleJson<'m> {
+        let renames = module.parts.iter().filter_map(|part| {
+            part.rename.as_ref().map(|to| RenameJson { from: self.key(part.tensor), to: to.clone() })
+        });
+        ModuleJson {
+            adapter: &module.name,
+            layer: self.layer_name(module),
+            state: module.state.name(),
+            keys: module.parts.iter().map(|part| self.key(part.tensor)).collect(),
+            delta: module.delta,
+            format: module.layer.map(|layer| self.base.layers.spec(layer).format.get().name()),
+            base: module.base_shape.as_deref(),
+            method: module.method,
+            rank: module.rank,
+            alpha: module.alpha,
+            scaling: module.scaling,
+            applied: module.is_applied,
+            transposed: module.is_transposed,
+            experts: module.experts,
+            zero_delta: module.zero_delta,
+            nan: module.has_nan,
+            renames: renames.collect(),
+            evidence: &module.evidence,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AdapterJson<'a> {
+    path: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    rank: Option<u64>,
+    alpha: Option<f64>,
+    scaling: Option<f64>,
+    peft_version: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ModuleJson<'a> {
+    adapter: &'a str,
+    layer: Option<String>,
+    state: &'static str,
+    keys: Vec<String>,
+    delta: Option<[u64; 2]>,
+    format: Option<&'static str>,
+    base: Option<&'a [u64]>,
+    method: &'static str,
+    rank: Option<u64>,
+    alpha: Option<f64>,
+    scaling: Option<f64>,
+    applied: bool,
+    transposed: bool,
+    experts: u64,
+    zero_delta: bool,
+    nan: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    renames: Vec<RenameJson>,
+    evidence: &'a str,
+}
+
+#[derive(Serialize)]
+struct RenameJson {
+    from: String,
+    to: String,
+}

@@ -1,0 +1,219 @@
+//! A repair, said and carried out: every change first, then a folder that appears when it is complete.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{FOUND, Pair, board};
+use crate::adapter::repair::{Rekeyed, Repair};
+use crate::checkpoint::folder::container_of;
+use crate::cli::{DONE, json, stdout_error};
+use crate::engine::cpu::Cpu;
+use crate::engine::{Options, Progress, Run};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::escape;
+use crate::plan::folder::{Copied, Text};
+use crate::plan::{Action, Names, Order, OutShard, OutTensor, Plan, Source, Step};
+
+/// What files of a trainer's state begin with; they are large, and of no use beside an adapter.
+const TRAINING: [&str; 5] = ["optimizer", "scheduler", "scaler", "rng_state", "random_states"];
+
+#[derive(Serialize)]
+struct PlanEvent<'a> {
+    event: &'static str,
+    steps: &'a [Step],
+    renames: Vec<RenameJson<'a>>,
+    config: &'a [String],
+    left_out: &'a [String],
+    refused: &'a [String],
+    bytes_read: u64,
+    bytes_written: u64,
+}
+
+#[derive(Serialize)]
+struct RenameJson<'a> {
+    from: &'a str,
+    to: &'a str,
+}
+
+#[derive(Serialize)]
+struct ResultEvent<'a> {
+    event: &'static str,
+    output: Option<String>,
+    aligned: usize,
+    total: usize,
+    renamed: usize,
+    config: &'a [String],
+    refused: &'a [String],
+    bytes_written: u64,
+    verified: bool,
+}
+
+/// Says what a repair does, and does it: exit 0 done or nothing to do, 1 something cannot be repaired.
+pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
+    let asked = pair.asked;
+    let repair =
+        Repair::plan(&pair.base, &pair.adapter, &pair.facts, &pair.alignment, asked.peft_version.as_deref());
+    let plan = plan(pair, &repair);
+    let is_to_write = !repair.is_empty() && repair.refused.is_empty();
+    if asked.json {
+        if asked.dry_run {
+            json::write_line(out, &event(&repair, &plan))?;
+        }
+    } else {
+        said(pair, &repair, out).map_err(|e| stdout_error(&e))?;
+    }
+    let mut written = 0;
+    let mut output = None;
+    if is_to_write && !asked.dry_run {
+        // What was said is seen before the first byte is written.
+        out.flush().map_err(|e| stdout_error(&e))?;
+        written = carry_out(pair, &repair, &plan)?;
+        output = Some(plan.order.output.display().to_string());
+    }
+    let code = if repair.refused.is_empty() { DONE } else { FOUND };
+    if asked.json && !asked.dry_run {
+        let done = ResultEvent {
+            event: "result",
+            verified: output.is_some(),
+            output,
+            aligned: pair.alignment.aligned(),
+            total: pair.alignment.modules.len(),
+            renamed: repair.renames(),
+            config: &repair.changes,
+            refused: &repair.refused,
+            bytes_written: written,
+        };
+        json::write_line(out, &done)?;
+    } else if !asked.json {
+        let last = match (&output, is_to_write) {
+            (Some(output), _) => format!("✓ {}: written and verified", escape(output)),
+            (None, true) => "nothing was written: --dry-run".into(),
+            (None, false) if repair.refused.is_empty() => "nothing to repair; nothing was written".into(),
+            (None, false) => "not everything can be repaired; nothing was written".into(),
+        };
+        writeln!(out, "{last}").map_err(|e| stdout_error(&e))?;
+    }
+    Ok(code)
+}
+
+fn event<'a>(repair: &'a Repair, plan: &'a Plan) -> PlanEvent<'a> {
+    let changed = repair.keys.iter().filter(|key| key.from != key.to || key.is_transposed);
+    PlanEvent {
+        event: "plan",
+        steps: &plan.steps,
+        renames: changed.map(|key| RenameJson { from: &key.from, to: &key.to }).collect(),
+        config: &repair.changes,
+        left_out: &repair.left_out,
+        refused: &repair.refused,
+        bytes_read: plan.bytes_read(),
+        bytes_written: plan.bytes_written(),
+    }
+}
+
+fn said(pair: &Pair<'_>, repair: &Repair, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{}", board::gate(pair))?;
+    for key in repair.keys.iter().filter(|key| key.from != key.to || key.is_transposed) {
+        let turned = if key.is_transposed { "  (transposed)" } else { "" };
+        writeln!(out, "rename  {}\n     →  {}{turned}", escape(&key.from), escape(&key.to))?;
+    }
+    for change in &repair.changes {
+        writeln!(out, "config  {change}")?;
+    }
+    for left in &repair.left_out {
+        writeln!(out, "without {left}")?;
+    }
+    for refused in &repair.refused {
+        writeln!(out, "✗ {}", escape(refused))?;
+    }
+    Ok(())
+}
+
+/// Returns the plan of the folder.
+fn plan(pair: &Pair<'_>, repair: &Repair) -> Plan {
+    let files = &pair.adapter.files;
+    let tensor = |key: &Rekeyed| {
+        let record = &files.tensors[key.tensor as usize];
+        OutTensor {
+            name: key.to.clone(),
+            dtype: record.dtype,
+            shape: files.shape(record).to_vec(),
+            bytes: record.bytes,
+            source: Source::Copy(key.tensor),
+        }
+    };
+    let mut tensors: Vec<OutTensor> = repair.keys.iter().map(tensor).collect();
+    tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bits().map_or(0, |bits| bits as u32)));
+    let bytes = tensors.iter().map(|tensor| tensor.bytes).sum();
+    let step = Step {
+        layer: pair.adapter.files.title.clone(),
+        action: Action::Copy,
+        from: pair.alignment.kind.clone(),
+        to: pair.alignment.kind.clone(),
+        bytes_in: bytes,
+        bytes_out: bytes,
+    };
+    let order = Order {
+        input: pair.asked.adapter.clone(),
+        output: pair.asked.output.clone().unwrap_or_default(),
+        dtype: None,
+        only: Vec::new(),
+        skip: Vec::new(),
+        skip_broken: false,
+        shard_bytes: u64::MAX,
+        names: Names::Own,
+    };
+    Plan {
+        order,
+        steps: vec![step],
+        shards: vec![OutShard { file: "adapter_model.safetensors".into(), tensors }],
+        texts: vec![Text { file: "adapter_config.json".into(), content: format!("{:#}\n", repair.config) }],
+        copies: copies(pair),
+        warnings: Vec::new(),
+        broken: Vec::new(),
+    }
+}
+
+/// Returns the files that go over as they are: all but weights and what is written anew.
+fn copies(pair: &Pair<'_>) -> Vec<Copied> {
+    let files = &pair.adapter.files;
+    // Beside an adapter that was named as a file may be anything.
+    if !files.path.is_dir() {
+        return Vec::new();
+    }
+    let is_kept = |name: &str| {
+        name != "adapter_config.json"
+            && !name.starts_with('.')
+            && !name.ends_with(".index.json")
+            && !TRAINING.iter().any(|word| name.starts_with(word))
+            && container_of(name).is_none()
+    };
+    let copied = |(name, bytes): &(String, u64)| Copied {
+        from: files.folder.join(name),
+        file: name.clone(),
+        bytes: *bytes,
+    };
+    files.others.iter().filter(|(name, _)| is_kept(name)).map(copied).collect()
+}
+
+fn carry_out(pair: &Pair<'_>, repair: &Repair, plan: &Plan) -> Result<u64> {
+    if let Some(turned) = repair.keys.iter().find(|key| key.is_transposed) {
+        let message =
+            format!("{}: stored transposed to PEFT's order, which is not written yet", escape(&turned.from));
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    // The base is an input too: a result inside it would change it.
+    let base = pair.base.files.folder.canonicalize().unwrap_or_else(|_| pair.base.files.folder.clone());
+    let output = &plan.order.output;
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if pair.base.files.path.is_dir() && parent.canonicalize().is_ok_and(|parent| parent.starts_with(&base)) {
+        return Err(
+            Error::input(format!("-o {}: inside the base", escape(&output.display().to_string()))).at(output)
+        );
+    }
+    let options = Options { force: pair.asked.force, ..Options::default() };
+    let progress = Progress::default();
+    let run = Run { checkpoint: &pair.adapter, plan, options: &options, device: &Cpu, progress: &progress };
+    Ok(run.carry_out()?.bytes_written)
+}
