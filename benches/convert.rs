@@ -153,6 +153,7 @@ fn convert(input: &Path, output: &Path, proof: Proof) -> Result<f64, String> {
         skip_broken: false,
         shard_bytes: 5_000_000_000,
         names: ckpt::plan::Names::Own,
+        merging: None,
     };
     let plan = Plan::dense(&checkpoint, order).map_err(|e| e.message)?;
     let options = Options { proof, ..Options::default() };

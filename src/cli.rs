@@ -9,6 +9,7 @@ pub mod convert;
 pub mod doctor;
 pub mod inspect;
 pub mod json;
+pub mod merge;
 mod table;
 pub mod verify;
 pub mod workbench;
@@ -106,6 +107,8 @@ pub enum Command {
     Align(align::Align),
     /// Convert a checkpoint to another format, in a new folder.
     Convert(convert::Convert),
+    /// Merge adapters into a checkpoint, in a new folder.
+    Merge(merge::Merge),
     /// Carry out a plan that was saved.
     Run(convert::Replay),
     /// Show this machine: processor, memory, GPUs and driver, terminal, caches.
@@ -140,7 +143,14 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
                 | Command::Verify { json: true, .. }
                 | Command::Doctor { json: true }
                 | Command::Align(align::Align { json: true, .. })
-                | Command::Convert(convert::Convert { how: convert::How { json: true, .. }, .. })
+                | Command::Convert(convert::Convert {
+                    what: convert::What { how: convert::How { json: true, .. }, .. },
+                    ..
+                })
+                | Command::Merge(merge::Merge {
+                    what: convert::What { how: convert::How { json: true, .. }, .. },
+                    ..
+                })
                 | Command::Run(convert::Replay { how: convert::How { json: true, .. }, .. })
         )
     );
@@ -171,6 +181,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         }
         Some(Command::Align(asked)) => align::run(asked, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
+        Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),
         Some(Command::Run(replay)) => convert::replay(replay, cli.common.quiet, out),
         Some(Command::Doctor { json }) => doctor::run(*json, out),
         Some(Command::Completions { shell }) => {

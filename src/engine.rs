@@ -169,7 +169,7 @@ pub struct Run<'a> {
     /// The input.
     pub checkpoint: &'a Checkpoint,
     /// The adapters that the plan merges into it.
-    pub adapters: &'a [Checkpoint],
+    pub adapters: &'a [&'a Checkpoint],
     /// What becomes of it.
     pub plan: &'a Plan,
     /// How.
@@ -286,6 +286,7 @@ fn identity(plan: &Plan, inputs: &Inputs<'_>) -> String {
         "skip": order.skip,
         "skip_broken": order.skip_broken,
         "names": order.names,
+        "merging": order.merging.as_ref().map(|m| format!("{m:?}")),
         "inputs": inputs.stamps(),
         "shards": shards,
     })

@@ -18,12 +18,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use self::groups::Group;
-use self::merge::{Landing, Target};
+pub use self::merge::landing::Attached;
+use self::merge::landing::Landings;
 use self::planner::{Planner, list};
 use self::select::Selection;
-use crate::adapter::delta::EditSpec;
+use crate::adapter::delta::{EditSpec, Recipe};
 use crate::checkpoint::Checkpoint;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::escape;
 use crate::quant::change::Change;
 use crate::tensor::Dtype;
 use crate::units;
@@ -47,6 +49,30 @@ pub struct Order {
     pub shard_bytes: u64,
     /// Whose names the tensors get.
     pub names: Names,
+    /// The adapters that are merged, if any.
+    pub merging: Option<Merging>,
+}
+
+/// Adapters that are merged, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Merging {
+    /// The adapters as given, in their order, and what their deltas are multiplied by.
+    pub adapters: Vec<(String, f64)>,
+    /// Where values are rounded.
+    pub recipe: Recipe,
+    /// Merge what fits and leave the other modules out, instead of refusing.
+    pub allow_partial: bool,
+}
+
+/// Modules of adapters, and how many of them a plan merges.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// Modules that are merged.
+    pub merged: usize,
+    /// Modules in all.
+    pub total: usize,
+    /// Those that are not, and why.
+    pub left: Vec<String>,
 }
 
 /// Whose names tensors get.
@@ -163,8 +189,8 @@ pub struct Merge {
 pub enum Base {
     /// A packed layer, decoded.
     Layer(u32),
-    /// A plain tensor.
-    Tensor(u32),
+    /// A plain tensor, of the checkpoint or one that an adapter brings in its place.
+    Tensor(At),
 }
 
 /// A tensor that is written.
@@ -202,6 +228,8 @@ pub struct Plan {
     pub shards: Vec<OutShard>,
     /// The weights into which adapters are merged.
     pub merges: Vec<Merge>,
+    /// How many modules of the adapters are merged; `None` if there are no adapters.
+    pub coverage: Option<Coverage>,
     /// The files that are written whole: configs, the index.
     pub texts: Vec<folder::Text>,
     /// The files that go over as they are.
@@ -218,28 +246,18 @@ impl Plan {
     /// # Errors
     /// A layer is broken, or its format cannot be decoded: all are named.
     pub fn dense(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
-        Self::make(checkpoint, order, &[], &[])
+        Self::make(checkpoint, order, &[])
     }
 
     /// Plans to merge adapters into a checkpoint, decoded to plain tensors.
     ///
     /// # Errors
-    /// As `dense`, or a tensor cannot be merged into: all are named.
-    pub fn merge(
-        checkpoint: &Checkpoint,
-        order: Order,
-        adapters: &[Checkpoint],
-        landings: &[(Target, Landing)],
-    ) -> Result<Self> {
-        Self::make(checkpoint, order, adapters, landings)
+    /// As `dense`; or a module does not fit and that is not allowed, or none does: all are named.
+    pub fn merge(checkpoint: &Checkpoint, order: Order, attached: &[Attached<'_>]) -> Result<Self> {
+        Self::make(checkpoint, order, attached)
     }
 
-    fn make(
-        checkpoint: &Checkpoint,
-        order: Order,
-        adapters: &[Checkpoint],
-        landings: &[(Target, Landing)],
-    ) -> Result<Self> {
+    fn make(checkpoint: &Checkpoint, order: Order, attached: &[Attached<'_>]) -> Result<Self> {
         config::check_basis(checkpoint)?;
         let selection = Selection::new(&order.only, &order.skip)?;
         let naming = match order.names {
@@ -250,13 +268,19 @@ impl Plan {
         planner.check_data()?;
         let chosen = planner.choose(&selection)?;
         let (mut steps, mut tensors) = planner.layers(&chosen)?;
-        let merges = merge::apply(checkpoint, adapters, landings, (&mut steps, &mut tensors))?;
         let quantized_left = steps.iter().filter(|s| s.action == Action::Copy && s.from != "dense").count();
         let mut warnings = std::mem::take(&mut planner.warnings);
         let broken = std::mem::take(&mut planner.broken);
         // What is wrong and does not stand in the way: scales that are not finite, configs that contradict the
         // tensors, shards that are missing.
         warnings.extend(planner.problems(|problem| problem.kind.code.starts_with(['K', 'S', 'Q', 'V', 'C'])));
+        let landings =
+            order.merging.as_ref().map(|merging| landings(checkpoint, merging, attached)).transpose()?;
+        let mut merges = Vec::new();
+        if let Some(landings) = &landings {
+            warnings.extend(landings.warnings.iter().cloned());
+            merges = merge::apply(checkpoint, attached, &landings.list, (&mut steps, &mut tensors))?;
+        }
         if quantized_left > 0 {
             warnings.push(format!(
                 "{} stay quantized; the config keeps its quantization block, with the others left out of it",
@@ -273,7 +297,8 @@ impl Plan {
         let folder =
             folder::Folder::plan(checkpoint, &steps, &shards, (quantized_left > 0, made), &mut warnings)?;
         let (texts, copies) = (folder.texts, folder.copies);
-        Ok(Self { order, steps, shards, merges, texts, copies, warnings, broken })
+        let coverage = landings.map(|landings| landings.coverage);
+        Ok(Self { order, steps, shards, merges, coverage, texts, copies, warnings, broken })
     }
 
     /// Returns the bytes that are read.
@@ -297,4 +322,28 @@ impl Plan {
     pub fn count(&self, action: Action) -> usize {
         self.steps.iter().filter(|step| step.action == action).count()
     }
+}
+
+/// Returns where the modules of adapters go, if enough of them do.
+fn landings(base: &Checkpoint, merging: &Merging, attached: &[Attached<'_>]) -> Result<Landings> {
+    let mut landings = Landings::default();
+    for (number, (adapter, (name, _))) in attached.iter().zip(&merging.adapters).enumerate() {
+        let before = landings.coverage.merged;
+        landings
+            .add(base, number, adapter, merging.recipe)
+            .map_err(|why| Error::new(ErrorKind::Unsupported, format!("{}: {why}", escape(name))))?;
+        let Coverage { merged, total, left } = &landings.coverage;
+        if *merged == before {
+            let why = if left.is_empty() { "it has no modules".to_owned() } else { list(left) };
+            return Err(Error::input(format!("{}: nothing of it would be merged: {why}", escape(name))));
+        }
+        if merged < total && !merging.allow_partial {
+            return Err(Error::input(format!(
+                "{merged} of {total} modules can be merged; --allow-partial leaves the others out, align --repair \
+                 mends what can be mended: {}",
+                list(left)
+            )));
+        }
+    }
+    Ok(landings)
 }

@@ -8,7 +8,7 @@
 //! | method           | result of row `i`, column `j`                                            |
 //! |------------------|--------------------------------------------------------------------------|
 //! | LoRA, VeRA       | `W + s (L R)`, `L` `[out, r]`, `R` `[r, in]`                              |
-//! | AdaLoRA          | `W + (L (R ∘ E)) s / (r + 1e-5)`                                         |
+//! | AdaLoRA          | `W + s (L (R ∘ E))`, `s = alpha / (r + 1e-5)`                              |
 //! | DoRA             | `m / ‖V‖ · V`, `V = W + s (L R)`, norms by row (by column for embeddings)  |
 //! | LoHa             | `W + s ((L₁ R₁) ∘ (L₂ R₂))`                                               |
 //! | LoKr             | `W + s kron(w1, w2)`                                                     |
@@ -24,9 +24,11 @@ mod spec;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::chain::Factors;
 pub use self::lowrank::{Dora, LowRank};
-pub use self::product::{Hadamard, Kronecker, Rows, Scale, Stack};
+pub use self::product::{Hadamard, Kronecker, Rows, Scale, Stack, Within};
 pub use self::rotate::Rotation;
 pub use self::spec::{BaseRows, EditSpec, Method, Values};
 use crate::tensor::{Dtype, values};
@@ -48,7 +50,10 @@ pub trait Edit: Send + Sync {
 /// | `peft-safe`   | `round(W + round(Δ))`                               | PEFT 0.16 and later with `safe_merge`      |
 /// | `peft-low-mem`| as `peft`, of factors rounded to the base's dtype   | PEFT with `low_cpu_mem_usage`              |
 /// | `peft-0.11`   | as `peft-safe`, of factors rounded                  | PEFT before 0.12                         |
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// PEFT rounds the deltas of embeddings and of `target_parameters` in all of them, and that of a bias in none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Recipe {
     /// One rounding.
     #[default]

@@ -225,6 +225,7 @@ impl Form {
             skip_broken: false,
             shard_bytes: SHARD_BYTES,
             names: Names::default(),
+            merging: None,
         };
         let options = Options { proof: PROOFS[self.proof].value, ..Options::default() };
         Request { question: self.asked, checkpoint, order, options }

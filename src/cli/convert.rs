@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
-pub use self::args::{Convert, DtypeFlag, Format, How, NamesFlag, Replay, VerifyFlag};
+pub use self::args::{Convert, DtypeFlag, Format, How, NamesFlag, Replay, VerifyFlag, What};
+use super::merge::Held;
 use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
@@ -19,7 +20,7 @@ use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::name::escape;
-use crate::plan::{Action, Names, Order, Plan, Step};
+use crate::plan::{Action, Coverage, Names, Plan, Step};
 use crate::units;
 
 /// Runs `convert`: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
@@ -28,30 +29,34 @@ use crate::units;
 /// The checkpoint cannot be opened or converted, or stdout fails.
 pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let checkpoint = Checkpoint::open_examined(&convert.path)?;
-    let order = Order {
-        input: convert.path.clone(),
-        output: convert.output.clone(),
-        dtype: convert.dtype.dtype(),
-        only: convert.only.clone(),
-        skip: convert.skip.clone(),
-        skip_broken: convert.skip_broken,
-        shard_bytes: convert.max_shard_size,
-        names: match convert.names {
-            NamesFlag::Own => Names::Own,
-            NamesFlag::Hf => Names::Hf,
-        },
+    let mut order = convert.what.order(&convert.path, &convert.output);
+    order.names = match convert.names {
+        NamesFlag::Own => Names::Own,
+        NamesFlag::Hf => Names::Hf,
     };
     let plan = match convert.to {
         Format::Dense => Plan::dense(&checkpoint, order)?,
     };
-    let options = convert.how.options();
-    if let Some(file) = &convert.plan {
-        return save(&plan, file, out);
+    planned(&checkpoint, &[], &plan, &convert.what, quiet, out)
+}
+
+/// Saves a plan, prints it, or carries it out.
+pub(super) fn planned(
+    checkpoint: &Checkpoint,
+    adapters: &[&Checkpoint],
+    plan: &Plan,
+    what: &What,
+    quiet: bool,
+    out: &mut dyn Write,
+) -> Result<u8> {
+    let options = what.how.options();
+    if let Some(file) = &what.plan {
+        return save(plan, file, out);
     }
-    if convert.dry_run {
-        return dry_run(&plan, &options, convert.how.json, out);
+    if what.dry_run {
+        return dry_run(plan, &options, what.how.json, out);
     }
-    carry_out(&checkpoint, &plan, &options, (convert.how.json, quiet), out)
+    carry_out((checkpoint, adapters), plan, &options, (what.how.json, quiet), out)
 }
 
 /// Runs `run`: carries out a plan that was saved, if its inputs are still what they were.
@@ -61,9 +66,17 @@ pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
 pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let saved = saved::Saved::read(&replay.plan)?;
     let checkpoint = Checkpoint::open_examined(saved.input())?;
-    let plan = Plan::dense(&checkpoint, saved.order()?)?;
+    let order = saved.order()?;
+    let (how, json) = (replay.how.options(), replay.how.json);
+    let Some(merging) = &order.merging else {
+        let plan = Plan::dense(&checkpoint, order)?;
+        saved.check(&plan, &replay.plan)?;
+        return carry_out((&checkpoint, &[]), &plan, &how, (json, quiet), out);
+    };
+    let held = Held::open(&checkpoint, merging)?;
+    let plan = held.plan(&checkpoint, order)?;
     saved.check(&plan, &replay.plan)?;
-    carry_out(&checkpoint, &plan, &replay.how.options(), (replay.how.json, quiet), out)
+    carry_out((&checkpoint, &held.adapters()), &plan, &how, (json, quiet), out)
 }
 
 fn save(plan: &Plan, file: &std::path::Path, out: &mut dyn Write) -> Result<u8> {
@@ -76,7 +89,7 @@ fn save(plan: &Plan, file: &std::path::Path, out: &mut dyn Write) -> Result<u8> 
 }
 
 fn carry_out(
-    checkpoint: &Checkpoint,
+    (checkpoint, adapters): (&Checkpoint, &[&Checkpoint]),
     plan: &Plan,
     options: &Options,
     (json, quiet): (bool, bool),
@@ -91,7 +104,7 @@ fn carry_out(
             .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
     }
     let show = Show { plan, json, line: !quiet && !json && shows_progress() };
-    let run = Run { checkpoint, adapters: &[], plan, options, device: &Cpu, progress: &progress };
+    let run = Run { checkpoint, adapters, plan, options, device: &Cpu, progress: &progress };
     let outcome = watched(run, &show, out)?;
     for note in &outcome.notes {
         warn(note, json, out)?;
@@ -101,7 +114,8 @@ fn carry_out(
         warn(&format!("{count} values are too large for F16 and became infinite"), json, out)?;
     }
     report(plan, &outcome, json, out)?;
-    Ok(if plan.broken.is_empty() { DONE } else { UNPROVEN })
+    let is_whole = plan.coverage.as_ref().is_none_or(|coverage| coverage.left.is_empty());
+    Ok(if plan.broken.is_empty() && is_whole { DONE } else { UNPROVEN })
 }
 
 /// What is shown while it runs.
@@ -206,6 +220,8 @@ struct PlanEvent<'a> {
     event: &'static str,
     steps: &'a [Step],
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merge: Option<MergeCounts<'a>>,
     bytes_read: u64,
     bytes_written: u64,
     peak_memory: u64,
@@ -225,6 +241,7 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
             event: "plan",
             steps: &plan.steps,
             warnings: &plan.warnings,
+            merge: MergeCounts::of(plan),
             bytes_read: plan.bytes_read(),
             bytes_written: plan.bytes_written(),
             peak_memory: peak,
@@ -249,6 +266,10 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
             units::bytes(group.bytes_in),
             units::bytes(group.bytes_out)
         ));
+    }
+    if let Some(Coverage { merged, total, left }) = &plan.coverage {
+        lines.push(format!("  merges     {merged} of {total} modules"));
+        lines.extend(left.iter().map(|why| format!("  not merged {why}")));
     }
     let files = units::plural(plan.shards.len(), "file");
     lines.push(format!("  writes     {} in {files} of tensors", units::bytes(plan.bytes_written())));
@@ -289,8 +310,25 @@ struct ResultEvent<'a> {
     peak_memory: Option<u64>,
     device: &'a str,
     verified: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merge: Option<MergeCounts<'a>>,
     proof: Option<String>,
     overflows: u64,
+}
+
+/// How many modules of adapters are merged.
+#[derive(Serialize)]
+struct MergeCounts<'a> {
+    aligned: usize,
+    total: usize,
+    left: &'a [String],
+}
+
+impl<'a> MergeCounts<'a> {
+    fn of(plan: &'a Plan) -> Option<Self> {
+        let Coverage { merged, total, left } = plan.coverage.as_ref()?;
+        Some(Self { aligned: *merged, total: *total, left })
+    }
 }
 
 fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) -> Result<()> {
@@ -298,7 +336,7 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
         copied: plan.count(Action::Copy) - plan.broken.len(),
         cast: plan.count(Action::Cast),
         dequantized: plan.count(Action::Dequantize),
-        merged: 0,
+        merged: plan.count(Action::Merge),
         quantized: 0,
         skipped: plan.broken.len(),
     };
@@ -315,14 +353,20 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
             peak_memory: memory::peak_bytes(),
             device: &outcome.device,
             verified: outcome.proof.is_some() && plan.broken.is_empty(),
+            merge: MergeCounts::of(plan),
             proof,
             overflows: outcome.tally.overflows,
         };
         return json::write_line(out, &event);
     }
-    let LayerCounts { copied, cast, dequantized, skipped, .. } = layers;
-    let counts =
-        [(dequantized, "dequantized"), (cast, "cast"), (copied, "copied"), (skipped, "skipped, broken")];
+    let LayerCounts { copied, cast, dequantized, merged, skipped, .. } = layers;
+    let counts = [
+        (merged, "merged"),
+        (dequantized, "dequantized"),
+        (cast, "cast"),
+        (copied, "copied"),
+        (skipped, "skipped, broken"),
+    ];
     let words: Vec<String> =
         counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
     let seconds = outcome.elapsed.as_secs_f64();
@@ -338,6 +382,10 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
         Some(words) => format!("▲ not proven: {} broken; {words}", units::plural(skipped, "layer")),
         None => "▲ not verified: --verify none".into(),
     });
+    if let Some(Coverage { merged, total, left }) = &plan.coverage {
+        lines.push(format!("{merged} of {total} modules merged"));
+        lines.extend(left.iter().map(|why| format!("  not merged {why}")));
+    }
     lines.extend(plan.broken.iter().map(|name| format!("  skipped {}", escape(name))));
     for line in lines {
         writeln!(out, "{line}").map_err(|e| stdout_error(&e))?;

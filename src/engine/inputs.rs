@@ -51,7 +51,7 @@ pub(super) struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     pub(super) fn open(run: &Run<'a>) -> Result<Self> {
-        let opened = std::iter::once(run.checkpoint).chain(run.adapters).map(Opened::new);
+        let opened = std::iter::once(run.checkpoint).chain(run.adapters.iter().copied()).map(Opened::new);
         Ok(Self {
             opened: opened.collect::<Result<_>>()?,
             plan: run.plan,
@@ -150,7 +150,7 @@ impl<'a> Inputs<'a> {
                 change.over(made).map_err(|why| self.undecodable(&self.layer_name(layer), &why))
             }
             Decoded::Tensor(tensor, change) => {
-                let made = self.tensor(tensor)?;
+                let made = self.tensor(At::base(tensor))?;
                 let name = self.base().checkpoint.files.tensor_name(tensor);
                 change.over(made).map_err(|why| self.undecodable(&name, &why))
             }
@@ -166,7 +166,7 @@ impl<'a> Inputs<'a> {
     pub(super) fn to_merge(&self, merge: &Merge) -> Result<(Decoding, Vec<Box<dyn Edit>>)> {
         let (made, name) = match merge.base {
             Base::Layer(layer) => (self.layer(layer)?, self.layer_name(layer)),
-            Base::Tensor(tensor) => (self.tensor(tensor)?, self.base().checkpoint.files.tensor_name(tensor)),
+            Base::Tensor(at) => (self.tensor(at)?, self.record(at).0.tensor_name(at.tensor)),
         };
         let made = merge.change.over(made).map_err(|why| self.undecodable(&name, &why))?;
         let edits = merge.edits.iter().map(|spec| self.edit(spec, merge, &made));
@@ -186,13 +186,21 @@ impl<'a> Inputs<'a> {
         let mut base = |rows: Range<u64>, out: &mut [f32]| {
             let range = made.rows.codes(rows.clone());
             let mut codes = vec![0; (range.end - range.start) as usize];
-            self.read_into(At::base(made.codes), range.start, &mut codes).map_err(|error| error.message)?;
+            self.read_into(codes_of(merge.base, made), range.start, &mut codes).map_err(|e| e.message)?;
             made.rows.decode(rows, &codes, out);
             values::round_all(merge.native, out);
             Ok(())
         };
         let edit = spec.edit(&made.shape, merge.dtype, &mut read, &mut base);
         edit.map_err(|why| format!("adapter module {}: {why}", escape(&spec.module)))
+    }
+
+    /// Returns the tensor that holds the codes of a decoding.
+    pub(super) fn codes(&self, decoded: Decoded, decoding: &Decoding) -> At {
+        match decoded {
+            Decoded::Merged(merge) => codes_of(self.plan.merges[merge as usize].base, decoding),
+            Decoded::Layer(..) | Decoded::Tensor(..) => At::base(decoding.codes),
+        }
     }
 
     fn layer_name(&self, layer: u32) -> String {
@@ -209,8 +217,8 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    fn tensor(&self, tensor: u32) -> Result<Decoding> {
-        let (files, record) = self.record(At::base(tensor));
+    fn tensor(&self, at: At) -> Result<Decoding> {
+        let (tensor, (files, record)) = (at.tensor, self.record(at));
         dense::plain(tensor, record.dtype, files.shape(record), record.bytes)
             .map_err(|why| self.undecodable(&files.tensor_name(tensor), &why))
     }
@@ -229,6 +237,14 @@ impl<'a> Inputs<'a> {
         let (codes, all, decoding) = made.map_err(|why| self.undecodable(&self.layer_name(layer), &why))?;
         self.read.fetch_add(all.saturating_sub(codes), Ordering::Relaxed);
         Ok(decoding)
+    }
+}
+
+/// Returns the tensor that holds the codes of a merged weight.
+pub(super) fn codes_of(base: Base, decoding: &Decoding) -> At {
+    match base {
+        Base::Layer(_) => At::base(decoding.codes),
+        Base::Tensor(at) => at,
     }
 }
 

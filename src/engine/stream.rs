@@ -12,7 +12,7 @@ use super::segments::{Segment, cut};
 use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, native};
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
-use crate::plan::{At, Plan, Source};
+use crate::plan::{Plan, Source};
 use crate::quant::decode::Decoding;
 
 /// What workers and writer share.
@@ -283,7 +283,8 @@ impl<'a> Pieces<'a> {
                         (all.as_slice(), 0)
                     } else {
                         bytes.resize((range.end - range.start) as usize, 0);
-                        self.inputs.read_into(At::base(loaded.decoding.codes), range.start, &mut bytes)?;
+                        let at = self.inputs.codes(decoded, &loaded.decoding);
+                        self.inputs.read_into(at, range.start, &mut bytes)?;
                         (bytes.as_slice(), range.start)
                     };
                     let decoding = &loaded.decoding;
@@ -311,12 +312,13 @@ impl<'a> Pieces<'a> {
             return Ok(Arc::clone(loaded));
         }
         let decoding = self.inputs.decoding(decoded)?;
-        let all = self.inputs.bytes_of(At::base(decoding.codes));
+        let at = self.inputs.codes(decoded, &decoding);
+        let all = self.inputs.bytes_of(at);
         let rows = decoding.row_count();
         let is_strewn = rows > 1 && decoding.rows.codes(0..1) == (0..all);
         let codes = if is_strewn {
             let mut bytes = vec![0; all as usize];
-            self.inputs.read_into(At::base(decoding.codes), 0, &mut bytes)?;
+            self.inputs.read_into(at, 0, &mut bytes)?;
             Some(bytes)
         } else {
             None

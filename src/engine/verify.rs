@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::cpu::Cpu;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, codes_of};
 use super::{Decoded, Device as _, Proof, Run, Scratch, Work, native};
 use crate::checkpoint::files::NamesIndex;
 use crate::checkpoint::side::FileSide;
@@ -18,7 +18,7 @@ use crate::container::bytes::SourceFile;
 use crate::container::safetensors::strict_verdict;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{At, Base, Merge, OutShard, OutTensor, Source};
+use crate::plan::{Base, Merge, OutShard, OutTensor, Source};
 use crate::quant::change::Change;
 use crate::tensor::{Dtype, values};
 use crate::units;
@@ -164,30 +164,24 @@ impl Prover<'_> {
     fn tasks(&self) -> Vec<Task<'_>> {
         let is_full = self.run.options.proof == Proof::Full;
         let layers = self.run.checkpoint.layers.list();
-        let mut sampled: BTreeMap<(u32, Change), usize> = BTreeMap::new();
-        let mut is_compared = |source: Source| match source {
-            Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } => true,
-            Source::Decode { layer, change, .. } => {
-                let kind = sampled.entry((layers[layer as usize].spec, change)).or_default();
-                *kind += 1;
-                is_full || *kind <= SAMPLE_EACH
-            }
-            Source::Merged(merge) => {
-                let kind = match self.run.plan.merges[merge as usize].base {
-                    Base::Layer(layer) => (layers[layer as usize].spec, Change::None),
-                    // Those of one shape are alike.
-                    Base::Tensor(tensor) => {
-                        let shape = self.run.checkpoint.files.tensors[tensor as usize].bytes;
-                        (shape as u32, Change::MinusOne)
-                    }
-                };
-                let kind = sampled.entry(kind).or_default();
-                *kind += 1;
-                is_full || *kind <= SAMPLE_EACH
-            }
+        // By spec of the layer and change; merged plain tensors by their size.
+        let mut sampled: BTreeMap<(Option<u32>, u64, Change), usize> = BTreeMap::new();
+        let spec = |layer: u32| Some(layers[layer as usize].spec);
+        let mut is_compared = |tensor: &OutTensor| {
+            let kind = match tensor.source {
+                Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } => return true,
+                Source::Decode { layer, change, .. } => (spec(layer), 0, change),
+                Source::Merged(merge) => match self.run.plan.merges[merge as usize].base {
+                    Base::Layer(layer) => (spec(layer), 1, Change::None),
+                    Base::Tensor(_) => (None, tensor.bytes, Change::None),
+                },
+            };
+            let count = sampled.entry(kind).or_default();
+            *count += 1;
+            is_full || *count <= SAMPLE_EACH
         };
         let all = self.run.plan.shards.iter().flat_map(|shard| shard.tensors.iter().map(move |t| (shard, t)));
-        all.map(|(shard, tensor)| Task { shard, tensor, is_compared: is_compared(tensor.source) }).collect()
+        all.map(|(shard, tensor)| Task { shard, tensor, is_compared: is_compared(tensor) }).collect()
     }
 
     fn one(&self, task: &Task<'_>, proven: &mut Proven, scratch: &mut Scratch) -> Result<()> {
@@ -249,16 +243,18 @@ impl Prover<'_> {
         let mut codes = Vec::new();
         let mut held = 0..0;
         let (mut values, mut exact) = (vec![0f32; row_len], vec![0f64; row_len]);
+        let mut before = vec![0f32; row_len];
         let (mut bytes, mut is) = (vec![0; row_bytes as usize], vec![0f32; row_len]);
         for row in (0..count).step_by(count.div_ceil(ROWS_EACH).max(1) as usize) {
             let rows = row..row + 1;
             let range = base.rows.codes(rows.clone());
             if range != held {
                 codes.resize((range.end - range.start) as usize, 0);
-                self.inputs.read_into(At::base(base.codes), range.start, &mut codes)?;
+                self.inputs.read_into(codes_of(merge.base, &base), range.start, &mut codes)?;
                 held = range;
             }
             base.rows.decode(rows.clone(), &codes, &mut values);
+            before.copy_from_slice(&values);
             let mut dtype = merge.native;
             for edit in &edits {
                 values::round_all(dtype, &mut values);
@@ -269,8 +265,8 @@ impl Prover<'_> {
             }
             data.fill(written, row * row_bytes, &mut bytes).map_err(|why| failed(&why))?;
             values::to_f32(tensor.dtype, &bytes, &mut is);
-            for (column, (&is, &exact)) in is.iter().zip(&exact).enumerate() {
-                let ulps = ulps(tensor.dtype, is, exact);
+            for (column, ((&is, &exact), &before)) in is.iter().zip(&exact).zip(&before).enumerate() {
+                let ulps = ulps(tensor.dtype, is, exact, before);
                 if ulps > ulps_allowed(tensor.dtype) * edits.len() as f64 {
                     let name = escape(&tensor.name);
                     return Err(failed(&format!("{name}[{row}, {column}] is {is}, {exact} in f64")));
@@ -286,27 +282,26 @@ impl Prover<'_> {
 /// Rows of a merged weight that are computed in f64.
 const ROWS_EACH: u64 = 64;
 
-/// Returns how far a value is from the exact one, in units of the last place. A sum whose terms cancel has
-/// lost those of its terms: below the least of usual weights its distance counts by that one's.
-fn ulps(dtype: Dtype, is: f32, exact: f64) -> f64 {
-    /// Weights that are less are taken for this.
-    const LEAST: f64 = 1.0 / 1024.0;
-    let bits = match dtype {
-        Dtype::BF16 => 7,
-        Dtype::F16 => 10,
-        _ => 23,
+/// Returns how far a value is from the exact one, in units of the last place of the larger of the exact one and
+/// the base: where both nearly cancel, less is left than each was rounded to.
+fn ulps(dtype: Dtype, is: f32, exact: f64, base: f32) -> f64 {
+    // Bits behind the point, and the exponent below which they get fewer.
+    let (bits, least) = match dtype {
+        Dtype::BF16 => (7, -126),
+        Dtype::F16 => (10, -14),
+        _ => (23, -126),
     };
     if f64::from(is) == exact || is.is_nan() && exact.is_nan() {
         return 0.0;
     }
-    let exponent = exact.abs().max(LEAST).log2().floor();
+    let exponent = exact.abs().max(f64::from(base).abs()).log2().floor().max(f64::from(least));
     (f64::from(is) - exact).abs() / 2f64.powf(exponent - f64::from(bits))
 }
 
 /// Returns how many units an edit may be away: one that is rounded in a dtype of 16 bits is at most half of one,
 /// and half more where its delta is rounded first; sums in f32 lose some by their order.
 fn ulps_allowed(dtype: Dtype) -> f64 {
-    if dtype == Dtype::F32 { 4096.0 } else { 2.0 }
+    if dtype == Dtype::F32 { 256.0 } else { 2.0 }
 }
 
 fn tensor_bits(dtype: Dtype) -> u64 {
@@ -379,7 +374,7 @@ fn again(
         let range = decoding.rows.codes(rows.clone());
         if range != held {
             codes.resize((range.end - range.start) as usize, 0);
-            inputs.read_into(At::base(decoding.codes), range.start, &mut codes)?;
+            inputs.read_into(inputs.codes(decoded, &decoding), range.start, &mut codes)?;
             held = range.clone();
         }
         let count = ((rows.end - rows.start) * row_bytes) as usize;

@@ -1,9 +1,12 @@
 //! Merging: which of the tensors that are written adapters change or replace.
 
+pub mod landing;
+
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use self::landing::Attached;
 use super::planner::list;
 use super::{Action, At, Base, Merge, OutTensor, Source, Step};
 use crate::adapter::delta::EditSpec;
@@ -39,7 +42,7 @@ pub enum Landing {
 /// A target is no tensor of floats, is not written, or a saved tensor has a shape that the base has not; all named.
 pub(super) fn apply(
     checkpoint: &Checkpoint,
-    adapters: &[Checkpoint],
+    attached: &[Attached<'_>],
     landings: &[(Target, Landing)],
     (steps, tensors): (&mut [Step], &mut [OutTensor]),
 ) -> Result<Vec<Merge>> {
@@ -67,7 +70,7 @@ pub(super) fn apply(
             refused.push(format!("{}: its {} is not written", escape(layer), target.word()));
             continue;
         };
-        match put(checkpoint, adapters, &landings, &mut tensors[index], merges.len() as u32) {
+        match put(checkpoint, attached, &landings, &mut tensors[index], merges.len() as u32) {
             Ok(merge) => merges.extend(merge),
             Err(why) => {
                 refused.push(format!("{}: {why}", escape(layer)));
@@ -87,7 +90,7 @@ pub(super) fn apply(
 /// Puts the landings on one tensor; returns the merge, which gets the number `number`, unless it is replaced.
 fn put(
     checkpoint: &Checkpoint,
-    adapters: &[Checkpoint],
+    attached: &[Attached<'_>],
     landings: &[&Landing],
     out: &mut OutTensor,
     number: u32,
@@ -96,40 +99,28 @@ fn put(
     let mut saved = None;
     for landing in landings {
         match landing {
-            Landing::Edit(_) if saved.is_some() => {
-                return Err("an adapter changes what another brings".into());
-            }
             Landing::Saved(_) if saved.is_some() => return Err("two adapters bring it".into()),
+            // What comes before would be lost; what an adapter brings and changes itself is changed after.
+            Landing::Saved(at) if edits.iter().any(|edit: &EditSpec| edit.adapter + 1 != at.input) => {
+                return Err("an adapter brings what another changes".into());
+            }
             Landing::Edit(edit) => edits.push(edit.clone()),
             Landing::Saved(at) => saved = Some(*at),
         }
     }
     if let Some(at) = saved {
-        if !edits.is_empty() {
-            return Err("an adapter brings what another changes".into());
+        bring(attached, at, out)?;
+        if edits.is_empty() {
+            return Ok(None);
         }
-        let files = &adapters.get(at.input - 1).ok_or("no such adapter")?.files;
-        let record = &files.tensors[at.tensor as usize];
-        let shape = files.shape(record).to_vec();
-        if shape.get(1..) != out.shape.get(1..) {
-            let (has, base) = (units::shape(&shape), units::shape(&out.shape));
-            return Err(format!("the adapter brings {has}, the base has {base}"));
-        }
-        if !record.dtype.is_float() || !values::is_readable(record.dtype) {
-            return Err(format!("the adapter brings {}", record.dtype));
-        }
-        out.source = if record.dtype == out.dtype { Source::Copy(at) } else { Source::Cast(at) };
-        out.bytes = elements(&shape).and_then(|n| out.dtype.bytes_of(n)).ok_or("its shape overflows")?;
-        out.shape = shape;
-        return Ok(None);
     }
     let stored = |tensor: u32| checkpoint.files.tensors[tensor as usize].dtype;
     let (base, change, native) = match out.source {
         Source::Decode { layer, native, change } => (Base::Layer(layer), change, native),
-        Source::Changed { tensor, change } => (Base::Tensor(tensor), change, stored(tensor)),
-        Source::Copy(At { tensor, .. }) | Source::Cast(At { tensor, .. }) => {
-            (Base::Tensor(tensor), Change::None, stored(tensor))
-        }
+        Source::Changed { tensor, change } => (Base::Tensor(At::base(tensor)), change, stored(tensor)),
+        // What an adapter brings is loaded into the base, in its dtype.
+        Source::Copy(at) | Source::Cast(at) if at.input > 0 => (Base::Tensor(at), Change::None, out.dtype),
+        Source::Copy(at) | Source::Cast(at) => (Base::Tensor(at), Change::None, stored(at.tensor)),
         Source::Merged(_) => return Err("it is merged twice".into()),
     };
     let is_float = |dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);
@@ -138,6 +129,24 @@ fn put(
     }
     out.source = Source::Merged(number);
     Ok(Some(Merge { base, change, native, dtype: out.dtype, edits }))
+}
+
+/// Puts a tensor that an adapter brings in the place of the base's.
+fn bring(attached: &[Attached<'_>], at: At, out: &mut OutTensor) -> std::result::Result<(), String> {
+    let files = &attached.get(at.input - 1).ok_or("no such adapter")?.checkpoint.files;
+    let record = &files.tensors[at.tensor as usize];
+    let shape = files.shape(record).to_vec();
+    if shape.get(1..) != out.shape.get(1..) {
+        let (has, base) = (units::shape(&shape), units::shape(&out.shape));
+        return Err(format!("the adapter brings {has}, the base has {base}"));
+    }
+    if !record.dtype.is_float() || !values::is_readable(record.dtype) {
+        return Err(format!("the adapter brings {}", record.dtype));
+    }
+    out.source = if record.dtype == out.dtype { Source::Copy(at) } else { Source::Cast(at) };
+    out.bytes = elements(&shape).and_then(|n| out.dtype.bytes_of(n)).ok_or("its shape overflows")?;
+    out.shape = shape;
+    Ok(())
 }
 
 impl Target {

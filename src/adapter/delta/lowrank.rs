@@ -5,13 +5,11 @@ use std::ops::Range;
 use super::{Edit, Factors, add};
 use crate::tensor::Dtype;
 
-/// `W + s (L R)`, and `W + (L R) s / d` for `AdaLoRA`.
+/// `W + s (L R)`.
 #[derive(Clone, Debug)]
 pub struct LowRank {
     factors: Factors,
     scale: f32,
-    /// What is divided by at last; 1 for all but `AdaLoRA`.
-    divisor: f32,
     /// The dtype to which the delta is rounded before it is added.
     rounded: Option<Dtype>,
 }
@@ -20,30 +18,18 @@ impl LowRank {
     /// Returns the delta of two factors.
     #[must_use]
     pub fn new(factors: Factors, scale: f32, rounded: Option<Dtype>) -> Self {
-        Self { factors, scale, divisor: 1.0, rounded }
-    }
-
-    /// Divides the delta after it was scaled.
-    #[must_use]
-    pub fn divided_by(mut self, divisor: f32) -> Self {
-        self.divisor = divisor;
-        self
+        Self { factors, scale, rounded }
     }
 
     fn deltas(&self, rows: Range<u64>, out: &mut [f32]) {
         self.factors.rows(rows, out);
-        for value in &mut *out {
+        for value in out {
             *value *= self.scale;
-        }
-        if self.divisor != 1.0 {
-            for value in out {
-                *value /= self.divisor;
-            }
         }
     }
 
     fn exact_delta(&self, row: u64, column: usize) -> f64 {
-        self.factors.exact(row, column) * f64::from(self.scale) / f64::from(self.divisor)
+        self.factors.exact(row, column) * f64::from(self.scale)
     }
 }
 

@@ -247,3 +247,39 @@ impl Edit for Stack {
         self.each(rows, |edit, rows, at| edit.exact(rows, &mut values[at]));
     }
 }
+
+/// An edit of some rows of a weight, counted from the first of them.
+pub struct Within {
+    edit: Box<dyn Edit>,
+    rows: Range<u64>,
+    columns: usize,
+}
+
+impl Within {
+    /// Returns the edit of `rows` of a weight with so many columns.
+    #[must_use]
+    pub fn new(edit: Box<dyn Edit>, rows: Range<u64>, columns: u64) -> Self {
+        Self { edit, rows, columns: columns as usize }
+    }
+
+    /// Returns which rows change, counted from the first that may, and where their values lie.
+    fn part(&self, rows: &Range<u64>) -> Option<(Range<u64>, Range<usize>)> {
+        let (start, end) = (rows.start.max(self.rows.start), rows.end.min(self.rows.end));
+        let at = |row: u64| (row - rows.start) as usize * self.columns;
+        (start < end).then(|| (start - self.rows.start..end - self.rows.start, at(start)..at(end)))
+    }
+}
+
+impl Edit for Within {
+    fn apply(&self, rows: Range<u64>, values: &mut [f32]) {
+        if let Some((rows, at)) = self.part(&rows) {
+            self.edit.apply(rows, &mut values[at]);
+        }
+    }
+
+    fn exact(&self, rows: Range<u64>, values: &mut [f64]) {
+        if let Some((rows, at)) = self.part(&rows) {
+            self.edit.exact(rows, &mut values[at]);
+        }
+    }
+}

@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use super::{Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Recipe, Rotation, Rows, Scale, Stack};
+use super::{
+    Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Recipe, Rotation, Rows, Scale, Stack, Within,
+};
 use crate::tensor::Dtype;
 use crate::units;
 
@@ -58,10 +60,12 @@ pub struct EditSpec {
     pub experts: u64,
     /// Rows of trained tokens.
     pub tokens: Vec<u64>,
-    /// The outputs that the weight is of those that the factors give: a part of a fused weight.
+    /// The outputs of the factors that go to the weight: some where the weight is a part of what they are for.
     pub outputs: Option<Range<u64>>,
-    /// The expert that the weight is, of those that the factors give.
+    /// The expert of the factors that goes to the weight, which is no stack of all.
     pub expert: Option<u64>,
+    /// The rows of the weight that change: some where what the factors are for is a part of the weight.
+    pub rows: Option<Range<u64>>,
 }
 
 /// Values of a tensor and its shape.
@@ -143,15 +147,18 @@ impl EditSpec {
         base: &mut BaseRows<'_>,
     ) -> Result<Box<dyn Edit>, String> {
         let mut parts = Parts { spec: self, read, rounded: self.recipe.factors(dtype) };
-        let delta = self.recipe.delta(dtype);
-        let matrix = match *shape {
-            [count] if self.method == Method::Bias => [1, count],
-            [rows, columns] => [rows, columns],
-            [experts, rows, columns] if experts == self.experts => [rows, columns],
+        // Of embeddings and parameters PEFT rounds the delta whatever the recipe.
+        let is_rounded = matches!(self.method, Method::Embedding | Method::Experts);
+        let delta = self.recipe.delta(dtype).or(is_rounded.then_some(dtype));
+        let matrix = match (shape, &self.rows) {
+            (&[count], None) if matches!(self.method, Method::Bias | Method::Ia3) => [1, count],
+            (&[.., columns], Some(rows)) => [rows.end.saturating_sub(rows.start), columns],
+            (&[rows, columns], None) => [rows, columns],
+            (&[experts, rows, columns], None) if experts == self.experts => [rows, columns],
             _ => return Err(format!("the base is {}", units::shape(shape))),
         };
         let whole = [shape.iter().rev().skip(1).product::<u64>(), matrix[1]];
-        Ok(match self.method {
+        let edit: Box<dyn Edit> = match self.method {
             Method::Lora | Method::Embedding => self.low_rank(&mut parts, matrix, delta, base)?,
             Method::Experts => self.stack(&mut parts, matrix, delta)?,
             Method::AdaLora => self.ada(&mut parts, matrix, delta)?,
@@ -172,6 +179,9 @@ impl EditSpec {
             Method::Ia3 => {
                 let factors = parts.matrix("ia3_l")?;
                 // [out, 1], or [1, in]; the weight may lie the other way around.
+                if let [_] = *shape {
+                    return Ok(Box::new(Scale::new(factors.values, false, matrix)?));
+                }
                 let by_rows =
                     (factors.columns == 1 && (factors.rows != 1 || matrix[0] == 1)) != self.transposed;
                 Box::new(Scale::new(factors.values, by_rows, matrix)?)
@@ -195,8 +205,14 @@ impl EditSpec {
             Method::Bias => {
                 let (bias, _) = parts.values("lora_B.bias")?;
                 let factors = Factors::new(vec![1.0], bias, matrix)?;
-                Box::new(LowRank::new(factors, self.scale as f32, delta))
+                // PEFT adds it in f32 whatever the recipe.
+                Box::new(LowRank::new(factors, self.scale as f32, None))
             }
+        };
+        Ok(match &self.rows {
+            Some(rows) if rows.end <= whole[0] => Box::new(Within::new(edit, rows.clone(), whole[1])),
+            Some(rows) => return Err(format!("rows to {} of {}", rows.end, whole[0])),
+            None => edit,
         })
     }
 
@@ -233,10 +249,12 @@ impl EditSpec {
         } else {
             (parts.matrix("lora_B")?, parts.matrix("lora_A")?)
         };
-        let low = LowRank::new(self.factors(left, right, matrix)?, self.scale as f32, delta);
+        let factors = self.factors(left, right, matrix)?;
         if !parts.has("lora_magnitude_vector") {
-            return Ok(Box::new(low));
+            return Ok(Box::new(LowRank::new(factors, self.scale as f32, delta)));
         }
+        // The sum is normalized before anything is rounded.
+        let low = LowRank::new(factors, self.scale as f32, None);
         let (magnitudes, _) = parts.values("lora_magnitude_vector")?;
         if is_embedding || self.transposed {
             return Ok(Box::new(Dora::by_columns(low, &magnitudes, matrix[0], base)??));
@@ -291,9 +309,7 @@ impl EditSpec {
                 *value *= factor;
             }
         }
-        let rank = down.rows as f32;
-        let low = LowRank::new(self.factors(up, down, matrix)?, self.scale as f32, delta);
-        Ok(Box::new(low.divided_by(rank + 1e-5)))
+        Ok(Box::new(LowRank::new(self.factors(up, down, matrix)?, self.scale as f32, delta)))
     }
 
     fn vera(

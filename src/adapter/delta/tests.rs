@@ -56,7 +56,6 @@ fn edits(rows: u64, columns: u64) -> Vec<(&'static str, Box<dyn Edit>)> {
     let turned = |is_series| Rotation::new(&triangles, columns / 4, columns, is_series).unwrap();
     vec![
         ("lora", Box::new(low(1))),
-        ("adalora", Box::new(low(1).divided_by(5.00001))),
         ("dora", Box::new(Dora::by_rows(low(2), magnitudes(rows), rows).unwrap())),
         ("dora of columns", Box::new(by_columns)),
         ("loha", Box::new(hadamard)),

@@ -14,7 +14,7 @@ use crate::engine::{Options, Progress, Run};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
 use crate::plan::folder::{Copied, Text};
-use crate::plan::{Action, Names, Order, OutShard, OutTensor, Plan, Source, Step};
+use crate::plan::{Action, At, Names, Order, OutShard, OutTensor, Plan, Source, Step};
 
 /// What files of a trainer's state begin with; they are large, and of no use beside an adapter.
 const TRAINING: [&str; 5] = ["optimizer", "scheduler", "scaler", "rng_state", "random_states"];
@@ -140,7 +140,7 @@ fn plan(pair: &Pair<'_>, repair: &Repair) -> Plan {
             dtype: record.dtype,
             shape: files.shape(record).to_vec(),
             bytes: record.bytes,
-            source: Source::Copy(key.tensor),
+            source: Source::Copy(At::base(key.tensor)),
         }
     };
     let mut tensors: Vec<OutTensor> = repair.keys.iter().map(tensor).collect();
@@ -163,11 +163,14 @@ fn plan(pair: &Pair<'_>, repair: &Repair) -> Plan {
         skip_broken: false,
         shard_bytes: u64::MAX,
         names: Names::Own,
+        merging: None,
     };
     Plan {
         order,
         steps: vec![step],
         shards: vec![OutShard { file: "adapter_model.safetensors".into(), tensors }],
+        merges: Vec::new(),
+        coverage: None,
         texts: vec![Text { file: "adapter_config.json".into(), content: format!("{:#}\n", repair.config) }],
         copies: copies(pair),
         warnings: Vec::new(),
@@ -214,6 +217,13 @@ fn carry_out(pair: &Pair<'_>, repair: &Repair, plan: &Plan) -> Result<u64> {
     }
     let options = Options { force: pair.asked.force, ..Options::default() };
     let progress = Progress::default();
-    let run = Run { checkpoint: &pair.adapter, plan, options: &options, device: &Cpu, progress: &progress };
+    let run = Run {
+        checkpoint: &pair.adapter,
+        adapters: &[],
+        plan,
+        options: &options,
+        device: &Cpu,
+        progress: &progress,
+    };
     Ok(run.carry_out()?.bytes_written)
 }

@@ -1,10 +1,11 @@
 //! What `convert` and `run` are asked on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use crate::engine::{Options, Proof};
+use crate::plan::{Names, Order};
 use crate::tensor::Dtype;
 
 /// What `convert` is asked.
@@ -18,13 +19,21 @@ pub struct Convert {
     /// What to convert to.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub to: Format,
-    /// Dtype of the result: auto keeps that of each format's own result, and plain tensors as stored.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub dtype: DtypeFlag,
     /// Names of the result's tensors: hf gives those of a GGUF file their Hugging Face names and values, and
     /// writes config and tokenizer.
     #[arg(long, value_enum, default_value = "own")]
     pub names: NamesFlag,
+    /// What is written, and how.
+    #[command(flatten)]
+    pub what: What,
+}
+
+/// What a command that makes a plan writes.
+#[derive(Debug, Args)]
+pub struct What {
+    /// Dtype of the result: auto keeps that of each format's own result, and plain tensors as stored.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub dtype: DtypeFlag,
     /// Convert only these layers: names with * and ?.
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
@@ -46,6 +55,23 @@ pub struct Convert {
     /// How it is carried out.
     #[command(flatten)]
     pub how: How,
+}
+
+impl What {
+    /// Returns the order to make `output` of `input`.
+    pub(in crate::cli) fn order(&self, input: &str, output: &Path) -> Order {
+        Order {
+            input: input.to_owned(),
+            output: output.to_path_buf(),
+            dtype: self.dtype.dtype(),
+            only: self.only.clone(),
+            skip: self.skip.clone(),
+            skip_broken: self.skip_broken,
+            shard_bytes: self.max_shard_size,
+            names: Names::Own,
+            merging: None,
+        }
+    }
 }
 
 /// How a plan is carried out: what all writers take.
@@ -77,7 +103,7 @@ pub struct How {
 /// What `run` is asked.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// A plan that `convert --plan` saved.
+    /// A plan that `convert --plan` or `merge --plan` saved.
     pub plan: PathBuf,
     /// How it is carried out.
     #[command(flatten)]

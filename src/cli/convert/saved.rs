@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::adapter::delta::Recipe;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Names, Order, Plan};
+use crate::plan::{Merging, Names, Order, Plan};
 use crate::tensor::Dtype;
 
 /// A plan file is not read beyond this: a million layers take less.
@@ -21,7 +22,7 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Saved {
-    /// `convert`.
+    /// `convert` or `merge`.
     ckpt: String,
     input: PathBuf,
     output: PathBuf,
@@ -33,6 +34,13 @@ pub(super) struct Saved {
     shard_bytes: u64,
     #[serde(default)]
     names: Names,
+    /// Adapters and what they are multiplied by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    adapters: Vec<(PathBuf, f64)>,
+    #[serde(default)]
+    rounding: Recipe,
+    #[serde(default)]
+    allow_partial: bool,
     steps: Value,
 }
 
@@ -40,11 +48,19 @@ impl Saved {
     pub(super) fn of(plan: &Plan) -> Self {
         let order = &plan.order;
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let input = Path::new(&order.input);
+        // A Hub name stays one.
+        let found = |path: &str| {
+            let path = Path::new(path);
+            if path.exists() { absolute(path) } else { path.to_path_buf() }
+        };
+        let merging = order.merging.as_ref();
+        let adapters = merging.map_or(&[][..], |merging| &merging.adapters);
         Self {
-            ckpt: "convert".into(),
-            // A Hub name stays one.
-            input: if input.exists() { absolute(input) } else { input.to_path_buf() },
+            ckpt: if merging.is_some() { "merge" } else { "convert" }.into(),
+            input: found(&order.input),
+            adapters: adapters.iter().map(|(path, weight)| (found(path), *weight)).collect(),
+            rounding: merging.map_or(Recipe::default(), |merging| merging.recipe),
+            allow_partial: merging.is_some_and(|merging| merging.allow_partial),
             output: absolute(&order.output),
             to: "dense".into(),
             dtype: order.dtype.map(|dtype| dtype.name().to_owned()),
@@ -73,7 +89,10 @@ impl Saved {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
         let saved: Self = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{shown}: no plan: {}", escape(&e.to_string()))).at(path))?;
-        if saved.ckpt != "convert" || saved.to != "dense" {
+        if !matches!(saved.ckpt.as_str(), "convert" | "merge")
+            || (saved.ckpt == "merge") == saved.adapters.is_empty()
+            || saved.to != "dense"
+        {
             return Err(Error::input(format!(
                 "{shown}: a plan for {} to {}, which this version cannot run",
                 escape(&saved.ckpt),
@@ -110,6 +129,15 @@ impl Saved {
             skip_broken: self.skip_broken,
             shard_bytes: self.shard_bytes.max(1),
             names: self.names,
+            merging: (!self.adapters.is_empty()).then(|| Merging {
+                adapters: self
+                    .adapters
+                    .iter()
+                    .map(|(path, weight)| (path.display().to_string(), *weight))
+                    .collect(),
+                recipe: self.rounding,
+                allow_partial: self.allow_partial,
+            }),
         })
     }
 

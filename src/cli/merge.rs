@@ -1,0 +1,127 @@
+//! `ckpt merge`: adapters merged into a checkpoint, in a new folder.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::convert::{Format, What, planned};
+use crate::adapter::align::{Alignment, Asked};
+use crate::adapter::delta::Recipe;
+use crate::adapter::{Adapter, open};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::side::FileSide;
+use crate::error::{Error, Result};
+use crate::plan::{Attached, Merging, Order, Plan};
+
+/// What `merge` is asked.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// The base: folder, file, or Hub name in the local cache; plain or quantized.
+    pub base: String,
+    /// An adapter, and what its deltas are multiplied by if not 1. Several are merged in this order.
+    #[arg(short = 'a', long = "adapter", value_name = "ADAPTER[=SCALE]", required = true)]
+    pub adapters: Vec<String>,
+    /// The folder to make. It appears when it is complete.
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// What to write: dense dequantizes the base and keeps the adapter whole.
+    #[arg(long, value_enum, default_value = "dense", value_name = "FORMAT")]
+    pub to: Format,
+    /// Where values are rounded: as PEFT does now, with `safe_merge`, with `low_cpu_mem_usage`, or before 0.12.
+    #[arg(long, value_enum, default_value = "peft")]
+    pub rounding: Rounding,
+    /// Merge the modules that fit and leave the others out, instead of refusing; exit code 3.
+    #[arg(long)]
+    pub allow_partial: bool,
+    /// What is written, and how.
+    #[command(flatten)]
+    pub what: What,
+}
+
+/// Where values are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rounding {
+    /// Once, after the sum.
+    Peft,
+    /// The delta, and the sum.
+    PeftSafe,
+    /// The factors, and the sum.
+    PeftLowMem,
+    /// The factors, the delta and the sum.
+    #[value(name = "peft-0.11")]
+    Peft011,
+}
+
+/// Adapters that are held against a base.
+pub(super) struct Held(Vec<(Checkpoint, Alignment, f64)>);
+
+impl Held {
+    /// Opens adapters and holds them against a base.
+    pub(super) fn open(base: &Checkpoint, merging: &Merging) -> Result<Self> {
+        let one = |(path, weight): &(String, f64)| {
+            let adapter = open::open(path)?;
+            let facts = Adapter::read(&adapter);
+            let alignment = {
+                let values = FileSide::whole(&adapter.files);
+                Alignment::of(base, &adapter, &facts, &Asked { strip_prefix: None, values: &values })
+            };
+            Ok((adapter, alignment, *weight))
+        };
+        Ok(Self(merging.adapters.iter().map(one).collect::<Result<_>>()?))
+    }
+
+    pub(super) fn plan(&self, base: &Checkpoint, order: Order) -> Result<Plan> {
+        let attached = self.0.iter();
+        let attached: Vec<Attached<'_>> = attached
+            .map(|(checkpoint, alignment, weight)| Attached { checkpoint, alignment, weight: *weight })
+            .collect();
+        Plan::merge(base, order, &attached)
+    }
+
+    pub(super) fn adapters(&self) -> Vec<&Checkpoint> {
+        self.0.iter().map(|(checkpoint, ..)| checkpoint).collect()
+    }
+}
+
+/// Runs the command: exit 0 done and proven, 3 done with modules or layers left out, 130 cancelled.
+///
+/// # Errors
+/// Base or adapter cannot be opened, a module does not fit, the result cannot be written, or stdout fails.
+pub fn run(merge: &Merge, quiet: bool, out: &mut dyn Write) -> Result<u8> {
+    let merging = Merging {
+        adapters: merge.adapters.iter().map(|text| named(text)).collect::<Result<_>>()?,
+        recipe: merge.rounding.recipe(),
+        allow_partial: merge.allow_partial,
+    };
+    let base = Checkpoint::open_examined(&merge.base)?;
+    let held = Held::open(&base, &merging)?;
+    let mut order = merge.what.order(&merge.base, &merge.output);
+    order.merging = Some(merging);
+    let plan = match merge.to {
+        Format::Dense => held.plan(&base, order)?,
+    };
+    planned(&base, &held.adapters(), &plan, &merge.what, quiet, out)
+}
+
+/// Returns the path of an adapter and its scale: `DIR=0.5`. What stands there as it is needs none.
+fn named(text: &str) -> Result<(String, f64)> {
+    if std::path::Path::new(text).exists() {
+        return Ok((text.to_owned(), 1.0));
+    }
+    let Some((path, scale)) = text.rsplit_once('=') else { return Ok((text.to_owned(), 1.0)) };
+    let scale = scale.parse::<f64>().ok().filter(|scale| scale.is_finite());
+    let scale = scale.ok_or_else(|| Error::input(format!("-a {text}: the scale is no number")))?;
+    Ok((path.to_owned(), scale))
+}
+
+impl Rounding {
+    fn recipe(self) -> Recipe {
+        match self {
+            Self::Peft => Recipe::Peft,
+            Self::PeftSafe => Recipe::PeftSafe,
+            Self::PeftLowMem => Recipe::PeftLowMem,
+            Self::Peft011 => Recipe::Peft011,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Landings: where the modules of an adapter go, and whether all of them do.
+
+use serde_json::Value;
+
+use super::{Landing, Target};
+use crate::adapter::align::{Aligned, Alignment, Part, Place, State};
+use crate::adapter::delta::{EditSpec, Method, Recipe};
+use crate::checkpoint::Checkpoint;
+use crate::name::escape;
+use crate::plan::{At, Coverage};
+
+/// An adapter that is merged.
+#[derive(Clone, Copy)]
+pub struct Attached<'a> {
+    /// Its files.
+    pub checkpoint: &'a Checkpoint,
+    /// How it lies on the base.
+    pub alignment: &'a Alignment,
+    /// What its deltas are multiplied by, beside their own scaling.
+    pub weight: f64,
+}
+
+/// What adapters bring.
+#[derive(Clone, Debug, Default)]
+pub struct Landings {
+    /// What goes where, in the order of the adapters.
+    pub list: Vec<(Target, Landing)>,
+    /// How many modules are merged.
+    pub coverage: Coverage,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+impl Landings {
+    /// Adds the modules of an adapter, the `number`th.
+    ///
+    /// # Errors
+    /// The adapter cannot be merged at all: in words.
+    pub fn add(
+        &mut self,
+        base: &Checkpoint,
+        number: usize,
+        attached: &Attached<'_>,
+        recipe: Recipe,
+    ) -> Result<(), String> {
+        let config = attached.checkpoint.files.configs.get("adapter_config.json");
+        refused(config)?;
+        let mut zero = 0;
+        for module in &attached.alignment.modules {
+            self.coverage.total += 1;
+            let found =
+                mergeable(module).and_then(|()| one(base, (number, attached), module, recipe, config));
+            match found {
+                Ok(landings) => {
+                    self.coverage.merged += 1;
+                    zero += usize::from(module.zero_delta);
+                    self.list.extend(landings);
+                }
+                Err(why) => self.coverage.left.push(format!("{}: {why}", escape(&module.name))),
+            }
+        }
+        if zero > 0 {
+            self.warnings.push(format!(
+                "{zero} of {} modules change nothing: a factor of each is all zero",
+                attached.alignment.modules.len()
+            ));
+        }
+        let unused = attached.alignment.unused.len();
+        if unused > 0 {
+            self.warnings.push(format!("{unused} tensors of the adapter are not used"));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what changes the base when it is loaded, or shares layers.
+fn refused(config: Option<&Value>) -> Result<(), String> {
+    let Some(config) = config else { return Ok(()) };
+    if let Some(init) = config.get("init_lora_weights").and_then(Value::as_str) {
+        let changes_base = ["pissa", "olora", "corda", "loftq", "lora_ga"];
+        if changes_base.iter().any(|name| init.starts_with(name)) {
+            return Err(format!(
+                "init_lora_weights is {}: the adapter belongs to a base that was changed when training began, and \
+                 merged into the plain one it would be wrong; save it with PEFT's \
+                 path_initial_model_for_weight_conversion first",
+                escape(init)
+            ));
+        }
+    }
+    if config.get("layer_replication").is_some_and(|value| !value.is_null()) {
+        return Err("layer_replication: its layers share weights, and each would need its own".into());
+    }
+    Ok(())
+}
+
+/// Says whether a module can be merged as it stands.
+fn mergeable(module: &Aligned) -> Result<(), String> {
+    if module.has_nan {
+        return Err("its values are NaN".into());
+    }
+    let fits = match module.state {
+        State::Aligned | State::Saved => module.is_applied || module.state == State::Saved,
+        State::Renamed => module.is_applied,
+        // PEFT cannot address a part of a layer; here its rows are known.
+        State::Fused => !module.places.is_empty(),
+        State::Incomplete
+        | State::Missing
+        | State::Shape
+        | State::Padded
+        | State::Wrapped
+        | State::Dropped => false,
+    };
+    if fits { Ok(()) } else { Err(format!("{}: {}", module.state.name(), module.evidence)) }
+}
+
+/// Returns what a module brings.
+fn one(
+    base: &Checkpoint,
+    (number, attached): (usize, &Attached<'_>),
+    module: &Aligned,
+    recipe: Recipe,
+    config: Option<&Value>,
+) -> Result<Vec<(Target, Landing)>, String> {
+    let method = method(module, &attached.alignment.shared, config)?;
+    let mut landings = Vec::new();
+    let layer = module.layer.ok_or("it belongs to no layer of the base")?;
+    if let Some(method) = method {
+        for place in places(module, layer)? {
+            let edit = edit(number, attached, module, (method, recipe), &place)?;
+            landings.push((Target { layer: place.layer, is_bias: false }, Landing::Edit(edit)));
+        }
+    }
+    for part in &module.parts {
+        let target = |is_bias| Target { layer, is_bias };
+        let at = At { input: number + 1, tensor: part.tensor };
+        match part.part {
+            "lora_B.bias" => {
+                if module.places.len() > 1 {
+                    return Err("its bias belongs to several layers".into());
+                }
+                let edit = edit(number, attached, module, (Method::Bias, recipe), &whole(layer))?;
+                landings.push((target(true), Landing::Edit(edit)));
+            }
+            "weight" => landings.push((target(false), Landing::Saved(at))),
+            "bias" => landings.push((target(true), Landing::Saved(at))),
+            // A factor an output goes for the bias as well.
+            "ia3_l" if shape(attached, part.tensor).last() == Some(&1) && has_bias(base, layer) => {
+                let place = whole(layer);
+                let edit = edit(number, attached, module, (Method::Ia3, recipe), &place)?;
+                landings.push((target(true), Landing::Edit(edit)));
+            }
+            _ => {}
+        }
+    }
+    if landings.is_empty() {
+        return Err(format!("{} brings nothing that can be merged", module.method));
+    }
+    let is_scaled = attached.weight != 1.0;
+    let is_delta = landings.iter().all(|(_, landing)| match landing {
+        Landing::Edit(edit) => !matches!(edit.method, Method::Ia3 | Method::Oft { .. } | Method::Tokens),
+        Landing::Saved(_) => false,
+    });
+    if is_scaled && !is_delta {
+        return Err(format!(
+            "{} has no delta that could be multiplied by {}",
+            module.method, attached.weight
+        ));
+    }
+    Ok(landings)
+}
+
+/// Returns the place of a module that is for a layer as it is.
+fn whole(layer: u32) -> Place {
+    Place { layer, expert: None, slab: None, delta_rows: 0..0, layer_rows: 0..0 }
+}
+
+fn shape<'a>(attached: &Attached<'a>, tensor: u32) -> &'a [u64] {
+    let files = &attached.checkpoint.files;
+    files.shape(&files.tensors[tensor as usize])
+}
+
+fn has_bias(base: &Checkpoint, layer: u32) -> bool {
+    base.layers.spec(layer).bias
+}
+
+/// Returns the places of a module: the whole of its layer where none are named.
+fn places(module: &Aligned, layer: u32) -> Result<Vec<Place>, String> {
+    if module.experts > 1 && module.places.is_empty() {
+        return Err("it is not known where its experts go".into());
+    }
+    let is_stack = |place: &Place| place.layer == layer && place.slab.is_some() && place.slab == place.expert;
+    if module.places.len() as u64 == module.experts
+        && module.experts > 1
+        && module.places.iter().all(is_stack)
+    {
+        // All experts of one tensor: one edit.
+        return Ok(vec![whole(layer)]);
+    }
+    if module.places.is_empty() {
+        return Ok(vec![whole(layer)]);
+    }
+    Ok(module.places.clone())
+}
+
+fn edit(
+    number: usize,
+    attached: &Attached<'_>,
+    module: &Aligned,
+    (method, recipe): (Method, Recipe),
+    place: &Place,
+) -> Result<EditSpec, String> {
+    if let Some(part) = module.parts.iter().find(|part| part.is_transposed) {
+        return Err(format!(
+            "{} is stored the other way around; align --repair gives it PEFT's form",
+            part.part
+        ));
+    }
+    let base = module.base_shape.as_deref().unwrap_or_default();
+    // Of a stack, those of one matrix.
+    let (high, wide) = match *base {
+        [.., high, wide] => (high, wide),
+        _ => (0, 0),
+    };
+    let outputs_of_base = if module.is_transposed { wide } else { high };
+    let outputs_of_delta = module.delta.map_or(0, |[rows, _]| rows);
+    let is_all = |rows: &std::ops::Range<u64>, all: u64| rows.is_empty() || *rows == (0..all);
+    let outputs = (!is_all(&place.delta_rows, outputs_of_delta)).then(|| place.delta_rows.clone());
+    let is_own = module.experts > 1 && place.slab.is_none();
+    let rows = match place.slab {
+        // A layer of its own for each expert: its shape is not the stack's.
+        _ if is_own || is_all(&place.layer_rows, outputs_of_base) && place.slab.is_none() => None,
+        _ if module.is_transposed && !is_all(&place.layer_rows, outputs_of_base) => {
+            return Err("a part of the outputs of a weight that is stored [in, out]".into());
+        }
+        Some(slab) if module.is_transposed => Some(slab * high..(slab + 1) * high),
+        slab => {
+            let first = slab.unwrap_or(0) * high;
+            Some(first + place.layer_rows.start..first + place.layer_rows.end)
+        }
+    };
+    let mut parts: Vec<(&'static str, u32)> =
+        module.parts.iter().map(|part| (part.part, part.tensor)).collect();
+    parts.extend(attached.alignment.shared.iter().map(|part| (part.part, part.tensor)));
+    let experts = module.experts.max(1);
+    Ok(EditSpec {
+        adapter: number,
+        module: module.name.clone(),
+        method,
+        parts,
+        scale: module.scaling.unwrap_or(1.0) * attached.weight,
+        transposed: module.is_transposed,
+        recipe,
+        experts,
+        tokens: module.tokens.clone(),
+        outputs,
+        expert: place.expert.filter(|_| experts > 1),
+        rows,
+    })
+}
+
+/// Returns how a module changes its weight; `None` if it only brings tensors.
+fn method(module: &Aligned, shared: &[Part], config: Option<&Value>) -> Result<Option<Method>, String> {
+    let has = |part: &str| module.part(part).is_some();
+    let flag = |key: &str, default: bool| {
+        config.and_then(|config| config.get(key)).and_then(Value::as_bool).unwrap_or(default)
+    };
+    Ok(Some(match module.method {
+        "SAVED" => return Ok(None),
+        "LORA" if has("lora_embedding_A") => Method::Embedding,
+        "LORA" if module.experts > 1 => Method::Experts,
+        "LORA" => Method::Lora,
+        "ADALORA" => Method::AdaLora,
+        "LOHA" if has("hada_t1") || has("hada_t2") => return Err("LoHa of a convolution".into()),
+        "LOHA" => Method::LoHa,
+        "LOKR" if has("lokr_t2") => return Err("LoKr of a convolution".into()),
+        "LOKR" => Method::LoKr,
+        "IA3" => Method::Ia3,
+        "OFT" if has("oft_r") => {
+            return Err("OFT of PEFT before 0.16, which computed it in another way".into());
+        }
+        "OFT" => {
+            let terms =
+                config.and_then(|c| c.get("num_cayley_neumann_terms")).and_then(Value::as_u64).unwrap_or(5);
+            if terms != 5 || flag("coft", false) {
+                return Err("OFT with coft, or with other than five terms of its series".into());
+            }
+            Method::Oft { series: flag("use_cayley_neumann", true) }
+        }
+        "VERA" if !shared.iter().any(|part| part.part == "vera_A") => {
+            return Err(
+                "its projection is not saved, and comes of a generator that is not rebuilt here".into()
+            );
+        }
+        "VERA" => Method::Vera,
+        "TRAINABLE_TOKENS" => Method::Tokens,
+        other => return Err(format!("{other} cannot be merged")),
+    }))
+}
