@@ -7,6 +7,7 @@
 pub mod command;
 pub mod convert;
 mod copy;
+pub mod form;
 pub mod jobs;
 pub mod keys;
 mod mouse;
@@ -24,7 +25,7 @@ use crate::error::Error;
 use crate::gauges::Sample;
 use crate::quant::Evidence;
 use command::{COMMANDS, Command};
-use convert::{Field, Form, Planned};
+use form::{Form, Planned};
 use jobs::meter::Counts;
 use jobs::{Jobs, Question};
 use picker::Picker;
@@ -151,8 +152,8 @@ pub enum Event {
     ClickPlace(usize),
     /// A click on a tab.
     ClickTab(Tab),
-    /// A click on a field of the form.
-    ClickField(Field),
+    /// A click on a field of the form, by its row in the table.
+    ClickField(usize),
     /// A click on a job, by its row.
     ClickJob(usize),
     /// A click in a pane.
@@ -336,10 +337,7 @@ impl App {
                 }
                 Vec::new()
             }
-            Event::Planned(question, plan) => {
-                self.planned(question, *plan);
-                Vec::new()
-            }
+            Event::Planned(question, plan) => self.planned(question, *plan),
             Event::JobTicked(id, counts) => {
                 self.job_ticked(id, counts);
                 Vec::new()

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossterm::event::{Event as TermEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 
-use crate::app::convert::Request;
+use crate::app::form::Request;
 use crate::app::picker::{Facts, Place};
 use crate::app::{App, Effect, Event, Focus, OpenState, Overlay, keys};
 use crate::checkpoint::side::FileSide;

@@ -5,8 +5,10 @@
 
 pub mod meter;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::form::in_form_words;
 use super::{App, Effect, Overlay, Tab};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD};
@@ -81,6 +83,8 @@ pub struct Facts {
     pub threads: usize,
     /// What is proven at the end.
     pub proof: Proof,
+    /// Layers that are broken and go over as they are.
+    pub broken: usize,
 }
 
 impl Facts {
@@ -96,8 +100,16 @@ impl Facts {
             bytes: plan.bytes_written(),
             threads: options.threads,
             proof: options.proof,
+            broken: plan.broken.len(),
         }
     }
+}
+
+/// Returns where a result is written before it has its name: a hidden folder beside it.
+#[must_use]
+pub fn partial(output: &Path) -> PathBuf {
+    let name = output.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    output.with_file_name(format!(".{name}.ckpt-partial"))
 }
 
 /// How far a job is.
@@ -224,9 +236,11 @@ impl App {
         let Some(job) = self.jobs.by_id(id) else { return Vec::new() };
         let verb = job.verb;
         job.work = None;
+        let ended = ended.map_err(|error| Error { message: in_form_words(&error.message), ..error });
         let words = match &ended {
             Ok(outcome) => {
-                let verdict = if outcome.proof.is_some() { "done and verified" } else { "done" };
+                let is_proven = outcome.proof.is_some() && job.facts.broken == 0;
+                let verdict = if is_proven { "done and verified" } else { "done, not proven" };
                 let open = if is_shown { "Enter opens it" } else { "6 shows it" };
                 format!("{verb} {verdict}: {}   {open}", job.facts.output)
             }
@@ -275,7 +289,7 @@ impl App {
         let (at, cost) = running.map_or_else(Default::default, |job| {
             let output = escape(&job.facts.output).into_owned();
             let cost = if job.facts.shards > 1 {
-                format!("{output} will not be made; files that are whole are kept for --resume.")
+                format!("{output} will not be made; files that are whole are kept, converting again resumes.")
             } else {
                 format!("{output} will not be made; what is written so far is removed.")
             };

@@ -9,13 +9,13 @@ use ratatui::widgets::Block;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::command_line;
-use super::convert::{group_lines, indented};
 use super::gauge_bar::{JobSummary, bar, gib_per_second};
 use super::pane::{block, text};
+use super::plan::{group_lines, indented};
 use super::theme::{Role, Theme};
 use crate::app::App;
 use crate::app::jobs::meter::{Speed, Stage};
-use crate::app::jobs::{Job, JobState};
+use crate::app::jobs::{Job, JobState, partial};
 use crate::engine::Proof;
 use crate::name::{cut_middle, escape};
 use crate::units;
@@ -89,7 +89,9 @@ fn state(job: &Job) -> (&'static str, &'static str, Role) {
             ("▶", "verifying", Role::Text)
         }
         JobState::Running => ("▶", "running", Role::Text),
-        JobState::Done(outcome) if outcome.proof.is_some() => ("✓", "verified", Role::Ok),
+        JobState::Done(outcome) if outcome.proof.is_some() && job.facts.broken == 0 => {
+            ("✓", "verified", Role::Ok)
+        }
         JobState::Done(_) => ("▲", "not proven", Role::Warn),
         JobState::Failed(_) => ("✗", "failed", Role::Error),
         JobState::Cancelled(_) => ("×", "cancelled", Role::Muted),
@@ -143,9 +145,7 @@ fn row(job: &Job, is_marked: bool, width: usize, theme: &Theme) -> Line<'static>
 
 /// Where it is being written: a hidden folder beside the result.
 fn writing(job: &Job, width: usize) -> String {
-    let path = std::path::Path::new(&job.facts.output);
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let partial = path.with_file_name(format!(".{name}.ckpt-partial")).display().to_string();
+    let partial = partial(std::path::Path::new(&job.facts.output)).display().to_string();
     format!(" writing {} ", cut_middle(&escape(&partial), width.saturating_sub(12)))
 }
 

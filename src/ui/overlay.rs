@@ -9,9 +9,9 @@ use ratatui::widgets::Clear;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::command_line;
-use super::convert::indented;
 use super::header::{field_text, key_name, pretty};
 use super::pane::{block, text, wrap};
+use super::plan::indented;
 use super::theme::{Role, Theme};
 use crate::app::command::{COMMANDS, Command, search};
 use crate::app::keys::keys_of;

@@ -8,9 +8,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::Message;
-use crate::app::convert::{Planned, Request};
+use crate::app::form::{Content, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
+use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
 use crate::engine::{self, Progress};
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ use crate::plan::Plan;
 const TICK: Duration = Duration::from_millis(250);
 /// How long the end of a job is waited for when the workbench ends: what is half written is removed by then.
 const END_WAIT: Duration = Duration::from_mins(1);
+/// Files of a folder that are looked at: more than any checkpoint has.
+const FILES_MAX: usize = 100_000;
 
 /// The job that runs, as the loop sees it.
 #[derive(Default)]
@@ -136,37 +139,68 @@ pub(super) fn answer(request: Request) -> Event {
 fn planned(request: Request) -> Result<Planned> {
     let Request { checkpoint, mut order, options, .. } = request;
     order.output = expanded(&order.output);
-    let plan = Plan::dense(&checkpoint, order)?;
+    let plan = Plan::dense(&checkpoint, order)
+        .map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
     let output = &plan.order.output;
-    let obstacle =
-        match (missing_parent(output), engine::check_output(output, &checkpoint, plan.bytes_written())) {
-            _ if output.as_os_str().is_empty() => Some("name the folder to make".to_owned()),
-            (Some(parent), _) => Some(format!("there is no folder {parent}")),
-            (None, Err(error)) => Some(in_form_words(&error.message)),
-            (None, Ok(())) => None,
-        };
+    let there = there(output, &checkpoint);
+    let written = plan.bytes_written();
+    // Whoever compares writes nothing; what an earlier run wrote takes no more room.
+    let (bytes, may_exist) = match &there {
+        There::Checkpoint(_) if options.resume => (0, true),
+        There::Unfinished(left) if options.resume => (written.saturating_sub(left.bytes), false),
+        _ => (written, options.force),
+    };
+    let obstacle = match (missing_parent(output), engine::check_output(output, &checkpoint, bytes, may_exist))
+    {
+        _ if output.as_os_str().is_empty() => Some("name the folder to make".to_owned()),
+        (Some(parent), _) => Some(format!("there is no folder {parent}")),
+        (None, Err(_)) if there == There::Nothing && output.exists() => {
+            // Why it is not to be replaced says more than that it is there.
+            engine::check_output(output, &checkpoint, 0, true).err().map(|e| in_form_words(&e.message))
+        }
+        (None, Err(error)) => Some(in_form_words(&error.message)),
+        (None, Ok(())) => None,
+    };
     Ok(Planned {
         disk_free: engine::disk_free(output).ok(),
         peak: engine::peak_memory(&plan, &options),
         plan: Arc::new(plan),
         checkpoint,
         options,
+        there,
         obstacle,
     })
+}
+
+/// Returns what stands where a result goes, as far as a run may do something to it.
+fn there(output: &Path, checkpoint: &Checkpoint) -> There {
+    if output.exists() {
+        let is_replaceable = engine::check_output(output, checkpoint, 0, true).is_ok();
+        return if is_replaceable { There::Checkpoint(content(output)) } else { There::Nothing };
+    }
+    let partial = crate::app::jobs::partial(output);
+    if partial.is_dir() { There::Unfinished(content(&partial)) } else { There::Nothing }
+}
+
+/// Returns the files of a folder, those of a run's own bookkeeping left out. What cannot be read is not named.
+fn content(folder: &Path) -> Content {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (!name.starts_with('.')).then_some((name, entry.metadata().map_or(0, |meta| meta.len())))
+    });
+    let mut files: Vec<(String, u64)> = files.take(FILES_MAX).collect();
+    files.sort();
+    Content {
+        bytes: files.iter().map(|(_, bytes)| bytes).sum(),
+        files: files.into_iter().map(|f| f.0).collect(),
+    }
 }
 
 /// Returns the folder above an output if it is not there.
 fn missing_parent(output: &Path) -> Option<String> {
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
-}
-
-/// The form has no flags: what an error says of them is said for a field.
-fn in_form_words(message: &str) -> String {
-    let message = message.strip_prefix("-o ").unwrap_or(message);
-    message
-        .split_once("; --force")
-        .map_or_else(|| message.to_owned(), |(head, _)| format!("{head}; type another name"))
 }
 
 /// Returns a path with `~` as the home folder, as in a shell.
@@ -190,12 +224,5 @@ mod tests {
         for same in ["/a/~/b", "~a/b", "a", ""] {
             assert_eq!(expanded(Path::new(same)), Path::new(same));
         }
-    }
-
-    #[test]
-    fn an_obstacle_speaks_of_no_flags() {
-        let said = "-o ../x: is there already; --force replaces a checkpoint";
-        assert_eq!(in_form_words(said), "../x: is there already; type another name");
-        assert_eq!(in_form_words("../x: the disk is full"), "../x: the disk is full");
     }
 }

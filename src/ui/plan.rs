@@ -1,200 +1,34 @@
-//! The convert form: fields at the left, the plan of what they say at the right.
+//! The plan of what a form says: what becomes of the layers, what is written, and what that needs.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::header::field_text;
+use super::command_line;
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
-use super::{Scroll, command_line};
 use crate::app::App;
-use crate::app::convert::{DTYPES, FORMATS, Field, Form, PROOFS, Planned};
+use crate::app::form::{Content, Form, Planned, There};
 use crate::error::Error;
 use crate::gauges::Sample;
-use crate::name::{cut_middle, escape};
+use crate::name::escape;
 use crate::plan::Group;
 use crate::units;
 
-/// Cells of the form's pane: the row of dtypes fits the smaller one.
-const FORM_CELLS: (u16, u16) = (38, 46);
-/// Below this width the plan stands under the form.
-const BESIDE_MIN: u16 = 70;
-/// Lines of the form when the plan stands under it.
-const FORM_LINES: u16 = 11;
 /// Cells of a row of alike steps.
 const GROUP_CELLS_MAX: usize = 66;
-/// Cells of a field's name, with the gutter.
-const LABEL: usize = 9;
+/// Files of a folder that are named.
+const FILES_NAMED_MAX: usize = 6;
 
-/// Draws form and plan.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, scroll: &mut Scroll, theme: &Theme) {
-    let Some(form) = app.form() else { return };
-    let is_beside = area.width >= BESIDE_MIN;
-    let [left, right] = if is_beside {
-        let cells = (area.width * 38 / 100).clamp(FORM_CELLS.0, FORM_CELLS.1);
-        Layout::horizontal([Constraint::Length(cells), Constraint::Min(20)]).areas(area)
-    } else {
-        Layout::vertical([Constraint::Length(FORM_LINES), Constraint::Min(3)]).areas(area)
-    };
-    scroll.side = if is_beside { right } else { Rect { x: area.right(), ..right } };
-    fields(frame, left, (app, form), is_beside, scroll, theme);
-    plan(frame, right, (app, form), theme);
-}
-
-fn fields(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    (app, form): (&App, &Form),
-    has_room: bool,
-    scroll: &mut Scroll,
-    theme: &Theme,
-) {
-    let width = usize::from(area.width.saturating_sub(2));
-    let mut lines = Vec::new();
-    if has_room {
-        lines.extend(subject(app, form, width, theme));
-    }
-    for field in Field::ALL {
-        if field == Field::Button && has_room {
-            lines.push(Line::default());
-        }
-        scroll.fields.push((area.y + 1 + lines.len() as u16, field));
-        let mut line = row(form, field, width, theme);
-        if form.field == field {
-            if field == Field::Where {
-                let (_, at) = field_text(form.output.value(), form.output.visual_cursor(), room(width));
-                frame
-                    .set_cursor_position((area.x + 1 + (LABEL + at) as u16, area.y + 1 + lines.len() as u16));
-            }
-            let pad = width.saturating_sub(line.width());
-            line.spans.push(Span::raw(" ".repeat(pad)));
-            line = line.style(theme.style(Role::Cursor));
-        }
-        lines.push(line);
-    }
-    let note = |words: &str, role: Role| -> Vec<Line<'static>> {
-        let wrapped = wrap(words, width.saturating_sub(2));
-        wrapped.into_iter().map(|l| Line::from(Span::styled(format!(" {l}"), theme.style(role)))).collect()
-    };
-    if let Err(why) = form.startable() {
-        let role = if form.is_planning() { Role::Muted } else { Role::Error };
-        let glyph = if form.is_planning() { "" } else { "✗ " };
-        lines.extend(note(&format!("{glyph}{}", escape(&why)), role));
-    }
-    if has_room {
-        lines.push(Line::default());
-        lines.extend(note("about this choice", Role::Heading));
-        lines.extend(note(about(form), Role::Muted));
-    }
-    text(frame, area, block("Convert", true, theme), lines, 0);
-}
-
-/// What is converted: its name, format and size.
-fn subject(app: &App, form: &Form, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let label = |word: &str| Span::styled(format!(" {word:<8}"), theme.style(Role::Muted));
-    let room = width.saturating_sub(LABEL + 1);
-    let title = cut_middle(&escape(&form.title), room).into_owned();
-    let facts = app.ready().map_or_else(String::new, |ready| {
-        format!("{}   {}", escape(&ready.headline), units::bytes(ready.summary.bytes))
-    });
-    vec![
-        Line::from(vec![label("input"), Span::styled(title, theme.style(Role::Heading))]),
-        Line::from(vec![
-            label(""),
-            Span::styled(cut_middle(&facts, room).into_owned(), theme.style(Role::Quant)),
-        ]),
-        Line::default(),
-    ]
-}
-
-fn room(width: usize) -> usize {
-    width.saturating_sub(LABEL + 1)
-}
-
-fn row(form: &Form, field: Field, width: usize, theme: &Theme) -> Line<'static> {
-    let is_focused = form.field == field;
-    let gutter = Span::raw(if is_focused { "▌" } else { " " });
-    let label = match field {
-        Field::Format => "format",
-        Field::Dtype => "dtype",
-        Field::Where => "where",
-        Field::Verify => "verify",
-        Field::Device => "device",
-        Field::Button => return button(form, gutter, theme),
-    };
-    let mut spans = vec![
-        gutter,
-        Span::styled(format!("{label:<8}"), theme.style(if is_focused { Role::Text } else { Role::Muted })),
-    ];
-    match field {
-        Field::Format => spans.extend(choices(&FORMATS.map(|c| c.word), 0, theme)),
-        Field::Dtype => spans.extend(choices(&DTYPES.map(|c| c.word), form.dtype, theme)),
-        Field::Verify => spans.extend(choices(&PROOFS.map(|c| c.word), form.proof, theme)),
-        Field::Device => spans.extend(choices(&["cpu", "cuda"], 0, theme)),
-        Field::Where | Field::Button => {
-            let room = room(width);
-            let shown = if is_focused {
-                field_text(form.output.value(), form.output.visual_cursor(), room).0
-            } else {
-                cut_middle(&escape(form.output.value()), room).into_owned()
-            };
-            let pad = room.saturating_sub(shown.width());
-            spans.push(Span::styled(format!("{shown}{}", " ".repeat(pad)), theme.style(Role::Input)));
-        }
-    }
-    Line::from(spans)
-}
-
-/// A row of values, the chosen one in brackets; blanks keep the others in place.
-fn choices(words: &[&'static str], chosen: usize, theme: &Theme) -> Vec<Span<'static>> {
-    let mut spans = Vec::new();
-    for (at, word) in words.iter().enumerate() {
-        if at == chosen {
-            spans.push(Span::styled(format!("‹ {word} ›"), theme.style(Role::Heading)));
-        } else {
-            spans.push(Span::styled((*word).to_owned(), theme.style(Role::Muted)));
-        }
-        spans.push(Span::raw("  "));
-    }
-    spans.pop();
-    spans
-}
-
-fn button(form: &Form, gutter: Span<'static>, theme: &Theme) -> Line<'static> {
-    let is_ready = form.startable().is_ok();
-    let mut spans = vec![
-        gutter,
-        Span::styled("[ Convert ]", theme.style(if is_ready { Role::Heading } else { Role::Muted })),
-    ];
-    if is_ready && form.field == Field::Button {
-        spans.push(Span::styled("   Enter starts the job", theme.style(Role::Muted)));
-    }
-    Line::from(spans)
-}
-
-fn about(form: &Form) -> &'static str {
-    match form.field {
-        Field::Format => FORMATS[0].about,
-        Field::Dtype => DTYPES[form.dtype].about,
-        Field::Where => {
-            "A new folder. It appears when all is written and compared, whole or not at all. ~ is your home folder."
-        }
-        Field::Verify => PROOFS[form.proof].about,
-        Field::Device => {
-            "cpu decodes on all cores; most often the disk is the limit. cuda is off: GPUs cannot convert yet."
-        }
-        Field::Button => "Nothing is written before Enter. The input is opened for reading only.",
-    }
-}
-
-fn plan(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form), theme: &Theme) {
+/// Draws the plan of a form.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form), theme: &Theme) {
     let width = usize::from(area.width.saturating_sub(4));
     let verdict = match (&form.plan, form.is_planning()) {
         (_, true) | (None, _) => "…",
         (Some(Err(_)), _) => "✗ refused",
         (Some(Ok(planned)), _) if planned.obstacle.is_some() => "✗ not yet",
+        (Some(Ok(planned)), _) if planned.options.force => "▲ replaces",
         (Some(Ok(_)), _) => "✓ ready",
     };
     let mut lines = match &form.plan {
@@ -228,7 +62,8 @@ fn planned_lines(
     theme: &Theme,
 ) -> Vec<Line<'static>> {
     let plan = &planned.plan;
-    let mut lines = group_lines(&plan.groups(), width, theme);
+    let mut lines = standing(planned, width, theme);
+    lines.extend(group_lines(&plan.groups(), width, theme));
     lines.push(Line::default());
     let files = units::plural(plan.shards.len(), "file");
     let written: Vec<String> = std::iter::once(format!("{files} of tensors"))
@@ -250,6 +85,45 @@ fn planned_lines(
         );
     }
     lines
+}
+
+/// What stands where the result goes, and what becomes of it.
+fn standing(planned: &Planned, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let (force, resume) = (planned.options.force, planned.options.resume);
+    let (words, role) = match &planned.there {
+        There::Nothing => return Vec::new(),
+        There::Checkpoint(content) if force => {
+            (format!("▲ replaces {}; it goes when the new one is whole", listed(content)), Role::Warn)
+        }
+        There::Checkpoint(content) if resume => {
+            (format!("compares {} with this plan; nothing is written", listed(content)), Role::Text)
+        }
+        There::Checkpoint(content) => (format!("there now: {}", listed(content)), Role::Text),
+        There::Unfinished(content) if resume => {
+            (format!("continues what an earlier run left: {}", listed(content)), Role::Text)
+        }
+        There::Unfinished(content) => {
+            (format!("▲ removes what an earlier run left: {}", listed(content)), Role::Warn)
+        }
+    };
+    let mut lines: Vec<Line<'static>> =
+        wrap(&words, width).into_iter().map(|l| Line::from(Span::styled(l, theme.style(role)))).collect();
+    lines.push(Line::default());
+    lines
+}
+
+/// A folder's files: how many, their bytes, the first by name.
+fn listed(content: &Content) -> String {
+    let Content { files, bytes } = content;
+    if files.is_empty() {
+        return "an empty folder".into();
+    }
+    let mut names: Vec<String> =
+        files.iter().take(FILES_NAMED_MAX).map(|name| escape(name).into_owned()).collect();
+    if files.len() > FILES_NAMED_MAX {
+        names.push("…".into());
+    }
+    format!("{}, {} ({})", units::plural(files.len(), "file"), units::bytes(*bytes), names.join(", "))
 }
 
 /// What it needs, what there is, and whether that is enough.
@@ -346,9 +220,10 @@ fn refusal(error: &Error, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     ];
     // What is refused is a list behind a colon.
     let mut message = escape(&error.message).into_owned();
-    for head in ["cannot be decoded: ", "as they are: "] {
+    for head in ["cannot be decoded: ", "as they are): ", "What was seen: "] {
         message = message.replacen(head, &format!("{}; ", head.trim_end()), 1);
     }
+    message = message.replacen(". What was seen:", "; seen in the files:", 1);
     for (at, part) in message.split("; ").enumerate() {
         let indent = if at == 0 { "" } else { "  " };
         let wrapped = wrap(part, width.saturating_sub(indent.len()));
