@@ -181,8 +181,9 @@ fn button(form: &Form, is_focused: bool, width: usize, theme: &Theme) -> Vec<Spa
     let is_ready = form.startable().is_ok();
     let role = if is_ready { Role::Heading } else { Role::Muted };
     let mut spans = vec![Span::styled(format!("[ {} ]", form.button()), theme.style(role))];
-    let hint = "   Enter starts";
-    if is_ready && is_focused && 1 + spans[0].width() + hint.len() <= width {
+    let room = width.saturating_sub(1 + spans[0].width());
+    let hint = ["   Enter starts the job", "   Enter starts"].into_iter().find(|hint| hint.len() <= room);
+    if let Some(hint) = hint.filter(|_| is_ready && is_focused) {
         spans.push(Span::styled(hint, theme.style(Role::Muted)));
     }
     spans
