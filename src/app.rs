@@ -344,7 +344,7 @@ impl App {
             }
             Event::JobEnded(id, ended) => self.job_ended(id, *ended),
             Event::JobPanicked(job, text) => {
-                self.toast = Some(format!("{job} ended by a fault of this program: {text}"));
+                self.toast = Some(format!("{job} ended: {text}"));
                 Vec::new()
             }
         }

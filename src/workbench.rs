@@ -318,7 +318,7 @@ impl Session {
             Some(Message::App(Event::Opened(id, Box::new(opened))))
         };
         let failed = move |text| {
-            let error = Error::input(format!("opening ended by a fault of this program: {text}"));
+            let error = Error::input(format!("opening ended: {text}"));
             Message::App(Event::Opened(id, Box::new(Err(error))))
         };
         job::spawn("open", self.sender.clone(), work, failed);

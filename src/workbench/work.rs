@@ -50,7 +50,7 @@ impl Runner {
             Some(Message::App(Event::JobEnded(id, Box::new(ended))))
         };
         job::spawn("convert", sender.clone(), run, move |text| {
-            let error = Error::input(format!("it ended by a fault of this program: {text}"));
+            let error = Error::input(format!("it ended: {text}"));
             Message::App(Event::JobEnded(id, Box::new(Err(error))))
         });
     }
@@ -131,7 +131,7 @@ pub(super) fn start_planner(sender: &Sender<Message>) -> Sender<Request> {
 pub(super) fn answer(request: Request) -> Event {
     let question = request.question;
     let planned = job::caught(|| planned(request)).unwrap_or_else(|text| {
-        Err(Error::input(format!("planning ended by a fault of this program: {}", escape(&text))))
+        Err(Error::input(format!("planning ended: {}", escape(&text))))
     });
     Event::Planned(question, Box::new(planned))
 }
