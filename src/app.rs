@@ -51,7 +51,7 @@ pub struct App {
     pub jobs: Jobs,
     /// The filter line while it is typed in.
     pub filter_input: Option<Input>,
-    /// A line that stays until the next key.
+    /// A line that stays until the next key, and as long as it takes to read.
     pub toast: Option<String>,
     /// The machine, if gauges are on and have been sampled.
     pub sample: Option<Sample>,
@@ -67,6 +67,12 @@ pub struct App {
     pub page_rows: usize,
     pending_g: bool,
     next_id: u32,
+    /// Counts the toasts: names the one that shows.
+    toasts: u32,
+    /// True once the toast could be read.
+    is_toast_read: bool,
+    /// True if a key came before that.
+    is_toast_due: bool,
 }
 
 /// One open checkpoint.
@@ -180,6 +186,8 @@ pub enum Event {
     JobTicked(u32, Counts),
     /// A job has ended.
     JobEnded(u32, Box<Result<Outcome, Error>>),
+    /// The toast has stood long enough to be read.
+    ToastRead,
     /// Work in the background ended badly.
     JobPanicked(&'static str, String),
 }
@@ -234,6 +242,9 @@ impl App {
             page_rows: 20,
             pending_g: false,
             next_id: 0,
+            toasts: 0,
+            is_toast_read: false,
+            is_toast_due: false,
         };
         let mut effects: Vec<Effect> = paths.iter().flat_map(|path| app.open(path)).collect();
         app.current = 0;
@@ -290,8 +301,25 @@ impl App {
         self.tab != Tab::Detail || !(self.is_wide && self.focus == Focus::Tree)
     }
 
+    /// Returns the number of the toast that shows and was not read yet: after two seconds it is to be told
+    /// `Event::ToastRead`.
+    #[must_use]
+    pub fn unread_toast(&self) -> Option<u32> {
+        self.toast.as_ref().filter(|_| !self.is_toast_read).map(|_| self.toasts)
+    }
+
     /// Takes an event.
     pub fn update(&mut self, event: Event) -> Vec<Effect> {
+        let before = self.toast.clone();
+        let effects = self.take(event);
+        if self.toast.is_some() && self.toast != before {
+            (self.is_toast_read, self.is_toast_due) = (false, false);
+            self.toasts += 1;
+        }
+        effects
+    }
+
+    fn take(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Key(key) => self.key(&key),
             Event::Paste(text) => self.paste(&text),
@@ -343,6 +371,11 @@ impl App {
                 Vec::new()
             }
             Event::JobEnded(id, ended) => self.job_ended(id, *ended),
+            Event::ToastRead => {
+                self.is_toast_read = true;
+                self.toast.take_if(|_| self.is_toast_due);
+                Vec::new()
+            }
             Event::JobPanicked(job, text) => {
                 self.toast = Some(format!("{job} ended: {text}"));
                 Vec::new()
@@ -405,7 +438,18 @@ impl App {
     }
 
     fn key(&mut self, key: &str) -> Vec<Effect> {
-        self.toast = None;
+        // What was said of a text that is being typed, or of a first key, is over with the next one.
+        let stays = !self.is_toast_read && self.filter_input.is_none() && !self.pending_g;
+        let before = self.toast.take();
+        let effects = self.act_on(key);
+        if stays && self.toast.is_none() {
+            self.toast = before;
+            self.is_toast_due = true;
+        }
+        effects
+    }
+
+    fn act_on(&mut self, key: &str) -> Vec<Effect> {
         if self.overlay.is_some() {
             // The palette and the sort menu move the cursor too.
             let mut effects = self.overlay_key(key);

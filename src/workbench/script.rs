@@ -46,6 +46,7 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
             vec![Event::Key(word.to_owned())]
         };
         for event in events {
+            app.update(Event::ToastRead);
             let effects = app.update(event);
             run_jobs(&mut app, effects);
         }
