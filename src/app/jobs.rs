@@ -7,6 +7,7 @@ pub mod meter;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::form::in_form_words;
 use super::{App, Effect, Overlay, Tab};
@@ -27,8 +28,30 @@ pub struct Jobs {
     pub cursor: usize,
     /// First line of the lower pane that shows.
     pub top: usize,
+    /// How fast the last job was, if it ran long enough to say.
+    pub measured: Option<Measured>,
     /// True once the user has chosen to quit: it happens when the running job has ended.
     pub is_leaving: bool,
+}
+
+/// How fast a job was, from its start to the end of its proof.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Bytes written a second.
+    pub bytes_per_second: f64,
+    /// What was proven at the end.
+    pub proof: Proof,
+}
+
+/// Below this time a rate says nothing of a longer job.
+const MEASURED_MIN: Duration = Duration::from_secs(1);
+
+impl Measured {
+    fn of(outcome: &Outcome, proof: Proof) -> Option<Self> {
+        let is_enough = outcome.elapsed >= MEASURED_MIN && outcome.bytes_written > 0;
+        let bytes_per_second = outcome.bytes_written as f64 / outcome.elapsed.as_secs_f64();
+        is_enough.then_some(Self { bytes_per_second, proof })
+    }
 }
 
 /// One job.
@@ -247,11 +270,13 @@ impl App {
             Err(error) if error.kind == ErrorKind::Cancelled => format!("{verb} {}", error.message),
             Err(error) => format!("{verb} failed: {}", error.message),
         };
+        let measured = ended.as_ref().ok().and_then(|outcome| Measured::of(outcome, job.facts.proof));
         job.state = match ended {
             Ok(outcome) => JobState::Done(outcome),
             Err(error) if error.kind == ErrorKind::Cancelled => JobState::Cancelled(error.message),
             Err(error) => JobState::Failed(error),
         };
+        self.jobs.measured = measured.or(self.jobs.measured);
         self.toast = Some(words);
         if self.jobs.is_leaving {
             return vec![Effect::Quit];

@@ -1,5 +1,7 @@
 //! The plan of what a form says: what becomes of the layers, what is written, and what that needs.
 
+use std::time::Duration;
+
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -10,6 +12,7 @@ use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::App;
 use crate::app::form::{Content, Form, Planned, There};
+use crate::app::jobs::Measured;
 use crate::error::Error;
 use crate::gauges::Sample;
 use crate::name::escape;
@@ -34,7 +37,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form)
     let mut lines = match &form.plan {
         None => vec![Line::from(Span::styled("reading what the layers need", theme.style(Role::Muted)))],
         Some(Err(error)) => refusal(error, width, theme),
-        Some(Ok(planned)) => planned_lines(planned, app.sample.as_ref(), width, theme),
+        Some(Ok(planned)) => planned_lines(planned, app, width, theme),
     };
     lines.push(Line::default());
     lines.push(Line::from(vec![
@@ -55,12 +58,7 @@ pub(super) fn indented(lines: Vec<Line<'static>>) -> Vec<Line<'static>> {
     lines.into_iter().map(indent).collect()
 }
 
-fn planned_lines(
-    planned: &Planned,
-    sample: Option<&Sample>,
-    width: usize,
-    theme: &Theme,
-) -> Vec<Line<'static>> {
+fn planned_lines(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let plan = &planned.plan;
     let mut lines = standing(planned, width, theme);
     lines.extend(group_lines(&plan.groups(), width, theme));
@@ -75,7 +73,10 @@ fn planned_lines(
         lines.extend(fact("copies", &escape(&names.join(", ")), Role::Text, width, theme));
     }
     lines.push(Line::default());
-    lines.extend(needs(planned, sample, width, theme));
+    lines.extend(needs(planned, app.sample.as_ref(), width, theme));
+    if let Some(time) = time(planned, app.jobs.measured) {
+        lines.extend(fact("time", &time, Role::Text, width, theme));
+    }
     // What hinders the start stands under the button.
     for warning in &plan.warnings {
         let (words, role) = (format!("▲ {warning}"), Role::Warn);
@@ -157,6 +158,18 @@ fn needs(planned: &Planned, sample: Option<&Sample>, width: usize, theme: &Theme
         lines.push(Line::from(spans));
     }
     lines
+}
+
+/// How long it takes at the rate of the last job, if that one proved as much and nothing is there already.
+fn time(planned: &Planned, measured: Option<Measured>) -> Option<String> {
+    let Measured { bytes_per_second, proof } = measured?;
+    if proof != planned.options.proof || planned.options.resume {
+        return None;
+    }
+    let seconds = planned.plan.bytes_written() as f64 / bytes_per_second;
+    let time = Duration::try_from_secs_f64(seconds).ok()?;
+    let about = if seconds < 1.0 { "under 0:01".into() } else { format!("about {}", units::clock(time)) };
+    Some(format!("{about} at {}/s, the rate of the last job", units::bytes(bytes_per_second as u64)))
 }
 
 /// A word and what it means here, wrapped beside it.

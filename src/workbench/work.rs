@@ -130,9 +130,8 @@ pub(super) fn start_planner(sender: &Sender<Message>) -> Sender<Request> {
 /// Makes the plan of a request, whatever happens.
 pub(super) fn answer(request: Request) -> Event {
     let question = request.question;
-    let planned = job::caught(|| planned(request)).unwrap_or_else(|text| {
-        Err(Error::input(format!("planning ended: {}", escape(&text))))
-    });
+    let planned = job::caught(|| planned(request))
+        .unwrap_or_else(|text| Err(Error::input(format!("planning ended: {}", escape(&text)))));
     Event::Planned(question, Box::new(planned))
 }
 

@@ -62,6 +62,7 @@ impl Robot {
                 None => vec![word.to_owned()],
             };
             for key in letters {
+                self.app.update(Event::ToastRead);
                 let effects = self.app.update(Event::Key(key));
                 self.answer(effects);
             }
@@ -197,6 +198,14 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     add("plan-broken", "samples/bad-quantized/bnb-missing-quant-state", "c");
     add("convert-adapter", "samples/peft-lora-all-A/adapter", "c");
     pictures.push(("job-running", running()));
+    let mut robot = Robot::converting();
+    for tick in 0..=20u64 {
+        robot.tick(counts(tick * 1000, tick * 20_000 + tick * tick % 7 * 9_000));
+    }
+    pictures.push(("job-history", robot));
+    let mut robot = running();
+    robot.end(Ok(outcome())).press("1 c");
+    pictures.push(("form-estimate", robot));
     let mut robot = running();
     robot.press("1");
     pictures.push(("job-behind", robot));
@@ -246,7 +255,7 @@ fn every_step_of_a_conversion_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 60);
+    assert_eq!(drawn, 64);
 }
 
 #[test]
