@@ -13,6 +13,8 @@ pub mod keys;
 mod mouse;
 pub mod picker;
 mod ready;
+mod shell;
+mod toast;
 mod typing;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use jobs::meter::Counts;
 use jobs::{Jobs, Question};
 use picker::Picker;
 pub use ready::Ready;
+pub use shell::{shell_path, shell_word};
 
 /// The workbench.
 pub struct App {
@@ -67,12 +70,7 @@ pub struct App {
     pub page_rows: usize,
     pending_g: bool,
     next_id: u32,
-    /// Counts the toasts: names the one that shows.
-    toasts: u32,
-    /// True once the toast could be read.
-    is_toast_read: bool,
-    /// True if a key came before that.
-    is_toast_due: bool,
+    toast_age: toast::Age,
 }
 
 /// One open checkpoint.
@@ -242,9 +240,7 @@ impl App {
             page_rows: 20,
             pending_g: false,
             next_id: 0,
-            toasts: 0,
-            is_toast_read: false,
-            is_toast_due: false,
+            toast_age: toast::Age::default(),
         };
         let mut effects: Vec<Effect> = paths.iter().flat_map(|path| app.open(path)).collect();
         app.current = 0;
@@ -301,21 +297,11 @@ impl App {
         self.tab != Tab::Detail || !(self.is_wide && self.focus == Focus::Tree)
     }
 
-    /// Returns the number of the toast that shows and was not read yet: after two seconds it is to be told
-    /// `Event::ToastRead`.
-    #[must_use]
-    pub fn unread_toast(&self) -> Option<u32> {
-        self.toast.as_ref().filter(|_| !self.is_toast_read).map(|_| self.toasts)
-    }
-
     /// Takes an event.
     pub fn update(&mut self, event: Event) -> Vec<Effect> {
         let before = self.toast.clone();
         let effects = self.take(event);
-        if self.toast.is_some() && self.toast != before {
-            (self.is_toast_read, self.is_toast_due) = (false, false);
-            self.toasts += 1;
-        }
+        self.note_toast(before.as_deref());
         effects
     }
 
@@ -372,8 +358,7 @@ impl App {
             }
             Event::JobEnded(id, ended) => self.job_ended(id, *ended),
             Event::ToastRead => {
-                self.is_toast_read = true;
-                self.toast.take_if(|_| self.is_toast_due);
+                self.toast_read();
                 Vec::new()
             }
             Event::JobPanicked(job, text) => {
@@ -439,12 +424,11 @@ impl App {
 
     fn key(&mut self, key: &str) -> Vec<Effect> {
         // What was said of a text that is being typed, or of a first key, is over with the next one.
-        let stays = !self.is_toast_read && self.filter_input.is_none() && !self.pending_g;
+        let stays = self.filter_input.is_none() && !self.pending_g;
         let before = self.toast.take();
         let effects = self.act_on(key);
         if stays && self.toast.is_none() {
-            self.toast = before;
-            self.is_toast_due = true;
+            self.keep_toast(before);
         }
         effects
     }
@@ -503,28 +487,6 @@ impl App {
     #[must_use]
     pub fn footer(&self) -> Vec<&'static Command> {
         COMMANDS.iter().filter(|command| command.footer && (command.here)(self)).collect()
-    }
-}
-
-/// Returns a word as a shell takes it.
-#[must_use]
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
-/// Returns a path as a shell takes it: `~/` stays what it means there, and no path is taken for a flag.
-#[must_use]
-pub fn shell_path(path: &str) -> String {
-    match path.strip_prefix("~/") {
-        Some("") => "~/".into(),
-        Some(rest) => format!("~/{}", shell_word(rest)),
-        None if path.starts_with('-') => format!("./{}", shell_word(path)),
-        None => shell_word(path),
     }
 }
 

@@ -269,9 +269,11 @@ impl App {
             let output = planned.plan.order.output.display().to_string();
             self.jobs.list.iter().any(|job| job.is_active() && job.facts.output == output)
         };
-        let plan = plan.map(|planned| match is_ours(&planned) {
-            true => Planned { there: There::Nothing, ..planned },
-            false => planned,
+        let plan = plan.map(|mut planned| {
+            if is_ours(&planned) {
+                planned.there = There::Nothing;
+            }
+            planned
         });
         if form.take(plan) { self.ask_plan() } else { Vec::new() }
     }
@@ -284,9 +286,8 @@ impl App {
             "ctrl-c" => return jobs::quit(self),
             "tab" => form.step(1, true),
             "backtab" => form.step(-1, true),
-            "down" => form.step(1, false),
             "enter" if is_button => return self.start_convert(),
-            "enter" => form.step(1, false),
+            "down" | "enter" => form.step(1, false),
             "up" => form.step(-1, false),
             "pgdn" => form.top += 8,
             "pgup" => form.top = form.top.saturating_sub(8),

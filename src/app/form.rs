@@ -368,7 +368,7 @@ impl Form {
 
 /// What messages say of flags, and what it is in a form.
 const WORDS: [(&str, &str); 8] = [
-    ("; --force replaces checkpoints only", "; only a checkpoint is replaced"),
+    ("; --force replaces checkpoints only", "; only a checkpoint is replaced, type another name"),
     ("; --force replaces a checkpoint", "; type another name, or choose check or replace"),
     ("; --force replaces it", "; replace in the form makes it anew"),
     ("; --skip-broken copies their tensors as they are", " (broken: copy takes their tensors as they are)"),
@@ -399,7 +399,7 @@ mod tests {
             ),
             (
                 "-o x: it holds folders; --force replaces checkpoints only",
-                "x: it holds folders; only a checkpoint is replaced",
+                "x: it holds folders; only a checkpoint is replaced, type another name",
             ),
             ("--only and --skip leave none of the 21 layers", "only and skip leave none of the 21 layers"),
             (

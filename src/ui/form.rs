@@ -20,6 +20,8 @@ const FORM_CELLS: (u16, u16) = (38, 46);
 const BESIDE_MIN: u16 = 70;
 /// Lines of the form at most when the plan stands under it.
 const FORM_LINES: u16 = 15;
+/// Lines that are kept for what is to be known of a field, so that the rows stand still.
+const ABOUT_LINES: usize = 4;
 /// Cells of a field's name, with the gutter.
 const LABEL: usize = 9;
 
@@ -61,7 +63,7 @@ fn fields(
     let about = note(form.about(), Role::Muted);
     // Input, fields, three blanks, a heading, and what is below them; without room for all, the words go first
     // that say least.
-    let needed = 2 + form.shown().count() + 4 + below.len() + about.len();
+    let needed = 2 + form.shown().count() + 4 + below.len() + about.len().max(ABOUT_LINES);
     let is_airy = is_beside && needed <= height;
     let mut lines = if is_beside { subject(app, form, width, theme) } else { Vec::new() };
     if is_airy {
@@ -80,6 +82,8 @@ fn fields(
     if is_airy {
         lines.push(Line::default());
         lines.extend(note("about this choice", Role::Heading));
+    } else if lines.len() + about.len() < height {
+        lines.push(Line::default());
     }
     if is_beside {
         lines.extend(about);
@@ -171,7 +175,7 @@ fn choices(all: &[Choice], chosen: usize, room: usize, theme: &Theme) -> Vec<Spa
     spans.pop();
     if spans.iter().map(Span::width).sum::<usize>() > room {
         let more = Span::styled(format!("  {} of {}", chosen + 1, all.len()), theme.style(Role::Muted));
-        spans = spans.into_iter().filter(|span| span.content.starts_with('‹')).collect();
+        spans.retain(|span| span.content.starts_with('‹'));
         spans.push(more);
     }
     spans

@@ -203,9 +203,9 @@ fn history(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     }
     let cells = HISTORY_SECONDS.min(width.saturating_sub(35));
     let shown = history.len().min(cells);
-    let rows: [(&str, fn(&Rates) -> f64); 2] = [("read", |rates| rates.read), ("write", |rates| rates.write)];
     let mut lines: Vec<Line<'static>> = Vec::new();
-    for (word, rate) in rows {
+    for word in ["read", "write"] {
+        let rate = |rates: &Rates| if word == "read" { rates.read } else { rates.write };
         let rates: Vec<f64> = history.iter().skip(history.len() - shown).map(rate).collect();
         let most = rates.iter().copied().fold(0.0, f64::max);
         let height = |rate: &f64| {

@@ -224,4 +224,66 @@ mod tests {
             assert_eq!(expanded(Path::new(same)), Path::new(same));
         }
     }
+
+    /// A folder for a test, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_stands_where_the_result_goes_is_told_and_nothing_is_touched() {
+        let scratch = Scratch(std::env::temp_dir().join(format!("ckpt-there-{}", std::process::id())));
+        let root = &scratch.0;
+        let full = root.join("full");
+        for folder in [&full, &root.join("tree/a"), &root.join("empty"), &root.join(".left.ckpt-partial")] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for file in ["full/config.json", "full/model.safetensors", ".left.ckpt-partial/.lock"] {
+            std::fs::copy("samples/base-A-bf16/model/config.json", root.join(file)).unwrap();
+        }
+        let checkpoint = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
+        let ask = |name: &str, options: engine::Options| {
+            let order = crate::plan::Order {
+                input: "x".into(),
+                output: root.join(name),
+                dtype: None,
+                only: Vec::new(),
+                skip: Vec::new(),
+                skip_broken: false,
+                shard_bytes: 1 << 30,
+                names: crate::plan::Names::Own,
+            };
+            let planned =
+                planned(Request { question: 0, checkpoint: Arc::clone(&checkpoint), order, options });
+            planned.map(|planned| (planned.there, planned.obstacle)).unwrap()
+        };
+        let plain = engine::Options::default();
+        assert_eq!(ask("new", plain), (There::Nothing, None));
+        assert_eq!(ask("left", plain), (There::Unfinished(Content::default()), None));
+        assert_eq!(ask("empty", plain).0, There::Checkpoint(Content::default()));
+        let (there, obstacle) = ask("full", plain);
+        let There::Checkpoint(content) = there else { panic!("{there:?}") };
+        assert_eq!(content.files, ["config.json", "model.safetensors"]);
+        assert!(obstacle.unwrap().ends_with("choose check or replace"));
+        for options in [engine::Options { force: true, ..plain }, engine::Options { resume: true, ..plain }] {
+            assert_eq!(ask("full", options).1, None);
+        }
+        let (there, obstacle) = ask("tree", engine::Options { force: true, ..plain });
+        assert_eq!(there, There::Nothing);
+        assert!(obstacle.unwrap().contains("it holds folders"));
+        assert_eq!(names_in(root), [".left.ckpt-partial", "empty", "full", "tree"]);
+    }
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
 }
