@@ -143,13 +143,18 @@ fn row(form: &Form, at: usize, width: usize, theme: &Theme) -> Line<'static> {
         Kind::Button(_) => spans.extend(button(form, is_focused, width, theme)),
         Kind::Folder | Kind::Globs { .. } => {
             let input = &value.text;
-            let (shown, role) = match &field.kind {
-                Kind::Globs { empty, .. } if input.value().is_empty() => ((*empty).to_owned(), Role::Muted),
-                _ if is_focused => (field_text(input.value(), input.visual_cursor(), room).0, Role::Input),
-                _ => (cut_middle(&escape(input.value()), room).into_owned(), Role::Input),
+            let mut style = theme.style(Role::Input);
+            let shown = match &field.kind {
+                Kind::Globs { empty, .. } if input.value().is_empty() => {
+                    // It takes text, and what it says is none that was typed.
+                    style.fg = theme.style(Role::Muted).fg.or(style.fg);
+                    (*empty).to_owned()
+                }
+                _ if is_focused => field_text(input.value(), input.visual_cursor(), room).0,
+                _ => cut_middle(&escape(input.value()), room).into_owned(),
             };
             let pad = room.saturating_sub(shown.width());
-            spans.push(Span::styled(format!("{shown}{}", " ".repeat(pad)), theme.style(role)));
+            spans.push(Span::styled(format!("{shown}{}", " ".repeat(pad)), style));
         }
     }
     let mut line = Line::from(spans);

@@ -79,7 +79,7 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
     let mut notes = Vec::new();
     if job.facts.broken > 0 {
         let layers = units::plural(job.facts.broken, "broken layer");
-        notes.push((format!("▲ {layers} went over as they are, and are still broken"), Role::Warn));
+        notes.push((format!("▲ {layers} copied as stored: broken here as in the input"), Role::Warn));
     }
     if outcome.tally.overflows > 0 {
         let count = units::exact(outcome.tally.overflows);
