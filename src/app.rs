@@ -7,11 +7,14 @@
 pub mod command;
 pub mod convert;
 mod copy;
+pub mod form;
 pub mod jobs;
 pub mod keys;
 mod mouse;
 pub mod picker;
 mod ready;
+mod shell;
+mod toast;
 mod typing;
 
 use std::sync::Arc;
@@ -24,11 +27,12 @@ use crate::error::Error;
 use crate::gauges::Sample;
 use crate::quant::Evidence;
 use command::{COMMANDS, Command};
-use convert::{Field, Form, Planned};
+use form::{Form, Planned};
 use jobs::meter::Counts;
 use jobs::{Jobs, Question};
 use picker::Picker;
 pub use ready::Ready;
+pub use shell::{shell_path, shell_word};
 
 /// The workbench.
 pub struct App {
@@ -50,7 +54,7 @@ pub struct App {
     pub jobs: Jobs,
     /// The filter line while it is typed in.
     pub filter_input: Option<Input>,
-    /// A line that stays until the next key.
+    /// A line that stays until the next key, and as long as it takes to read.
     pub toast: Option<String>,
     /// The machine, if gauges are on and have been sampled.
     pub sample: Option<Sample>,
@@ -66,6 +70,7 @@ pub struct App {
     pub page_rows: usize,
     pending_g: bool,
     next_id: u32,
+    toast_age: toast::Age,
 }
 
 /// One open checkpoint.
@@ -151,8 +156,8 @@ pub enum Event {
     ClickPlace(usize),
     /// A click on a tab.
     ClickTab(Tab),
-    /// A click on a field of the form.
-    ClickField(Field),
+    /// A click on a field of the form, by its row in the table.
+    ClickField(usize),
     /// A click on a job, by its row.
     ClickJob(usize),
     /// A click in a pane.
@@ -179,6 +184,8 @@ pub enum Event {
     JobTicked(u32, Counts),
     /// A job has ended.
     JobEnded(u32, Box<Result<Outcome, Error>>),
+    /// The toast has stood long enough to be read.
+    ToastRead,
     /// Work in the background ended badly.
     JobPanicked(&'static str, String),
 }
@@ -233,6 +240,7 @@ impl App {
             page_rows: 20,
             pending_g: false,
             next_id: 0,
+            toast_age: toast::Age::default(),
         };
         let mut effects: Vec<Effect> = paths.iter().flat_map(|path| app.open(path)).collect();
         app.current = 0;
@@ -291,6 +299,13 @@ impl App {
 
     /// Takes an event.
     pub fn update(&mut self, event: Event) -> Vec<Effect> {
+        let before = self.toast.clone();
+        let effects = self.take(event);
+        self.note_toast(before.as_deref());
+        effects
+    }
+
+    fn take(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Key(key) => self.key(&key),
             Event::Paste(text) => self.paste(&text),
@@ -336,17 +351,18 @@ impl App {
                 }
                 Vec::new()
             }
-            Event::Planned(question, plan) => {
-                self.planned(question, *plan);
-                Vec::new()
-            }
+            Event::Planned(question, plan) => self.planned(question, *plan),
             Event::JobTicked(id, counts) => {
                 self.job_ticked(id, counts);
                 Vec::new()
             }
             Event::JobEnded(id, ended) => self.job_ended(id, *ended),
+            Event::ToastRead => {
+                self.toast_read();
+                Vec::new()
+            }
             Event::JobPanicked(job, text) => {
-                self.toast = Some(format!("{job} ended by a fault of this program: {text}"));
+                self.toast = Some(format!("{job} ended: {text}"));
                 Vec::new()
             }
         }
@@ -407,7 +423,17 @@ impl App {
     }
 
     fn key(&mut self, key: &str) -> Vec<Effect> {
-        self.toast = None;
+        // What was said of a text that is being typed, or of a first key, is over with the next one.
+        let stays = self.filter_input.is_none() && !self.pending_g;
+        let before = self.toast.take();
+        let effects = self.act_on(key);
+        if stays && self.toast.is_none() {
+            self.keep_toast(before);
+        }
+        effects
+    }
+
+    fn act_on(&mut self, key: &str) -> Vec<Effect> {
         if self.overlay.is_some() {
             // The palette and the sort menu move the cursor too.
             let mut effects = self.overlay_key(key);
@@ -461,28 +487,6 @@ impl App {
     #[must_use]
     pub fn footer(&self) -> Vec<&'static Command> {
         COMMANDS.iter().filter(|command| command.footer && (command.here)(self)).collect()
-    }
-}
-
-/// Returns a word as a shell takes it.
-#[must_use]
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
-/// Returns a path as a shell takes it: `~/` stays what it means there, and no path is taken for a flag.
-#[must_use]
-pub fn shell_path(path: &str) -> String {
-    match path.strip_prefix("~/") {
-        Some("") => "~/".into(),
-        Some(rest) => format!("~/{}", shell_word(rest)),
-        None if path.starts_with('-') => format!("./{}", shell_word(path)),
-        None => shell_word(path),
     }
 }
 

@@ -355,10 +355,16 @@ pub fn disk_free(output: &std::path::Path) -> Result<u64> {
     output::free_beside(output)
 }
 
-/// Checks that a result of so many bytes may be made there, as a run does first; nothing is written.
+/// Checks that a result of so many bytes may be made there, as a run does first; nothing is written. With `force`
+/// a checkpoint that is there may be replaced.
 ///
 /// # Errors
 /// The folder above it is not there, it is taken, lies in the input, or the disk is too small.
-pub fn check_output(output: &std::path::Path, checkpoint: &Checkpoint, bytes: u64) -> Result<()> {
-    output::check(output, checkpoint, bytes)
+pub fn check_output(
+    output: &std::path::Path,
+    checkpoint: &Checkpoint,
+    bytes: u64,
+    force: bool,
+) -> Result<()> {
+    output::check(output, checkpoint, bytes, force)
 }

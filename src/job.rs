@@ -7,34 +7,64 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::thread;
 
-/// Starts `work` on a thread. What it returns is sent; a panic sends what `on_panic` makes of its text.
+/// Starts `work` on a thread. What it returns is sent; if it panics, or the system has no thread for it, what
+/// `on_failure` makes of the reason is sent.
 /// Messages to a receiver that is gone are dropped: nobody waits for them.
 pub fn spawn<M: Send + 'static>(
     name: &str,
     sender: Sender<M>,
     work: impl FnOnce(&Sender<M>) -> Option<M> + Send + 'static,
-    on_panic: impl FnOnce(String) -> M + Send + 'static,
+    on_failure: impl FnOnce(String) -> M + Send + 'static,
 ) {
-    let for_failure = sender.clone();
+    // A thread that could not be started drops what it was given unused: the system's reason is lost with it.
+    let failure = Failure { sender: sender.clone(), message: Some(on_failure) };
     let run = move || {
-        let message = caught(|| work(&sender)).unwrap_or_else(|text| Some(on_panic(text)));
-        if let Some(message) = message {
+        match caught(|| work(&sender)) {
             // The receiver is gone when the workbench has ended: then there is nobody to tell.
-            let _ = sender.send(message);
+            Ok(message) => message.map_or((), |message| drop(sender.send(message))),
+            Err(text) => return failure.tell(text),
         }
+        failure.forget();
     };
-    if thread::Builder::new().name(name.to_owned()).spawn(run).is_err() {
-        // Without a thread the job cannot run; dropping the sender is all that is left.
-        drop(for_failure);
+    // What was not started has sent its message already.
+    let _ = thread::Builder::new().name(name.to_owned()).spawn(run);
+}
+
+/// Sends a message once: when it is told why, or when it is dropped unused.
+struct Failure<M, F: FnOnce(String) -> M> {
+    sender: Sender<M>,
+    message: Option<F>,
+}
+
+impl<M, F: FnOnce(String) -> M> Failure<M, F> {
+    fn tell(mut self, why: String) {
+        self.send(why);
+    }
+
+    fn forget(mut self) {
+        self.message = None;
+    }
+
+    fn send(&mut self, why: String) {
+        if let Some(message) = self.message.take() {
+            let _ = self.sender.send(message(why));
+        }
+    }
+}
+
+impl<M, F: FnOnce(String) -> M> Drop for Failure<M, F> {
+    fn drop(&mut self) {
+        self.send("the system could not start a thread".into());
     }
 }
 
 /// Does a part of a job. One part that panics does not end the others.
 ///
 /// # Errors
-/// What the panic said.
+/// That it is a fault of this program, and what the panic said.
 pub fn caught<T>(part: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(part)).map_err(|panic| text_of(panic.as_ref()))
+    catch_unwind(AssertUnwindSafe(part))
+        .map_err(|panic| format!("a fault of this program: {}", text_of(panic.as_ref())))
 }
 
 /// Returns what a panic said.
@@ -57,6 +87,17 @@ mod tests {
             |_| if std::hint::black_box(true) { panic!("as planned") } else { None },
             |text| text,
         );
-        assert_eq!(receiver.recv().unwrap(), "as planned");
+        assert_eq!(receiver.recv().unwrap(), "a fault of this program: as planned");
+        assert!(receiver.recv().is_err(), "once");
+    }
+
+    #[test]
+    fn work_that_never_began_says_so_and_work_that_ended_does_not() {
+        let (sender, receiver) = channel();
+        drop(Failure { sender: sender.clone(), message: Some(|text| text) });
+        assert_eq!(receiver.recv().unwrap(), "the system could not start a thread");
+        spawn("test", sender, |_| Some("done".to_owned()), |text| text);
+        assert_eq!(receiver.recv().unwrap(), "done");
+        assert!(receiver.recv().is_err());
     }
 }

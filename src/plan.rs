@@ -283,8 +283,9 @@ impl Plan {
         }
         if quantized_left > 0 {
             warnings.push(format!(
-                "{} stay quantized; the config keeps its quantization block, with the others left out of it",
-                units::plural(quantized_left, "layer")
+                "{} {} quantized; the config keeps its quantization block, with the others left out of it",
+                units::plural(quantized_left, "layer"),
+                if quantized_left == 1 { "stays" } else { "stay" }
             ));
         }
         let mut made = Vec::new();

@@ -6,9 +6,9 @@
 
 pub mod adapter;
 pub mod command_line;
-pub mod convert;
 pub mod degrade;
 pub mod detail;
+pub mod form;
 pub mod gauge_bar;
 pub mod header;
 pub mod jobs;
@@ -17,6 +17,7 @@ pub mod overlay;
 pub mod pane;
 pub mod picker;
 pub mod picture;
+pub mod plan;
 pub mod problems;
 pub mod theme;
 pub mod tree;
@@ -26,7 +27,6 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
-use crate::app::convert::Field;
 use crate::app::{App, Focus, OpenState, Overlay, Tab};
 use degrade::Degrade;
 use gauge_bar::GaugeBar;
@@ -50,8 +50,8 @@ pub struct Scroll {
     pub tabs: Vec<(Rect, Tab)>,
     /// Screen lines of the picker's places, with their place among those shown.
     pub places: Vec<(u16, usize)>,
-    /// Screen lines of the form's fields.
-    pub fields: Vec<(u16, Field)>,
+    /// Screen lines of the form's fields, with their row in the table.
+    pub fields: Vec<(u16, usize)>,
     /// Screen lines of the jobs, with their row.
     pub jobs: Vec<(u16, usize)>,
     /// True while the border between the panes is held.
@@ -96,7 +96,7 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, t
         return;
     }
     if app.is_form_open {
-        convert::draw(frame, area, app, scroll, theme);
+        form::draw(frame, area, app, scroll, theme);
         return;
     }
     let Some(open) = app.opens.get(app.current) else { return };

@@ -11,11 +11,11 @@ mod work;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossterm::event::{Event as TermEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 
-use crate::app::convert::Request;
+use crate::app::form::Request;
 use crate::app::picker::{Facts, Place};
 use crate::app::{App, Effect, Event, Focus, OpenState, Overlay, keys};
 use crate::checkpoint::side::FileSide;
@@ -36,6 +36,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// How long the first frame waits for the headers: a checkpoint that opens within it never shows a count.
 const FIRST_FRAME_WAIT: Duration = Duration::from_millis(80);
+/// How long a toast stands at least.
+const TOAST_TIME: Duration = Duration::from_secs(2);
 /// Lines that one turn of the wheel moves.
 const WHEEL_LINES: isize = 3;
 
@@ -105,6 +107,7 @@ fn event_loop(
 ) -> Result<()> {
     let mut scroll = Scroll::default();
     let mut is_dirty = true;
+    let mut toast: Option<(u32, Instant)> = None;
     loop {
         if is_dirty {
             screen.draw(|frame| ui::draw(frame, app, &mut scroll, look))?;
@@ -112,6 +115,13 @@ fn event_loop(
         let is_opening = app.opens.iter().any(|open| matches!(open.state, OpenState::Opening(_)));
         // Progress is sampled: the figures on screen move while nothing is sent.
         let wait = if is_opening { Some(PROGRESS_EVERY) } else { session.runner.wait() };
+        toast = app.unread_toast().map(|number| {
+            toast
+                .filter(|(shown, _)| *shown == number)
+                .unwrap_or_else(|| (number, Instant::now() + TOAST_TIME))
+        });
+        let toast_wait = toast.map(|(_, end)| end.saturating_duration_since(Instant::now()));
+        let wait = wait.into_iter().chain(toast_wait).min();
         let first = match wait {
             Some(wait) => receiver.recv_timeout(wait).ok(),
             None => {
@@ -122,6 +132,10 @@ fn event_loop(
         if let Some(tick) = session.runner.tick() {
             app.update(tick);
             is_dirty = true;
+        }
+        if toast.is_some_and(|(_, end)| end <= Instant::now()) {
+            app.update(Event::ToastRead);
+            is_dirty |= app.toast.is_none();
         }
         let mut next = first;
         while let Some(message) = next {
@@ -318,7 +332,7 @@ impl Session {
             Some(Message::App(Event::Opened(id, Box::new(opened))))
         };
         let failed = move |text| {
-            let error = Error::input(format!("opening ended by a fault of this program: {text}"));
+            let error = Error::input(format!("opening ended: {text}"));
             Message::App(Event::Opened(id, Box::new(Err(error))))
         };
         job::spawn("open", self.sender.clone(), work, failed);

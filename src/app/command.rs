@@ -12,11 +12,14 @@ use super::picker::Picker;
 use super::{App, Effect, Focus, Overlay, Ready, Tab, convert, copy, jobs};
 use crate::checkpoint::tree::Mode;
 
+/// Cells of a command's doc: help has two columns of it on a screen of 120.
+pub const DOC_CELLS_MAX: usize = 37;
+
 /// One row of `COMMANDS`.
 pub struct Command {
     /// Its name in the palette, the key map and the log.
     pub name: &'static str,
-    /// What it does, for help and palette.
+    /// What it does, for help and palette: at most `DOC_CELLS_MAX`.
     pub doc: &'static str,
     /// Its keys, as `keys::text` names them.
     pub keys: &'static [&'static str],
@@ -54,18 +57,12 @@ pub static COMMANDS: &[Command] = &[
     row("cancel-job", "Cancel the job that runs…", &["x"], "cancel…", jobs::cancel)
         .foot(on_active_job)
         .needs(jobs::can_cancel),
-    row("open-result", "Open the result of this job beside its input", &[], "open the result", enter)
+    row("open-result", "Open the result beside its input", &[], "open the result", enter)
         .foot(on_done_job)
         .needs(jobs::can_open_result),
-    row(
-        "filter",
-        "Filter: words, dtype: format: shape: shard: bits: is:broken, ~fuzzy, -not",
-        &["/"],
-        "filter",
-        filter,
-    )
-    .foot(with_pane)
-    .needs(has_checkpoint),
+    row("filter", "Filter by words: name, dtype:, bits:…", &["/"], "filter", filter)
+        .foot(with_pane)
+        .needs(has_checkpoint),
     row("convert", "Convert… (a plan first, always)", &["c"], "convert", convert::open)
         .foot(with_rows)
         .needs(convert::can_convert),
@@ -74,9 +71,9 @@ pub static COMMANDS: &[Command] = &[
         .foot(in_tree)
         .needs(can_unfold),
     row("sort", "Sort…", &["s"], "sort", sort).needs(has_checkpoint),
-    row("next", "Next that stands out, or next hit of the filter", &["n"], "next", |app| next(app, true))
+    row("next", "Next that stands out, or filter hit", &["n"], "next", |app| next(app, true))
         .needs(has_checkpoint),
-    row("previous", "Previous that stands out, or previous hit", &["N"], "previous", |app| next(app, false))
+    row("previous", "Previous that stands out, or hit", &["N"], "previous", |app| next(app, false))
         .needs(has_checkpoint),
     row("detail", "Tab: the row under the cursor", &["1"], "tree", |app| show(app, Tab::Detail))
         .foot(off_tree),
@@ -84,15 +81,15 @@ pub static COMMANDS: &[Command] = &[
         .foot(with_pane)
         .needs(has_checkpoint),
     row("adapter", "Tab: the adapter", &["4"], "adapter", |app| show(app, Tab::Adapter)).needs(is_adapter),
-    row("memory", "Tab: bytes by format against free memory", &["5"], "memory", |app| show(app, Tab::Memory))
+    row("memory", "Tab: bytes by format, free memory", &["5"], "memory", |app| show(app, Tab::Memory))
         .foot(with_pane)
         .needs(has_checkpoint),
-    row("jobs", "Tab: what was started, and how far it is", &["6"], "jobs", |app| show(app, Tab::Jobs))
+    row("jobs", "Tab: what was started, how far it is", &["6"], "jobs", |app| show(app, Tab::Jobs))
         .foot(off_jobs)
         .needs(jobs::has_jobs),
     row("next-pane", "Next pane", &["tab"], "pane", other_pane),
     row("previous-pane", "Previous pane", &["backtab"], "pane", other_pane),
-    row("open", "Open a path, a cached or a recent checkpoint", &["o"], "open", open).foot(everywhere),
+    row("open", "Open a path, cached or recent", &["o"], "open", open).foot(everywhere),
     row("previous-checkpoint", "Previous open checkpoint", &[","], "previous", |app| turn(app, -1))
         .needs(has_several),
     row("next-checkpoint", "Next open checkpoint", &["."], "next", |app| turn(app, 1)).needs(has_several),
@@ -102,7 +99,7 @@ pub static COMMANDS: &[Command] = &[
         .needs(has_open),
     row("wide", "Full width for this pane, and back", &["z"], "wide", wide).needs(has_checkpoint),
     row("reload", "Read the files again", &["R"], "read again", reload).foot(without_rows).needs(has_open),
-    row("command-log", "The commands of this session as a shell script", &["@"], "log", |app| {
+    row("command-log", "This session as a shell script", &["@"], "log", |app| {
         app.overlay = Some(Overlay::Log);
         Vec::new()
     }),
@@ -116,7 +113,7 @@ pub static COMMANDS: &[Command] = &[
         Vec::new()
     })
     .foot(everywhere),
-    row("back", "One step back: clears the filter, then back to the tree", &["esc"], "back", back),
+    row("back", "One step back, or clear the filter", &["esc"], "back", back),
     row("repaint", "Draw every cell again", &["ctrl-l"], "repaint", |_| vec![Effect::Repaint]),
     row("suspend", "Back to the shell; fg returns", &["ctrl-z"], "suspend", |_| vec![Effect::Suspend]),
     row("quit", "Quit", &["q", "ctrl-c"], "quit", jobs::quit).foot(everywhere),

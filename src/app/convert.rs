@@ -1,256 +1,220 @@
 //! The convert form: what to make of the checkpoint that is shown, with its plan beside it.
 //!
-//! Nothing is written before the button. Each change asks for a plan (`Effect::Plan`), which a job makes:
-//! planning reads side tensors. An answer to a question that a later one has overtaken is dropped. Values are
-//! kept while the checkpoint is open.
+//! Nothing is written before the button. Values are kept while the checkpoint is open, but what is to become of a
+//! folder that is there is asked anew each time.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tui_input::Input;
 
+use super::form::{Choice, Field, Form, Kind, Planned, Request, Seen, There};
 use super::jobs::{NewJob, Work};
-use super::{App, Effect, Overlay, jobs, keys, shell_path};
+use super::{App, Effect, Overlay, jobs, keys};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::Files;
-use crate::engine::{Options, Proof};
+use crate::engine::Proof;
 use crate::error::Error;
-use crate::plan::{Names, Order, Plan};
+use crate::plan::Names;
 use crate::tensor::Dtype;
 
-/// Bytes of tensors in a file, as the command line's own default.
-const SHARD_BYTES: u64 = 5_000_000_000;
+/// A value that leaves everything as it is.
+const AS_IS: Choice = Choice { word: "", about: "", flag: "", set: |_, _| {}, button: "" };
+/// A field of an input of any kind.
+const ANY: Field =
+    Field { name: "", kind: Kind::Button(""), about: "", applies: |_| true, is_of_folder: false };
 
-/// One value of a field.
-pub struct Choice<T> {
-    /// Its word, as flags take it.
-    pub word: &'static str,
-    /// What it does.
-    pub about: &'static str,
-    /// What it means.
-    pub value: T,
-}
+/// The fields: what is made, where, and how.
+pub static FIELDS: [Field; 12] = [
+    Field {
+        name: "format",
+        kind: Kind::Choice(&FORMATS),
+        about: "dense is the only format that can be written so far",
+        ..ANY
+    },
+    Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
+    Field { name: "names", kind: Kind::Choice(&NAMES), applies: |seen| seen.is_gguf, ..ANY },
+    Field {
+        name: "only",
+        kind: Kind::Globs { empty: "all layers", flag: "--only", set: |order, globs| order.only = globs },
+        about: "Only layers whose whole name matches are converted. * is any text, ? one character, a blank separates: *.mlp.* *.o_proj",
+        ..ANY
+    },
+    Field {
+        name: "skip",
+        kind: Kind::Globs { empty: "none", flag: "--skip", set: |order, globs| order.skip = globs },
+        about: "Layers whose whole name matches stay as they are. * is any text, ? one character, a blank separates: *lm_head",
+        ..ANY
+    },
+    Field { name: "broken", kind: Kind::Choice(&BROKEN), applies: |seen| seen.is_broken, ..ANY },
+    Field {
+        name: "where",
+        kind: Kind::Folder,
+        about: "A new folder. It appears when all is written and compared, whole or not at all. ~ is your home folder.",
+        ..ANY
+    },
+    Field {
+        name: "exists",
+        kind: Kind::Choice(&EXISTS),
+        applies: |seen| matches!(seen.there, There::Checkpoint(_)),
+        is_of_folder: true,
+        ..ANY
+    },
+    Field {
+        name: "partial",
+        kind: Kind::Choice(&PARTIAL),
+        applies: |seen| matches!(seen.there, There::Unfinished(_)),
+        is_of_folder: true,
+        ..ANY
+    },
+    Field { name: "verify", kind: Kind::Choice(&PROOFS), ..ANY },
+    Field {
+        name: "device",
+        kind: Kind::Choice(&DEVICES),
+        about: "cpu is the only device that converts so far",
+        ..ANY
+    },
+    Field {
+        name: "",
+        kind: Kind::Button("Convert"),
+        about: "Nothing is written before Enter. The input is opened for reading only.",
+        ..ANY
+    },
+];
 
-/// The formats to convert to.
-pub const FORMATS: [Choice<()>; 1] = [Choice {
+static FORMATS: [Choice; 1] = [Choice {
     word: "dense",
     about: "Every quantized layer is decoded to plain 16- or 32-bit values; the rest goes over byte for byte. Loads anywhere, trains, quantizes again.",
-    value: (),
+    flag: "--to dense",
+    ..AS_IS
 }];
 
-/// The dtypes of a result.
-pub const DTYPES: [Choice<Option<Dtype>>; 4] = [
+static DTYPES: [Choice; 4] = [
     Choice {
         word: "auto",
         about: "Each format's own dtype for what is decoded; plain tensors stay as they are stored.",
-        value: None,
+        ..AS_IS
     },
     Choice {
         word: "bf16",
         about: "All floating tensors are rounded to bfloat16: the range of f32, 8 bits of precision.",
-        value: Some(Dtype::BF16),
+        flag: "--dtype bf16",
+        set: |order, _| order.dtype = Some(Dtype::BF16),
+        ..AS_IS
     },
     Choice {
         word: "f16",
         about: "All floating tensors are rounded to f16: 11 bits of precision, up to 65504; larger values become infinite and are counted.",
-        value: Some(Dtype::F16),
+        flag: "--dtype f16",
+        set: |order, _| order.dtype = Some(Dtype::F16),
+        ..AS_IS
     },
     Choice {
         word: "f32",
         about: "All floating tensors as f32: nothing is rounded, twice the bytes.",
-        value: Some(Dtype::F32),
+        flag: "--dtype f32",
+        set: |order, _| order.dtype = Some(Dtype::F32),
+        ..AS_IS
     },
 ];
 
-/// How much of the result is proven.
-pub const PROOFS: [Choice<Proof>; 3] = [
+static NAMES: [Choice; 2] = [
+    Choice {
+        word: "own",
+        about: "Tensors keep the names of the GGUF file. hf gives a folder that transformers loads.",
+        ..AS_IS
+    },
+    Choice {
+        word: "hf",
+        about: "Tensors get their Hugging Face names and values, and config and tokenizer are written: transformers loads it.",
+        flag: "--names hf",
+        set: |order, _| order.names = Names::Hf,
+        ..AS_IS
+    },
+];
+
+static BROKEN: [Choice; 2] = [
+    Choice {
+        word: "refuse",
+        about: "Nothing is converted while a layer is broken; the plan names each, and what is wrong with it.",
+        ..AS_IS
+    },
+    Choice {
+        word: "copy",
+        about: "The tensors of broken layers go over as they are. They stay broken, and the result is not proven.",
+        flag: "--skip-broken",
+        set: |order, _| order.skip_broken = true,
+        ..AS_IS
+    },
+];
+
+static EXISTS: [Choice; 3] = [
+    Choice {
+        word: "keep",
+        about: "What is there stays. Type another name in the field above, or say what becomes of it.",
+        ..AS_IS
+    },
+    Choice {
+        word: "check",
+        about: "Nothing is written: what is there is compared with this plan, as a finished run of it.",
+        flag: "--resume",
+        set: |_, options| options.resume = true,
+        button: "Check what is there",
+    },
+    Choice {
+        word: "replace",
+        about: "What is there goes when the new folder is whole, and not before.",
+        flag: "--force",
+        set: |_, options| options.force = true,
+        button: "Convert and replace",
+    },
+];
+
+static PARTIAL: [Choice; 2] = [
+    Choice {
+        word: "resume",
+        about: "Files that an earlier run of this plan finished are kept; those of another plan are made anew.",
+        flag: "--resume",
+        set: |_, options| options.resume = true,
+        button: "Resume",
+    },
+    Choice { word: "start over", about: "What an earlier run left is removed.", ..AS_IS },
+];
+
+static PROOFS: [Choice; 3] = [
     Choice {
         word: "sample",
         about: "The result is read again: every copied tensor is compared, and layers of each kind are decoded once more and compared.",
-        value: Proof::Sample,
+        ..AS_IS
     },
     Choice {
         word: "full",
         about: "The result is read again, and every tensor and layer is compared. Takes about as long as the conversion.",
-        value: Proof::Full,
+        flag: "--verify full",
+        set: |_, options| options.proof = Proof::Full,
+        ..AS_IS
     },
     Choice {
         word: "none",
         about: "Nothing is compared. The result is written and synced, and that is all that is known.",
-        value: Proof::None,
+        flag: "--verify none",
+        set: |_, options| options.proof = Proof::None,
+        ..AS_IS
     },
 ];
 
-/// A field of the form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// What to convert to.
-    Format,
-    /// Dtype of the result.
-    Dtype,
-    /// The folder that is made.
-    Where,
-    /// How much is proven.
-    Verify,
-    /// What computes.
-    Device,
-    /// The button.
-    Button,
-}
+static DEVICES: [Choice; 1] = [Choice {
+    word: "cpu",
+    about: "cpu decodes on all cores; most often the disk is the limit. GPUs cannot convert yet.",
+    ..AS_IS
+}];
 
-impl Field {
-    /// The fields in the order of the screen.
-    pub const ALL: [Self; 6] =
-        [Self::Format, Self::Dtype, Self::Where, Self::Verify, Self::Device, Self::Button];
-}
-
-/// The form.
-pub struct Form {
-    /// Id of the checkpoint that it is about.
-    pub id: u32,
-    /// What the checkpoint was opened by.
-    pub input: String,
-    /// The name of the checkpoint.
-    pub title: String,
-    /// The field that has the focus.
-    pub field: Field,
-    /// Index in `DTYPES`.
-    pub dtype: usize,
-    /// Index in `PROOFS`.
-    pub proof: usize,
-    /// The folder that is made.
-    pub output: Input,
-    /// The last plan, or why there is none.
-    pub plan: Option<Result<Planned, Error>>,
-    /// First line of the plan that shows.
-    pub top: usize,
-    asked: u32,
-    answered: u32,
-}
-
-/// A plan that a job has made, and what stands around it.
-pub struct Planned {
-    /// The input that it was made for.
-    pub checkpoint: Arc<Checkpoint>,
-    /// The plan.
-    pub plan: Arc<Plan>,
-    /// How it would be run.
-    pub options: Options,
-    /// Bytes that are free where the result goes, if that can be known.
-    pub disk_free: Option<u64>,
-    /// Memory that it takes at most.
-    pub peak: u64,
-    /// Why it cannot be started as it is: the folder is taken, the disk is too small.
-    pub obstacle: Option<String>,
-}
-
-/// What is to be planned.
-pub struct Request {
-    /// Number of the question.
-    pub question: u32,
-    /// The input.
-    pub checkpoint: Arc<Checkpoint>,
-    /// What the user asked.
-    pub order: Order,
-    /// How it would be run.
-    pub options: Options,
-}
-
-impl Form {
-    fn new(id: u32, input: &str, files: &Files) -> Self {
-        Self {
-            id,
-            input: input.to_owned(),
-            title: files.title.clone(),
-            field: Field::Button,
-            dtype: 0,
-            proof: 0,
-            output: Input::new(default_output(files)),
-            plan: None,
-            top: 0,
-            asked: 0,
-            answered: 0,
-        }
-    }
-
-    /// Returns true while the plan is not that of what the form says.
-    #[must_use]
-    pub fn is_planning(&self) -> bool {
-        self.asked != self.answered
-    }
-
-    /// Returns the plan that the button would start, or why it would not.
-    ///
-    /// # Errors
-    /// The reason, in words.
-    pub fn startable(&self) -> Result<&Planned, String> {
-        if self.is_planning() {
-            return Err("the plan is being made".into());
-        }
-        match &self.plan {
-            None => Err("the plan is being made".into()),
-            Some(Err(_)) => Err("not possible: the plan says why".into()),
-            Some(Ok(planned)) => planned.obstacle.clone().map_or(Ok(planned), Err),
-        }
-    }
-
-    /// Returns the folder that is made, as it was typed.
-    #[must_use]
-    pub fn output(&self) -> &str {
-        self.output.value().trim()
-    }
-
-    /// Returns the equivalent command line in parts that a line should not break.
-    #[must_use]
-    pub fn command(&self) -> Vec<String> {
-        let mut parts =
-            vec!["ckpt convert".to_owned(), shell_path(&self.input), format!("--to {}", FORMATS[0].word)];
-        if self.dtype > 0 {
-            parts.push(format!("--dtype {}", DTYPES[self.dtype].word));
-        }
-        if self.proof > 0 {
-            parts.push(format!("--verify {}", PROOFS[self.proof].word));
-        }
-        parts.push(format!("-o {}", shell_path(self.output())));
-        parts
-    }
-
-    fn request(&self, checkpoint: Arc<Checkpoint>) -> Request {
-        let order = Order {
-            input: self.input.clone(),
-            output: PathBuf::from(self.output()),
-            dtype: DTYPES[self.dtype].value,
-            only: Vec::new(),
-            skip: Vec::new(),
-            skip_broken: false,
-            shard_bytes: SHARD_BYTES,
-            names: Names::default(),
-            merging: None,
-        };
-        let options = Options { proof: PROOFS[self.proof].value, ..Options::default() };
-        Request { question: self.asked, checkpoint, order, options }
-    }
-
-    fn step(&mut self, by: isize, wraps: bool) {
-        let count = Field::ALL.len() as isize;
-        let at = Field::ALL.iter().position(|field| *field == self.field).unwrap_or(0) as isize + by;
-        let at = if wraps { at.rem_euclid(count) } else { at.clamp(0, count - 1) };
-        self.field = Field::ALL[at as usize];
-    }
-
-    /// Changes the value of the field; returns true if it is another, or why there is no other.
-    fn change(&mut self, by: isize) -> Result<bool, &'static str> {
-        let (at, count) = match self.field {
-            Field::Dtype => (&mut self.dtype, DTYPES.len()),
-            Field::Verify => (&mut self.proof, PROOFS.len()),
-            Field::Format => return Err("dense is the only format that can be written so far"),
-            Field::Device => return Err("cpu is the only device that converts so far"),
-            Field::Where | Field::Button => return Ok(false),
-        };
-        let new = at.saturating_add_signed(by).min(count - 1);
-        let is_other = new != *at;
-        *at = new;
-        Ok(is_other)
+/// Returns what of a checkpoint decides which fields apply.
+fn seen(checkpoint: &Checkpoint) -> Seen {
+    Seen {
+        is_gguf: checkpoint.files.container.name() == "gguf",
+        is_broken: checkpoint.layers.specs().iter().any(|spec| !spec.broken.is_empty()),
+        there: There::Nothing,
     }
 }
 
@@ -297,31 +261,37 @@ impl App {
         vec![Effect::Plan(form.asked)]
     }
 
-    pub(super) fn planned(&mut self, question: u32, plan: Result<Planned, Error>) {
-        if let Some(form) = self.form.as_mut().filter(|form| form.asked == question) {
-            form.answered = question;
-            form.top = 0;
-            form.plan = Some(plan);
-        }
+    pub(super) fn planned(&mut self, question: u32, plan: Result<Planned, Error>) -> Vec<Effect> {
+        let Some(form) = self.form.as_mut().filter(|form| form.asked == question) else { return Vec::new() };
+        form.answered = question;
+        // What a job of ours writes at this moment is no run that was left.
+        let is_ours = |planned: &Planned| {
+            let output = planned.plan.order.output.display().to_string();
+            self.jobs.list.iter().any(|job| job.is_active() && job.facts.output == output)
+        };
+        let plan = plan.map(|mut planned| {
+            if is_ours(&planned) {
+                planned.there = There::Nothing;
+            }
+            planned
+        });
+        if form.take(plan) { self.ask_plan() } else { Vec::new() }
     }
 
     pub(super) fn form_key(&mut self, key: &str) -> Vec<Effect> {
         let Some(form) = &mut self.form else { return Vec::new() };
-        let is_text = form.field == Field::Where;
+        let is_button = matches!(form.field().kind, Kind::Button(_));
         match key {
             "esc" => self.is_form_open = false,
             "ctrl-c" => return jobs::quit(self),
             "tab" => form.step(1, true),
             "backtab" => form.step(-1, true),
-            "down" | "enter" if key == "down" || form.field != Field::Button => form.step(1, false),
+            "enter" if is_button => return self.start_convert(),
+            "down" | "enter" => form.step(1, false),
             "up" => form.step(-1, false),
             "pgdn" => form.top += 8,
             "pgup" => form.top = form.top.saturating_sub(8),
-            "enter" => return self.start_convert(),
-            _ if is_text => {
-                let is_other = keys::edit(&mut form.output, key);
-                return if is_other { self.ask_plan() } else { Vec::new() };
-            }
+            _ if form.text().is_some() => return self.edit_form(|input| keys::edit(input, key)),
             "left" | "right" => match form.change(if key == "left" { -1 } else { 1 }) {
                 Ok(true) => return self.ask_plan(),
                 Ok(false) => {}
@@ -339,25 +309,36 @@ impl App {
         Vec::new()
     }
 
-    /// Puts the focus on a field; a click on the button starts.
-    pub(super) fn click_field(&mut self, field: Field) -> Vec<Effect> {
+    /// Edits the text of the field that has the focus.
+    fn edit_form(&mut self, edit: impl FnOnce(&mut Input) -> bool) -> Vec<Effect> {
         let Some(form) = &mut self.form else { return Vec::new() };
-        form.field = field;
-        if field == Field::Button { self.start_convert() } else { Vec::new() }
+        if !form.text().is_some_and(edit) {
+            return Vec::new();
+        }
+        if matches!(form.field().kind, Kind::Folder) {
+            form.forget_folder();
+        }
+        self.ask_plan()
     }
 
-    /// Inserts pasted text into the field that takes text.
+    /// Puts the focus on a field; a click on the button starts.
+    pub(super) fn click_field(&mut self, field: usize) -> Vec<Effect> {
+        let Some(form) = self.form.as_mut().filter(|form| field < form.fields.len()) else {
+            return Vec::new();
+        };
+        form.cursor = field;
+        if matches!(form.field().kind, Kind::Button(_)) { self.start_convert() } else { Vec::new() }
+    }
+
+    /// Inserts pasted text into the field that has the focus.
     pub(super) fn paste_into_form(&mut self, line: &str) -> Vec<Effect> {
-        match &mut self.form {
-            Some(form) if form.field == Field::Where => {
-                keys::insert(&mut form.output, line);
-                self.ask_plan()
-            }
-            _ => {
-                self.toast = Some("pasted text goes into the field where".into());
-                Vec::new()
-            }
+        if self.form.as_mut().is_some_and(|form| form.text().is_none()) {
+            self.toast = Some("pasted text goes into the fields where, only and skip".into());
         }
+        self.edit_form(|input| {
+            keys::insert(input, line);
+            true
+        })
     }
 
     fn start_convert(&mut self) -> Vec<Effect> {
@@ -381,7 +362,7 @@ impl App {
             .file_name()
             .map_or_else(|| output.clone().into(), |name| name.to_string_lossy());
         let new = NewJob {
-            verb: "convert",
+            verb: form.verb,
             subject: format!("{} → {name}", form.title),
             command: form.command().join(" "),
             work: Work {
@@ -400,8 +381,16 @@ impl App {
 pub(super) fn open(app: &mut App) -> Vec<Effect> {
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     let Some(ready) = app.ready() else { return Vec::new() };
+    let (files, seen) = (ready.files(), seen(&ready.checkpoint));
     if app.form.as_ref().is_none_or(|form| form.id != open.id) {
-        app.form = Some(Box::new(Form::new(open.id, &open.path, ready.files())));
+        let mut form = Form::new("convert", &FIELDS, (open.id, &open.path), &files.title);
+        form.set_output(default_output(files));
+        app.form = Some(Box::new(form));
+    }
+    if let Some(form) = &mut app.form {
+        // Whoever comes back has not said again what is to become of what is there.
+        form.forget_folder();
+        form.see(seen);
     }
     app.is_form_open = true;
     // Disk and folders may have changed since.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::convert::{Field, Form, Planned};
+use super::form::{Content, Form, Planned, There};
 use super::jobs::{JobState, Question};
 use super::tests::Robot;
 use super::*;
@@ -22,6 +22,11 @@ fn question(robot: &Robot) -> Option<u32> {
 
 /// Plans what the form says, as the loop would.
 fn plan(robot: &mut Robot, obstacle: Option<&str>) {
+    plan_beside(robot, There::Nothing, obstacle);
+}
+
+/// Plans what the form says where something stands already.
+fn plan_beside(robot: &mut Robot, there: There, obstacle: Option<&str>) {
     let question = question(robot).expect("a plan was asked for");
     let request = robot.app.plan_request().unwrap();
     assert_eq!(request.question, question);
@@ -31,9 +36,10 @@ fn plan(robot: &mut Robot, obstacle: Option<&str>) {
         options: request.options,
         disk_free: Some(1 << 30),
         peak: 1 << 20,
+        there,
         obstacle: obstacle.map(str::to_owned),
     });
-    robot.app.update(Event::Planned(question, Box::new(planned)));
+    robot.asked = robot.app.update(Event::Planned(question, Box::new(planned)));
 }
 
 fn form(robot: &Robot) -> &Form {
@@ -85,15 +91,15 @@ fn states(robot: &Robot) -> String {
 #[test]
 fn each_change_of_the_form_asks_for_a_plan_and_moving_does_not() {
     let mut robot = with_form();
-    assert_eq!(form(&robot).field, Field::Button, "c Enter is the short way");
+    assert_eq!(form(&robot).field().name, "", "c Enter is the short way");
     assert_eq!(robot.press("up up tab backtab down up").asked, []);
-    robot.press("up up right");
-    assert_eq!(form(&robot).field, Field::Dtype);
+    robot.press("up up up up right");
+    assert_eq!(form(&robot).field().name, "dtype");
     assert_eq!(robot.asked.len(), 1);
     let request = robot.app.plan_request().unwrap();
     assert_eq!(request.order.dtype, Some(Dtype::BF16));
     assert_eq!(robot.press("left left").asked.len(), 1, "the first value is the end");
-    robot.press("down down right right right");
+    robot.press("down down down down right right right");
     assert_eq!(robot.asked.len(), 2);
     assert_eq!(robot.app.plan_request().unwrap().options.proof, Proof::None);
     robot.press("down right");
@@ -129,6 +135,79 @@ fn letters_are_text_in_the_path_and_keys_elsewhere() {
     robot.press("c");
     assert_eq!(form(&robot).output(), "~/qY?-x", "values are kept");
     assert!(question(&robot).is_some(), "the disk may have changed");
+}
+
+fn standing(files: &[&str]) -> Content {
+    Content { files: files.iter().map(|file| (*file).to_owned()).collect(), bytes: 1 << 20 }
+}
+
+#[test]
+fn what_is_there_is_replaced_only_where_it_was_said() {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    robot.press("c");
+    let there = || There::Checkpoint(standing(&["config.json"]));
+    plan_beside(&mut robot, there(), Some("is there already"));
+    assert_eq!(robot.asked, [], "keeping is what was planned");
+    robot.press("enter");
+    assert_eq!(robot.toast(), "is there already");
+    robot.press("up up up right right");
+    assert_eq!(form(&robot).field().name, "exists");
+    plan_beside(&mut robot, there(), None);
+    assert!(
+        form(&robot).command().join(" ").ends_with("--force -o ../made-dense"),
+        "{:?}",
+        form(&robot).command()
+    );
+    assert_eq!(form(&robot).button(), "Convert and replace");
+    assert!(robot.app.plan_request().unwrap().options.force);
+    robot.press("up x");
+    plan_beside(&mut robot, there(), Some("is there already"));
+    assert!(!robot.app.plan_request().unwrap().options.force, "another folder is asked about anew");
+    robot.press("down right right");
+    plan_beside(&mut robot, there(), None);
+    robot.press("esc c");
+    assert!(!robot.app.plan_request().unwrap().options.force, "whoever comes back is asked anew");
+    plan_beside(&mut robot, there(), Some("is there already"));
+    assert_eq!(form(&robot).field().name, "", "the field was gone");
+    robot.press("up up up right");
+    assert_eq!(form(&robot).button(), "Check what is there");
+    let options = robot.app.plan_request().unwrap().options;
+    assert_eq!((options.force, options.resume), (false, true));
+}
+
+#[test]
+fn what_an_earlier_run_left_is_continued_unless_it_was_said_otherwise() {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    robot.press("c");
+    let left = || There::Unfinished(standing(&["model-00001-of-00002.safetensors"]));
+    plan_beside(&mut robot, left(), None);
+    assert_eq!(robot.asked.len(), 1, "the plan was made without knowing of it");
+    assert!(form(&robot).is_planning());
+    plan_beside(&mut robot, left(), None);
+    assert_eq!((robot.asked.len(), form(&robot).button()), (0, "Resume"));
+    assert!(form(&robot).command().join(" ").contains("--resume"));
+    robot.press("up up up right");
+    plan_beside(&mut robot, left(), None);
+    assert_eq!((form(&robot).button(), robot.asked.len()), ("Convert", 0));
+    assert!(!form(&robot).command().join(" ").contains("--resume"));
+    robot.press("left");
+    plan_beside(&mut robot, There::Nothing, None);
+    assert_eq!(form(&robot).field().name, "", "the field is gone, the focus is on the button");
+}
+
+#[test]
+fn patterns_go_into_the_order_and_the_command() {
+    let mut robot = with_form();
+    robot.press("up up up up up").write("*.mlp.*");
+    robot.press("space").write("layers.?.up");
+    assert_eq!(form(&robot).field().name, "only");
+    robot.press("down").write("*down");
+    let request = robot.app.plan_request().unwrap();
+    assert_eq!(request.order.only, ["*.mlp.*", "layers.?.up"]);
+    assert_eq!(request.order.skip, ["*down"]);
+    let command = form(&robot).command().join(" ");
+    let wanted = "ckpt convert a/model --to dense --only '*.mlp.*' --only 'layers.?.up' --skip '*down' -o ../made-dense";
+    assert_eq!(command, wanted);
 }
 
 #[test]
@@ -177,9 +256,9 @@ fn the_button_says_why_it_does_not_start() {
 fn enter_goes_on_and_only_on_the_button_starts() {
     let mut robot = with_form();
     robot.press("tab");
-    assert_eq!(form(&robot).field, Field::Format);
-    robot.press("enter enter enter enter enter");
-    assert_eq!(form(&robot).field, Field::Button);
+    assert_eq!(form(&robot).field().name, "format");
+    robot.press("enter enter enter enter enter enter enter");
+    assert_eq!(form(&robot).field().name, "");
     let id = match robot.press("enter").asked[..] {
         [Effect::StartJob(id)] => id,
         ref other => panic!("{other:?}"),

@@ -5,8 +5,11 @@
 
 pub mod meter;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::form::in_form_words;
 use super::{App, Effect, Overlay, Tab};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD};
@@ -25,8 +28,30 @@ pub struct Jobs {
     pub cursor: usize,
     /// First line of the lower pane that shows.
     pub top: usize,
+    /// How fast the last job was, if it ran long enough to say.
+    pub measured: Option<Measured>,
     /// True once the user has chosen to quit: it happens when the running job has ended.
     pub is_leaving: bool,
+}
+
+/// How fast a job was, from its start to the end of its proof.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Bytes written a second.
+    pub bytes_per_second: f64,
+    /// What was proven at the end.
+    pub proof: Proof,
+}
+
+/// Below this time a rate says nothing of a longer job.
+const MEASURED_MIN: Duration = Duration::from_secs(1);
+
+impl Measured {
+    fn of(outcome: &Outcome, proof: Proof) -> Option<Self> {
+        let is_enough = outcome.elapsed >= MEASURED_MIN && outcome.bytes_written > 0;
+        let bytes_per_second = outcome.bytes_written as f64 / outcome.elapsed.as_secs_f64();
+        is_enough.then_some(Self { bytes_per_second, proof })
+    }
 }
 
 /// One job.
@@ -81,6 +106,8 @@ pub struct Facts {
     pub threads: usize,
     /// What is proven at the end.
     pub proof: Proof,
+    /// Layers that are broken and go over as they are.
+    pub broken: usize,
 }
 
 impl Facts {
@@ -96,8 +123,16 @@ impl Facts {
             bytes: plan.bytes_written(),
             threads: options.threads,
             proof: options.proof,
+            broken: plan.broken.len(),
         }
     }
+}
+
+/// Returns where a result is written before it has its name: a hidden folder beside it.
+#[must_use]
+pub fn partial(output: &Path) -> PathBuf {
+    let name = output.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    output.with_file_name(format!(".{name}.ckpt-partial"))
 }
 
 /// How far a job is.
@@ -224,20 +259,24 @@ impl App {
         let Some(job) = self.jobs.by_id(id) else { return Vec::new() };
         let verb = job.verb;
         job.work = None;
+        let ended = ended.map_err(|error| Error { message: in_form_words(&error.message), ..error });
         let words = match &ended {
             Ok(outcome) => {
-                let verdict = if outcome.proof.is_some() { "done and verified" } else { "done" };
+                let is_proven = outcome.proof.is_some() && job.facts.broken == 0;
+                let verdict = if is_proven { "done and verified" } else { "done, not proven" };
                 let open = if is_shown { "Enter opens it" } else { "6 shows it" };
                 format!("{verb} {verdict}: {}   {open}", job.facts.output)
             }
             Err(error) if error.kind == ErrorKind::Cancelled => format!("{verb} {}", error.message),
             Err(error) => format!("{verb} failed: {}", error.message),
         };
+        let measured = ended.as_ref().ok().and_then(|outcome| Measured::of(outcome, job.facts.proof));
         job.state = match ended {
             Ok(outcome) => JobState::Done(outcome),
             Err(error) if error.kind == ErrorKind::Cancelled => JobState::Cancelled(error.message),
             Err(error) => JobState::Failed(error),
         };
+        self.jobs.measured = measured.or(self.jobs.measured);
         self.toast = Some(words);
         if self.jobs.is_leaving {
             return vec![Effect::Quit];
@@ -275,7 +314,7 @@ impl App {
         let (at, cost) = running.map_or_else(Default::default, |job| {
             let output = escape(&job.facts.output).into_owned();
             let cost = if job.facts.shards > 1 {
-                format!("{output} will not be made; files that are whole are kept for --resume.")
+                format!("{output} will not be made; files that are whole are kept, converting again resumes.")
             } else {
                 format!("{output} will not be made; what is written so far is removed.")
             };

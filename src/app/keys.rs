@@ -141,6 +141,7 @@ pub fn insert(input: &mut Input, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::command::DOC_CELLS_MAX;
 
     #[test]
     fn no_two_commands_share_a_key() {
@@ -149,6 +150,14 @@ mod tests {
             for key in command.keys {
                 assert_eq!(seen.insert(key, command.name), None, "{key} is bound twice");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_command_does_fits_into_a_column_of_help() {
+        for command in COMMANDS {
+            let cells = unicode_width::UnicodeWidthStr::width(command.doc);
+            assert!(cells <= DOC_CELLS_MAX, "{}: {cells} cells", command.name);
         }
     }
 

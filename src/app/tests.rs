@@ -46,6 +46,7 @@ impl Robot {
     pub(super) fn press(&mut self, keys: &str) -> &mut Self {
         self.asked.clear();
         for key in keys.split_whitespace() {
+            self.app.update(Event::ToastRead);
             let asked = self.app.update(Event::Key(key.to_owned()));
             self.asked.extend(asked);
         }
@@ -239,4 +240,24 @@ fn each_way_to_a_layer_asks_why_it_has_its_format() {
     let last = robot.app.ready().unwrap().tree.rows().len() - 1;
     robot.app.update(Event::ClickRow(last));
     assert!(is_asked(&robot), "at {}", robot.name());
+}
+
+#[test]
+fn a_toast_stays_until_the_next_key_and_long_enough_to_be_read() {
+    let mut robot = Robot::new(&["a/model"], &[]);
+    robot.press("6");
+    let said = "jobs: no job was started yet (c converts)";
+    let key = |robot: &mut Robot| drop(robot.app.update(Event::Key("j".into())));
+    let first = robot.app.unread_toast();
+    assert!(first.is_some());
+    key(&mut robot);
+    assert_eq!(robot.toast(), said, "a key came too early");
+    robot.app.update(Event::ToastRead);
+    assert_eq!((robot.toast(), robot.app.unread_toast()), ("", None));
+    robot.press("6");
+    assert_ne!(robot.app.unread_toast(), first, "another toast");
+    robot.app.update(Event::ToastRead);
+    assert_eq!((robot.toast(), robot.app.unread_toast()), (said, None), "no key came");
+    key(&mut robot);
+    assert_eq!(robot.toast(), "");
 }

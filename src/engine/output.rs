@@ -291,10 +291,10 @@ fn sync_folder(folder: &Path) -> Result<()> {
     opened.sync_all().map_err(|e| Error::io("sync", folder, &e))
 }
 
-/// Checks that a result of so many bytes may be made at `target`, without replacing anything.
-pub(super) fn check(target: &Path, checkpoint: &Checkpoint, bytes: u64) -> Result<()> {
+/// Checks that a result of so many bytes may be made at `target`.
+pub(super) fn check(target: &Path, checkpoint: &Checkpoint, bytes: u64, force: bool) -> Result<()> {
     let place = Place::of(target)?;
-    place.check(checkpoint, false)?;
+    place.check(checkpoint, force)?;
     let room = free_bytes(&place.parent)?;
     if room < bytes.saturating_add(SLACK_BYTES) { Err(no_room(target, room, bytes)) } else { Ok(()) }
 }

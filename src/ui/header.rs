@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::theme::{Role, Theme};
 use crate::adapter::Adapter;
 use crate::app::command::Command;
-use crate::app::convert::Field;
+use crate::app::form::Kind;
 use crate::app::jobs::Question;
 use crate::app::keys::keys_of;
 use crate::app::{App, OpenState, Overlay, Tab};
@@ -217,10 +217,11 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
 }
 
 fn form_hints(app: &App) -> Option<&'static str> {
-    Some(match app.form()?.field {
-        Field::Where => "type a path   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
-        Field::Button => "Enter start   ↑↓ field   Y copy command   PgDn plan   Esc back (values kept)",
-        _ => "←→ change   Enter next   ↑↓ field   Y copy command   Esc back (values kept)",
+    Some(match app.form()?.field().kind {
+        Kind::Folder => "type a path   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
+        Kind::Globs { .. } => "type names   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
+        Kind::Button(_) => "Enter start   ↑↓ field   Y copy command   PgDn plan   Esc back (values kept)",
+        Kind::Choice(_) => "←→ change   Enter next   ↑↓ field   Y copy command   Esc back (values kept)",
     })
 }
 

@@ -9,13 +9,13 @@ use ratatui::widgets::Block;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::command_line;
-use super::convert::{group_lines, indented};
 use super::gauge_bar::{JobSummary, bar, gib_per_second};
 use super::pane::{block, text};
+use super::plan::{group_lines, indented};
 use super::theme::{Role, Theme};
 use crate::app::App;
-use crate::app::jobs::meter::{Speed, Stage};
-use crate::app::jobs::{Job, JobState};
+use crate::app::jobs::meter::{HISTORY_SECONDS, Rates, Speed, Stage};
+use crate::app::jobs::{Job, JobState, partial};
 use crate::engine::Proof;
 use crate::name::{cut_middle, escape};
 use crate::units;
@@ -59,7 +59,7 @@ pub fn draw(
     }
     let lines = match &job.state {
         JobState::Queued => queued(job, width, theme),
-        JobState::Running => running(job, width, theme),
+        JobState::Running => running(job, width, usize::from(below.height.saturating_sub(2)), theme),
         _ => ended::lines(job, width, theme),
     };
     let top = text(frame, below, frame_block, indented(lines), jobs.top);
@@ -89,7 +89,9 @@ fn state(job: &Job) -> (&'static str, &'static str, Role) {
             ("▶", "verifying", Role::Text)
         }
         JobState::Running => ("▶", "running", Role::Text),
-        JobState::Done(outcome) if outcome.proof.is_some() => ("✓", "verified", Role::Ok),
+        JobState::Done(outcome) if outcome.proof.is_some() && job.facts.broken == 0 => {
+            ("✓", "verified", Role::Ok)
+        }
         JobState::Done(_) => ("▲", "not proven", Role::Warn),
         JobState::Failed(_) => ("✗", "failed", Role::Error),
         JobState::Cancelled(_) => ("×", "cancelled", Role::Muted),
@@ -143,9 +145,7 @@ fn row(job: &Job, is_marked: bool, width: usize, theme: &Theme) -> Line<'static>
 
 /// Where it is being written: a hidden folder beside the result.
 fn writing(job: &Job, width: usize) -> String {
-    let path = std::path::Path::new(&job.facts.output);
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let partial = path.with_file_name(format!(".{name}.ckpt-partial")).display().to_string();
+    let partial = partial(std::path::Path::new(&job.facts.output)).display().to_string();
     format!(" writing {} ", cut_middle(&escape(&partial), width.saturating_sub(12)))
 }
 
@@ -165,7 +165,7 @@ fn what(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     lines
 }
 
-fn running(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn running(job: &Job, width: usize, height: usize, theme: &Theme) -> Vec<Line<'static>> {
     let counts = job.meter.counts();
     let facts = &job.facts;
     let speed = job.speed();
@@ -183,7 +183,47 @@ fn running(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     lines.push(Line::default());
     lines.extend(stages(job, speed.as_ref(), width, theme));
     lines.push(Line::default());
-    lines.extend(what(job, width, theme));
+    let what = what(job, width, theme);
+    let history = history(job, width, theme);
+    // It says how the run has been; what the run does comes first where there is no room for both.
+    if lines.len() + history.len() + what.len() <= height {
+        lines.extend(history);
+    }
+    lines.extend(what);
+    lines
+}
+
+/// The rates of the last minute, as far as there are any.
+fn history(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    const HEIGHTS: [char; 6] = ['▁', '▂', '▃', '▅', '▆', '▇'];
+    let history = job.meter.history();
+    // A few seconds are no history.
+    if history.len() < 3 {
+        return Vec::new();
+    }
+    let cells = HISTORY_SECONDS.min(width.saturating_sub(35));
+    let shown = history.len().min(cells);
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for word in ["read", "write"] {
+        let rate = |rates: &Rates| if word == "read" { rates.read } else { rates.write };
+        let rates: Vec<f64> = history.iter().skip(history.len() - shown).map(rate).collect();
+        let most = rates.iter().copied().fold(0.0, f64::max);
+        let height = |rate: &f64| {
+            let share = if most > 0.0 { rate / most } else { 0.0 };
+            HEIGHTS[(share * (HEIGHTS.len() - 1) as f64).round() as usize]
+        };
+        let spark: String = rates.iter().map(height).collect();
+        lines.push(Line::from(vec![
+            Span::raw(" "),
+            Span::styled(format!("{word:<8}"), theme.style(Role::Text)),
+            Span::styled(format!("{spark}  "), theme.style(Role::BarThis)),
+            Span::styled("up to ", theme.style(Role::Muted)),
+            Span::styled(format!("{} GiB/s", gib_per_second(most).trim()), theme.style(Role::Number)),
+        ]));
+    }
+    let last = format!("  last {shown} s");
+    lines[1].spans.push(Span::styled(last, theme.style(Role::Muted)));
+    lines.push(Line::default());
     lines
 }
 

@@ -9,9 +9,9 @@ use ratatui::widgets::Clear;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::command_line;
-use super::convert::indented;
 use super::header::{field_text, key_name, pretty};
 use super::pane::{block, text, wrap};
+use super::plan::indented;
 use super::theme::{Role, Theme};
 use crate::app::command::{COMMANDS, Command, search};
 use crate::app::keys::keys_of;
@@ -21,6 +21,15 @@ use crate::checkpoint::tree::Sort;
 use crate::error::Error;
 use crate::name::{cut_middle, escape};
 use crate::units;
+
+/// Cells of the keys in help.
+const KEYS: usize = 14;
+/// The last lines of help.
+const HELP_END: [&str; 3] = [
+    "◆ quantized  · dense  ✓ fine  ▲ warning  ✗ error  ≠ unlike its siblings  ×28 alike layers, folded",
+    "filter: words, dtype: format: shape: shard: bits: is:broken, ~fuzzy, -not",
+    "mouse: click selects, again opens; wheel scrolls; drag the border; Shift-drag selects text",
+];
 
 /// Draws the overlay, if there is one that lies over the panes.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
@@ -68,26 +77,26 @@ fn help(frame: &mut Frame<'_>, area: Rect, app: &App, at: (&str, usize), theme: 
         lines.push(Line::default());
         lines.push(Line::from(Span::styled(" not now, and why", theme.style(Role::Heading))));
         for command in later {
-            let why = (command.ready)(app).err().unwrap_or_default();
-            lines.push(Line::from(help_cell(
-                command,
-                &format!("{}: {why}", command.doc),
-                width,
-                (app, theme),
-            )));
+            let why = format!("{}: {}", command.doc, (command.ready)(app).err().unwrap_or_default());
+            for (at, words) in wrap(&why, width.saturating_sub(KEYS + 3)).iter().enumerate() {
+                let mut cell = help_cell(command, words, width, (app, theme));
+                if at > 0 {
+                    cell[1] = Span::raw(" ".repeat(KEYS + 1));
+                }
+                lines.push(Line::from(cell));
+            }
         }
     }
     lines.push(Line::default());
-    lines.push(Line::from(
-        " ◆ quantized  · dense  ✓ fine  ▲ warning  ✗ error  ≠ unlike its siblings  ×28 alike layers, folded",
-    ));
-    lines.push(Line::from(" mouse: click selects, again opens; wheel scrolls; drag the border; Shift-drag selects text in most terminals"));
+    for words in HELP_END {
+        let wrapped = wrap(words, width.saturating_sub(1));
+        lines.extend(wrapped.into_iter().map(|line| Line::from(format!(" {line}"))));
+    }
     let title = if typed.is_empty() { "Help".to_owned() } else { format!("Help: {}", escape(typed)) };
     text(frame, area, block(&title, true, theme), lines, top);
 }
 
 fn help_cell(command: &Command, doc: &str, width: usize, (app, theme): (&App, &Theme)) -> Vec<Span<'static>> {
-    const KEYS: usize = 14;
     let keys: Vec<String> = keys_of(&app.keymap, command).into_iter().map(pretty).collect();
     let keys = cut_middle(&keys.join(" "), KEYS).into_owned();
     let room = width.saturating_sub(KEYS + 3);

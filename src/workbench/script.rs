@@ -1,4 +1,5 @@
-//! The workbench without a terminal: driven by a key script, jobs run at once, the last screen returned.
+//! The workbench without a terminal: driven by a key script, what is read is read at once, nothing is
+//! written, the last screen returned.
 
 use std::io::Write;
 
@@ -9,9 +10,7 @@ use ratatui::buffer::Buffer;
 use super::{checkpoint_of, evidence, facts_of, open_path, places, work};
 use crate::app::{App, Effect, Event, keys};
 use crate::checkpoint::Progress;
-use crate::engine::Run;
-use crate::engine::cpu::Cpu;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ui::degrade::Degrade;
 use crate::ui::theme::Theme;
 use crate::ui::{self, Look, Scroll};
@@ -30,7 +29,8 @@ pub struct Script<'a> {
     pub degrade: Degrade,
 }
 
-/// Drives the workbench by a key script and returns its last screen. Jobs run to their end at once.
+/// Drives the workbench by a key script and returns its last screen. What it shows is read and planned at
+/// once; what would write is not started.
 ///
 /// # Errors
 /// The size is not one, or a key has no such name.
@@ -46,6 +46,7 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
             vec![Event::Key(word.to_owned())]
         };
         for event in events {
+            app.update(Event::ToastRead);
             let effects = app.update(event);
             run_jobs(&mut app, effects);
         }
@@ -90,22 +91,11 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 Some(request) => work::answer(request),
                 None => continue,
             },
+            // A picture must cost nobody's disk anything.
             Effect::StartJob(id) => {
-                let Some(job) = app.jobs.by_id(id) else { continue };
-                let Some(work) = job.work.take() else { continue };
-                let progress = std::sync::Arc::clone(&job.progress);
-                let ended = Run {
-                    checkpoint: &work.checkpoint,
-                    adapters: &[],
-                    plan: &work.plan,
-                    options: &work.options,
-                    device: &Cpu,
-                    progress: &progress,
-                }
-                .carry_out();
-                Event::JobEnded(id, Box::new(ended))
+                let why = Error::new(ErrorKind::Cancelled, "was not started: a picture writes nothing");
+                Event::JobEnded(id, Box::new(Err(why)))
             }
-            // A job has ended before the next key.
             Effect::CancelJob(_) | Effect::Copy(_) | Effect::Repaint | Effect::Suspend | Effect::Quit => {
                 continue;
             }
@@ -144,5 +134,5 @@ pub fn text_of(buffer: &Buffer) -> String {
 pub fn write_screenshot(script: &Script<'_>, out: &mut dyn Write) -> Result<()> {
     let buffer = screenshot(script)?;
     out.write_all(text_of(&buffer).as_bytes())
-        .map_err(|e| Error::new(crate::error::ErrorKind::Io, format!("write the screenshot: {e}")))
+        .map_err(|e| Error::new(ErrorKind::Io, format!("write the screenshot: {e}")))
 }

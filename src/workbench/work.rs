@@ -8,9 +8,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::Message;
-use crate::app::convert::{Planned, Request};
+use crate::app::form::{Content, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
+use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
 use crate::engine::{self, Progress, Run};
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ use crate::plan::Plan;
 const TICK: Duration = Duration::from_millis(250);
 /// How long the end of a job is waited for when the workbench ends: what is half written is removed by then.
 const END_WAIT: Duration = Duration::from_mins(1);
+/// Files of a folder that are looked at: more than any checkpoint has.
+const FILES_MAX: usize = 100_000;
 
 /// The job that runs, as the loop sees it.
 #[derive(Default)]
@@ -55,7 +58,7 @@ impl Runner {
             Some(Message::App(Event::JobEnded(id, Box::new(ended))))
         };
         job::spawn("convert", sender.clone(), run, move |text| {
-            let error = Error::input(format!("it ended by a fault of this program: {text}"));
+            let error = Error::input(format!("it ended: {text}"));
             Message::App(Event::JobEnded(id, Box::new(Err(error))))
         });
     }
@@ -135,46 +138,76 @@ pub(super) fn start_planner(sender: &Sender<Message>) -> Sender<Request> {
 /// Makes the plan of a request, whatever happens.
 pub(super) fn answer(request: Request) -> Event {
     let question = request.question;
-    let planned = job::caught(|| planned(request)).unwrap_or_else(|text| {
-        Err(Error::input(format!("planning ended by a fault of this program: {}", escape(&text))))
-    });
+    let planned = job::caught(|| planned(request))
+        .unwrap_or_else(|text| Err(Error::input(format!("planning ended: {}", escape(&text)))));
     Event::Planned(question, Box::new(planned))
 }
 
 fn planned(request: Request) -> Result<Planned> {
     let Request { checkpoint, mut order, options, .. } = request;
     order.output = expanded(&order.output);
-    let plan = Plan::dense(&checkpoint, order)?;
+    let plan = Plan::dense(&checkpoint, order)
+        .map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
     let output = &plan.order.output;
-    let obstacle =
-        match (missing_parent(output), engine::check_output(output, &checkpoint, plan.bytes_written())) {
-            _ if output.as_os_str().is_empty() => Some("name the folder to make".to_owned()),
-            (Some(parent), _) => Some(format!("there is no folder {parent}")),
-            (None, Err(error)) => Some(in_form_words(&error.message)),
-            (None, Ok(())) => None,
-        };
+    let there = there(output, &checkpoint);
+    let written = plan.bytes_written();
+    // Whoever compares writes nothing; what an earlier run wrote takes no more room.
+    let (bytes, may_exist) = match &there {
+        There::Checkpoint(_) if options.resume => (0, true),
+        There::Unfinished(left) if options.resume => (written.saturating_sub(left.bytes), false),
+        _ => (written, options.force),
+    };
+    let obstacle = match (missing_parent(output), engine::check_output(output, &checkpoint, bytes, may_exist))
+    {
+        _ if output.as_os_str().is_empty() => Some("name the folder to make".to_owned()),
+        (Some(parent), _) => Some(format!("there is no folder {parent}")),
+        (None, Err(_)) if there == There::Nothing && output.exists() => {
+            // Why it is not to be replaced says more than that it is there.
+            engine::check_output(output, &checkpoint, 0, true).err().map(|e| in_form_words(&e.message))
+        }
+        (None, Err(error)) => Some(in_form_words(&error.message)),
+        (None, Ok(())) => None,
+    };
     Ok(Planned {
         disk_free: engine::disk_free(output).ok(),
         peak: engine::peak_memory(&plan, &options),
         plan: Arc::new(plan),
         checkpoint,
         options,
+        there,
         obstacle,
     })
+}
+
+/// Returns what stands where a result goes, as far as a run may do something to it.
+fn there(output: &Path, checkpoint: &Checkpoint) -> There {
+    if output.exists() {
+        let is_replaceable = engine::check_output(output, checkpoint, 0, true).is_ok();
+        return if is_replaceable { There::Checkpoint(content(output)) } else { There::Nothing };
+    }
+    let partial = crate::app::jobs::partial(output);
+    if partial.is_dir() { There::Unfinished(content(&partial)) } else { There::Nothing }
+}
+
+/// Returns the files of a folder, those of a run's own bookkeeping left out. What cannot be read is not named.
+fn content(folder: &Path) -> Content {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (!name.starts_with('.')).then_some((name, entry.metadata().map_or(0, |meta| meta.len())))
+    });
+    let mut files: Vec<(String, u64)> = files.take(FILES_MAX).collect();
+    files.sort();
+    Content {
+        bytes: files.iter().map(|(_, bytes)| bytes).sum(),
+        files: files.into_iter().map(|f| f.0).collect(),
+    }
 }
 
 /// Returns the folder above an output if it is not there.
 fn missing_parent(output: &Path) -> Option<String> {
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
-}
-
-/// The form has no flags: what an error says of them is said for a field.
-fn in_form_words(message: &str) -> String {
-    let message = message.strip_prefix("-o ").unwrap_or(message);
-    message
-        .split_once("; --force")
-        .map_or_else(|| message.to_owned(), |(head, _)| format!("{head}; type another name"))
 }
 
 /// Returns a path with `~` as the home folder, as in a shell.
@@ -200,10 +233,66 @@ mod tests {
         }
     }
 
+    /// A folder for a test, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
     #[test]
-    fn an_obstacle_speaks_of_no_flags() {
-        let said = "-o ../x: is there already; --force replaces a checkpoint";
-        assert_eq!(in_form_words(said), "../x: is there already; type another name");
-        assert_eq!(in_form_words("../x: the disk is full"), "../x: the disk is full");
+    fn what_stands_where_the_result_goes_is_told_and_nothing_is_touched() {
+        let scratch = Scratch(std::env::temp_dir().join(format!("ckpt-there-{}", std::process::id())));
+        let root = &scratch.0;
+        let full = root.join("full");
+        for folder in [&full, &root.join("tree/a"), &root.join("empty"), &root.join(".left.ckpt-partial")] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for file in ["full/config.json", "full/model.safetensors", ".left.ckpt-partial/.lock"] {
+            std::fs::copy("samples/base-A-bf16/model/config.json", root.join(file)).unwrap();
+        }
+        let checkpoint = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
+        let ask = |name: &str, options: engine::Options| {
+            let order = crate::plan::Order {
+                input: "x".into(),
+                output: root.join(name),
+                dtype: None,
+                only: Vec::new(),
+                skip: Vec::new(),
+                skip_broken: false,
+                shard_bytes: 1 << 30,
+                names: crate::plan::Names::Own,
+                merging: None,
+            };
+            let planned =
+                planned(Request { question: 0, checkpoint: Arc::clone(&checkpoint), order, options });
+            planned.map(|planned| (planned.there, planned.obstacle)).unwrap()
+        };
+        let plain = engine::Options::default();
+        assert_eq!(ask("new", plain), (There::Nothing, None));
+        assert_eq!(ask("left", plain), (There::Unfinished(Content::default()), None));
+        assert_eq!(ask("empty", plain).0, There::Checkpoint(Content::default()));
+        let (there, obstacle) = ask("full", plain);
+        let There::Checkpoint(content) = there else { panic!("{there:?}") };
+        assert_eq!(content.files, ["config.json", "model.safetensors"]);
+        assert!(obstacle.unwrap().ends_with("choose check or replace"));
+        for options in [engine::Options { force: true, ..plain }, engine::Options { resume: true, ..plain }] {
+            assert_eq!(ask("full", options).1, None);
+        }
+        let (there, obstacle) = ask("tree", engine::Options { force: true, ..plain });
+        assert_eq!(there, There::Nothing);
+        assert!(obstacle.unwrap().contains("it holds folders"));
+        assert_eq!(names_in(root), [".left.ckpt-partial", "empty", "full", "tree"]);
+    }
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ckpt::app::convert::{Planned, Request};
+use ckpt::app::form::{Content, Planned, Request, There, in_form_words};
 use ckpt::app::jobs::meter::Counts;
 use ckpt::app::{App, Effect, Event, keys};
 use ckpt::checkpoint::Checkpoint;
@@ -62,6 +62,7 @@ impl Robot {
                 None => vec![word.to_owned()],
             };
             for key in letters {
+                self.app.update(Event::ToastRead);
                 let effects = self.app.update(Event::Key(key));
                 self.answer(effects);
             }
@@ -99,14 +100,34 @@ impl Robot {
     }
 }
 
+/// Plans for real; what stands where the result goes is told by its path.
 fn planned(request: Request) -> Result<Planned, Error> {
-    let plan = Plan::dense(&request.checkpoint, request.order)?;
-    let is_full = plan.order.output.to_str().is_some_and(|output| output.starts_with("/full"));
+    let plan = Plan::dense(&request.checkpoint, request.order)
+        .map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
+    let output = plan.order.output.display().to_string();
+    let content =
+        |files: &[&str], bytes| Content { files: files.iter().map(|f| (*f).into()).collect(), bytes };
+    let there = if output.starts_with("/there") {
+        There::Checkpoint(content(&["config.json", "generation_config.json", "model.safetensors"], 673_000))
+    } else if output.starts_with("/left") {
+        There::Unfinished(content(&["model-00001-of-00002.safetensors"], 5_000_000_000))
+    } else {
+        There::Nothing
+    };
+    let (force, resume) = (request.options.force, request.options.resume);
+    let is_full = output.starts_with("/full");
+    let obstacle = match &there {
+        There::Checkpoint(_) if !force && !resume => {
+            Some(in_form_words(&format!("-o {output}: is there already; --force replaces a checkpoint")))
+        }
+        _ => is_full.then(|| "/full/x: the disk has 300 KiB free, the result needs 658 KiB".into()),
+    };
     Ok(Planned {
         checkpoint: request.checkpoint,
         disk_free: Some(if is_full { 300 << 10 } else { 112 << 30 }),
         peak: 390 << 20,
-        obstacle: is_full.then(|| "/full/x: the disk has 300 KiB free, the result needs 658 KiB".into()),
+        there,
+        obstacle,
         plan: Arc::new(plan),
         // As many threads everywhere.
         options: ckpt::engine::Options { threads: 8, ..request.options },
@@ -155,14 +176,36 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     };
     add("form", NF4, "c");
     add("form-path", NF4, "c up up up ctrl-u type:~/it's/out");
-    add("form-cast", NF4, "c up up up up right right");
+    add("form-cast", NF4, "c up up up up up up right right");
     add("form-full", NF4, "c up up up ctrl-u type:/full/x down down down");
     add("form-dense", "samples/base-A-bf16/model", "c up up");
+    add("form-names", "samples/gguf-q4_k_m-K/model.gguf", "c tab down down right");
+    add("form-only", NF4, "c up up up up up type:*.mlp.*");
+    add("form-none-left", NF4, "c up up up up up type:mlp");
+    add("form-broken-copied", "samples/bad-quantized/bnb-missing-quant-state", "c up up up up right");
+    add("form-exists", NF4, "c up up up ctrl-u type:/there/x down");
+    add("form-check", NF4, "c up up up ctrl-u type:/there/x down right");
+    add("form-replace", NF4, "c up up up ctrl-u type:/there/x down right right down down down");
+    add("form-resume", NF4, "c up up up ctrl-u type:/left/x down down down down");
+    add("form-start-over", NF4, "c up up up ctrl-u type:/left/x down right");
+    add(
+        "form-crowded",
+        "samples/bad-quantized/bnb-missing-quant-state",
+        "c up up up up right down ctrl-u type:/there/x down",
+    );
     add("plan-refused", "samples/layout-spqr/model", "c");
     add("form-file", "samples/gguf-q4_k_m-K/model.gguf", "c");
     add("plan-broken", "samples/bad-quantized/bnb-missing-quant-state", "c");
     add("convert-adapter", "samples/peft-lora-all-A/adapter", "c");
     pictures.push(("job-running", running()));
+    let mut robot = Robot::converting();
+    for tick in 0..=20u64 {
+        robot.tick(counts(tick * 1000, tick * 20_000 + tick * tick % 7 * 9_000));
+    }
+    pictures.push(("job-history", robot));
+    let mut robot = running();
+    robot.end(Ok(outcome())).press("1 c");
+    pictures.push(("form-estimate", robot));
     let mut robot = running();
     robot.press("1");
     pictures.push(("job-behind", robot));
@@ -212,7 +255,7 @@ fn every_step_of_a_conversion_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 40);
+    assert_eq!(drawn, 64);
 }
 
 #[test]

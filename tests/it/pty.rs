@@ -308,10 +308,14 @@ fn quitting_while_a_job_runs_asks_and_leaves_nothing_behind() {
     robot
         .press("c")
         .shows("✓ ready")
-        .press("\x1b[A\x1b[A\x1b[A\x1b[A\x1b[C\x1b[C\x1b[C")
+        .press("\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[C\x1b[C\x1b[C")
         .shows("‹ f32 ›")
         .shows("cast");
-    robot.shows("✓ ready").press("\x1b[B\x1b[B\x1b[B\x1b[B").shows("Enter starts the job").press("\r");
+    robot
+        .shows("✓ ready")
+        .press("\x1b[B\x1b[B\x1b[B\x1b[B\x1b[B\x1b[B")
+        .shows("Enter starts the job")
+        .press("\r");
     robot.shows("▶ running").press("1").shows("plain values").press("q").shows("Quit and cancel convert");
     robot.press("\x1b").until("the question to go", |s| !s.contents().contains("Quit and cancel"));
     robot.press("qq");

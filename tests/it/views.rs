@@ -65,6 +65,14 @@ fn every_view_is_as_it_was_looked_at() {
 }
 
 #[test]
+fn a_picture_writes_nothing() {
+    let before = std::fs::read_dir("samples/gptq-w4-g128-sym-v1-A").unwrap().count();
+    let text = text_of(&draw(&[GPTQ], "c enter", (120, 36), FULL));
+    assert!(text.contains("convert was not started: a picture writes nothing"), "{text}");
+    assert_eq!(std::fs::read_dir("samples/gptq-w4-g128-sym-v1-A").unwrap().count(), before);
+}
+
+#[test]
 fn two_checkpoints_are_turned_between() {
     let both = ["base-A-bf16/model", GPTQ];
     let first = text_of(&draw(&both, "", (120, 36), FULL));

@@ -64,11 +64,26 @@ impl Speed {
     }
 }
 
-/// Counts of the last seconds.
+/// Counts of the last seconds, and rates of the last minute.
 #[derive(Debug, Default)]
 pub struct Meter {
     window: VecDeque<Counts>,
+    history: VecDeque<Rates>,
+    /// The counts up to which the history goes.
+    told: Counts,
 }
+
+/// Bytes a second, in one second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Bytes read.
+    pub read: f64,
+    /// Bytes written.
+    pub write: f64,
+}
+
+/// Seconds of the history.
+pub const HISTORY_SECONDS: usize = 60;
 
 /// Rates are taken over this time.
 const WINDOW: Duration = Duration::from_secs(4);
@@ -80,6 +95,7 @@ const COUNTS_MAX: usize = 64;
 impl Meter {
     /// Takes counts that are newer than the ones before.
     pub fn take(&mut self, counts: Counts) {
+        self.tell(counts);
         self.window.push_back(counts);
         while self.window.len() > 2
             && (self.window.len() > COUNTS_MAX
@@ -90,6 +106,29 @@ impl Meter {
         {
             self.window.pop_front();
         }
+    }
+
+    /// Adds the seconds that have passed to the history; those of the proof are none of the run's.
+    fn tell(&mut self, counts: Counts) {
+        let passed = counts.elapsed.saturating_sub(self.told.elapsed);
+        if counts.is_proving || passed.as_secs() == 0 {
+            return;
+        }
+        let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / passed.as_secs_f64();
+        let rates =
+            Rates { read: rate(self.told.read, counts.read), write: rate(self.told.written, counts.written) };
+        // More than one where the loop took no counts for a while.
+        for _ in 0..passed.as_secs().min(HISTORY_SECONDS as u64) {
+            self.history.push_back(rates);
+        }
+        self.history.drain(..self.history.len().saturating_sub(HISTORY_SECONDS));
+        self.told = counts;
+    }
+
+    /// Returns the rates of the last minute, one a second, the newest last.
+    #[must_use]
+    pub fn history(&self) -> &VecDeque<Rates> {
+        &self.history
     }
 
     /// Returns the newest counts.
@@ -173,6 +212,22 @@ mod tests {
         assert_eq!(speed.write, 800.0);
         meter.take(Counts { is_proving: true, ..counts(1500, 1000) });
         assert_eq!(meter.speed(1, 1), None);
+    }
+
+    #[test]
+    fn the_history_has_one_rate_a_second_of_the_last_minute() {
+        let mut meter = Meter::default();
+        for tick in 0..=20u64 {
+            meter.take(counts(tick * 250, tick * tick));
+        }
+        let writes: Vec<f64> = meter.history().iter().map(|rates| rates.write).collect();
+        assert_eq!(writes, [16.0, 48.0, 80.0, 112.0, 144.0]);
+        meter.take(counts(8000, 400));
+        assert_eq!(meter.history().len(), 8, "no counts for three seconds");
+        meter.take(Counts { is_proving: true, ..counts(20_000, 400) });
+        assert_eq!(meter.history().len(), 8);
+        meter.take(counts(200_000, 400));
+        assert_eq!(meter.history().len(), HISTORY_SECONDS);
     }
 
     #[test]

@@ -49,10 +49,17 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
     let seconds = outcome.elapsed.as_secs_f64();
     let rate = units::bytes((outcome.bytes_written as f64 / seconds.max(0.001)) as u64);
     let files = units::plural(job.facts.shards + job.facts.others, "file");
-    let (glyph, verdict, role) = if outcome.proof.is_some() {
-        ("✓", "written and verified", Role::Ok)
+    let is_checked = outcome.bytes_written == 0;
+    let (glyph, verdict, role) = match (&outcome.proof, job.facts.broken) {
+        (Some(_), 1..) => ("▲", "written, not proven", Role::Warn),
+        (Some(_), 0) if is_checked => ("✓", "complete and verified", Role::Ok),
+        (Some(_), 0) => ("✓", "written and verified", Role::Ok),
+        (None, _) => ("▲", "written, not verified", Role::Warn),
+    };
+    let price = if is_checked {
+        format!("  nothing was written   {files} there   {}", took(seconds))
     } else {
-        ("▲", "written, not verified", Role::Warn)
+        format!("  {} in {files}   {} at {rate}/s", units::bytes(outcome.bytes_written), took(seconds))
     };
     let path = cut_middle(&escape(&job.facts.output), width.saturating_sub(verdict.len() + 5)).into_owned();
     let mut lines = vec![
@@ -60,10 +67,7 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
             Span::styled(format!("{glyph} {verdict}   "), theme.style(role)),
             Span::styled(path, theme.style(Role::Path)),
         ]),
-        Line::from(Span::styled(
-            format!("  {} in {files}   {} at {rate}/s", units::bytes(outcome.bytes_written), took(seconds)),
-            theme.style(Role::Text),
-        )),
+        Line::from(Span::styled(price, theme.style(Role::Text))),
         Line::default(),
     ];
     if let Some(proof) = &outcome.proof {
@@ -73,6 +77,10 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
         lines.push(Line::from("Nothing was compared: the form said verify none."));
     }
     let mut notes = Vec::new();
+    if job.facts.broken > 0 {
+        let layers = units::plural(job.facts.broken, "broken layer");
+        notes.push((format!("▲ {layers} copied as stored: broken here as in the input"), Role::Warn));
+    }
     if outcome.tally.overflows > 0 {
         let count = units::exact(outcome.tally.overflows);
         notes.push((format!("▲ {count} values are too large for F16 and became infinite"), Role::Warn));

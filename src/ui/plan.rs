@@ -1,0 +1,246 @@
+//! The plan of what a form says: what becomes of the layers, what is written, and what that needs.
+
+use std::time::Duration;
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::command_line;
+use super::pane::{block, text, wrap};
+use super::theme::{Role, Theme};
+use crate::app::App;
+use crate::app::form::{Content, Form, Planned, There};
+use crate::app::jobs::Measured;
+use crate::error::Error;
+use crate::gauges::Sample;
+use crate::name::escape;
+use crate::plan::Group;
+use crate::units;
+
+/// Cells of a row of alike steps.
+const GROUP_CELLS_MAX: usize = 66;
+/// Files of a folder that are named.
+const FILES_NAMED_MAX: usize = 6;
+
+/// Draws the plan of a form.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form), theme: &Theme) {
+    let width = usize::from(area.width.saturating_sub(4));
+    let verdict = match (&form.plan, form.is_planning()) {
+        (_, true) | (None, _) => "…",
+        (Some(Err(_)), _) => "✗ refused",
+        (Some(Ok(planned)), _) if planned.obstacle.is_some() => "✗ not yet",
+        (Some(Ok(planned)), _) if planned.options.force => "▲ replaces",
+        (Some(Ok(_)), _) => "✓ ready",
+    };
+    let mut lines = match &form.plan {
+        None => vec![Line::from(Span::styled("reading what the layers need", theme.style(Role::Muted)))],
+        Some(Err(error)) => refusal(error, width, theme),
+        Some(Ok(planned)) => planned_lines(planned, app, width, theme),
+    };
+    lines.push(Line::default());
+    lines.push(Line::from(vec![
+        Span::styled("same thing in a shell", theme.style(Role::Heading)),
+        Span::styled("   Y copies", theme.style(Role::Muted)),
+    ]));
+    lines.extend(command_line::lines(&form.command().join(" "), width, theme));
+    let lines = indented(lines);
+    text(frame, area, block(&format!("Plan  {verdict}"), false, theme), lines, form.top);
+}
+
+/// Puts a blank before each line.
+pub(super) fn indented(lines: Vec<Line<'static>>) -> Vec<Line<'static>> {
+    let indent = |mut line: Line<'static>| {
+        line.spans.insert(0, Span::raw(" "));
+        line
+    };
+    lines.into_iter().map(indent).collect()
+}
+
+fn planned_lines(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let plan = &planned.plan;
+    let mut lines = standing(planned, width, theme);
+    lines.extend(group_lines(&plan.groups(), width, theme));
+    lines.push(Line::default());
+    let files = units::plural(plan.shards.len(), "file");
+    let written: Vec<String> = std::iter::once(format!("{files} of tensors"))
+        .chain(plan.texts.iter().map(|text| escape(&text.file).into_owned()))
+        .collect();
+    lines.extend(fact("writes", &written.join(", "), Role::Text, width, theme));
+    if !plan.copies.is_empty() {
+        let names: Vec<&str> = plan.copies.iter().map(|copied| copied.file.as_str()).collect();
+        lines.extend(fact("copies", &escape(&names.join(", ")), Role::Text, width, theme));
+    }
+    lines.push(Line::default());
+    lines.extend(needs(planned, app.sample.as_ref(), width, theme));
+    if let Some(time) = time(planned, app.jobs.measured) {
+        lines.extend(fact("time", &time, Role::Text, width, theme));
+    }
+    // What hinders the start stands under the button.
+    for warning in &plan.warnings {
+        let (words, role) = (format!("▲ {warning}"), Role::Warn);
+        lines.push(Line::default());
+        lines.extend(
+            wrap(&words, width).into_iter().map(|line| Line::from(Span::styled(line, theme.style(role)))),
+        );
+    }
+    lines
+}
+
+/// What stands where the result goes, and what becomes of it.
+fn standing(planned: &Planned, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let (force, resume) = (planned.options.force, planned.options.resume);
+    let (words, role) = match &planned.there {
+        There::Nothing => return Vec::new(),
+        There::Checkpoint(content) if force => {
+            (format!("▲ replaces {}; it goes when the new one is whole", listed(content)), Role::Warn)
+        }
+        There::Checkpoint(content) if resume => {
+            (format!("compares {} with this plan; nothing is written", listed(content)), Role::Text)
+        }
+        There::Checkpoint(content) => (format!("there now: {}", listed(content)), Role::Text),
+        There::Unfinished(content) if resume => {
+            (format!("continues what an earlier run left: {}", listed(content)), Role::Text)
+        }
+        There::Unfinished(content) => {
+            (format!("▲ removes what an earlier run left: {}", listed(content)), Role::Warn)
+        }
+    };
+    let mut lines: Vec<Line<'static>> =
+        wrap(&words, width).into_iter().map(|l| Line::from(Span::styled(l, theme.style(role)))).collect();
+    lines.push(Line::default());
+    lines
+}
+
+/// A folder's files: how many, their bytes, the first by name.
+fn listed(content: &Content) -> String {
+    let Content { files, bytes } = content;
+    if files.is_empty() {
+        return "an empty folder".into();
+    }
+    let mut names: Vec<String> =
+        files.iter().take(FILES_NAMED_MAX).map(|name| escape(name).into_owned()).collect();
+    if files.len() > FILES_NAMED_MAX {
+        names.push("…".into());
+    }
+    format!("{}, {} ({})", units::plural(files.len(), "file"), units::bytes(*bytes), names.join(", "))
+}
+
+/// What it needs, what there is, and whether that is enough.
+fn needs(planned: &Planned, sample: Option<&Sample>, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let ram = sample.and_then(|sample| sample.ram.as_ref().ok()).map(crate::gauges::Ram::free);
+    let rows = [
+        ("output", planned.plan.bytes_written(), "disk", planned.disk_free),
+        ("memory", planned.peak, "RAM", ram),
+    ];
+    let is_wide = width >= 50;
+    let mut lines = Vec::new();
+    for (word, need, place, free) in rows {
+        let mut spans = vec![
+            Span::styled(format!("{word:<7}"), theme.style(Role::Muted)),
+            Span::styled(format!("{:>9}", units::bytes(need)), theme.style(Role::Number)),
+        ];
+        if let Some(free) = free {
+            let gap = if is_wide { "    " } else { " " };
+            spans.push(Span::styled(format!("{gap}{place:<4}"), theme.style(Role::Muted)));
+            spans.push(Span::styled(format!("{:>9}", units::bytes(free)), theme.style(Role::Number)));
+            let (words, role) = match (free > need, is_wide) {
+                (true, _) => ("✓ fits", Role::Ok),
+                (false, true) => ("✗ does not fit", Role::Error),
+                (false, false) => ("✗ over", Role::Error),
+            };
+            spans.push(Span::styled(if is_wide { " free    " } else { "  " }, theme.style(Role::Muted)));
+            spans.push(Span::styled(words, theme.style(role)));
+        } else if word == "memory" {
+            spans.push(Span::styled(" at most", theme.style(Role::Muted)));
+        }
+        lines.push(Line::from(spans));
+    }
+    lines
+}
+
+/// How long it takes at the rate of the last job, if that one proved as much and nothing is there already.
+fn time(planned: &Planned, measured: Option<Measured>) -> Option<String> {
+    let Measured { bytes_per_second, proof } = measured?;
+    if proof != planned.options.proof || planned.options.resume {
+        return None;
+    }
+    let seconds = planned.plan.bytes_written() as f64 / bytes_per_second;
+    let time = Duration::try_from_secs_f64(seconds).ok()?;
+    let about = if seconds < 1.0 { "under 0:01".into() } else { format!("about {}", units::clock(time)) };
+    Some(format!("{about} at {}/s, the rate of the last job", units::bytes(bytes_per_second as u64)))
+}
+
+/// A word and what it means here, wrapped beside it.
+pub(super) fn fact(word: &str, what: &str, role: Role, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let wrapped = wrap(what, width.saturating_sub(8));
+    let row = |(at, line): (usize, String)| {
+        let word = if at == 0 { word } else { "" };
+        Line::from(vec![
+            Span::styled(format!("{word:<8}"), theme.style(Role::Muted)),
+            Span::styled(line, theme.style(role)),
+        ])
+    };
+    wrapped.into_iter().enumerate().map(row).collect()
+}
+
+/// Alike steps: how many layers, what becomes of them, and their bytes before and after.
+pub(super) fn group_lines(groups: &[Group], width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    // The rows of a table are not drawn apart over a wide pane; what costs most comes first.
+    let width = width.min(GROUP_CELLS_MAX);
+    let mut groups: Vec<&Group> = groups.iter().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.bytes_out));
+    let count = groups.iter().map(|group| units::exact(group.layers as u64).len()).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for group in groups {
+        let what = if group.from == group.to {
+            group.from.clone()
+        } else {
+            format!("{} → {}", group.from, group.to)
+        };
+        let layers = units::exact(group.layers as u64);
+        let role = if group.from == "dense" { Role::Dense } else { Role::Quant };
+        let bytes = if group.bytes_in == group.bytes_out {
+            units::bytes(group.bytes_in)
+        } else {
+            format!("{} → {}", units::bytes(group.bytes_in), units::bytes(group.bytes_out))
+        };
+        let head = vec![
+            Span::styled(format!("{layers:>count$} "), theme.style(Role::Number)),
+            Span::styled(format!("{:<11}", group.action.verb()), theme.style(Role::Text)),
+            Span::styled(what, theme.style(role)),
+        ];
+        let used: usize = head.iter().map(|span| span.content.width()).sum();
+        let mut line = Line::from(head);
+        if used + 2 + bytes.width() > width {
+            lines.push(std::mem::take(&mut line));
+            line.spans.push(Span::raw(" ".repeat(width.saturating_sub(bytes.width()))));
+        } else {
+            line.spans.push(Span::raw(" ".repeat(width - used - bytes.width())));
+        }
+        line.spans.push(Span::styled(bytes, theme.style(Role::Number)));
+        lines.push(line);
+    }
+    lines
+}
+
+/// Why there is no plan: each thing that stands in the way on a line of its own.
+fn refusal(error: &Error, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let mut lines = vec![
+        Line::from(Span::styled("✗ This cannot be converted as it is", theme.style(Role::Error))),
+        Line::default(),
+    ];
+    // What is refused is a list behind a colon.
+    let mut message = escape(&error.message).into_owned();
+    for head in ["cannot be decoded: ", "as they are): ", "What was seen: "] {
+        message = message.replacen(head, &format!("{}; ", head.trim_end()), 1);
+    }
+    message = message.replacen(". What was seen:", "; seen in the files:", 1);
+    for (at, part) in message.split("; ").enumerate() {
+        let indent = if at == 0 { "" } else { "  " };
+        let wrapped = wrap(part, width.saturating_sub(indent.len()));
+        lines.extend(wrapped.into_iter().map(|line| Line::from(format!("{indent}{line}"))));
+    }
+    lines
+}
