@@ -5,15 +5,20 @@
 //! is to be written: an adapter that loads halfway is the fault that this is against.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::align::{Aligned, Alignment, State};
-use super::config::{BASE_FIELDS, FIELD_VERSIONS, NEWEST_TYPES, TYPES, is_default, is_type, version_of};
+use super::config::{FIELD_VERSIONS, NEWEST_TYPES, TYPES, is_default, is_type, version_of};
 use super::names::PREFIX;
 use super::targets::{Targets, ends_with};
 use super::{Adapter, align::Repair as Possible};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::config::Configs;
+use crate::checkpoint::files::{Files, Place, Shard};
+use crate::checkpoint::layers::Layers;
+use crate::container::{Header, View};
 use crate::name::escape;
 use crate::problem::kind;
 
@@ -79,6 +84,65 @@ impl Repair {
     #[must_use]
     pub fn renames(&self) -> usize {
         self.keys.iter().filter(|key| key.from != key.to || key.is_transposed).count()
+    }
+
+    /// Returns the adapter with its tensors under their new keys, and transposed where PEFT has them so: the same
+    /// bytes of the same files, seen otherwise.
+    #[must_use]
+    pub fn result(&self, adapter: &Checkpoint) -> Checkpoint {
+        let files = &adapter.files;
+        let mut headers: Vec<Header> = files.shards.iter().map(|_| Header::default()).collect();
+        for key in &self.keys {
+            let record = &files.tensors[key.tensor as usize];
+            let mut shape = files.shape(record).to_vec();
+            let mut view = files.views.get(&key.tensor).cloned();
+            if key.is_transposed && shape.len() == 2 {
+                let range = (record.begin, record.begin.saturating_add(record.bytes));
+                let seen = view.get_or_insert_with(|| View {
+                    strides: vec![shape[1], 1],
+                    storage: range,
+                    compressed_entry: None,
+                });
+                seen.strides.reverse();
+                shape.reverse();
+            }
+            let Some(header) = headers.get_mut(usize::from(record.shard)) else { continue };
+            header.push(
+                &key.to,
+                record.dtype,
+                &shape,
+                record.begin,
+                record.begin.saturating_add(record.bytes),
+            );
+            if let Some(view) = view {
+                header.views.insert(header.entries().len() as u32 - 1, view);
+            }
+        }
+        let place = Place {
+            path: files.path.clone(),
+            folder: files.folder.clone(),
+            title: files.title.clone(),
+            container: files.container,
+            index: None,
+            others: files.others.clone(),
+        };
+        let shard = |shard: &Shard| Shard {
+            name: shard.name.clone(),
+            path: shard.path.clone(),
+            bytes: shard.bytes,
+            tensors: shard.tensors,
+            metadata: Vec::new(),
+            unreadable: shard.unreadable,
+        };
+        let shards = files.shards.iter().map(shard).collect();
+        Checkpoint {
+            files: Arc::new(Files::assemble(place, shards, headers, Configs::default())),
+            layers: Layers::default(),
+            problems: Vec::new(),
+            kind: adapter.kind,
+            examined: true,
+            index_unchecked: false,
+        }
     }
 
     fn refuse(&mut self, adapter: &Checkpoint, facts: &Adapter, alignment: &Alignment) {
@@ -152,6 +216,9 @@ struct Fields {
 
 impl Fields {
     fn set(&mut self, key: &str, value: Value, why: &str) {
+        if self.config.get(key) == Some(&value) {
+            return;
+        }
         let before = self.config.get(key).map_or_else(|| "nothing".to_owned(), |value| short(value));
         self.changes.push(format!("{key}: {before} becomes {}, {why}", short(&value)));
         self.config.insert(key.to_owned(), value);
@@ -352,7 +419,6 @@ impl Fields {
                 ));
             }
         }
-        debug_assert!(BASE_FIELDS.contains(&"peft_type"));
     }
 }
 
