@@ -219,7 +219,7 @@ impl Fields {
         if self.config.get(key) == Some(&value) {
             return;
         }
-        let before = self.config.get(key).map_or_else(|| "nothing".to_owned(), |value| short(value));
+        let before = self.config.get(key).map_or_else(|| "nothing".to_owned(), short);
         self.changes.push(format!("{key}: {before} becomes {}, {why}", short(&value)));
         self.config.insert(key.to_owned(), value);
     }
@@ -294,11 +294,12 @@ impl Fields {
 
     /// `lora_alpha` and `alpha_pattern` where the config has none of LoRA's.
     fn alphas(&mut self, alignment: &Alignment) {
-        if self.config.get("lora_alpha").is_some_and(Value::is_number) {
-            return;
-        }
         /// PEFT's own default.
         const ALPHA: f64 = 8.0;
+        let is_told = self.config.get("lora_alpha").is_some_and(Value::is_number);
+        if is_told && !alignment.modules.iter().any(|module| module.part("alpha").is_some()) {
+            return;
+        }
         let scaled = |module: &Aligned| Some(module.scaling? * module.rank? as f64);
         let alphas: Vec<(&Aligned, f64)> = alignment
             .modules

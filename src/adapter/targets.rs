@@ -83,9 +83,8 @@ impl Names {
     fn has(&self, name: &str) -> bool {
         match self {
             Self::Unsaid => false,
-            Self::AllLinear => true,
+            Self::AllLinear | Self::Unread(_) => true,
             Self::Pattern(regex, _) => regex.is_match(name.as_bytes()),
-            Self::Unread(_) => true,
             Self::List(list) => list.iter().any(|target| ends_with(name, target)),
         }
     }

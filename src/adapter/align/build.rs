@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::check::Checked;
 use super::{Aligned, Alignment, Asked, Part, Repair, State};
 use crate::adapter::Adapter;
-use crate::adapter::group::{Group, Groups, kind_of};
+use crate::adapter::group::{Group, Groups, kind_of, shared_key, stripped};
 use crate::adapter::keys::{Family, Role};
 use crate::adapter::names::{BaseNames, Found, unwrapped};
 use crate::adapter::targets::{Targets, ends_with};
@@ -48,7 +48,14 @@ pub(super) fn align<'a>(
     let mut alignment = Alignment { kind: kind(&groups, facts).to_owned(), ..Alignment::default() };
     let found = context.find(&groups.modules);
     alignment.unused.clone_from(&groups.others);
-    alignment.shared = groups.shared.iter().map(|&(mark, tensor)| part_of(mark, tensor)).collect();
+    alignment.shared = groups
+        .shared
+        .iter()
+        .map(|&(mark, tensor)| Part {
+            rename: shared_key(stripped(&adapter.files.tensor_name(tensor), asked.strip_prefix)),
+            ..part_of(mark, tensor)
+        })
+        .collect();
     let mut by_path: FxHashMap<&str, Vec<&Group>> = FxHashMap::default();
     for group in &groups.modules {
         by_path.entry(&group.path).or_default().push(group);
@@ -149,7 +156,7 @@ impl Context<'_> {
             .find(|(m, _)| WHOLE.contains(&m.kind))
             .map_or("PROMPT_TUNING", |(m, _)| m.kind);
         let mut module = Aligned::new(first.part, method);
-        module.path = first.part.to_owned();
+        first.part.clone_into(&mut module.path);
         module.state = State::Aligned;
         module.is_applied = true;
         module.evidence = "it belongs to the model as a whole: no layer changes".into();

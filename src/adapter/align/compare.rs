@@ -32,12 +32,12 @@ impl Context<'_> {
             self.say(
                 alignment,
                 &kind::ADAPTER_UNUSED,
-                format!("{count} {what} PEFT does not use, such as {}", escape(&first)),
+                &format!("{count} {what} PEFT does not use, such as {}", escape(&first)),
             );
         }
     }
 
-    fn say(&self, alignment: &mut Alignment, kind: &'static ProblemKind, message: String) {
+    fn say(&self, alignment: &mut Alignment, kind: &'static ProblemKind, message: &str) {
         let file = self.adapter.files.shards.first().map(|shard| shard.name.clone()).unwrap_or_default();
         alignment.problems.push(Problem::new(kind, format!("{}: {message}", escape(&file))).file(file));
     }
@@ -134,7 +134,7 @@ impl Context<'_> {
                 units::plural(untouched.len(), "layer"),
                 list(&untouched)
             );
-            self.say(alignment, &kind::ADAPTER_UNTOUCHED, message);
+            self.say(alignment, &kind::ADAPTER_UNTOUCHED, &message);
         }
         self.parameters(alignment, &names);
         alignment.untouched.extend(fruitless);
@@ -200,17 +200,13 @@ impl Context<'_> {
             self.say(
                 alignment,
                 &kind::ADAPTER_KEYS,
-                format!("keys of other adapters in the same file: {names}"),
+                &format!("keys of other adapters in the same file: {names}"),
             );
         }
         let hits =
             alignment.modules.iter().filter(|m| m.layer.is_some() || m.state == State::Aligned).count();
         if hits == 0 && !alignment.modules.is_empty() {
-            self.say(
-                alignment,
-                &kind::ADAPTER_KEYS,
-                "no module of the adapter has a layer in this base".into(),
-            );
+            self.say(alignment, &kind::ADAPTER_KEYS, "no module of the adapter has a layer in this base");
         }
     }
 
@@ -222,7 +218,7 @@ impl Context<'_> {
                 units::plural(nan.len(), "module"),
                 escape(&first.name)
             );
-            self.say(alignment, &kind::NAN_VALUES, message);
+            self.say(alignment, &kind::NAN_VALUES, &message);
         }
         let zero = alignment.zero_deltas();
         if zero > 0 {
@@ -230,7 +226,7 @@ impl Context<'_> {
             self.say(
                 alignment,
                 &kind::ADAPTER_ZERO,
-                format!("{zero} of {of} change nothing: a factor is all zero (untrained, or lost)"),
+                &format!("{zero} of {of} change nothing: a factor is all zero (untrained, or lost)"),
             );
         }
     }
@@ -250,7 +246,7 @@ impl Context<'_> {
                 "vocabulary of {rows} in {}, the base has {base}: resize the base's embeddings before loading (PEFT from 0.13 stops with a size mismatch)",
                 escape(&name)
             );
-            self.say(alignment, &kind::ADAPTER_VOCABULARY, message);
+            self.say(alignment, &kind::ADAPTER_VOCABULARY, &message);
         }
     }
 
