@@ -1,3 +1,5 @@
+//! Keys of every family, taken apart.
+
 use super::*;
 
 /// Checks what a key says: module, part (or saved tensor), adapter name, family.

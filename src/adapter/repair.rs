@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::align::{Aligned, Alignment, State};
 use super::config::{FIELD_VERSIONS, NEWEST_TYPES, TYPES, is_default, is_type, version_of};
+use super::keys::{Key, Tensor};
 use super::names::PREFIX;
 use super::targets::{Targets, ends_with};
 use super::{Adapter, align::Repair as Possible};
@@ -190,11 +191,12 @@ impl Repair {
             self.left_out.push(format!("{alphas} alpha tensors: the config has them"));
         }
         // What PEFT does not use stays as it is, but for the base's own weights.
+        let is_dump = unused.iter().any(|&tensor| files.tensor_name(tensor).contains(".base_layer.weight"));
         let mut copies = 0;
         for tensor in unused {
             let from = files.tensor_name(tensor);
-            let is_copy = from.contains(".base_layer.") || from.contains(".original_module.");
-            if is_copy || alignment.modules.is_empty() {
+            let is_saved = matches!(Key::parse(&from).tensor, Tensor::Saved(_));
+            if is_dump && is_saved || from.contains(".original_module.") {
                 copies += 1;
             } else {
                 self.keys.push(Rekeyed { tensor, to: from.clone(), from, is_transposed: false });

@@ -399,6 +399,50 @@ fn foreign_spellings_become_pefts() {
 }
 
 #[test]
+fn states_of_whole_models_and_pickles_are_repaired_to_the_adapter_alone() {
+    let scratch = Scratch::new("align-dump");
+    let base = llama(&scratch.join("base"), 1, (false, false));
+    let q = "base_model.model.model.layers.0.self_attn.q_proj";
+    let list = [
+        (format!("{q}.lora_A.default.weight"), vec![4, 32]),
+        (format!("{q}.lora_B.default.weight"), vec![32, 4]),
+        (format!("{q}.lora_A.other.weight"), vec![4, 32]),
+        (format!("{q}.base_layer.weight"), vec![32, 32]),
+        ("base_model.model.model.norm.weight".to_owned(), vec![32]),
+        ("base_model.model.lm_head.weight".to_owned(), vec![64, 32]),
+    ];
+    let config = json!({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]});
+    let dump = scratch.join("dump");
+    made(&dump, "adapter_model.safetensors", &list, ("adapter_config.json", &config));
+    let (document, exit) = told(&[], &base, &dump);
+    assert_eq!((states(&document).as_str(), exit), ("renamed 1", 1), "another adapter's key: {document}");
+    assert_eq!(document["unused_keys"].as_array().unwrap().len(), 4);
+    let out = scratch.join("out");
+    assert_eq!(told(&["--repair", "-o", out.to_str().unwrap()], &base, &dump).1, 0);
+    let keys: Vec<String> = tensors(&out).into_keys().collect();
+    let expected = ["lora_A.other.weight", "lora_A.weight", "lora_B.weight"].map(|end| format!("{q}.{end}"));
+    assert_eq!(keys, expected);
+
+    let pickle = sample("peft-lora-bin-A/adapter");
+    let folder = scratch.join("pickle");
+    fs::create_dir_all(&folder).unwrap();
+    put(&folder.join("adapter_model.bin"), &fs::read(pickle.join("adapter_model.bin")).unwrap());
+    let config = fs::read_to_string(pickle.join("adapter_config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    let (right, rank) = (config["r"].clone(), config["r"].as_u64().unwrap());
+    config["r"] = json!(rank + 1);
+    put(&folder.join("adapter_config.json"), config.to_string().as_bytes());
+    let out = scratch.join("pickle-out");
+    let model = sample("base-A-bf16/model");
+    let (result, exit) = told(&["--repair", "-o", out.to_str().unwrap()], &model, &folder);
+    assert_eq!(exit, 0, "{result}");
+    let config: Value = serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(config["r"], right);
+    assert_eq!(told(&[], &model, &out).1, 0);
+    assert_eq!(tensors(&out).len(), 8);
+}
+
+#[test]
 fn prefixes_are_stripped_when_asked_and_folders_below_are_found() {
     let scratch = Scratch::new("align-strip");
     let base = llama(&scratch.join("base"), 1, (false, false));

@@ -1,6 +1,6 @@
 //! Build: groups of tensors, found in the base, become aligned modules; then both directions are compared.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::check::Checked;
@@ -9,7 +9,7 @@ use crate::adapter::Adapter;
 use crate::adapter::group::{Group, Groups, kind_of, shared_key, stripped};
 use crate::adapter::keys::{Family, Role};
 use crate::adapter::names::{BaseNames, Found, unwrapped};
-use crate::adapter::targets::{Targets, ends_with};
+use crate::adapter::targets::{Targets, ends, ends_with};
 use crate::checkpoint::Checkpoint;
 use crate::name::natural_cmp;
 use crate::problem::kind;
@@ -168,6 +168,17 @@ impl Context<'_> {
 
     /// Adds a module for each of `modules_to_save` that no tensor is here for.
     fn absent(&self, alignment: &mut Alignment) {
+        if self.targets.saved.is_empty() {
+            return;
+        }
+        let wanted: FxHashSet<&str> = self.targets.saved.iter().map(String::as_str).collect();
+        let mut of_base: FxHashMap<String, u32> = FxHashMap::default();
+        for layer in 0..self.base.layers.len() as u32 {
+            let name = self.base.layers.name(&self.base.files.names, layer);
+            for end in ends(&name).filter(|end| wanted.contains(end)) {
+                of_base.entry(end.to_owned()).or_insert(layer);
+            }
+        }
         for target in &self.targets.saved {
             let is_here = |module: &Aligned| {
                 ends_with(&module.path, target)
@@ -175,8 +186,7 @@ impl Context<'_> {
                     || module.path.starts_with(&format!("{target}."))
             };
             // A head for a task that the base has not is made when it is loaded.
-            let layer = (0..self.base.layers.len() as u32)
-                .find(|&layer| ends_with(&self.base.layers.name(&self.base.files.names, layer), target));
+            let layer = of_base.get(target.as_str()).copied();
             let (false, Some(layer)) = (alignment.modules.iter().any(is_here), layer) else { continue };
             let mut module = Aligned::new(target, "SAVED");
             module.layer = Some(layer);

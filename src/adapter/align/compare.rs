@@ -7,7 +7,7 @@ use super::{Aligned, Alignment, Repair, State};
 use crate::adapter::config::version_of;
 use crate::adapter::group::Groups;
 use crate::adapter::names::PREFIX;
-use crate::adapter::targets::{Names, ends_with};
+use crate::adapter::targets::{Names, ends, ends_with};
 use crate::name::escape;
 use crate::problem::{Problem, ProblemKind, kind};
 use crate::units;
@@ -87,9 +87,7 @@ impl Context<'_> {
         let touched: FxHashSet<u32> =
             alignment.modules.iter().flat_map(|m| m.places.iter().map(|p| p.layer).chain(m.layer)).collect();
         let entries = self.targets.modules.list();
-        let is_fruitless =
-            |entry: &&String| !names.iter().any(|name| ends_with(name, entry) || within(name, entry));
-        let fruitless: Vec<String> = entries.iter().filter(is_fruitless).cloned().collect();
+        let fruitless = fruitless(entries, &names);
         let touches_experts = touched.iter().any(|&layer| names[layer as usize].contains(".experts."));
         let is_norm = alignment.kind == "LN_TUNING";
         let mut untouched: Vec<String> = Vec::new();
@@ -269,6 +267,22 @@ impl Context<'_> {
             Self::say_of_config(alignment, &kind::ADAPTER_FIELD, &message);
         }
     }
+}
+
+/// Returns the entries of a list that name nothing of the base.
+fn fruitless(entries: &[String], names: &[String]) -> Vec<String> {
+    /// Entries of which even the inner parts of names are compared.
+    const COMPARED_MAX: usize = 64;
+    let wanted: FxHashSet<&str> = entries.iter().map(String::as_str).collect();
+    let met: FxHashSet<&str> =
+        names.iter().flat_map(|name| ends(name)).filter(|end| wanted.contains(end)).collect();
+    let lost: Vec<String> = entries.iter().filter(|entry| !met.contains(entry.as_str())).cloned().collect();
+    let is_inside = |entry: &str| names.iter().any(|name| within(name, entry));
+    lost.into_iter()
+        .enumerate()
+        .filter(|(at, entry)| *at >= COMPARED_MAX || !is_inside(entry))
+        .map(|(_, entry)| entry)
+        .collect()
 }
 
 /// Returns true if a part of the path, not its end, is named so.

@@ -2,8 +2,10 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{FOUND, Pair, board};
 use crate::adapter::repair::Repair;
@@ -211,6 +213,10 @@ fn carry_out(pair: &Pair<'_>, result: &Checkpoint, plan: &Plan) -> Result<u64> {
     }
     let options = Options { force: pair.asked.force, ..Options::default() };
     let progress = Progress::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&progress.cancel))
+            .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
+    }
     let run = Run { checkpoint: result, plan, options: &options, device: &Cpu, progress: &progress };
     Ok(run.carry_out()?.bytes_written)
 }
