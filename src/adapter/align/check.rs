@@ -97,11 +97,13 @@ impl Context<'_> {
         let is_end = EMBEDDINGS.contains(&label) && !self.is_dump;
         let by_name = self.targets.saves(path)
             || self.targets.saved.iter().any(|saved| path.split('.').any(|part| part == saved));
+        // A name in the key of a saved module is of `modules_to_save`; in that of a part, of the adapter.
+        let is_named = group.leaked.is_some() && group.parts.is_empty();
         let mut parts = Vec::new();
         for &(part, tensor, is_wrapped) in &group.saved {
             let is_saved = match part {
                 "bias" => keeps_bias || by_name,
-                "weight" => by_name || is_end || group.leaked.is_some(),
+                "weight" => by_name || is_end || is_named,
                 _ => by_name && !is_wrapped,
             };
             if is_saved {

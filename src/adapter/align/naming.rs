@@ -35,7 +35,8 @@ impl Context<'_> {
         }
         if let Some(name) = &group.leaked {
             reasons.push(if name == "default" {
-                "\".default.\" was left in: current PEFT takes it out, PEFT before 0.18 drops the module silently".into()
+                "\".default.\" was left in: current PEFT takes it out, older PEFT drops the module silently"
+                    .into()
             } else {
                 format!("the adapter's name {name} was left in the keys")
             });
