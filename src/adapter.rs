@@ -23,6 +23,7 @@ use self::config::FIELD_VERSIONS;
 use self::group::{Group, Groups};
 use crate::checkpoint::files::Files;
 use crate::checkpoint::{Checkpoint, CheckpointKind};
+use crate::container::Value as Metadata;
 use crate::name::escape;
 use crate::problem::{Problem, kind};
 use crate::units;
@@ -101,6 +102,7 @@ impl Adapter {
     fn read_config(&mut self, checkpoint: &Checkpoint) {
         let configs = &checkpoint.files.configs;
         let Some(config) = configs.get("adapter_config.json") else {
+            self.read_metadata(checkpoint);
             // A damaged file has its own problem; GGUF adapters carry their facts in metadata.
             if !configs.has("adapter_config.json") && checkpoint.files.container.name() != "gguf" {
                 self.problem(
@@ -152,6 +154,18 @@ impl Adapter {
             self.rank.filter(|&r| r > 0).zip(self.alpha).map(|(r, alpha)| {
                 if flag("use_rslora") { alpha / (r as f64).sqrt() } else { alpha / r as f64 }
             });
+    }
+
+    /// Reads what a GGUF adapter says of itself: `adapter.type`, `adapter.lora.alpha`.
+    fn read_metadata(&mut self, checkpoint: &Checkpoint) {
+        let files = &checkpoint.files;
+        let kind = files.metadata("adapter.type").and_then(|value| value.as_str());
+        self.declared = kind.map(str::to_ascii_uppercase);
+        self.alpha = match files.metadata("adapter.lora.alpha") {
+            Some(Metadata::Float(alpha)) => Some(*alpha),
+            Some(Metadata::Int(alpha)) => Some(*alpha as f64),
+            _ => None,
+        };
     }
 
     fn read_keys(&mut self, checkpoint: &Checkpoint) {

@@ -12,6 +12,7 @@ mod check;
 mod compare;
 mod experts;
 mod fused;
+mod naming;
 
 use std::ops::Range;
 
@@ -40,6 +41,7 @@ pub struct Alignment {
 
 /// One module of an adapter, held against a base.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub struct Aligned {
     /// Path of the module as its keys spell it (unescaped).
     pub name: String,

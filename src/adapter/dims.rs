@@ -132,7 +132,7 @@ fn lora(shapes: &Shapes<'_>) -> Result<Dims, String> {
     }
     let found = pair(shapes, "lora_A", "lora_B")?;
     for (part, which) in [("lora_magnitude_vector", found.out), ("lora_B.bias", found.out)] {
-        let count = shapes.get(part).map(|shape| shape.iter().product::<u64>());
+        let count = shapes.get(part).and_then(crate::tensor::elements);
         if let (Some(count), Some(out)) = (count, which)
             && count != out
         {
@@ -187,7 +187,7 @@ fn oft(shapes: &Shapes<'_>) -> Result<Dims, String> {
         let [blocks, values] = shape else {
             return Err(format!("oft_R has the shape {shape:?}, not two dimensions"));
         };
-        let block = ((1.0 + (1.0 + 8.0 * *values as f64).sqrt()) / 2.0).round() as u64;
+        let block = f64::midpoint(1.0, (1.0 + 8.0 * *values as f64).sqrt()).round() as u64;
         let pairs = block.checked_mul(block.saturating_sub(1)).map(|n| n / 2);
         if pairs != Some(*values) {
             return Err(format!("oft_R has {values} values a block, which is no b (b - 1) / 2"));

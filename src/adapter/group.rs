@@ -49,8 +49,7 @@ impl Groups {
             (0..files.tensors.len() as u32).map(|tensor| files.tensor_name(tensor)).collect();
         let parsed: Vec<Key<'_>> = keys.iter().map(|key| Key::parse(stripped(key, strip))).collect();
         let chosen = chosen_name(&parsed);
-        let mut groups = Self::default();
-        groups.names = leaked_names(&parsed, chosen.as_deref());
+        let mut groups = Self { names: leaked_names(&parsed, chosen.as_deref()), ..Self::default() };
         let mut at: FxHashMap<(String, usize), usize> = FxHashMap::default();
         // Those without a name first: a second one of a part is another adapter's.
         let mut order: Vec<usize> = (0..parsed.len()).collect();
@@ -68,7 +67,7 @@ impl Groups {
                 Tensor::Part(mark) => (Some(mark), wraps),
                 Tensor::Saved(_) => (None, 0),
             };
-            if let Some(mark) = mark.filter(|_| path.is_empty() || path == "base_model") {
+            if let Some(mark) = mark.filter(|_| is_shared(path)) {
                 groups.shared.push((mark, tensor));
                 continue;
             }
@@ -162,6 +161,23 @@ pub fn stripped<'k>(key: &'k str, strip: Option<&str>) -> &'k str {
         return key;
     };
     key.strip_prefix(strip).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key)
+}
+
+/// Returns true if a path is no module's: nothing, or what wraps the whole model.
+fn is_shared(path: &str) -> bool {
+    path.split('.').all(|part| ["", "base_model", "module", "_orig_mod"].contains(&part))
+}
+
+/// Returns the key that PEFT has for a tensor of the whole adapter, where it is another.
+#[must_use]
+pub fn shared_key(key: &str) -> Option<String> {
+    let module = Key::parse(key).module;
+    if module.is_empty() || module == "base_model" {
+        return None;
+    }
+    let rest = key.strip_prefix(module)?;
+    let holder = if module.contains("base_model") { "base_model" } else { "" };
+    Some(format!("{holder}{rest}").trim_start_matches('.').to_owned())
 }
 
 /// Returns the path without the `base_layer`s at its end, and how many there were.

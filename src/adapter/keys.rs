@@ -363,6 +363,12 @@ impl<'n> Key<'n> {
 }
 
 impl Mark {
+    /// Returns true if anything may follow the mark, and belongs to the part's name.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.form == Any
+    }
+
     /// Returns the adapter's name in `rest` (or none), if `rest` is this mark and what may follow it.
     #[expect(clippy::option_option, reason = "not this mark, or this mark with or without a name")]
     fn name_in<'n>(&self, rest: &'n str) -> Option<Option<&'n str>> {

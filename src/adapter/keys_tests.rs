@@ -1,4 +1,4 @@
-//! Keys of every family against what they say.
+//! Keys of every family, taken apart.
 
 use super::*;
 

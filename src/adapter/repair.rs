@@ -5,15 +5,21 @@
 //! is to be written: an adapter that loads halfway is the fault that this is against.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::align::{Aligned, Alignment, State};
-use super::config::{BASE_FIELDS, FIELD_VERSIONS, NEWEST_TYPES, TYPES, is_default, is_type, version_of};
+use super::config::{FIELD_VERSIONS, NEWEST_TYPES, TYPES, is_default, is_type, version_of};
+use super::keys::{Key, Tensor};
 use super::names::PREFIX;
 use super::targets::{Targets, ends_with};
 use super::{Adapter, align::Repair as Possible};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::config::Configs;
+use crate::checkpoint::files::{Files, Place, Shard};
+use crate::checkpoint::layers::Layers;
+use crate::container::{Header, View};
 use crate::name::escape;
 use crate::problem::kind;
 
@@ -81,6 +87,65 @@ impl Repair {
         self.keys.iter().filter(|key| key.from != key.to || key.is_transposed).count()
     }
 
+    /// Returns the adapter with its tensors under their new keys, and transposed where PEFT has them so: the same
+    /// bytes of the same files, seen otherwise.
+    #[must_use]
+    pub fn result(&self, adapter: &Checkpoint) -> Checkpoint {
+        let files = &adapter.files;
+        let mut headers: Vec<Header> = files.shards.iter().map(|_| Header::default()).collect();
+        for key in &self.keys {
+            let record = &files.tensors[key.tensor as usize];
+            let mut shape = files.shape(record).to_vec();
+            let mut view = files.views.get(&key.tensor).cloned();
+            if key.is_transposed && shape.len() == 2 {
+                let range = (record.begin, record.begin.saturating_add(record.bytes));
+                let seen = view.get_or_insert_with(|| View {
+                    strides: vec![shape[1], 1],
+                    storage: range,
+                    compressed_entry: None,
+                });
+                seen.strides.reverse();
+                shape.reverse();
+            }
+            let Some(header) = headers.get_mut(usize::from(record.shard)) else { continue };
+            header.push(
+                &key.to,
+                record.dtype,
+                &shape,
+                record.begin,
+                record.begin.saturating_add(record.bytes),
+            );
+            if let Some(view) = view {
+                header.views.insert(header.entries().len() as u32 - 1, view);
+            }
+        }
+        let place = Place {
+            path: files.path.clone(),
+            folder: files.folder.clone(),
+            title: files.title.clone(),
+            container: files.container,
+            index: None,
+            others: files.others.clone(),
+        };
+        let shard = |shard: &Shard| Shard {
+            name: shard.name.clone(),
+            path: shard.path.clone(),
+            bytes: shard.bytes,
+            tensors: shard.tensors,
+            metadata: Vec::new(),
+            unreadable: shard.unreadable,
+        };
+        let shards = files.shards.iter().map(shard).collect();
+        Checkpoint {
+            files: Arc::new(Files::assemble(place, shards, headers, Configs::default())),
+            layers: Layers::default(),
+            problems: Vec::new(),
+            kind: adapter.kind,
+            examined: true,
+            index_unchecked: false,
+        }
+    }
+
     fn refuse(&mut self, adapter: &Checkpoint, facts: &Adapter, alignment: &Alignment) {
         for problem in adapter.problems.iter().filter(|problem| problem.is_error()) {
             self.refused.push(problem.message.clone());
@@ -126,11 +191,12 @@ impl Repair {
             self.left_out.push(format!("{alphas} alpha tensors: the config has them"));
         }
         // What PEFT does not use stays as it is, but for the base's own weights.
+        let is_dump = unused.iter().any(|&tensor| files.tensor_name(tensor).contains(".base_layer.weight"));
         let mut copies = 0;
         for tensor in unused {
             let from = files.tensor_name(tensor);
-            let is_copy = from.contains(".base_layer.") || from.contains(".original_module.");
-            if is_copy || alignment.modules.is_empty() {
+            let is_saved = matches!(Key::parse(&from).tensor, Tensor::Saved(_));
+            if is_dump && is_saved || from.contains(".original_module.") {
                 copies += 1;
             } else {
                 self.keys.push(Rekeyed { tensor, to: from.clone(), from, is_transposed: false });
@@ -152,7 +218,10 @@ struct Fields {
 
 impl Fields {
     fn set(&mut self, key: &str, value: Value, why: &str) {
-        let before = self.config.get(key).map_or_else(|| "nothing".to_owned(), |value| short(value));
+        if self.config.get(key) == Some(&value) {
+            return;
+        }
+        let before = self.config.get(key).map_or_else(|| "nothing".to_owned(), short);
         self.changes.push(format!("{key}: {before} becomes {}, {why}", short(&value)));
         self.config.insert(key.to_owned(), value);
     }
@@ -227,11 +296,12 @@ impl Fields {
 
     /// `lora_alpha` and `alpha_pattern` where the config has none of LoRA's.
     fn alphas(&mut self, alignment: &Alignment) {
-        if self.config.get("lora_alpha").is_some_and(Value::is_number) {
-            return;
-        }
         /// PEFT's own default.
         const ALPHA: f64 = 8.0;
+        let is_told = self.config.get("lora_alpha").is_some_and(Value::is_number);
+        if is_told && !alignment.modules.iter().any(|module| module.part("alpha").is_some()) {
+            return;
+        }
         let scaled = |module: &Aligned| Some(module.scaling? * module.rank? as f64);
         let alphas: Vec<(&Aligned, f64)> = alignment
             .modules
@@ -352,7 +422,6 @@ impl Fields {
                 ));
             }
         }
-        debug_assert!(BASE_FIELDS.contains(&"peft_type"));
     }
 }
 

@@ -5,6 +5,7 @@
 //! Source: PEFT 0.21, `tuners_utils.check_target_module_exists` and `utils/other.get_pattern_key`.
 
 use regex::bytes::{Regex, RegexBuilder};
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 /// Bytes that a compiled pattern may take: patterns come from strangers.
@@ -47,8 +48,8 @@ pub enum Names {
     Pattern(Regex, String),
     /// A regular expression that only Python can read.
     Unread(String),
-    /// Names, and ends of names after a dot.
-    List(Vec<String>),
+    /// Names, and ends of names after a dot: as listed, and for looking up.
+    List(Vec<String>, FxHashSet<String>),
 }
 
 impl Names {
@@ -70,7 +71,8 @@ impl Names {
                         list.len()
                     ));
                 }
-                if names.is_empty() { Self::Unsaid } else { Self::List(names) }
+                let known = names.iter().cloned().collect();
+                if names.is_empty() { Self::Unsaid } else { Self::List(names, known) }
             }
             Some(other) => {
                 odd.push(format!("{key} is {other:.40}, not a list or text"));
@@ -83,17 +85,16 @@ impl Names {
     fn has(&self, name: &str) -> bool {
         match self {
             Self::Unsaid => false,
-            Self::AllLinear => true,
+            Self::AllLinear | Self::Unread(_) => true,
             Self::Pattern(regex, _) => regex.is_match(name.as_bytes()),
-            Self::Unread(_) => true,
-            Self::List(list) => list.iter().any(|target| ends_with(name, target)),
+            Self::List(_, known) => ends(name).any(|end| known.contains(end)),
         }
     }
 
     /// Returns the entries of a list.
     #[must_use]
     pub fn list(&self) -> &[String] {
-        if let Self::List(list) = self { list } else { &[] }
+        if let Self::List(list, _) = self { list } else { &[] }
     }
 
     /// Returns true if a list holds what only means something as a regular expression: PEFT compares it as it is.
@@ -101,6 +102,11 @@ impl Names {
     pub fn has_pattern_inside(&self) -> bool {
         self.list().iter().any(|name| name.contains(['*', '\\', '(', '|', '[', '^', '$', '+', '?']))
     }
+}
+
+/// Returns a name and its ends after each dot: `a.b.c`, `b.c`, `c`.
+pub fn ends(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |end| end.split_once('.').map(|(_, rest)| rest))
 }
 
 /// Returns true if `name` is `target`, or ends with it after a dot.
@@ -178,7 +184,7 @@ impl Targets {
 
     /// Returns true unless `layers_to_transform` leaves the module's layer out.
     fn has_layer(&self, module: &str) -> bool {
-        let (Some(layers), Names::List(_) | Names::AllLinear) = (&self.layers, &self.modules) else {
+        let (Some(layers), Names::List(..) | Names::AllLinear) = (&self.layers, &self.modules) else {
             return true;
         };
         let parts: Vec<&str> = module.split('.').collect();

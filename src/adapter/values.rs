@@ -22,7 +22,7 @@ pub struct Seen {
 #[must_use]
 pub fn look(files: &Files, values: &dyn SideData, tensor: u32) -> Option<Seen> {
     let record = files.tensors.get(tensor as usize)?;
-    let width = width(record.dtype)?;
+    width(record.dtype)?;
     if record.bytes == 0 || record.bytes > TENSOR_BYTES_MAX {
         return None;
     }
@@ -36,13 +36,29 @@ pub fn look(files: &Files, values: &dyn SideData, tensor: u32) -> Option<Seen> {
             return None;
         }
         at += bytes.len() as u64;
-        for value in bytes.chunks_exact(width) {
-            let value = number(record.dtype, value)?;
-            seen.is_zero &= value == 0.0;
-            seen.has_nan |= value.is_nan();
-        }
+        let piece = match record.dtype {
+            Dtype::F16 => scan::<2>(&bytes, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
+            Dtype::BF16 => scan::<2>(&bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+            Dtype::F32 => scan::<4>(&bytes, f32::from_le_bytes),
+            // Rounded to f32 a value may become zero: it is none.
+            _ => scan::<8>(&bytes, |bytes| {
+                let value = f64::from_le_bytes(bytes);
+                if value == 0.0 || value.is_nan() { value as f32 } else { 1.0 }
+            }),
+        };
+        seen.is_zero &= piece.is_zero;
+        seen.has_nan |= piece.has_nan;
     }
     Some(seen)
+}
+
+fn scan<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Seen {
+    let (values, _) = bytes.as_chunks::<N>();
+    let see = |seen: Seen, bytes: &[u8; N]| {
+        let value = value(*bytes);
+        Seen { is_zero: seen.is_zero && value == 0.0, has_nan: seen.has_nan || value.is_nan() }
+    };
+    values.iter().fold(Seen { is_zero: true, has_nan: false }, see)
 }
 
 /// Returns the value of a tensor that holds one number.

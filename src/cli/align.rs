@@ -20,6 +20,7 @@ use crate::problem::Problem;
 
 /// What `align` is asked.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Align {
     /// The base: folder, file, or Hub name in the local cache.
     pub base: String,
@@ -189,6 +190,7 @@ struct AdapterJson<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 struct ModuleJson<'a> {
     adapter: &'a str,
     layer: Option<String>,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking and say what they counted")]
 
+mod align;
 mod arrows;
 mod cli;
 mod convert;

@@ -1,15 +1,15 @@
 //! Build: groups of tensors, found in the base, become aligned modules; then both directions are compared.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::check::Checked;
 use super::{Aligned, Alignment, Asked, Part, Repair, State};
 use crate::adapter::Adapter;
-use crate::adapter::group::{Group, Groups, kind_of};
+use crate::adapter::group::{Group, Groups, kind_of, shared_key, stripped};
 use crate::adapter::keys::{Family, Role};
 use crate::adapter::names::{BaseNames, Found, unwrapped};
-use crate::adapter::targets::{Targets, ends_with};
+use crate::adapter::targets::{Targets, ends, ends_with};
 use crate::checkpoint::Checkpoint;
 use crate::name::natural_cmp;
 use crate::problem::kind;
@@ -48,7 +48,14 @@ pub(super) fn align<'a>(
     let mut alignment = Alignment { kind: kind(&groups, facts).to_owned(), ..Alignment::default() };
     let found = context.find(&groups.modules);
     alignment.unused.clone_from(&groups.others);
-    alignment.shared = groups.shared.iter().map(|&(mark, tensor)| part_of(mark, tensor)).collect();
+    alignment.shared = groups
+        .shared
+        .iter()
+        .map(|&(mark, tensor)| Part {
+            rename: shared_key(stripped(&adapter.files.tensor_name(tensor), asked.strip_prefix)),
+            ..part_of(mark, tensor)
+        })
+        .collect();
     let mut by_path: FxHashMap<&str, Vec<&Group>> = FxHashMap::default();
     for group in &groups.modules {
         by_path.entry(&group.path).or_default().push(group);
@@ -149,7 +156,7 @@ impl Context<'_> {
             .find(|(m, _)| WHOLE.contains(&m.kind))
             .map_or("PROMPT_TUNING", |(m, _)| m.kind);
         let mut module = Aligned::new(first.part, method);
-        module.path = first.part.to_owned();
+        first.part.clone_into(&mut module.path);
         module.state = State::Aligned;
         module.is_applied = true;
         module.evidence = "it belongs to the model as a whole: no layer changes".into();
@@ -161,6 +168,17 @@ impl Context<'_> {
 
     /// Adds a module for each of `modules_to_save` that no tensor is here for.
     fn absent(&self, alignment: &mut Alignment) {
+        if self.targets.saved.is_empty() {
+            return;
+        }
+        let wanted: FxHashSet<&str> = self.targets.saved.iter().map(String::as_str).collect();
+        let mut of_base: FxHashMap<String, u32> = FxHashMap::default();
+        for layer in 0..self.base.layers.len() as u32 {
+            let name = self.base.layers.name(&self.base.files.names, layer);
+            for end in ends(&name).filter(|end| wanted.contains(end)) {
+                of_base.entry(end.to_owned()).or_insert(layer);
+            }
+        }
         for target in &self.targets.saved {
             let is_here = |module: &Aligned| {
                 ends_with(&module.path, target)
@@ -168,8 +186,7 @@ impl Context<'_> {
                     || module.path.starts_with(&format!("{target}."))
             };
             // A head for a task that the base has not is made when it is loaded.
-            let layer = (0..self.base.layers.len() as u32)
-                .find(|&layer| ends_with(&self.base.layers.name(&self.base.files.names, layer), target));
+            let layer = of_base.get(target.as_str()).copied();
             let (false, Some(layer)) = (alignment.modules.iter().any(is_here), layer) else { continue };
             let mut module = Aligned::new(target, "SAVED");
             module.layer = Some(layer);

@@ -4,7 +4,7 @@ use super::build::{Context, EMBEDDINGS, part_of};
 use super::{Aligned, Part, Place, Repair, State, experts, fused};
 use crate::adapter::dims::{self, Dims, Shapes};
 use crate::adapter::group::Group;
-use crate::adapter::keys::{BASE_LAYER, Family};
+use crate::adapter::keys::Family;
 use crate::adapter::names::{Found, PREFIX};
 use crate::adapter::{config as fields, values};
 
@@ -97,11 +97,13 @@ impl Context<'_> {
         let is_end = EMBEDDINGS.contains(&label) && !self.is_dump;
         let by_name = self.targets.saves(path)
             || self.targets.saved.iter().any(|saved| path.split('.').any(|part| part == saved));
+        // A name in the key of a saved module is of `modules_to_save`; in that of a part, of the adapter.
+        let is_named = group.leaked.is_some() && group.parts.is_empty();
         let mut parts = Vec::new();
         for &(part, tensor, is_wrapped) in &group.saved {
             let is_saved = match part {
                 "bias" => keeps_bias || by_name,
-                "weight" => by_name || is_end || group.leaked.is_some(),
+                "weight" => by_name || is_end || is_named,
                 _ => by_name && !is_wrapped,
             };
             if is_saved {
@@ -167,7 +169,7 @@ impl Context<'_> {
                 evidence: format!("{} has no values (left by a partitioned save)", empty.part),
             }
         } else if !lacking.is_empty() {
-            Verdict { state: State::Incomplete, evidence: self.lacking_evidence(module, &lacking) }
+            Verdict { state: State::Incomplete, evidence: Self::lacking_evidence(module, &lacking) }
         } else {
             match (stacked, dims) {
                 (_, Err(why)) => Verdict { state: State::Shape, evidence: why },
@@ -187,7 +189,7 @@ impl Context<'_> {
         self.name(module, group, found);
     }
 
-    fn lacking_evidence(&self, module: &Aligned, lacking: &[&str]) -> String {
+    fn lacking_evidence(module: &Aligned, lacking: &[&str]) -> String {
         let names = lacking.join(", ");
         if lacking == ["lora_magnitude_vector"] {
             return "use_dora is true and lora_magnitude_vector is not here: PEFT would make its own, with other results".into();
@@ -213,7 +215,7 @@ impl Context<'_> {
         module.base_shape = Some(spec.shape.clone());
         if !spec.shape_known || spec.shape.is_empty() {
             module.delta = dims.out.zip(dims.inputs).map(|(out, inputs)| [out, inputs]);
-            self.whole_layer(module, layer, dims.out.unwrap_or(0));
+            Self::whole_layer(module, layer, dims.out.unwrap_or(0));
             return Verdict {
                 state: State::Aligned,
                 evidence: "the base layer's shape is not known; names fit".into(),
@@ -228,7 +230,7 @@ impl Context<'_> {
         module.delta = if is_vector { None } else { Some(delta(shape)) };
         module.is_transposed = is_turned;
         if is_vector && dims.out.is_none_or(|out| out == shape[0]) || delta(shape) == shape {
-            self.whole_layer(module, layer, shape[0]);
+            Self::whole_layer(module, layer, shape[0]);
             return Verdict {
                 state: State::Aligned,
                 evidence: format!("delta {:?} fits the layer {:?}", delta(shape), spec.shape),
@@ -237,7 +239,7 @@ impl Context<'_> {
         mismatch(delta(shape), shape)
     }
 
-    fn whole_layer(&self, module: &mut Aligned, layer: u32, rows: u64) {
+    fn whole_layer(module: &mut Aligned, layer: u32, rows: u64) {
         module.places =
             vec![Place { layer, expert: None, slab: None, delta_rows: 0..rows, layer_rows: 0..rows }];
     }
@@ -265,103 +267,6 @@ impl Context<'_> {
             Some(_) => false,
             // No config: the flag, where the stored shape does not contradict it.
             None => flag == Some(true) && (!fits_as_stored || spec.shape[0] == spec.shape[1]),
-        }
-    }
-
-    /// Decides by the names whether a module that fits is aligned, and what its keys should be.
-    fn name(&self, module: &mut Aligned, group: &Group, found: &Found) {
-        let is_nested = module.experts > 1 || experts::is_stacked(self, &module.path);
-        let is_wrapped = group.wraps > 0 && !is_nested;
-        let native = group.family == Family::Gguf && self.base.files.container.name() == "gguf";
-        let is_foreign = group.family != Family::Peft && !native;
-        let (target, prefix) = match found {
-            Found::Direct(path) => (path.clone(), None),
-            // What PEFT maps by itself keeps the name that it has.
-            Found::ByPeft(_, why) => {
-                module.evidence = format!("{}; {why}", module.evidence);
-                (group.path.strip_prefix(PREFIX).unwrap_or(&group.path).to_owned(), None)
-            }
-            Found::Renamed(path, change) => (path.clone(), Some(change.clone())),
-            Found::Ambiguous(_) | Found::Nowhere => (module.path.clone(), None),
-        };
-        let mut reasons: Vec<String> = Vec::new();
-        if is_wrapped {
-            module.state = State::Wrapped;
-            reasons.push(format!(
-                "\".{BASE_LAYER}\" names the frozen weight, PEFT looks for this key without it"
-            ));
-        }
-        if let Some(change) = &prefix {
-            reasons.push(format!("the key's prefix: {change}"));
-        }
-        if let Some(name) = &group.leaked {
-            reasons.push(if name == "default" {
-                "\".default.\" was left in: current PEFT takes it out, PEFT before 0.18 drops the module silently".into()
-            } else {
-                format!("the adapter's name {name} was left in the keys")
-            });
-        }
-        if is_foreign {
-            reasons.push(format!("keys as {} writes them", group.family.name()));
-        }
-        let moves_rows = group.family == Family::Torchtune
-            && ["q_proj", "k_proj"].contains(&module.path.rsplit('.').next().unwrap_or(""));
-        if moves_rows {
-            reasons.push("torchtune orders the rows of q and k by its own rotary embedding".into());
-        }
-        if !native {
-            self.rename(module, group, &target);
-        }
-        let only_default =
-            prefix.is_none() && !is_wrapped && !is_foreign && group.leaked.as_deref() == Some("default");
-        if !reasons.is_empty() && module.state != State::Wrapped {
-            module.state = if module.state == State::Saved { State::Saved } else { State::Renamed };
-        }
-        module.is_applied = reasons.is_empty() || only_default;
-        if !reasons.is_empty() {
-            module.evidence = reasons.join("; ");
-        }
-        module.repair = if moves_rows {
-            Repair::No("the rows of its lora_B have to be put in another order".into())
-        } else if module.is_renamed() || is_foreign {
-            Repair::Rename
-        } else {
-            Repair::Nothing
-        };
-    }
-
-    /// Gives each part the key that PEFT looks for, where it is not its own.
-    fn rename(&self, module: &mut Aligned, group: &Group, target: &str) {
-        let wraps =
-            if module.experts > 1 || experts::is_stacked(self, &module.path) { group.wraps } else { 0 };
-        let nested = format!(".{BASE_LAYER}").repeat(wraps);
-        for part in &mut module.parts {
-            let own = self.adapter.files.tensor_name(part.tensor);
-            let mark = group.parts.iter().find(|(_, tensor)| *tensor == part.tensor).map(|(mark, _)| *mark);
-            let (tail, is_delta) = match mark {
-                Some(mark) => (mark.tail.to_owned(), true),
-                None => (part.part.to_owned(), false),
-            };
-            // AdaLoRA's factors are parameters: their keys end without `.weight`.
-            let tail = match (module.method, part.part) {
-                ("ADALORA", "lora_A" | "lora_B") => part.part.to_owned(),
-                _ => tail,
-            };
-            if part.part == "alpha" {
-                continue;
-            }
-            let key = if is_delta {
-                format!("{PREFIX}{target}{nested}.{tail}")
-            } else {
-                let is_wrapped =
-                    group.saved.iter().any(|&(_, tensor, wrapped)| tensor == part.tensor && wrapped);
-                let inner = if is_wrapped { format!(".{BASE_LAYER}") } else { String::new() };
-                let dot = if tail.is_empty() { "" } else { "." };
-                format!("{PREFIX}{target}{inner}{dot}{tail}")
-            };
-            let is_same =
-                own == key || own == format!("{key}.weight") && part.part == "lora_magnitude_vector";
-            part.rename = (!is_same).then_some(key);
         }
     }
 
@@ -417,7 +322,7 @@ impl Context<'_> {
         module.tokens = fields::token_rows(self.config, path);
         self.look(&mut module);
         module.state = State::Saved;
-        let rows = self.base_rows(&module);
+        let rows = Self::base_rows(&module);
         module.evidence = if module.method == "TRAINABLE_TOKENS" {
             format!("{} rows of the embeddings are replaced", module.tokens.len())
         } else if module.layer.is_none() {
@@ -438,7 +343,7 @@ impl Context<'_> {
             return module;
         }
         if let Some(layer) = module.layer {
-            self.whole_layer(&mut module, layer, rows.unwrap_or(0));
+            Self::whole_layer(&mut module, layer, rows.unwrap_or(0));
         }
         self.name(&mut module, group, found);
         if module.is_renamed() && !module.is_applied {
@@ -447,7 +352,7 @@ impl Context<'_> {
         module
     }
 
-    fn base_rows(&self, module: &Aligned) -> Option<u64> {
+    fn base_rows(module: &Aligned) -> Option<u64> {
         module.base_shape.as_ref().and_then(|shape| shape.first()).copied()
     }
 

@@ -7,7 +7,7 @@ use super::{Aligned, Alignment, Repair, State};
 use crate::adapter::config::version_of;
 use crate::adapter::group::Groups;
 use crate::adapter::names::PREFIX;
-use crate::adapter::targets::{Names, ends_with};
+use crate::adapter::targets::{Names, ends, ends_with};
 use crate::name::escape;
 use crate::problem::{Problem, ProblemKind, kind};
 use crate::units;
@@ -32,12 +32,12 @@ impl Context<'_> {
             self.say(
                 alignment,
                 &kind::ADAPTER_UNUSED,
-                format!("{count} {what} PEFT does not use, such as {}", escape(&first)),
+                &format!("{count} {what} PEFT does not use, such as {}", escape(&first)),
             );
         }
     }
 
-    fn say(&self, alignment: &mut Alignment, kind: &'static ProblemKind, message: String) {
+    fn say(&self, alignment: &mut Alignment, kind: &'static ProblemKind, message: &str) {
         let file = self.adapter.files.shards.first().map(|shard| shard.name.clone()).unwrap_or_default();
         alignment.problems.push(Problem::new(kind, format!("{}: {message}", escape(&file))).file(file));
     }
@@ -87,9 +87,7 @@ impl Context<'_> {
         let touched: FxHashSet<u32> =
             alignment.modules.iter().flat_map(|m| m.places.iter().map(|p| p.layer).chain(m.layer)).collect();
         let entries = self.targets.modules.list();
-        let is_fruitless =
-            |entry: &&String| !names.iter().any(|name| ends_with(name, entry) || within(name, entry));
-        let fruitless: Vec<String> = entries.iter().filter(is_fruitless).cloned().collect();
+        let fruitless = fruitless(entries, &names);
         let touches_experts = touched.iter().any(|&layer| names[layer as usize].contains(".experts."));
         let is_norm = alignment.kind == "LN_TUNING";
         let mut untouched: Vec<String> = Vec::new();
@@ -134,7 +132,7 @@ impl Context<'_> {
                 units::plural(untouched.len(), "layer"),
                 list(&untouched)
             );
-            self.say(alignment, &kind::ADAPTER_UNTOUCHED, message);
+            self.say(alignment, &kind::ADAPTER_UNTOUCHED, &message);
         }
         self.parameters(alignment, &names);
         alignment.untouched.extend(fruitless);
@@ -200,17 +198,13 @@ impl Context<'_> {
             self.say(
                 alignment,
                 &kind::ADAPTER_KEYS,
-                format!("keys of other adapters in the same file: {names}"),
+                &format!("keys of other adapters in the same file: {names}"),
             );
         }
         let hits =
             alignment.modules.iter().filter(|m| m.layer.is_some() || m.state == State::Aligned).count();
         if hits == 0 && !alignment.modules.is_empty() {
-            self.say(
-                alignment,
-                &kind::ADAPTER_KEYS,
-                "no module of the adapter has a layer in this base".into(),
-            );
+            self.say(alignment, &kind::ADAPTER_KEYS, "no module of the adapter has a layer in this base");
         }
     }
 
@@ -222,7 +216,7 @@ impl Context<'_> {
                 units::plural(nan.len(), "module"),
                 escape(&first.name)
             );
-            self.say(alignment, &kind::NAN_VALUES, message);
+            self.say(alignment, &kind::NAN_VALUES, &message);
         }
         let zero = alignment.zero_deltas();
         if zero > 0 {
@@ -230,7 +224,7 @@ impl Context<'_> {
             self.say(
                 alignment,
                 &kind::ADAPTER_ZERO,
-                format!("{zero} of {of} change nothing: a factor is all zero (untrained, or lost)"),
+                &format!("{zero} of {of} change nothing: a factor is all zero (untrained, or lost)"),
             );
         }
     }
@@ -250,7 +244,7 @@ impl Context<'_> {
                 "vocabulary of {rows} in {}, the base has {base}: resize the base's embeddings before loading (PEFT from 0.13 stops with a size mismatch)",
                 escape(&name)
             );
-            self.say(alignment, &kind::ADAPTER_VOCABULARY, message);
+            self.say(alignment, &kind::ADAPTER_VOCABULARY, &message);
         }
     }
 
@@ -273,6 +267,22 @@ impl Context<'_> {
             Self::say_of_config(alignment, &kind::ADAPTER_FIELD, &message);
         }
     }
+}
+
+/// Returns the entries of a list that name nothing of the base.
+fn fruitless(entries: &[String], names: &[String]) -> Vec<String> {
+    /// Entries of which even the inner parts of names are compared.
+    const COMPARED_MAX: usize = 64;
+    let wanted: FxHashSet<&str> = entries.iter().map(String::as_str).collect();
+    let met: FxHashSet<&str> =
+        names.iter().flat_map(|name| ends(name)).filter(|end| wanted.contains(end)).collect();
+    let lost: Vec<String> = entries.iter().filter(|entry| !met.contains(entry.as_str())).cloned().collect();
+    let is_inside = |entry: &str| names.iter().any(|name| within(name, entry));
+    lost.into_iter()
+        .enumerate()
+        .filter(|(at, entry)| *at >= COMPARED_MAX || !is_inside(entry))
+        .map(|(_, entry)| entry)
+        .collect()
 }
 
 /// Returns true if a part of the path, not its end, is named so.

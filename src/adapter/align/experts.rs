@@ -150,8 +150,8 @@ impl Stacked {
                         format!("{half} of expert {expert} has the shape {shape:?}"),
                     ));
                 };
-                if columns != delta[1] || row + rows > delta[0] {
-                    return Err(shape_verdict(delta, [rows * halves.len() as u64, columns]));
+                if columns != delta[1] || rows.saturating_add(row) > delta[0] {
+                    return Err(shape_verdict(delta, [rows.saturating_mul(halves.len() as u64), columns]));
                 }
                 places.push(Place {
                     layer,

@@ -78,10 +78,10 @@ fn start_of(context: &Context<'_>, (at, count): (usize, usize), rows: u64, out: 
         let head = configs.model_int("head_dim").or_else(|| hidden.checked_div(heads))?;
         let queries = heads.checked_mul(head)?;
         let keys = out.checked_sub(queries)? / 2;
-        let (starts, sizes) = ([0, queries, queries + keys], [queries, keys, keys]);
+        let (starts, sizes) = ([0, queries, queries.checked_add(keys)?], [queries, keys, keys]);
         (count == 3 && sizes[at] == rows).then_some(starts[at])?
     };
-    (start + rows <= out).then_some(start)
+    (start.checked_add(rows)? <= out).then_some(start)
 }
 
 /// A fused module where the base has the pieces: `qkv_proj` where the base has `q_proj`, `k_proj`, `v_proj`.
@@ -99,7 +99,7 @@ fn pieces(context: &Context<'_>, module: &mut Aligned, path: &str) -> Option<Ver
     let mut places = Vec::new();
     for &layer in &layers {
         let rows = context.base.layers.spec(layer).shape.first().copied().unwrap_or(0);
-        let end = row + rows;
+        let end = rows.saturating_add(row);
         places.push(Place { layer, expert: None, slab: None, delta_rows: row..end, layer_rows: 0..rows });
         row = end;
     }

@@ -2,19 +2,24 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{FOUND, Pair, board};
-use crate::adapter::repair::{Rekeyed, Repair};
+use crate::adapter::repair::Repair;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::files::TensorRecord;
 use crate::checkpoint::folder::container_of;
 use crate::cli::{DONE, json, stdout_error};
 use crate::engine::cpu::Cpu;
 use crate::engine::{Options, Progress, Run};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::plan::folder::{Copied, Text};
 use crate::plan::{Action, At, Names, Order, OutShard, OutTensor, Plan, Source, Step};
+use crate::tensor::elements;
 
 /// What files of a trainer's state begin with; they are large, and of no use beside an adapter.
 const TRAINING: [&str; 5] = ["optimizer", "scheduler", "scaler", "rng_state", "random_states"];
@@ -55,7 +60,8 @@ pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
     let asked = pair.asked;
     let repair =
         Repair::plan(&pair.base, &pair.adapter, &pair.facts, &pair.alignment, asked.peft_version.as_deref());
-    let plan = plan(pair, &repair);
+    let result = repair.result(&pair.adapter);
+    let plan = plan(pair, &repair, &result);
     let is_to_write = !repair.is_empty() && repair.refused.is_empty();
     if asked.json {
         if asked.dry_run {
@@ -69,7 +75,7 @@ pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
     if is_to_write && !asked.dry_run {
         // What was said is seen before the first byte is written.
         out.flush().map_err(|e| stdout_error(&e))?;
-        written = carry_out(pair, &repair, &plan)?;
+        written = carry_out(pair, &result, &plan)?;
         output = Some(plan.order.output.display().to_string());
     }
     let code = if repair.refused.is_empty() { DONE } else { FOUND };
@@ -131,19 +137,17 @@ fn said(pair: &Pair<'_>, repair: &Repair, out: &mut dyn Write) -> std::io::Resul
 }
 
 /// Returns the plan of the folder.
-fn plan(pair: &Pair<'_>, repair: &Repair) -> Plan {
-    let files = &pair.adapter.files;
-    let tensor = |key: &Rekeyed| {
-        let record = &files.tensors[key.tensor as usize];
-        OutTensor {
-            name: key.to.clone(),
-            dtype: record.dtype,
-            shape: files.shape(record).to_vec(),
-            bytes: record.bytes,
-            source: Source::Copy(At::base(key.tensor)),
-        }
+fn plan(pair: &Pair<'_>, repair: &Repair, result: &Checkpoint) -> Plan {
+    let files = &result.files;
+    let tensor = |(at, record): (usize, &TensorRecord)| OutTensor {
+        name: files.tensor_name(at as u32),
+        dtype: record.dtype,
+        shape: files.shape(record).to_vec(),
+        // A view spans other bytes than its elements take.
+        bytes: elements(files.shape(record)).and_then(|n| record.dtype.bytes_of(n)).unwrap_or(record.bytes),
+        source: Source::Copy(At::base(at as u32)),
     };
-    let mut tensors: Vec<OutTensor> = repair.keys.iter().map(tensor).collect();
+    let mut tensors: Vec<OutTensor> = files.tensors.iter().enumerate().map(tensor).collect();
     tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bits().map_or(0, |bits| bits as u32)));
     let bytes = tensors.iter().map(|tensor| tensor.bytes).sum();
     let step = Step {
@@ -200,12 +204,7 @@ fn copies(pair: &Pair<'_>) -> Vec<Copied> {
     files.others.iter().filter(|(name, _)| is_kept(name)).map(copied).collect()
 }
 
-fn carry_out(pair: &Pair<'_>, repair: &Repair, plan: &Plan) -> Result<u64> {
-    if let Some(turned) = repair.keys.iter().find(|key| key.is_transposed) {
-        let message =
-            format!("{}: stored transposed to PEFT's order, which is not written yet", escape(&turned.from));
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    }
+fn carry_out(pair: &Pair<'_>, result: &Checkpoint, plan: &Plan) -> Result<u64> {
     // The base is an input too: a result inside it would change it.
     let base = pair.base.files.folder.canonicalize().unwrap_or_else(|_| pair.base.files.folder.clone());
     let output = &plan.order.output;
@@ -217,13 +216,11 @@ fn carry_out(pair: &Pair<'_>, repair: &Repair, plan: &Plan) -> Result<u64> {
     }
     let options = Options { force: pair.asked.force, ..Options::default() };
     let progress = Progress::default();
-    let run = Run {
-        checkpoint: &pair.adapter,
-        adapters: &[],
-        plan,
-        options: &options,
-        device: &Cpu,
-        progress: &progress,
-    };
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&progress.cancel))
+            .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
+    }
+    let run =
+        Run { checkpoint: result, adapters: &[], plan, options: &options, device: &Cpu, progress: &progress };
     Ok(run.carry_out()?.bytes_written)
 }
