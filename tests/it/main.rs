@@ -14,6 +14,7 @@ mod gguf_tokenizers;
 mod hostile;
 mod jobs;
 mod layouts;
+mod merge;
 mod packed_samples;
 mod pty;
 mod references;

@@ -1,0 +1,267 @@
+//! `ckpt merge`, with the real binary: every kind of adapter on every kind of base against PEFT's own results, by
+//! hash, in any cut; what does not fit, what is hostile, and what a merge that left something out says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::convert::{Scratch, done, put, tensors};
+use crate::sample;
+
+fn merge(base: &Path, adapters: &[&Path], output: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
+    command.arg("merge").arg(base).arg("-o").arg(output).arg("-q").args(more);
+    for adapter in adapters {
+        command.arg("-a").arg(adapter);
+    }
+    command.output().unwrap()
+}
+
+fn refused(output: &Output) -> String {
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    told
+}
+
+/// Where the model of a sample is.
+fn model(name: &str) -> PathBuf {
+    let folder = sample(name);
+    let inner = folder.join("model");
+    if inner.is_dir() { inner } else { folder }
+}
+
+/// Hashes of a case's golden file: the first 16 digits of SHA-256, by tensor.
+fn golden(case: &str, file: &str) -> serde_json::Map<String, Value> {
+    let text = fs::read_to_string(sample(case).join("case.json")).unwrap();
+    let case: Value = serde_json::from_str(&text).unwrap();
+    let found = case["golden"].as_array().unwrap().iter().find(|golden| {
+        let name = golden["file"].as_str().unwrap().trim_start_matches("golden/");
+        name.trim_end_matches(".safetensors") == file
+    });
+    found.unwrap_or_else(|| panic!("{file}"))["sha256_16"].as_object().unwrap().clone()
+}
+
+/// Holds a merged folder against the hashes; all tensors that are not among them are the base's own.
+fn equals(name: &str, folder: &Path, base: &Path, golden: &serde_json::Map<String, Value>, is_dense: bool) {
+    let (merged, base) = (tensors(folder), tensors(base));
+    for (tensor, want) in golden {
+        let (.., bytes) = merged.get(tensor).unwrap_or_else(|| panic!("{name}: no {tensor}"));
+        let hash = u64::from_be_bytes(*Sha256::digest(bytes).first_chunk().unwrap());
+        assert_eq!(format!("{hash:016x}"), want.as_str().unwrap(), "{name}: {tensor}");
+    }
+    for (tensor, values) in base.iter().filter(|(tensor, _)| is_dense && !golden.contains_key(*tensor)) {
+        assert_eq!(merged.get(tensor), Some(values), "{name}: {tensor} was touched");
+    }
+}
+
+/// Case, base (its own if none), golden file, arguments.
+const CASES: [(&str, &str, &str, &[&str]); 29] = [
+    ("peft-lora-all-A", "base-A-bf16", "merged", &[]),
+    ("peft-lora-all-A", "base-A-bf16", "merged_safe", &["--rounding", "peft-safe"]),
+    ("peft-lora-all-A", "bnb-nf4-A", "on_nf4_dequant_then_merge", &[]),
+    ("peft-lora-all-A", "bnb-nf4-dq-A", "on_nf4-dq_dequant_then_merge", &[]),
+    ("peft-lora-bf16weights-A", "base-A-bf16", "merged", &[]),
+    ("peft-lora-bf16weights-A", "base-A-bf16", "merged_safe", &["--rounding", "peft-safe"]),
+    ("peft-lora-bin-A", "base-A-bf16", "merged", &[]),
+    ("peft-lora-patterns-A", "base-A-bf16", "merged", &[]),
+    ("peft-lora-layers-subset-A", "base-A-bf16", "merged", &[]),
+    ("peft-lora-regex-targets-A", "base-A-bf16", "merged", &[]),
+    ("peft-lora-embedding-A", "base-A-bf16", "merged", &[]),
+    ("peft-lora-embedding-A", "base-A-bf16", "merged_safe", &["--rounding", "peft-safe"]),
+    ("peft-lora-trainable-tokens-A", "base-A-bf16", "merged", &[]),
+    ("peft-lora-modules-to-save-B", "base-B-bf16", "merged", &[]),
+    ("peft-lora-modules-to-save-B", "base-B-bf16", "merged_safe", &["--rounding", "peft-safe"]),
+    ("peft-lora-bias-all-B", "base-B-bf16", "merged", &[]),
+    ("peft-lora-lorabias-B", "base-B-bf16", "merged", &[]),
+    ("peft-lora-lorabias-B", "base-B-bf16", "merged_safe", &["--rounding", "peft-safe"]),
+    ("peft-rslora-B", "base-B-bf16", "merged", &[]),
+    ("peft-rslora-B", "bnb-nf4-dq-B", "on_nf4-dq_dequant_then_merge", &[]),
+    ("peft-lora-conv1d-gpt2", "", "merged", &[]),
+    ("peft-lora-moe-target-parameters", "", "merged_model/model", &[]),
+    ("peft-dora-A", "base-A-bf16", "merged", &[]),
+    ("peft-adalora-A", "base-A-bf16", "merged", &[]),
+    ("peft-ia3-A", "base-A-bf16", "merged", &[]),
+    ("peft-loha-A", "base-A-bf16", "merged", &[]),
+    ("peft-lokr-A", "base-A-bf16", "merged", &[]),
+    ("peft-vera-A", "base-A-bf16", "merged", &[]),
+    ("peft-two-adapters-A", "base-A-bf16", "merged_sequence", &[]),
+];
+
+#[test]
+fn every_case_is_peft_s_own_result_in_any_cut() {
+    let scratch = Scratch::new("merge-cases");
+    for (number, (case, base, file, args)) in CASES.into_iter().enumerate() {
+        let base = if base.is_empty() { sample(case).join("base") } else { model(base) };
+        let folder = sample(case);
+        let adapters: Vec<PathBuf> = ["adapter", "adapter_a", "adapter_b"]
+            .iter()
+            .map(|name| folder.join(name))
+            .filter(|path| path.is_dir())
+            .collect();
+        let adapters: Vec<&Path> = adapters.iter().map(PathBuf::as_path).collect();
+        let golden = golden(case, file);
+        for (cut, more) in [["--threads", "1"], ["--slot-size", "900"]].iter().enumerate() {
+            let out = scratch.join(&format!("{number}-{cut}"));
+            let told = done(&merge(&base, &adapters, &out, &[args, &more[..]].concat()));
+            assert!(told.contains("✓ verified") && told.contains("modules merged"), "{case}: {told}");
+            assert!(!told.contains("not merged"), "{case}: {told}");
+            equals(case, &out, &base, &golden, !file.starts_with("on_"));
+        }
+    }
+}
+
+#[test]
+fn what_an_adapter_s_scale_says_is_multiplied() {
+    let scratch = Scratch::new("merge-scale");
+    let (base, adapter) = (model("base-A-bf16"), sample("peft-lora-all-A").join("adapter"));
+    let scaled = |scale: &str| PathBuf::from(format!("{}={scale}", adapter.display()));
+    let (none, half) = (scratch.join("none"), scratch.join("half"));
+    done(&merge(&base, &[&scaled("0")], &none, &[]));
+    let changed = |folder: &Path| {
+        let base = tensors(&base);
+        tensors(folder).iter().filter(|(name, values)| base.get(*name) != Some(values)).count()
+    };
+    assert_eq!(changed(&none), 0, "a scale of 0 changes nothing");
+    done(&merge(&base, &[&scaled("0.5")], &half, &[]));
+    assert_eq!(changed(&half), 14);
+    assert!(refused(&merge(&base, &[&scaled("much")], &scratch.join("x"), &[])).contains("no number"));
+    let ia3 = sample("peft-ia3-A").join("adapter");
+    let ia3 = PathBuf::from(format!("{}=0.5", ia3.display()));
+    assert!(refused(&merge(&base, &[&ia3], &scratch.join("x"), &[])).contains("no delta"));
+}
+
+#[test]
+fn a_merge_that_would_leave_a_module_out_is_refused() {
+    let scratch = Scratch::new("merge-bad");
+    let base = model("base-A-bf16");
+    let golden = golden("peft-bad-keys", "merged");
+    for name in ["good", "default-infix", "full-state-with-base_layer"] {
+        let out = scratch.join(name);
+        done(&merge(&base, &[&sample("peft-bad-keys").join(name)], &out, &[]));
+        equals(name, &out, &base, &golden, true);
+    }
+    let bad = [
+        ("base-layer-infix", "wrapped"),
+        ("double-prefix", "renamed"),
+        ("module-prefix", "renamed"),
+        ("no-prefix", "renamed"),
+        ("orig-mod", "renamed"),
+        ("vl-language-model", "renamed"),
+        ("vl-old-language-model", "renamed"),
+        ("wrong-shape", "shape"),
+        ("missing-lora-B", "incomplete"),
+        ("extra-layer", "missing"),
+    ];
+    for (name, state) in bad {
+        let (adapter, out) = (sample("peft-bad-keys").join(name), scratch.join(name));
+        let told = refused(&merge(&base, &[&adapter], &out, &[]));
+        assert!(told.contains(state), "{name}: {told}");
+        assert!(!out.exists() && !scratch.join(&format!("{name}.ckpt-partial")).exists(), "{name}");
+    }
+    // With leave: what fits is merged, what does not is named, and the code says that it is not all.
+    let out = scratch.join("partial");
+    let ran = merge(&base, &[&sample("peft-bad-keys").join("missing-lora-B")], &out, &["--allow-partial"]);
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(ran.status.code(), Some(3), "{told}");
+    assert!(told.contains("5 of 6 modules merged") && told.contains("not merged"), "{told}");
+    // Nothing at all is never a merge.
+    let told = refused(&merge(
+        &base,
+        &[&sample("peft-bad-keys").join("no-prefix")],
+        &scratch.join("none"),
+        &["--allow-partial"],
+    ));
+    assert!(told.contains("nothing of it would be merged"), "{told}");
+}
+
+#[test]
+fn a_quantized_base_becomes_a_plain_folder_with_the_adapter_in_it() {
+    let scratch = Scratch::new("merge-quantized");
+    let adapter = sample("peft-lora-all-A").join("adapter");
+    for base in ["gptq-w4-g128-sym-v1-A", "awq-gemm-g128-A", "ct-w4a16-sym-g128-A", "bnb-int8-A"] {
+        let (base, merged, plain) = (model(base), scratch.join(base), scratch.join(&format!("{base}-plain")));
+        let told = done(&merge(&base, &[&adapter], &merged, &["--verify", "full"]));
+        assert!(told.contains("14 of 14 modules merged"), "{told}");
+        let config: Value = serde_json::from_slice(&fs::read(merged.join("config.json")).unwrap()).unwrap();
+        assert!(config.get("quantization_config").is_none(), "{base:?}");
+        done(&crate::convert::convert(&base, &plain, &[]));
+        let (merged, plain) = (tensors(&merged), tensors(&plain));
+        assert!(merged.keys().eq(plain.keys()));
+        let changed = merged.iter().filter(|(name, values)| plain[*name] != **values).count();
+        assert_eq!(changed, 14, "{base:?}");
+    }
+}
+
+#[test]
+fn a_plan_that_was_saved_merges_the_same_and_two_runs_are_equal() {
+    let scratch = Scratch::new("merge-plan");
+    let (base, adapter) = (model("bnb-nf4-A"), sample("peft-lora-all-A").join("adapter"));
+    let (first, second, plan) = (scratch.join("first"), scratch.join("second"), scratch.join("plan.json"));
+    done(&merge(&base, &[&adapter], &first, &["--rounding", "peft-0.11"]));
+    let saved = ["--rounding", "peft-0.11", "--plan", plan.to_str().unwrap()];
+    done(&merge(&base, &[&adapter], &second, &saved));
+    assert!(!second.exists());
+    let run = Command::new(env!("CARGO_BIN_EXE_ckpt")).arg("run").arg(&plan).arg("-q").output().unwrap();
+    done(&run);
+    assert_eq!(
+        fs::read(first.join("model.safetensors")).unwrap(),
+        fs::read(second.join("model.safetensors")).unwrap()
+    );
+    let dry = done(&merge(&base, &[&adapter], &scratch.join("dry"), &["--dry-run"]));
+    assert!(
+        dry.contains("14 of 14 modules") && dry.contains("merge") && !scratch.join("dry").exists(),
+        "{dry}"
+    );
+    let events = done(&merge(&base, &[&adapter], &scratch.join("json"), &["--json"]));
+    let last: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    assert_eq!(last["merge"], json!({"aligned": 14, "total": 14, "left": []}));
+    assert_eq!((&last["layers"]["merged"], &last["verified"]), (&json!(14), &json!(true)));
+}
+
+/// An adapter folder: the config, with some keys changed, over the tensors of another.
+fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &Value) -> PathBuf {
+    let (from, folder) = (sample(from).join("adapter"), scratch.join(name));
+    fs::create_dir_all(&folder).unwrap();
+    put(
+        &folder.join("adapter_model.safetensors"),
+        &fs::read(from.join("adapter_model.safetensors")).unwrap(),
+    );
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(from.join("adapter_config.json")).unwrap()).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    put(&folder.join("adapter_config.json"), config.to_string().as_bytes());
+    folder
+}
+
+#[test]
+fn what_cannot_be_merged_is_refused_by_name() {
+    let scratch = Scratch::new("merge-refused");
+    let base = model("base-A-bf16");
+    let why = |name: &str, from: &str, changes: Value| {
+        let adapter = adapter_with(&scratch, name, from, &changes);
+        let out = scratch.join(&format!("{name}-out"));
+        let told = refused(&merge(&base, &[&adapter], &out, &["--allow-partial"]));
+        assert!(!out.exists());
+        told
+    };
+    assert!(
+        why("pissa", "peft-lora-all-A", json!({"init_lora_weights": "pissa_niter_4"}))
+            .contains("pissa_niter_4")
+    );
+    let replicated = why("layers", "peft-lora-all-A", json!({"layer_replication": [[0, 2], [1, 2]]}));
+    assert!(replicated.contains("layer_replication"), "{replicated}");
+    let other = sample("load-errors").join("out/hra");
+    let told = refused(&merge(&base, &[&other], &scratch.join("hra-out"), &[]));
+    assert!(told.contains("HRA") || told.contains("missing") || told.contains("shape"), "{told}");
+    let nan = sample("load-errors").join("ae/nan");
+    let told =
+        refused(&merge(&sample("load-errors").join("ae/base"), &[&nan], &scratch.join("nan-out"), &[]));
+    assert!(told.contains("NaN"), "{told}");
+    let told = refused(&merge(&base, &[&base], &scratch.join("base-out"), &[]));
+    assert!(told.starts_with("ckpt: "), "{told}");
+}
