@@ -8,7 +8,7 @@ use crate::quant::decode::{DecodeRows, Decoding};
 use crate::tensor::{Dtype, values};
 
 /// Rows that are worth editing together: each value of an adapter's factors is used for all of them.
-const ROWS_AT_ONCE: u64 = 32;
+const ROWS_AT_ONCE: u64 = 8;
 
 /// Rows of a weight with edits.
 struct Merged {

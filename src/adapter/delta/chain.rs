@@ -68,32 +68,42 @@ impl Factors {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+fma", "x86_64+avx2+fma"))]
 fn product(left: &[f32], right: &[f32], (rank, columns): (usize, usize), out: &mut [f32]) {
     let (mut lefts, mut outs) = (left.chunks_exact(HIGH * rank), out.chunks_exact_mut(HIGH * columns));
+    let whole = columns / WIDE * WIDE;
     for (left, out) in lefts.by_ref().zip(outs.by_ref()) {
-        for from in (0..columns).step_by(WIDE) {
-            let count = WIDE.min(columns - from);
+        for from in (0..whole).step_by(WIDE) {
             let mut sums = [[0f32; WIDE]; HIGH];
-            for r in 0..rank {
-                let mut line = [0f32; WIDE];
-                line[..count].copy_from_slice(&right[r * columns + from..][..count]);
+            for (r, line) in right.chunks_exact(columns).enumerate() {
+                let Some(line) = line[from..].first_chunk::<WIDE>() else { continue };
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let factor = left[row * rank + r];
                     for (sum, value) in sums.iter_mut().zip(line) {
-                        *sum = factor.mul_add(value, *sum);
+                        *sum = factor.mul_add(*value, *sum);
                     }
                 }
             }
             for (row, sums) in sums.iter().enumerate() {
-                out[row * columns + from..][..count].copy_from_slice(&sums[..count]);
+                out[row * columns + from..][..WIDE].copy_from_slice(sums);
             }
         }
+        for (left, out) in left.chunks_exact(rank).zip(out.chunks_exact_mut(columns)) {
+            row(left, right, whole, out);
+        }
     }
-    let rest = lefts.remainder().chunks_exact(rank.max(1));
-    for (left, out) in rest.zip(outs.into_remainder().chunks_exact_mut(columns.max(1))) {
-        out.fill(0.0);
-        for (factor, line) in left.iter().zip(right.chunks_exact(columns.max(1))) {
-            for (sum, value) in out.iter_mut().zip(line) {
-                *sum = factor.mul_add(*value, *sum);
-            }
+    let rest = lefts.remainder().chunks_exact(rank);
+    for (left, out) in rest.zip(outs.into_remainder().chunks_exact_mut(columns)) {
+        row(left, right, 0, out);
+    }
+}
+
+/// Writes one row of a product from column `from` on.
+#[inline]
+fn row(left: &[f32], right: &[f32], from: usize, out: &mut [f32]) {
+    let columns = out.len();
+    let out = &mut out[from..];
+    out.fill(0.0);
+    for (factor, line) in left.iter().zip(right.chunks_exact(columns)) {
+        for (sum, value) in out.iter_mut().zip(&line[from..]) {
+            *sum = factor.mul_add(*value, *sum);
         }
     }
 }
