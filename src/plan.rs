@@ -276,10 +276,11 @@ impl Plan {
         warnings.extend(planner.problems(|problem| problem.kind.code.starts_with(['K', 'S', 'Q', 'V', 'C'])));
         let landings =
             order.merging.as_ref().map(|merging| landings(checkpoint, merging, attached)).transpose()?;
-        let mut merges = Vec::new();
+        let (mut merges, mut vocabulary) = (Vec::new(), None);
         if let Some(landings) = &landings {
             warnings.extend(landings.warnings.iter().cloned());
-            merges = merge::apply(checkpoint, attached, &landings.list, (&mut steps, &mut tensors))?;
+            let merged = merge::apply(checkpoint, attached, &landings.list, (&mut steps, &mut tensors))?;
+            (merges, vocabulary) = (merged.merges, merged.vocabulary);
         }
         if quantized_left > 0 {
             warnings.push(format!(
@@ -297,7 +298,11 @@ impl Plan {
         let shards = folder::shards(tensors, order.shard_bytes);
         let folder =
             folder::Folder::plan(checkpoint, &steps, &shards, (quantized_left > 0, made), &mut warnings)?;
-        let (texts, copies) = (folder.texts, folder.copies);
+        let (mut texts, mut copies) = (folder.texts, folder.copies);
+        if let Some(rows) = vocabulary {
+            config::resize_vocabulary(&mut texts, rows, &mut warnings);
+            folder::take_tokenizer(attached, &texts, &mut copies, &mut warnings);
+        }
         let coverage = landings.map(|landings| landings.coverage);
         Ok(Self { order, steps, shards, merges, coverage, texts, copies, warnings, broken })
     }

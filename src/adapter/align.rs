@@ -12,6 +12,8 @@ mod check;
 mod compare;
 mod experts;
 mod fused;
+
+pub(crate) use self::build::EMBEDDINGS;
 mod naming;
 
 use std::ops::Range;

@@ -64,6 +64,22 @@ pub(super) fn text(
     Ok(Some(Text { file: "config.json".into(), content: pretty(&config) }))
 }
 
+/// Says how many rows the embeddings have now, at the top and in the part for text.
+pub(super) fn resize_vocabulary(texts: &mut [Text], rows: u64, warnings: &mut Vec<String>) {
+    let Some(text) = texts.iter_mut().find(|text| text.file == "config.json") else { return };
+    let Ok(mut config) = serde_json::from_str::<Value>(&text.content) else { return };
+    let mut set = |part: Option<&mut Value>| {
+        let Some(said) = part.and_then(|part| part.get_mut("vocab_size")) else { return };
+        if said.as_u64() != Some(rows) {
+            warnings.push(format!("config.json: vocab_size was {said} and is {rows}, as the adapter brings"));
+            *said = Value::from(rows);
+        }
+    };
+    set(Some(&mut config));
+    set(config.get_mut("text_config"));
+    text.content = pretty(&config);
+}
+
 /// Says what most weights are.
 pub(super) fn say_dtype(config: &mut Value, shards: &[OutShard]) {
     if let Some(dtype) = most_common(shards) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::merge::landing::Attached;
 use super::{OutShard, OutTensor, Step, config};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::{container_of, list_below};
@@ -148,6 +149,36 @@ fn index(shards: &[OutShard]) -> Option<Text> {
 pub(super) fn pretty(value: &Value) -> String {
     // A map of texts and numbers always has a text.
     format!("{value:#}\n")
+}
+
+/// What files of a tokenizer begin with.
+const TOKENIZER: [&str; 6] =
+    ["added_tokens", "chat_template", "merges", "special_tokens_map", "tokenizer", "vocab"];
+
+/// Takes the tokenizer of the last adapter that has one: its vocabulary is that of the result.
+pub(super) fn take_tokenizer(
+    attached: &[Attached<'_>],
+    texts: &[Text],
+    copies: &mut Vec<Copied>,
+    warnings: &mut Vec<String>,
+) {
+    let is_tokenizer = |name: &str| TOKENIZER.iter().any(|word| name.starts_with(word));
+    let of = |adapter: &Attached<'_>| -> Vec<Copied> {
+        let files = &adapter.checkpoint.files;
+        let named = files.others.iter().filter(|(name, _)| is_tokenizer(name));
+        named
+            .map(|(name, bytes)| Copied { from: files.folder.join(name), file: name.clone(), bytes: *bytes })
+            .collect()
+    };
+    let Some(taken) = attached.iter().rev().map(of).find(|files| !files.is_empty()) else {
+        warnings
+            .push("the adapter brings no tokenizer: that of the base has no tokens for the new rows".into());
+        return;
+    };
+    copies.retain(|copied| !is_tokenizer(&copied.file));
+    let names: Vec<String> = taken.iter().map(|copied| escape(&copied.file).into_owned()).collect();
+    warnings.push(format!("the tokenizer is the adapter's: {}", names.join(", ")));
+    copies.extend(taken.into_iter().filter(|copied| !texts.iter().any(|text| text.file == copied.file)));
 }
 
 /// Returns the files that go over as they are: all but weights, their indices, what is written anew, and side

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use self::landing::Attached;
 use super::planner::list;
 use super::{Action, At, Base, Merge, OutTensor, Source, Step};
+use crate::adapter::align::EMBEDDINGS;
 use crate::adapter::delta::EditSpec;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -36,16 +37,25 @@ pub enum Landing {
     Saved(At),
 }
 
-/// Puts what adapters do into the tensors that are written. Returns the merges, which the tensors name.
+/// What merging makes of the tensors.
+pub(super) struct Merged {
+    /// The merges, which the tensors name.
+    pub(super) merges: Vec<Merge>,
+    /// Rows of the embeddings, if adapters bring other ones with more or fewer.
+    pub(super) vocabulary: Option<u64>,
+}
+
+/// Puts what adapters do into the tensors that are written.
 ///
 /// # Errors
 /// A target is no tensor of floats, is not written, or a saved tensor has a shape that the base has not; all named.
+/// Or embeddings and head would differ in their rows.
 pub(super) fn apply(
     checkpoint: &Checkpoint,
     attached: &[Attached<'_>],
     landings: &[(Target, Landing)],
     (steps, tensors): (&mut [Step], &mut [OutTensor]),
-) -> Result<Vec<Merge>> {
+) -> Result<Merged> {
     let mut of_layer = FxHashMap::default();
     let mut of_tensor = FxHashMap::default();
     for (index, tensor) in tensors.iter().enumerate() {
@@ -61,6 +71,7 @@ pub(super) fn apply(
         by_target.entry(*target).or_default().push(landing);
     }
     let (mut merges, mut refused) = (Vec::new(), Vec::new());
+    let mut resized: Vec<(u64, u64)> = Vec::new();
     for (target, landings) in by_target {
         let layer = &steps[target.layer as usize].layer;
         let stored = stored(checkpoint, target);
@@ -70,8 +81,14 @@ pub(super) fn apply(
             refused.push(format!("{}: its {} is not written", escape(layer), target.word()));
             continue;
         };
+        let rows = |tensor: &OutTensor| tensor.shape.first().copied().unwrap_or(0);
+        let before = rows(&tensors[index]);
         match put(checkpoint, attached, &landings, &mut tensors[index], merges.len() as u32) {
-            Ok(merge) => merges.extend(merge),
+            Ok(merge) => {
+                merges.extend(merge);
+                let after = rows(&tensors[index]);
+                resized.extend((after != before).then_some((before, after)));
+            }
             Err(why) => {
                 refused.push(format!("{}: {why}", escape(layer)));
                 continue;
@@ -81,10 +98,30 @@ pub(super) fn apply(
         (step.action, step.to) = (Action::Merge, "dense".into());
     }
     if refused.is_empty() {
-        return Ok(merges);
+        let vocabulary = vocabulary(checkpoint, &resized, tensors)?;
+        return Ok(Merged { merges, vocabulary });
     }
     let message = format!("{} cannot be merged: {}", units::plural(refused.len(), "module"), list(&refused));
     Err(Error { file: Some(checkpoint.files.path.clone()), ..Error::input(message) })
+}
+
+/// Returns the rows of resized embeddings, which those of the head must be too.
+fn vocabulary(checkpoint: &Checkpoint, resized: &[(u64, u64)], tensors: &[OutTensor]) -> Result<Option<u64>> {
+    let Some(&(before, after)) = resized.first() else { return Ok(None) };
+    let is_vocabulary = |tensor: &&OutTensor| {
+        let name = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
+        tensor.shape.len() == 2 && EMBEDDINGS.contains(&name.rsplit('.').next().unwrap_or(name))
+    };
+    let other = tensors.iter().filter(is_vocabulary).find(|tensor| tensor.shape[0] != after);
+    if let Some(other) = other.filter(|other| other.shape[0] == before || resized.len() > 1) {
+        let message = format!(
+            "the adapter brings {after} rows where the base has {before}, and {} would keep {}: no model loads that",
+            escape(&other.name),
+            other.shape[0]
+        );
+        return Err(Error { file: Some(checkpoint.files.path.clone()), ..Error::input(message) });
+    }
+    Ok(Some(after))
 }
 
 /// Puts the landings on one tensor; returns the merge, which gets the number `number`, unless it is replaced.

@@ -265,3 +265,30 @@ fn what_cannot_be_merged_is_refused_by_name() {
     let told = refused(&merge(&base, &[&base], &scratch.join("base-out"), &[]));
     assert!(told.starts_with("ckpt: "), "{told}");
 }
+
+#[test]
+fn a_grown_vocabulary_is_in_config_and_tokenizer() {
+    let scratch = Scratch::new("merge-vocabulary");
+    let (base, folder) = (sample("load-errors").join("ae/base"), scratch.join("adapter"));
+    fs::create_dir_all(&folder).unwrap();
+    for file in ["adapter_model.safetensors", "adapter_config.json"] {
+        put(&folder.join(file), &fs::read(sample("load-errors").join("ae/res").join(file)).unwrap());
+    }
+    put(&folder.join("tokenizer.json"), b"{\"of\": \"the adapter\"}");
+    let out = scratch.join("out");
+    done(&merge(&base, &[&folder], &out, &[]));
+    let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["vocab_size"], json!(132));
+    assert_eq!(fs::read(out.join("tokenizer.json")).unwrap(), b"{\"of\": \"the adapter\"}");
+    let (merged, brought) = (tensors(&out), tensors(&folder));
+    assert_eq!(merged["lm_head.weight"], brought["base_model.model.lm_head.weight"]);
+    // Only the embeddings: the head would keep its rows.
+    let bytes = fs::read(folder.join("adapter_model.safetensors")).unwrap();
+    let at = bytes.windows(15).position(|part| part == b"l.lm_head.weigh").unwrap();
+    let mut renamed = bytes;
+    renamed[at + 2..at + 9].copy_from_slice(b"unknown");
+    fs::remove_file(folder.join("adapter_model.safetensors")).unwrap();
+    put(&folder.join("adapter_model.safetensors"), &renamed);
+    let told = refused(&merge(&base, &[&folder], &scratch.join("half"), &["--allow-partial"]));
+    assert!(told.contains("lm_head.weight would keep 128"), "{told}");
+}

@@ -93,7 +93,7 @@ pub(super) fn part_of(mark: &'static crate::adapter::keys::Mark, tensor: u32) ->
 }
 
 /// Parts that embeddings and heads are known by: PEFT saves their weights beside an adapter.
-pub(super) const EMBEDDINGS: [&str; 10] = [
+pub(crate) const EMBEDDINGS: [&str; 10] = [
     "embed_tokens",
     "lm_head",
     "wte",
