@@ -12,8 +12,10 @@ use super::segments::{Segment, cut};
 use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, native};
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Source};
+use crate::name::escape;
+use crate::plan::{OutTensor, Plan, Source};
 use crate::quant::decode::Decoding;
+use crate::tensor::values;
 
 /// What workers and writer share.
 struct Ring<'a> {
@@ -199,6 +201,19 @@ fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress)
     Ok(())
 }
 
+/// Refuses a merge that makes a weight infinite or NaN: PEFT's own check with `safe_merge`.
+fn check_finite(tensor: &OutTensor, bytes: &[u8]) -> Result<()> {
+    let count = values::not_finite(tensor.dtype, bytes);
+    if count == 0 {
+        return Ok(());
+    }
+    let name = escape(&tensor.name);
+    let values = crate::units::plural(count as usize, "value");
+    let message =
+        format!("{name}: {values} of a piece of it would be infinite or NaN: adapter or base is broken");
+    Err(Error { tensor: Some(tensor.name.clone()), ..Error::input(message) })
+}
+
 /// What workers need to fill pieces.
 struct Pieces<'a> {
     plan: &'a Plan,
@@ -294,6 +309,9 @@ impl<'a> Pieces<'a> {
                     drop(turn);
                     scratch.bytes = bytes;
                     self.piece_done(decoded);
+                    if matches!(tensor.source, Source::Merged(_)) {
+                        check_finite(tensor, out)?;
+                    }
                 }
             }
             if piece.is_last {

@@ -199,6 +199,24 @@ pub fn f16_overflows(values: &[f32]) -> u64 {
     values.chunks(4096).map(|piece| u64::from(count(piece))).sum()
 }
 
+/// Returns how many elements of F16, BF16 or F32 are infinite or NaN; 0 for other dtypes.
+#[must_use]
+pub fn not_finite(dtype: Dtype, bytes: &[u8]) -> u64 {
+    fn halves(bytes: &[u8], mask: u16) -> u64 {
+        let is = |half: &&[u8; 2]| u16::from_le_bytes(**half) & mask == mask;
+        bytes.as_chunks::<2>().0.iter().filter(is).count() as u64
+    }
+    match dtype {
+        Dtype::F16 => halves(bytes, 0x7c00),
+        Dtype::BF16 => halves(bytes, 0x7f80),
+        Dtype::F32 => {
+            let is = |word: &&[u8; 4]| u32::from_le_bytes(**word) & 0x7f80_0000 == 0x7f80_0000;
+            bytes.as_chunks::<4>().0.iter().filter(is).count() as u64
+        }
+        _ => 0,
+    }
+}
+
 /// Rounds values to F16, BF16 or F32 and writes their bytes. Returns false, and leaves `out` as it is, for
 /// another dtype or if the sizes differ.
 pub fn from_f32(dtype: Dtype, values: &[f32], out: &mut [u8]) -> bool {
@@ -294,6 +312,16 @@ mod tests {
                 let want = round(dtype, *value);
                 assert!(one.to_bits() == want.to_bits() || one.is_nan() && want.is_nan(), "{value}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_counted() {
+        let values = [0.0, 1.0, f32::INFINITY, -2.0, f32::NAN, f32::NEG_INFINITY, f32::MIN_POSITIVE];
+        for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32] {
+            let mut bytes = vec![0; dtype.bytes_of(7).unwrap() as usize];
+            assert!(from_f32(dtype, &values, &mut bytes));
+            assert_eq!(not_finite(dtype, &bytes), 3, "{dtype}");
         }
     }
 

@@ -267,6 +267,14 @@ fn what_cannot_be_merged_is_refused_by_name() {
 }
 
 #[test]
+fn a_weight_that_would_not_be_finite_stops_the_merge() {
+    let scratch = Scratch::new("merge-inf");
+    let adapter = adapter_with(&scratch, "huge", "peft-lora-all-A", &json!({"lora_alpha": 1e42}));
+    let told = refused(&merge(&model("base-A-bf16"), &[&adapter], &scratch.join("out"), &[]));
+    assert!(told.contains("infinite or NaN") && !scratch.join("out").exists(), "{told}");
+}
+
+#[test]
 fn a_grown_vocabulary_is_in_config_and_tokenizer() {
     let scratch = Scratch::new("merge-vocabulary");
     let (base, folder) = (sample("load-errors").join("ae/base"), scratch.join("adapter"));
