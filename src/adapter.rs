@@ -6,6 +6,7 @@
 //! Source: PEFT 0.21, `utils/save_and_load.py`; the field table by versions in `LoraConfig`'s history.
 
 pub mod align;
+pub mod board;
 pub mod config;
 pub mod delta;
 pub mod dims;

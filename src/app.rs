@@ -4,9 +4,12 @@
 //! clipboard, stop). Commands are rows of `command::COMMANDS`; keys, footer, help and palette are made from
 //! that table.
 
+pub mod attach;
+pub mod board;
 pub mod command;
 pub mod convert;
 mod copy;
+mod event;
 pub mod form;
 pub mod jobs;
 pub mod keys;
@@ -22,13 +25,12 @@ use std::sync::Arc;
 use tui_input::Input;
 
 use crate::checkpoint::{Checkpoint, Progress};
-use crate::engine::Outcome;
 use crate::error::Error;
 use crate::gauges::Sample;
-use crate::quant::Evidence;
+use attach::Attached;
 use command::{COMMANDS, Command};
-use form::{Form, Planned};
-use jobs::meter::Counts;
+pub use event::{Effect, Event};
+use form::Form;
 use jobs::{Jobs, Question};
 use picker::Picker;
 pub use ready::Ready;
@@ -81,6 +83,8 @@ pub struct Open {
     pub path: String,
     /// How far it is.
     pub state: OpenState,
+    /// The adapter that is attached to it.
+    pub attached: Option<Attached>,
 }
 
 /// How far an open checkpoint is.
@@ -136,85 +140,14 @@ pub enum Overlay {
     Palette(Input, usize),
     /// The orders of the tree.
     SortMenu(usize),
+    /// Which rows of the board show.
+    StatesMenu(usize),
     /// The commands of this session as a shell script.
     Log,
     /// Choosing what to open.
     Picker(Box<Picker>),
     /// Asking before something is lost.
     Ask(Question),
-}
-
-/// Something that happened.
-pub enum Event {
-    /// A key, as `keys::text` names it.
-    Key(String),
-    /// Pasted text.
-    Paste(String),
-    /// A click on a tree row, by index.
-    ClickRow(usize),
-    /// A click on a place of the picker, by its place among those shown.
-    ClickPlace(usize),
-    /// A click on a tab.
-    ClickTab(Tab),
-    /// A click on a field of the form, by its row in the table.
-    ClickField(usize),
-    /// A click on a job, by its row.
-    ClickJob(usize),
-    /// A click in a pane.
-    ClickPane(Focus),
-    /// The wheel over a pane, in lines.
-    Wheel(Focus, isize),
-    /// The border was dragged to this share of the width.
-    Split(u16),
-    /// A checkpoint has been opened.
-    Opened(u32, Box<Result<Checkpoint, Error>>),
-    /// A checkpoint has been examined.
-    Examined(u32, Box<Checkpoint>),
-    /// Evidence of a layer has been gathered.
-    Explained(u32, u32, Vec<Evidence>),
-    /// The machine has been sampled.
-    Sampled(Box<Sample>),
-    /// Places that can be opened were found.
-    Places(Vec<picker::Place>),
-    /// Facts of a place, by its path, have been read.
-    PlaceFacts(String, picker::Facts),
-    /// A plan has been made, or could not be, for the question of this number.
-    Planned(u32, Box<Result<Planned, Error>>),
-    /// Counts of the job that runs were taken.
-    JobTicked(u32, Counts),
-    /// A job has ended.
-    JobEnded(u32, Box<Result<Outcome, Error>>),
-    /// The toast has stood long enough to be read.
-    ToastRead,
-    /// Work in the background ended badly.
-    JobPanicked(&'static str, String),
-}
-
-/// Something that only the loop can do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Open a path.
-    Open(u32, String),
-    /// Read the side data of a checkpoint.
-    Examine(u32),
-    /// Gather the evidence of a layer.
-    Explain(u32, u32),
-    /// Make the plan that the form asks for; the number of the question.
-    Plan(u32),
-    /// Start a job.
-    StartJob(u32),
-    /// End a job; its end is sent as an event.
-    CancelJob(u32),
-    /// Copy to the clipboard.
-    Copy(String),
-    /// Look for places that can be opened.
-    FindPlaces,
-    /// Draw every cell again.
-    Repaint,
-    /// Give the terminal back to the shell.
-    Suspend,
-    /// End.
-    Quit,
 }
 
 impl App {
@@ -255,7 +188,12 @@ impl App {
         let id = self.next_id;
         self.next_id += 1;
         self.log.push(format!("ckpt {}", shell_path(path)));
-        self.opens.push(Open { id, path: path.to_owned(), state: OpenState::Opening(Arc::default()) });
+        self.opens.push(Open {
+            id,
+            path: path.to_owned(),
+            state: OpenState::Opening(Arc::default()),
+            attached: None,
+        });
         self.current = self.opens.len() - 1;
         self.tab = Tab::Detail;
         self.focus = Focus::Tree;
@@ -351,6 +289,11 @@ impl App {
                 }
                 Vec::new()
             }
+            Event::Attached(id, number, held) => {
+                self.attached_to(id, number, *held);
+                Vec::new()
+            }
+            Event::ClickBoard(row) => self.click_board(row),
             Event::Planned(question, plan) => self.planned(question, *plan),
             Event::JobTicked(id, counts) => {
                 self.job_ticked(id, counts);
@@ -384,6 +327,10 @@ impl App {
                 Vec::new()
             }
             Ok(checkpoint) => {
+                if let Some(attached) = &mut open.attached {
+                    // What it was held against is gone; it is again when this has been examined.
+                    attached.state = attach::AttachState::Aligning;
+                }
                 let before = match std::mem::replace(&mut open.state, OpenState::Opening(Arc::default())) {
                     OpenState::Ready(ready) => Some(ready),
                     _ => None,
@@ -406,7 +353,9 @@ impl App {
         {
             ready.take_examined(Arc::new(checkpoint));
         }
-        self.explain()
+        let mut effects = self.align(id);
+        effects.extend(self.explain());
+        effects
     }
 
     /// Asks for the evidence of the layer under the cursor, unless it is there.

@@ -38,7 +38,7 @@ pub const CANCELLED: u8 = 130;
 pub struct Cli {
     /// Folders, files, or names of models in the local Hugging Face cache. None: recent and cached ones.
     pub paths: Vec<String>,
-    /// An adapter to open beside the checkpoint.
+    /// An adapter to attach to the checkpoint: held against it module by module.
     #[arg(short = 'a', value_name = "ADAPTER")]
     pub adapters: Vec<String>,
     /// Leave the gauges off: nothing is sampled, an idle screen never wakes.

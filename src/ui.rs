@@ -5,6 +5,7 @@
 //! terminal.
 
 pub mod adapter;
+pub mod board;
 pub mod command_line;
 pub mod degrade;
 pub mod detail;
@@ -52,6 +53,8 @@ pub struct Scroll {
     pub places: Vec<(u16, usize)>,
     /// Screen lines of the form's fields, with their row in the table.
     pub fields: Vec<(u16, usize)>,
+    /// Screen lines of the board's rows, with their place.
+    pub board: Vec<(u16, usize)>,
     /// Screen lines of the jobs, with their row.
     pub jobs: Vec<(u16, usize)>,
     /// True while the border between the panes is held.
@@ -73,6 +76,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Lo
     scroll.places.clear();
     scroll.fields.clear();
     scroll.jobs.clear();
+    scroll.board.clear();
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
         too_small(frame, app, look.theme);
     } else {
@@ -143,6 +147,9 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, 
     match app.tab {
         Tab::Detail => detail::draw(frame, right, block, app, theme),
         Tab::Problems => problems::draw(frame, right, block, app, theme),
+        Tab::Adapter if app.attached().is_some() => {
+            scroll.board = board::draw(frame, right, block, app, theme);
+        }
         Tab::Adapter => adapter::draw(frame, right, block, app, theme),
         Tab::Memory => memory::draw(frame, right, block, app, theme),
         Tab::Jobs => scroll.jobs = jobs::draw(frame, right, block, app, theme),
@@ -154,7 +161,7 @@ fn too_small(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
     let area = frame.area();
     let mut lines =
         vec![Line::from(format!("ckpt needs {WIDTH_MIN}x{HEIGHT_MIN}, has {}x{}", area.width, area.height))];
-    lines.extend(header::facts(app).into_iter().map(|fact| Line::from(format!(" {fact}"))));
+    lines.extend(header::facts(app, false).into_iter().map(|fact| Line::from(format!(" {fact}"))));
     // What is wrong and the way out are never crowded out.
     let kept = 2 + u16::from(app.jobs.running().is_some());
     lines.truncate(usize::from(area.height.saturating_sub(kept)).max(1));

@@ -45,6 +45,8 @@ const WHEEL_LINES: isize = 3;
 pub struct Options {
     /// What to open; nothing shows the picker.
     pub paths: Vec<String>,
+    /// The adapter to attach to the first of them.
+    pub adapter: Option<String>,
     /// The theme's name.
     pub theme: Option<String>,
     /// `--color`.
@@ -78,7 +80,8 @@ pub fn run(options: &Options) -> Result<()> {
     // Colors are mapped by the degrade pass; crossterm must not drop attributes on its own account.
     crossterm::style::force_color_output(true);
     let (sender, receiver) = channel();
-    let (mut app, effects) = App::new(&options.paths, keymap);
+    let (mut app, mut effects) = App::new(&options.paths, keymap);
+    effects.extend(options.adapter.iter().flat_map(|path| app.attach(path)));
     let questions = start_explainer(&sender);
     let plans = work::start_planner(&sender);
     let panic_key = options.panic_key.clone();
@@ -284,7 +287,12 @@ impl Session {
                 Effect::Open(id, path) => self.open(app, id, path),
                 Effect::Examine(id) => self.examine(app, id),
                 Effect::Explain(id, layer) => self.explain(app, id, layer),
-                Effect::FindPlaces => self.find_places(),
+                Effect::FindPlaces => self.find_places(places::find),
+                Effect::FindAdapters => {
+                    let base = app.ready().map(|ready| ready.files().folder.clone()).unwrap_or_default();
+                    self.find_places(move || places::find_adapters(&base));
+                }
+                Effect::Attach(id, number) => self.attach(app, id, number),
                 Effect::Plan(_) => {
                     if let Some(request) = app.plan_request() {
                         // The planner ends only with the workbench.
@@ -355,9 +363,19 @@ impl Session {
         }
     }
 
-    fn find_places(&self) {
-        let work = |sender: &Sender<Message>| {
-            let places = places::find();
+    /// Opens an adapter and holds it against its base.
+    fn attach(&self, app: &App, id: u32, number: u32) {
+        let Some((base, path)) = work::pair(app, id) else { return };
+        let work = move |_: &Sender<Message>| Some(Message::App(work::held(base, (id, number), &path)));
+        job::spawn("align", self.sender.clone(), work, move |text| {
+            let error = Error::input(format!("aligning ended: {text}"));
+            Message::App(Event::Attached(id, number, Box::new(Err(error))))
+        });
+    }
+
+    fn find_places(&self, find: impl FnOnce() -> Vec<Place> + Send + 'static) {
+        let work = move |sender: &Sender<Message>| {
+            let places = find();
             sender.send(Message::App(Event::Places(places.clone()))).ok()?;
             for place in places {
                 let facts = facts_of(&place);
@@ -464,6 +482,9 @@ fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &mut Scroll) -> Option<
                 let row = scroll.tree.row_at(mouse.row)?;
                 let rows = app.ready()?.tree.rows().len();
                 return (row < rows).then_some(Event::ClickRow(row));
+            }
+            if let Some((_, row)) = scroll.board.iter().find(|(line, _)| *line == mouse.row) {
+                return Some(Event::ClickBoard(*row));
             }
             if let Some((_, job)) = scroll.jobs.iter().find(|(line, _)| *line == mouse.row) {
                 return Some(Event::ClickJob(*job));

@@ -9,7 +9,7 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
 use super::picker::Picker;
-use super::{App, Effect, Focus, Overlay, Ready, Tab, convert, copy, jobs};
+use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs};
 use crate::checkpoint::tree::Mode;
 
 /// Cells of a command's doc: help has two columns of it on a screen of 120.
@@ -40,6 +40,9 @@ pub static COMMANDS: &[Command] = &[
     row("details", "Details of the row; into the tab", &["enter"], "details", enter)
         .foot(in_tree)
         .needs(has_rows),
+    row("keys", "Keys of the module; unfold alike ones", &[], "keys", enter)
+        .foot(App::is_on_board)
+        .needs(board::needs_board),
     row("down", "Move down", &["j", "down"], "down", |app| step(app, 1)).needs(has_rows),
     row("up", "Move up", &["k", "up"], "up", |app| step(app, -1)).needs(has_rows),
     row("expand", "Open the row", &["l", "right"], "open", expand).needs(in_tree_only),
@@ -60,9 +63,15 @@ pub static COMMANDS: &[Command] = &[
     row("open-result", "Open the result beside its input", &[], "open the result", enter)
         .foot(on_done_job)
         .needs(jobs::can_open_result),
+    row("show-states", "Which modules the board shows…", &["f"], "show", board::choose)
+        .foot(App::is_on_board)
+        .needs(board::needs_board),
     row("filter", "Filter by words: name, dtype:, bits:…", &["/"], "filter", filter)
         .foot(with_pane)
         .needs(has_checkpoint),
+    row("attach", "Attach an adapter to this base…", &["a"], "attach", attach::pick)
+        .foot(with_base)
+        .needs(attach::can_attach),
     row("convert", "Convert… (a plan first, always)", &["c"], "convert", convert::open)
         .foot(with_rows)
         .needs(convert::can_convert),
@@ -72,6 +81,7 @@ pub static COMMANDS: &[Command] = &[
         .needs(can_unfold),
     row("sort", "Sort…", &["s"], "sort", sort).needs(has_checkpoint),
     row("next", "Next that stands out, or filter hit", &["n"], "next", |app| next(app, true))
+        .foot(App::is_on_board)
         .needs(has_checkpoint),
     row("previous", "Previous that stands out, or hit", &["N"], "previous", |app| next(app, false))
         .needs(has_checkpoint),
@@ -80,7 +90,9 @@ pub static COMMANDS: &[Command] = &[
     row("problems", "Tab: what is wrong", &["3", "d"], "problems", |app| show(app, Tab::Problems))
         .foot(with_pane)
         .needs(has_checkpoint),
-    row("adapter", "Tab: the adapter", &["4"], "adapter", |app| show(app, Tab::Adapter)).needs(is_adapter),
+    row("adapter", "Tab: the adapter", &["4"], "adapter", |app| show(app, Tab::Adapter))
+        .foot(off_adapter)
+        .needs(attach::has_adapter),
     row("memory", "Tab: bytes by format, free memory", &["5"], "memory", |app| show(app, Tab::Memory))
         .foot(with_pane)
         .needs(has_checkpoint),
@@ -183,6 +195,16 @@ fn with_pane(app: &App) -> bool {
     app.is_readable() && !in_jobs(app)
 }
 
+/// A checkpoint shows that an adapter can be attached to.
+fn with_base(app: &App) -> bool {
+    with_rows(app) && !in_jobs(app) && app.ready().is_some_and(|ready| ready.adapter.is_none())
+}
+
+/// The tab of the adapter is in the footer while one is attached and this is another tab.
+fn off_adapter(app: &App) -> bool {
+    app.tab != Tab::Adapter && app.attached().is_some()
+}
+
 fn without_rows(app: &App) -> bool {
     !app.opens.is_empty() && !app.is_readable()
 }
@@ -242,12 +264,6 @@ fn can_unfold(app: &App) -> Result<(), String> {
     if is_folded { Ok(()) } else { Err("this row is in no fold of alike layers".into()) }
 }
 
-fn is_adapter(app: &App) -> Result<(), String> {
-    has_checkpoint(app)?;
-    let here = app.ready().is_some_and(|ready| ready.adapter.is_some());
-    if here { Ok(()) } else { Err("this checkpoint is no adapter".into()) }
-}
-
 fn has_problem(app: &App) -> Result<(), String> {
     has_checkpoint(app)?;
     let any = app.ready().is_some_and(|ready| !ready.problems.is_empty());
@@ -266,6 +282,10 @@ fn step(app: &mut App, by: isize) -> Vec<Effect> {
     let (tab, focus) = (app.tab, app.focus);
     if tab == Tab::Jobs {
         app.jobs.step(by);
+        return Vec::new();
+    }
+    if let Some(board) = app.board_mut().filter(|_| tab == Tab::Adapter) {
+        board.step(by);
         return Vec::new();
     }
     with(app, |ready| match (tab, focus) {
@@ -293,7 +313,8 @@ pub(super) fn first(app: &mut App) -> Vec<Effect> {
 }
 
 fn last(app: &mut App) -> Vec<Effect> {
-    let is_text = app.focus == Focus::Side && !matches!(app.tab, Tab::Problems | Tab::Jobs);
+    let is_list = matches!(app.tab, Tab::Problems | Tab::Jobs) || app.is_on_board();
+    let is_text = app.focus == Focus::Side && !is_list;
     // Texts end at their last line; the view stops there, but a huge top would be stuck.
     step(app, if is_text { 1000 } else { isize::MAX })
 }
@@ -323,6 +344,10 @@ fn collapse(app: &mut App) -> Vec<Effect> {
 fn enter(app: &mut App) -> Vec<Effect> {
     match (app.tab, app.focus) {
         (Tab::Problems, _) => go_to_layer(app),
+        (Tab::Adapter, _) => {
+            app.board_mut().map(board::Board::enter);
+            Vec::new()
+        }
         (Tab::Jobs, _) => match jobs::can_open_result(app) {
             Ok(()) => jobs::open_result(app),
             Err(why) => {
@@ -401,6 +426,9 @@ fn next(app: &mut App, forward: bool) -> Vec<Effect> {
     if matches!(app.tab, Tab::Problems | Tab::Jobs) {
         return step(app, if forward { 1 } else { -1 });
     }
+    if app.is_on_board() {
+        return board::next(app, forward);
+    }
     let Some(ready) = app.ready_mut() else { return Vec::new() };
     let checkpoint = Arc::clone(&ready.checkpoint);
     let from = ready.tree.cursor();
@@ -449,7 +477,9 @@ fn reload(app: &mut App) -> Vec<Effect> {
 
 fn back(app: &mut App) -> Vec<Effect> {
     let is_filtered = app.ready().is_some_and(|ready| ready.tree.filter().is_some());
-    if app.tab != Tab::Detail || app.focus == Focus::Side {
+    if app.is_on_board() {
+        app.back_on_board();
+    } else if app.tab != Tab::Detail || app.focus == Focus::Side {
         app.show(Tab::Detail);
     } else if is_filtered {
         app.set_filter("");

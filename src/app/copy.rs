@@ -11,6 +11,9 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
         let output = job.facts.output.clone();
         return copied(app, output);
     }
+    if let Some(board) = app.board().filter(|_| tab == Tab::Adapter) {
+        return board.copied().map_or_else(Vec::new, |text| copied(app, text));
+    }
     let Some(ready) = app.ready() else { return Vec::new() };
     let text = match tab {
         Tab::Problems => ready
@@ -41,6 +44,10 @@ pub(super) fn copy_command(app: &mut App) -> Vec<Effect> {
     }
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     let command = match app.tab {
+        Tab::Adapter if open.attached.is_some() => {
+            let adapter = open.attached.as_ref().map_or("", |attached| attached.path.as_str());
+            format!("ckpt align {} -a {}", shell_path(&open.path), shell_path(adapter))
+        }
         Tab::Problems => format!("ckpt verify {}", shell_path(&open.path)),
         _ => format!("ckpt inspect {}", shell_path(&open.path)),
     };

@@ -40,6 +40,10 @@ impl App {
             self.jobs.top = self.jobs.top.saturating_add_signed(lines);
             return Vec::new();
         }
+        if let Some(board) = self.board_mut().filter(|_| tab == Tab::Adapter) {
+            board.step(lines);
+            return Vec::new();
+        }
         let Some(ready) = self.ready_mut() else { return Vec::new() };
         let top = match (focus, tab) {
             (Focus::Tree, _) => {

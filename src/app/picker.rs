@@ -26,6 +26,8 @@ pub struct Place {
 pub enum Group {
     /// Opened before.
     Recent,
+    /// Beside the checkpoint that an adapter is looked for.
+    Beside,
     /// In the Hub cache.
     Hub,
     /// In the working folder and below.
@@ -38,6 +40,7 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Recent => "recent",
+            Self::Beside => "beside this checkpoint",
             Self::Hub => "in the Hub cache",
             Self::Here => "here",
         }
@@ -76,6 +79,18 @@ pub struct Picker {
     pub cursor: usize,
     /// True if no checkpoint is open behind it.
     pub is_first: bool,
+    /// What a place is chosen for.
+    pub purpose: Purpose,
+}
+
+/// What a place is chosen for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be opened.
+    #[default]
+    Open,
+    /// To be attached, as an adapter, to the checkpoint that is shown.
+    Attach,
 }
 
 /// What a key did.

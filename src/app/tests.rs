@@ -100,7 +100,7 @@ fn escape_leads_back_to_the_tree_and_never_quits() {
 fn a_command_that_cannot_run_says_why() {
     let mut robot = Robot::new(&["made"], &[]);
     for (keys, why) in [
-        ("4", "adapter: this checkpoint is no adapter"),
+        ("4", "adapter: attach an adapter first (a)"),
         (".", "next-checkpoint: only one checkpoint is open (o opens another)"),
         (",", "previous-checkpoint: only one checkpoint is open (o opens another)"),
         ("u", "unfold: this row is in no fold of alike layers"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
-use super::picker::{self, Picker};
+use super::picker::{self, Picker, Purpose};
 use super::{App, Effect, Overlay, command, keys};
 use crate::checkpoint::tree::{Filter, Sort};
 
@@ -15,6 +15,7 @@ impl App {
             Overlay::Help(input, top) => self.help_key(input, top, key),
             Overlay::Palette(input, at) => self.palette_key(input, at, key),
             Overlay::SortMenu(at) => self.sort_key(at, key),
+            Overlay::StatesMenu(at) => self.states_key(at, key),
             Overlay::Log => {
                 if !matches!(key, "esc" | "q" | "@") {
                     self.overlay = Some(Overlay::Log);
@@ -96,7 +97,10 @@ impl App {
                 Vec::new()
             }
             picker::Answer::Close => Vec::new(),
-            picker::Answer::Open(path) => self.open(&path),
+            picker::Answer::Open(path) => match picker.purpose {
+                Purpose::Open => self.open(&path),
+                Purpose::Attach => self.attach(&path),
+            },
         }
     }
 

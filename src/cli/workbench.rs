@@ -13,12 +13,21 @@ use crate::workbench::{self, Options, Script};
 /// # Errors
 /// There is no terminal, a flag is unusable, or a write fails.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
-    let paths: Vec<String> = cli.paths.iter().chain(&cli.adapters).cloned().collect();
+    // Without a base an adapter is what is opened.
+    let (paths, adapter) = match (cli.paths.as_slice(), cli.adapters.as_slice()) {
+        ([], adapters) => (adapters, None),
+        (paths, adapters) => (paths, adapters.first()),
+    };
+    if adapter.is_some() && cli.adapters.len() > 1 {
+        return Err(Error::input("-a: the workbench attaches one adapter; ckpt merge takes several"));
+    }
+    let adapter = adapter.map(String::as_str);
     if let Some(target) = &cli.screenshot {
-        return screenshot(cli, &paths, target, out);
+        return screenshot(cli, (paths, adapter), target, out);
     }
     workbench::run(&Options {
-        paths,
+        paths: paths.to_vec(),
+        adapter: adapter.map(str::to_owned),
         theme: cli.common.theme.clone(),
         color: cli.common.color,
         ascii: cli.common.ascii,
@@ -29,7 +38,12 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
     Ok(DONE)
 }
 
-fn screenshot(cli: &Cli, paths: &[String], target: &str, out: &mut dyn Write) -> Result<u8> {
+fn screenshot(
+    cli: &Cli,
+    (paths, adapter): (&[String], Option<&str>),
+    target: &str,
+    out: &mut dyn Write,
+) -> Result<u8> {
     let size = cli.size.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     let Some(size) = size.filter(|&(w, h): &(u16, u16)| (1..=500).contains(&w) && (1..=200).contains(&h))
     else {
@@ -39,7 +53,7 @@ fn screenshot(cli: &Cli, paths: &[String], target: &str, out: &mut dyn Write) ->
     let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
     let degrade = decide(&anywhere, ColorFlag::TrueColor, cli.common.ascii);
     let theme = Theme::load(cli.common.theme.as_deref().unwrap_or("dark"), &|_| None)?;
-    let script = Script { paths, keys: &cli.keys, size, theme: &theme, degrade };
+    let script = Script { paths, adapter, keys: &cli.keys, size, theme: &theme, degrade };
     if target == "-" {
         workbench::write_screenshot(&script, out)?;
     } else {

@@ -21,7 +21,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, 
     let width = usize::from(block.inner(area).width.saturating_sub(2));
     let lines = match &ready.adapter {
         Some(adapter) => facts(ready, adapter, width, theme),
-        None => vec![Line::from(" This checkpoint is no adapter.")],
+        None => vec![Line::from(" No adapter attached. a attaches one.")],
     };
     ready.tab_top = text(frame, area, block, lines, ready.tab_top);
 }

@@ -7,10 +7,12 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::theme::{Role, Theme};
 use crate::adapter::Adapter;
+use crate::app::attach::{AttachState, Attached};
 use crate::app::command::Command;
 use crate::app::form::Kind;
 use crate::app::jobs::Question;
 use crate::app::keys::keys_of;
+use crate::app::picker::Purpose;
 use crate::app::{App, OpenState, Overlay, Tab};
 use crate::name::{cut_middle, escape};
 use crate::units;
@@ -23,12 +25,13 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let gap = if area.width >= WIDE { "   " } else { "  " };
     let verdict = verdict(app, theme);
     let room = usize::from(area.width).saturating_sub(width_of(&verdict) + 2);
-    let facts = facts(app);
+    let facts = facts(app, area.width >= WIDE);
     let mut spans = vec![Span::raw(" ")];
     let mut used = 1;
     for (index, fact) in facts.iter().enumerate() {
         let role = match index {
             0 => Role::Heading,
+            _ if fact.starts_with("+ ") => Role::Adapter,
             1 => Role::Quant,
             _ => Role::Text,
         };
@@ -52,9 +55,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     frame.render_widget(Line::from(spans), area);
 }
 
-/// Returns the facts of the checkpoint that is shown: name, format, size …
+/// Returns the facts of the checkpoint that is shown: name, format, size …, in the order of what they say; with room
+/// the adapter that is attached stands behind them.
 #[must_use]
-pub fn facts(app: &App) -> Vec<String> {
+pub fn facts(app: &App, is_wide: bool) -> Vec<String> {
     let Some(open) = app.opens.get(app.current) else {
         return vec![format!("ckpt {}", env!("CARGO_PKG_VERSION")), "no checkpoint open".into()];
     };
@@ -76,6 +80,17 @@ pub fn facts(app: &App) -> Vec<String> {
                 facts.push(adapter_words(adapter));
             }
             facts.push(escape(&ready.headline).into_owned());
+            if let Some(attached) = app.attached() {
+                let words = attached_words(attached);
+                if is_wide {
+                    facts.push(units::count(summary.parameters));
+                    facts.push(words);
+                } else {
+                    facts.insert(1, words);
+                }
+                count(&mut facts);
+                return facts;
+            }
             facts.push(format!("{} params", units::count(summary.parameters)));
             facts.push(units::bytes(summary.bytes));
             facts.push(format!("{:.2} bit/w", summary.bits_per_weight));
@@ -90,7 +105,29 @@ pub fn facts(app: &App) -> Vec<String> {
 fn adapter_words(adapter: &Adapter) -> String {
     let rank = adapter.rank.map_or_else(String::new, |r| format!(" r{r}"));
     let alpha = adapter.alpha.map_or_else(String::new, |alpha| format!(" α{alpha}"));
-    format!("{}{rank}{alpha}", escape(adapter.kind()))
+    let kind = match adapter.kind() {
+        "LORA" => "LoRA",
+        "ADALORA" => "AdaLoRA",
+        "LOHA" => "LoHa",
+        "LOKR" => "LoKr",
+        "VERA" => "VeRA",
+        kind => kind,
+    };
+    format!("{}{rank}{alpha}", escape(kind))
+}
+
+/// Returns the adapter that is attached: `+ support-lora  LoRA r16 α32`.
+fn attached_words(attached: &Attached) -> String {
+    let path = attached.path.trim_end_matches('/');
+    let name = |text: &str| cut_middle(&escape(text.rsplit('/').next().unwrap_or(text)), 24).into_owned();
+    match &attached.state {
+        AttachState::Ready(board) => {
+            let title = &board.held.adapter.files.title;
+            format!("+ {}  {}", name(title), adapter_words(&board.held.facts))
+        }
+        AttachState::Aligning => format!("+ {}  aligning", name(path)),
+        AttachState::Failed(_) => format!("+ {}  ✗ not attached", name(path)),
+    }
 }
 
 /// Returns the right side of the header: what was found wrong, or that nothing was.
@@ -104,6 +141,15 @@ pub fn verdict(app: &App, theme: &Theme) -> Vec<Span<'static>> {
             let errors = ready.problems.iter().filter(|p| p.is_error()).count();
             let warnings = ready.problems.len() - errors;
             let mut spans = Vec::new();
+            if let Some(board) = app.board() {
+                let odd = board.odd();
+                let (words, role) = match odd {
+                    0 => ("merge ✓  ".to_owned(), Role::Ok),
+                    _ => (format!("merge ✗{odd}  "), Role::Error),
+                };
+                spans.push(Span::styled(words, theme.style(role)));
+            }
+            let gate = spans.len();
             if errors > 0 {
                 spans.push(Span::styled(
                     format!("✗ {} ", units::plural(errors, "problem")),
@@ -116,7 +162,7 @@ pub fn verdict(app: &App, theme: &Theme) -> Vec<Span<'static>> {
                     theme.style(Role::Warn),
                 ));
             }
-            if spans.is_empty() {
+            if spans.len() == gate {
                 // Before the examination ends more can be found.
                 let (text, role) = if ready.checkpoint.examined {
                     ("✓ no problem found ", Role::Ok)
@@ -206,11 +252,15 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::Help(..) => "type to filter   ↑↓ scroll   ? or Esc close",
         Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
         Overlay::SortMenu(_) => "j k choose   Enter sort   Esc close",
+        Overlay::StatesMenu(_) => "j k choose   Enter show   Esc close",
         Overlay::Log => "Esc close",
         Overlay::Ask(Question::Cancel(_)) => "Enter cancel the job   Esc let it run",
         Overlay::Ask(Question::Quit) => "q cancel the job and quit   Esc stay",
         Overlay::Picker(_) if app.opens.is_empty() => {
             "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   q quit"
+        }
+        Overlay::Picker(picker) if picker.purpose == Purpose::Attach => {
+            "Enter attach   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
         }
         Overlay::Picker(_) => "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   Esc back",
     })
@@ -231,6 +281,7 @@ pub fn key_name(command: &Command, app: &App) -> String {
     let key = match (keys_of(&app.keymap, command).first(), app.tab) {
         (Some(key), _) => *key,
         (None, Tab::Problems) if command.name == "go-to" => "enter",
+        (None, Tab::Adapter) if command.name == "keys" => "enter",
         (None, Tab::Jobs) if command.name == "open-result" => "enter",
         (None, _) => "-",
     };

@@ -13,6 +13,7 @@ use super::header::{field_text, key_name, pretty};
 use super::pane::{block, text, wrap};
 use super::plan::indented;
 use super::theme::{Role, Theme};
+use crate::app::board::Show;
 use crate::app::command::{COMMANDS, Command, search};
 use crate::app::keys::keys_of;
 use crate::app::{App, Overlay, Ready};
@@ -26,7 +27,7 @@ use crate::units;
 const KEYS: usize = 14;
 /// The last lines of help.
 const HELP_END: [&str; 3] = [
-    "◆ quantized  · dense  ✓ fine  ▲ warning  ✗ error  ≠ unlike its siblings  ×28 alike layers, folded",
+    "◆ quantized  · dense  ● adapter lands here  ✓ fine  ▲ warning  ✗ error  ≠ unlike its siblings  ×28 alike layers, folded",
     "filter: words, dtype: format: shape: shard: bits: is:broken, ~fuzzy, -not",
     "mouse: click selects, again opens; wheel scrolls; drag the border; Shift-drag selects text",
 ];
@@ -37,6 +38,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         Some(Overlay::Help(input, top)) => help(frame, area, app, (input.value(), *top), theme),
         Some(Overlay::Palette(input, at)) => palette(frame, area, app, (input, *at), theme),
         Some(Overlay::SortMenu(at)) => sort_menu(frame, area, *at, theme),
+        Some(Overlay::StatesMenu(at)) => states_menu(frame, area, *at, theme),
         Some(Overlay::Log) => log(frame, area, app, theme),
         Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),
         Some(Overlay::Picker(_)) | None => {}
@@ -161,6 +163,16 @@ fn sort_menu(frame: &mut Frame<'_>, area: Rect, at: usize, theme: &Theme) {
     let lines: Vec<Line<'_>> = lines.collect();
     let area = centered(area, 44, lines.len() as u16 + 2);
     text(frame, area, block("Sort by", true, theme), lines, 0);
+}
+
+fn states_menu(frame: &mut Frame<'_>, area: Rect, at: usize, theme: &Theme) {
+    let lines = Show::ALL.iter().enumerate().map(|(index, show)| {
+        let line = Line::from(format!("{}{}", if index == at { "▌" } else { " " }, show.name()));
+        if index == at { line.style(theme.style(Role::Cursor)) } else { line }
+    });
+    let lines: Vec<Line<'_>> = lines.collect();
+    let area = centered(area, 30, lines.len() as u16 + 2);
+    text(frame, area, block("Show", true, theme), lines, 0);
 }
 
 fn log(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {

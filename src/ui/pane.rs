@@ -34,7 +34,8 @@ pub fn tab_block(area: Rect, app: &App, theme: &Theme) -> (Block<'static>, Vec<(
     let mut x = area.x + 2;
     for (digit, tab, name) in Tab::ALL {
         // A tab that has nothing to show is not offered.
-        if tab == Tab::Adapter && app.ready().is_none_or(|ready| ready.adapter.is_none()) {
+        let is_adapter = app.ready().is_some_and(|ready| ready.adapter.is_some());
+        if tab == Tab::Adapter && !is_adapter && app.attached().is_none() {
             continue;
         }
         if tab == Tab::Jobs && app.jobs.list.is_empty() {

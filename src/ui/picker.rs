@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use super::header::field_text;
 use super::pane::{block, text};
 use super::theme::{Role, Theme};
-use crate::app::picker::{Facts, Group, Picker, Place};
+use crate::app::picker::{Facts, Group, Picker, Place, Purpose};
 use crate::name::{cut_middle, escape};
 use crate::units;
 
@@ -20,7 +20,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     let (field, cursor) =
         field_text(picker.input.value(), picker.input.visual_cursor(), width.saturating_sub(6));
     let field = if picker.input.value().is_empty() {
-        "path or Hub name (nothing is downloaded)".to_owned()
+        match picker.purpose {
+            Purpose::Open => "path or Hub name (nothing is downloaded)".to_owned(),
+            Purpose::Attach => "an adapter's folder, file or Hub name".to_owned(),
+        }
     } else {
         field
     };
@@ -33,7 +36,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     let shown = picker.shown();
     let mut marked = 0;
     let mut places = Vec::new();
-    for group in [Group::Recent, Group::Hub, Group::Here] {
+    for group in [Group::Beside, Group::Recent, Group::Hub, Group::Here] {
         let of_group = shown.iter().enumerate().filter(|(_, (_, place))| place.group == group);
         let rows: Vec<(usize, &Place)> = of_group.map(|(at, (_, place))| (at, *place)).collect();
         if rows.is_empty() {
@@ -51,19 +54,30 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     }
     if shown.is_empty() {
         let words = match (&picker.places, picker.input.value().is_empty()) {
+            (None, _) if picker.purpose == Purpose::Attach => " looking for adapters…",
             (None, _) => " looking for checkpoints…",
+            (Some(_), true) if picker.purpose == Purpose::Attach => {
+                " No adapter was found near this checkpoint, here, or among recent ones. Type a path."
+            }
             (Some(_), true) => {
                 " No checkpoint was found here, in the Hub cache, or among recent ones. Type a path."
+            }
+            (Some(_), false) if picker.purpose == Purpose::Attach => {
+                " Nothing matches; Enter attaches what is typed."
             }
             (Some(_), false) => " Nothing matches; Enter opens what is typed.",
         };
         lines.push(Line::default());
         lines.push(Line::from(Span::styled(words, theme.style(Role::Muted))));
     }
+    let title = match picker.purpose {
+        Purpose::Open => "Open",
+        Purpose::Attach => "Attach an adapter",
+    };
     let height = usize::from(area.height.saturating_sub(2));
     let top = (marked + 2).saturating_sub(height);
     let foot = format!(" {} ", units::plural(shown.len(), "place"));
-    let frame_block = block("Open", true, theme).title_bottom(Line::from(foot).right_aligned());
+    let frame_block = block(title, true, theme).title_bottom(Line::from(foot).right_aligned());
     text(frame, area, frame_block, lines, top);
     if top == 0 {
         frame.set_cursor_position((area.x + 7 + cursor as u16, area.y + 1));

@@ -17,8 +17,9 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::pane;
 use super::theme::{Role, Theme};
+use crate::app::board::Board;
 use crate::app::{App, Focus, Ready};
-use crate::checkpoint::tree::{Expand, Mark, Mode, RowText, Sort, State, Tree};
+use crate::checkpoint::tree::{Expand, Mark, Mode, RowKind, RowText, Sort, State, Tree};
 use crate::name::{cut_middle, cut_name, escape};
 use crate::units;
 
@@ -80,7 +81,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, pane_state: &mut TreeP
         return frame.render_widget(Line::from(Span::styled(what, theme.style(Role::Muted))), body);
     }
     let format_cells = ready.summary.formats.iter().map(|f| f.label.width()).max().unwrap_or(0).clamp(4, 9);
-    let lines = Lines { ready, width: usize::from(body.width), format_cells, theme };
+    let lines = Lines { ready, board: app.board(), width: usize::from(body.width), format_cells, theme };
     window(frame.buffer_mut(), body, &lines, pane_state);
     cursor(frame.buffer_mut(), inner, ready, pane_state, app.focus == Focus::Tree, theme);
     if rows > usize::from(inner.height) {
@@ -223,6 +224,8 @@ fn items<'a>(
 /// How rows are written.
 struct Lines<'a> {
     ready: &'a Ready,
+    /// The adapter that is attached.
+    board: Option<&'a Board>,
     width: usize,
     /// Cells of the format column: as wide as the widest word, within reason.
     format_cells: usize,
@@ -300,17 +303,27 @@ impl<'a> Lines<'a> {
         }
         let bias = if text.bias && self.width as u16 >= SHAPE_MIN { " +bias" } else { "" };
         let odd = if text.is_odd { " ≠" } else { "" };
+        let lands = self.lands(row);
         let fold = text.fold.as_ref().map_or_else(String::new, |fold| {
             let blank = if text.label.is_empty() { "" } else { " " };
             format!("{blank}{} ×{} alike", fold.members, fold.count)
         });
-        let tail = fold.width() + bias.width() + odd.width();
+        let tail = fold.width() + bias.width() + lands.width() + odd.width();
         let name_room = room.saturating_sub(tail).max(LABEL_MIN.min(room));
         spans.extend(self.name(&text, name_room));
         spans.push(Span::styled(fold, self.theme.style(Role::Muted)));
         spans.push(Span::styled(bias, self.theme.style(Role::Muted)));
+        spans.push(Span::styled(lands, self.theme.style(Role::Adapter)));
         spans.push(Span::styled(odd, self.theme.style(Role::Warn)));
         Line::from(spans)
+    }
+
+    /// Returns the mark of a layer that the attached adapter changes.
+    fn lands(&self, row: usize) -> &'static str {
+        match (self.board, self.ready.tree.rows().get(row).map(|row| row.kind)) {
+            (Some(board), Some(RowKind::Layer(layer))) if board.lands_on(layer) => " ●",
+            _ => "",
+        }
     }
 
     /// Returns the name with the filter's hits marked; one that must be cut or escaped is plain.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::app::picker::{Facts, Group, Place};
 use crate::checkpoint::folder::container_of;
-use crate::checkpoint::{folder, hub_cache};
+use crate::checkpoint::{folder, hub_cache, locate};
 use crate::error::Result;
 use crate::ui::theme::Theme;
 
@@ -20,6 +20,8 @@ const RECENT_MAX: usize = 50;
 const RECENT_SHOWN: usize = 8;
 /// Cached checkpoints that the picker shows.
 const HUB_SHOWN: usize = 200;
+/// Adapters beside a base that the picker shows.
+const BESIDE_SHOWN: usize = 100;
 /// Folders below the working folder that are looked at.
 const BELOW_MAX: usize = 300;
 
@@ -115,6 +117,41 @@ pub(super) fn find() -> Vec<Place> {
     }
     found.extend(here().into_iter().map(|path| place(Group::Here, path.clone(), path, String::new())));
     found
+}
+
+/// Looks for adapters: beside the folder of a base and in it, then among all other places.
+pub(super) fn find_adapters(base: &Path) -> Vec<Place> {
+    let above = base.canonicalize().ok().and_then(|full| full.parent().map(Path::to_path_buf));
+    // As it was named where that leads up, so that what is shown is short.
+    let above = base.parent().filter(|p| !p.as_os_str().is_empty()).map(Path::to_path_buf).or(above);
+    let folders = above.iter().map(PathBuf::as_path).chain([base]).flat_map(folders_of);
+    let beside: Vec<PathBuf> = folders.filter(|path| is_adapter(path)).take(BESIDE_SHOWN).collect();
+    let same =
+        |a: &Path, b: &Path| a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+    let mut found: Vec<Place> = beside
+        .iter()
+        .map(|path| path.display().to_string())
+        .map(|path| Place {
+            group: Group::Beside,
+            label: path.clone(),
+            path,
+            note: String::new(),
+            facts: Facts::Unknown,
+        })
+        .collect();
+    found.extend(find().into_iter().filter(|place| {
+        let folder = locate(&place.path).map(|(folder, _)| folder);
+        folder.is_ok_and(|folder| is_adapter(&folder) && !beside.iter().any(|known| same(known, &folder)))
+    }));
+    found
+}
+
+/// Returns true if a folder has what an adapter has: its config, or the weights under the name of one.
+fn is_adapter(folder: &Path) -> bool {
+    let files = folder::list(folder).unwrap_or_default();
+    let has = |wanted: &str| files.iter().any(|(name, _)| name == wanted);
+    has("adapters.safetensors")
+        || has("adapter_config.json") && files.iter().any(|(name, _)| container_of(name).is_some())
 }
 
 /// Returns folders with weight files, at most two levels below the working folder, and lone GGUF files.

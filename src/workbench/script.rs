@@ -19,6 +19,8 @@ use crate::ui::{self, Look, Scroll};
 pub struct Script<'a> {
     /// What to open.
     pub paths: &'a [String],
+    /// The adapter to attach to the first of them.
+    pub adapter: Option<&'a str>,
     /// Keys separated by blanks; `type:TEXT` types a text.
     pub keys: &'a str,
     /// Cells of the screen.
@@ -36,7 +38,8 @@ pub struct Script<'a> {
 /// The size is not one, or a key has no such name.
 pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
     let keymap = keys::keymap(None).map_err(Error::input)?;
-    let (mut app, effects) = App::new(script.paths, keymap);
+    let (mut app, mut effects) = App::new(script.paths, keymap);
+    effects.extend(script.adapter.iter().flat_map(|path| app.attach(path)));
     run_jobs(&mut app, effects);
     for word in script.keys.split_whitespace() {
         let events: Vec<Event> = if let Some(text) = word.strip_prefix("type:") {
@@ -80,8 +83,14 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 Some(checkpoint) => Event::Explained(id, layer, evidence(&checkpoint, layer)),
                 None => continue,
             },
-            Effect::FindPlaces => {
-                let mut found = places::find();
+            Effect::Attach(id, number) => match work::pair(app, id) {
+                Some((base, path)) => work::held(base, (id, number), &path),
+                None => continue,
+            },
+            Effect::FindPlaces | Effect::FindAdapters => {
+                let base = app.ready().map(|ready| ready.files().folder.clone()).unwrap_or_default();
+                let is_any = effect == Effect::FindPlaces;
+                let mut found = if is_any { places::find() } else { places::find_adapters(&base) };
                 for place in &mut found {
                     place.facts = facts_of(place);
                 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::Message;
+use crate::app::attach::Held;
 use crate::app::form::{Content, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
@@ -208,6 +209,20 @@ fn content(folder: &Path) -> Content {
 fn missing_parent(output: &Path) -> Option<String> {
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
+}
+
+/// Opens an adapter for the checkpoint of an id and holds it against it, whatever happens.
+pub(super) fn held(base: Arc<Checkpoint>, (id, number): (u32, u32), path: &str) -> Event {
+    let path = expanded(Path::new(path)).display().to_string();
+    let held = job::caught(|| Held::open(base, &path))
+        .unwrap_or_else(|text| Err(Error::input(format!("aligning ended: {}", escape(&text)))));
+    Event::Attached(id, number, Box::new(held))
+}
+
+/// Returns the base and the adapter that a checkpoint of an id has attached.
+pub(super) fn pair(app: &App, id: u32) -> Option<(Arc<Checkpoint>, String)> {
+    let open = app.opens.iter().find(|open| open.id == id)?;
+    Some((super::checkpoint_of(app, id)?, open.attached.as_ref()?.path.clone()))
 }
 
 /// Returns a path with `~` as the home folder, as in a shell.

@@ -17,7 +17,7 @@ const FULL: Degrade = Degrade { colors: Colors::True, is_ascii: false };
 fn draw(path: &str, keys: &str, size: (u16, u16)) -> String {
     let theme = Theme::built_in("dark").unwrap();
     let paths = [format!("samples/{path}")];
-    let script = Script { paths: &paths, keys, size, theme: &theme, degrade: FULL };
+    let script = Script { paths: &paths, adapter: None, keys, size, theme: &theme, degrade: FULL };
     text_of(&screenshot(&script).unwrap())
 }
 

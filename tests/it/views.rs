@@ -13,7 +13,7 @@ const FULL: Degrade = Degrade { colors: Colors::True, is_ascii: false };
 fn draw(paths: &[&str], keys: &str, size: (u16, u16), degrade: Degrade) -> Buffer {
     let paths: Vec<String> = paths.iter().map(|path| format!("samples/{path}")).collect();
     let theme = Theme::built_in("dark").unwrap().at(degrade.colors);
-    screenshot(&Script { paths: &paths, keys, size, theme: &theme, degrade }).unwrap()
+    screenshot(&Script { paths: &paths, adapter: None, keys, size, theme: &theme, degrade }).unwrap()
 }
 
 const GPTQ: &str = "gptq-w4-g128-sym-v1-A/model";
@@ -62,6 +62,38 @@ fn every_view_is_as_it_was_looked_at() {
     }
     println!("{drawn} screens");
     assert_eq!(drawn, 56);
+}
+
+/// Name of the view, the adapter that is attached to a plain base, and the keys that lead there.
+const BOARDS: [(&str, &str, &str); 9] = [
+    ("board", "peft-bad-keys/good", ""),
+    ("board-unfolded", "peft-bad-keys/good", "enter j"),
+    ("board-wrapped", "peft-bad-keys/base-layer-infix", "j"),
+    ("board-keys", "peft-bad-keys/base-layer-infix", "enter"),
+    ("board-shape", "peft-bad-keys/wrong-shape", "n"),
+    ("board-missing", "peft-bad-keys/extra-layer", "n"),
+    ("board-states", "peft-bad-keys/missing-lora-B", "f j"),
+    ("board-tree", "peft-bad-keys/good", "esc"),
+    ("board-failed", "base-B-bf16/model", ""),
+];
+
+#[test]
+fn every_board_is_as_it_was_looked_at() {
+    let paths = ["samples/base-A-bf16/model".to_owned()];
+    let theme = Theme::built_in("dark").unwrap();
+    for (name, adapter, keys) in BOARDS {
+        let adapter = format!("samples/{adapter}");
+        for size in [(120, 36), (80, 24), (60, 12), (40, 10), (239, 60)] {
+            let script =
+                Script { paths: &paths, adapter: Some(&adapter), keys, size, theme: &theme, degrade: FULL };
+            let text = text_of(&screenshot(&script).unwrap());
+            let widest = text.lines().map(unicode_width::UnicodeWidthStr::width).max().unwrap();
+            assert!(widest <= usize::from(size.0), "{name} at {size:?}: {text}");
+            if matches!(size, (120, 36) | (80, 24)) {
+                insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! Attaching: choosing an adapter for the checkpoint that is shown, and what came of holding it against it.
+//!
+//! Opening and aligning read values, so the loop does them on a thread (`Effect::Attach`). They wait until the
+//! checkpoint has been examined, and are done again when it is read again.
+
+use std::sync::Arc;
+
+use super::board::Board;
+use super::picker::{Picker, Purpose};
+use super::{App, Effect, OpenState, Overlay, Tab, shell_path};
+use crate::adapter::align::{Alignment, Asked};
+use crate::adapter::{Adapter, open as open_adapter, problems_of};
+use crate::checkpoint::side::FileSide;
+use crate::checkpoint::{Checkpoint, CheckpointKind};
+use crate::error::{Error, Result};
+use crate::name::escape;
+use crate::problem::Problem;
+
+/// An adapter that is attached to an open checkpoint.
+pub struct Attached {
+    /// What was asked for.
+    pub path: String,
+    /// How far it is.
+    pub state: AttachState,
+    number: u32,
+}
+
+/// How far an attached adapter is.
+pub enum AttachState {
+    /// It is opened and held against the base.
+    Aligning,
+    /// It could not be opened, or is no adapter.
+    Failed(Error),
+    /// It is here.
+    Ready(Box<Board>),
+}
+
+/// An adapter, held against a base.
+pub struct Held {
+    /// The base that it was held against.
+    pub base: Arc<Checkpoint>,
+    /// The adapter.
+    pub adapter: Arc<Checkpoint>,
+    /// What it is.
+    pub facts: Adapter,
+    /// How it lies on the base.
+    pub alignment: Alignment,
+    /// What is wrong with the adapter and with the two together, errors first.
+    pub problems: Vec<Problem>,
+}
+
+impl Held {
+    /// Opens an adapter and holds it against a base. Reads its values.
+    ///
+    /// # Errors
+    /// It cannot be opened, or nothing in it is an adapter's.
+    pub fn open(base: Arc<Checkpoint>, path: &str) -> Result<Self> {
+        let adapter = open_adapter::open(path)?;
+        let facts = Adapter::read(&adapter);
+        let is_adapter = adapter.kind == CheckpointKind::Adapter || facts.by_keys.is_some();
+        if !is_adapter && facts.modules.is_empty() {
+            return Err(Error::input(format!(
+                "{}: no adapter: no adapter_config.json, and no key of its tensors is one of an adapter",
+                escape(path)
+            )));
+        }
+        let alignment = {
+            let values = FileSide::whole(&adapter.files);
+            Alignment::of(&base, &adapter, &facts, &Asked { strip_prefix: None, values: &values })
+        };
+        let mut problems = problems_of(&adapter, Some(&facts));
+        problems.extend(alignment.problems.clone());
+        problems.sort_by_key(|problem| (problem.kind.severity, problem.kind.code));
+        Ok(Self { base, adapter: Arc::new(adapter), facts, alignment, problems })
+    }
+
+    /// Returns the rank to show: the config's, else that of the first module.
+    #[must_use]
+    pub fn rank(&self) -> Option<u64> {
+        self.facts.rank.or_else(|| self.alignment.modules.iter().find_map(|module| module.rank))
+    }
+}
+
+impl App {
+    /// Returns the adapter that is attached to the checkpoint that is shown.
+    #[must_use]
+    pub fn attached(&self) -> Option<&Attached> {
+        self.opens.get(self.current)?.attached.as_ref()
+    }
+
+    /// Returns the board of the adapter that is attached, if it is here.
+    #[must_use]
+    pub fn board(&self) -> Option<&Board> {
+        match &self.attached()?.state {
+            AttachState::Ready(board) => Some(board),
+            _ => None,
+        }
+    }
+
+    /// Returns the board, for changing.
+    pub fn board_mut(&mut self) -> Option<&mut Board> {
+        match &mut self.opens.get_mut(self.current)?.attached.as_mut()?.state {
+            AttachState::Ready(board) => Some(board),
+            _ => None,
+        }
+    }
+
+    /// Attaches an adapter to the checkpoint that is shown, in the place of another.
+    pub fn attach(&mut self, path: &str) -> Vec<Effect> {
+        let Some(open) = self.opens.get_mut(self.current) else { return Vec::new() };
+        self.log.push(format!("ckpt align {} -a {}", shell_path(&open.path), shell_path(path)));
+        open.attached = Some(Attached { path: path.to_owned(), state: AttachState::Aligning, number: 0 });
+        let id = open.id;
+        self.show(Tab::Adapter);
+        self.align(id)
+    }
+
+    /// Asks for the alignment of what is attached, once the base has been examined.
+    pub(super) fn align(&mut self, id: u32) -> Vec<Effect> {
+        let number = self.next_id;
+        let Some(open) = self.opens.iter_mut().find(|open| open.id == id) else { return Vec::new() };
+        let OpenState::Ready(ready) = &open.state else { return Vec::new() };
+        let Some(attached) = open.attached.as_mut().filter(|_| ready.checkpoint.examined) else {
+            return Vec::new();
+        };
+        self.next_id += 1;
+        attached.number = number;
+        attached.state = AttachState::Aligning;
+        vec![Effect::Attach(id, number)]
+    }
+
+    /// Takes an alignment, unless another was asked for since.
+    pub(super) fn attached_to(&mut self, id: u32, number: u32, held: Result<Held>) {
+        let open = self.opens.iter_mut().find(|open| open.id == id);
+        let attached = open.and_then(|open| open.attached.as_mut());
+        if let Some(attached) = attached.filter(|attached| attached.number == number) {
+            attached.state = match held {
+                Ok(held) => AttachState::Ready(Box::new(Board::new(held))),
+                Err(error) => AttachState::Failed(error),
+            };
+        }
+    }
+}
+
+/// Opens the picker of adapters.
+pub(super) fn pick(app: &mut App) -> Vec<Effect> {
+    let picker = Picker { purpose: Purpose::Attach, ..Picker::default() };
+    app.overlay = Some(Overlay::Picker(Box::new(picker)));
+    vec![Effect::FindAdapters]
+}
+
+pub(super) fn can_attach(app: &App) -> std::result::Result<(), String> {
+    super::command::has_checkpoint(app)?;
+    if !app.is_readable() {
+        return Err("nothing of this checkpoint could be read".into());
+    }
+    if app.ready().is_some_and(|ready| ready.adapter.is_some()) {
+        return Err("this is an adapter itself: o opens its base, a attaches it there".into());
+    }
+    Ok(())
+}
+
+/// There is something in the tab of the adapter.
+pub(super) fn has_adapter(app: &App) -> std::result::Result<(), String> {
+    super::command::has_checkpoint(app)?;
+    let is_adapter = app.ready().is_some_and(|ready| ready.adapter.is_some());
+    if is_adapter || app.attached().is_some() { Ok(()) } else { Err("attach an adapter first (a)".into()) }
+}

@@ -1,0 +1,442 @@
+//! Board: an adapter that is attached, as rows: what does not fit worst first, what fits folded, what is left over.
+//!
+//! Rows are made when the adapter is attached, and when another choice of them is to show; a frame reads those
+//! that are on the screen.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::attach::Held;
+use super::{App, Effect, Overlay, Tab};
+use crate::adapter::align::{Aligned, Repair};
+use crate::adapter::board::{self, Fold, Gate};
+use crate::name::escape;
+
+/// An adapter and its base, as rows.
+pub struct Board {
+    /// The two.
+    pub held: Arc<Held>,
+    /// The alignment in numbers.
+    pub gate: Gate,
+    /// The modules that fit, alike ones together.
+    pub folds: Vec<Fold>,
+    /// The rows that show.
+    pub rows: Vec<Row>,
+    /// The row under the cursor.
+    pub cursor: usize,
+    /// Which rows show.
+    pub show: Show,
+    /// True if the keys of the row have the focus.
+    pub is_reading: bool,
+    /// First line of the keys that shows.
+    pub top: usize,
+    /// The first row that was drawn last.
+    pub first: usize,
+    odd: Vec<u32>,
+    unfolded: BTreeSet<u32>,
+    lands: Vec<bool>,
+}
+
+/// A row of the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// A module that does not fit, by its place in the alignment.
+    Odd(u32),
+    /// A problem of the adapter, by its place.
+    Problem(u32),
+    /// The line between what does not fit and the rest.
+    Rule,
+    /// Alike modules that fit.
+    Fold(u32),
+    /// A module that fits: one of a fold, or alone of its kind.
+    Fine(u32),
+    /// A tensor that is not used, by its number in the adapter.
+    Unused(u32),
+    /// A target that the adapter has nothing for, by its place.
+    Untouched(u32),
+}
+
+/// Which rows show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// All.
+    All,
+    /// Modules that do not fit, and problems.
+    Odd,
+    /// What a repair puts right.
+    Repairable,
+    /// What no repair helps.
+    Hopeless,
+    /// What fits.
+    Fine,
+    /// What changes nothing.
+    WithoutEffect,
+    /// Tensors that are not used, and targets that nothing is for.
+    Unused,
+}
+
+impl Show {
+    /// All choices, in the order of the menu.
+    pub const ALL: [Self; 7] = [
+        Self::All,
+        Self::Odd,
+        Self::Repairable,
+        Self::Hopeless,
+        Self::Fine,
+        Self::WithoutEffect,
+        Self::Unused,
+    ];
+
+    /// Returns its words in the menu.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Odd => "not aligned",
+            Self::Repairable => "can be repaired",
+            Self::Hopeless => "can not be repaired",
+            Self::Fine => "aligned",
+            Self::WithoutEffect => "without effect",
+            Self::Unused => "unused and untouched",
+        }
+    }
+
+    fn shows(self, module: &Aligned) -> bool {
+        match self {
+            Self::All => true,
+            Self::Odd => !board::is_fine(module),
+            Self::Repairable => matches!(module.repair, Repair::Rename | Repair::Config),
+            Self::Hopeless => matches!(module.repair, Repair::No(_)),
+            Self::Fine => board::is_fine(module),
+            Self::WithoutEffect => module.zero_delta,
+            Self::Unused => false,
+        }
+    }
+}
+
+impl Board {
+    /// Makes the board of an adapter.
+    #[must_use]
+    pub fn new(held: Held) -> Self {
+        let mut lands = vec![false; held.base.layers.len()];
+        for module in &held.alignment.modules {
+            let layers = module.places.iter().map(|place| place.layer).chain(module.layer);
+            for layer in layers {
+                if let Some(lands) = lands.get_mut(layer as usize) {
+                    *lands = true;
+                }
+            }
+        }
+        let mut made = Self {
+            gate: Gate::of(&held.alignment),
+            folds: board::folds(&held.alignment),
+            odd: board::odd(&held.alignment),
+            held: Arc::new(held),
+            rows: Vec::new(),
+            cursor: 0,
+            show: Show::All,
+            is_reading: false,
+            top: 0,
+            first: 0,
+            unfolded: BTreeSet::new(),
+            lands,
+        };
+        made.fill();
+        made
+    }
+
+    /// Returns a module by its place.
+    #[must_use]
+    pub fn module(&self, at: u32) -> &Aligned {
+        &self.held.alignment.modules[at as usize]
+    }
+
+    /// Returns true if the adapter changes this layer of the base.
+    #[must_use]
+    pub fn lands_on(&self, layer: u32) -> bool {
+        self.lands.get(layer as usize).copied().unwrap_or_default()
+    }
+
+    /// Returns true if the members of a fold show.
+    #[must_use]
+    pub fn is_unfolded(&self, fold: u32) -> bool {
+        self.unfolded.contains(&fold)
+    }
+
+    /// Returns the row under the cursor.
+    #[must_use]
+    pub fn row(&self) -> Option<Row> {
+        self.rows.get(self.cursor).copied()
+    }
+
+    /// Returns the module that a row is about: of a fold the first.
+    #[must_use]
+    pub fn module_of(&self, row: Row) -> Option<&Aligned> {
+        let at = match row {
+            Row::Odd(at) | Row::Fine(at) => at,
+            Row::Fold(fold) => *self.folds.get(fold as usize)?.modules.first()?,
+            _ => return None,
+        };
+        self.held.alignment.modules.get(at as usize)
+    }
+
+    /// Returns the name of the base layer that a module goes to.
+    #[must_use]
+    pub fn layer_name(&self, module: &Aligned) -> Option<String> {
+        let layer = module.layer?;
+        if module.places.len() > 1 {
+            return Some(module.path.clone());
+        }
+        Some(self.held.base.layers.name(&self.held.base.files.names, layer))
+    }
+
+    /// Returns how many modules do not fit.
+    #[must_use]
+    pub fn odd(&self) -> usize {
+        self.odd.len()
+    }
+
+    /// Makes the rows anew.
+    fn fill(&mut self) {
+        let held = Arc::clone(&self.held);
+        let modules = &held.alignment.modules;
+        let shows = |at: &u32| self.show.shows(&modules[*at as usize]);
+        let mut rows: Vec<Row> = self.odd.iter().copied().filter(shows).map(Row::Odd).collect();
+        if matches!(self.show, Show::All | Show::Odd) {
+            rows.extend((0..held.problems.len() as u32).map(Row::Problem));
+        }
+        let above = rows.len();
+        for (at, fold) in self.folds.iter().enumerate() {
+            let shown: Vec<u32> = fold.modules.iter().copied().filter(shows).collect();
+            match shown.as_slice() {
+                [] => {}
+                [one] => rows.push(Row::Fine(*one)),
+                // Of a fold of which a part shows, that part is spelled out.
+                several if several.len() < fold.modules.len() => {
+                    rows.extend(several.iter().copied().map(Row::Fine));
+                }
+                several => {
+                    rows.push(Row::Fold(at as u32));
+                    if self.unfolded.contains(&(at as u32)) {
+                        rows.extend(several.iter().copied().map(Row::Fine));
+                    }
+                }
+            }
+        }
+        if matches!(self.show, Show::All | Show::Unused) {
+            rows.extend(held.alignment.unused.iter().copied().map(Row::Unused));
+            rows.extend((0..held.alignment.untouched.len() as u32).map(Row::Untouched));
+        }
+        if above > 0 && above < rows.len() {
+            rows.insert(above, Row::Rule);
+        }
+        self.rows = rows;
+        self.move_to(self.cursor, 1);
+    }
+
+    /// Puts the cursor on a row; the rule is passed over.
+    fn move_to(&mut self, row: usize, direction: isize) {
+        let row = row.min(self.rows.len().saturating_sub(1));
+        let is_rule = self.rows.get(row) == Some(&Row::Rule);
+        self.cursor = if is_rule { row.saturating_add_signed(direction.signum()) } else { row };
+        self.top = 0;
+    }
+
+    pub(super) fn step(&mut self, by: isize) {
+        if self.is_reading {
+            // Where it ends the view knows; it stops there.
+            self.top = self.top.saturating_add_signed(by.clamp(-100_000, 100_000));
+        } else {
+            self.move_to(self.cursor.saturating_add_signed(by), by);
+        }
+    }
+
+    /// Goes to the next module that does not fit; returns false if there is no other.
+    pub(super) fn next_odd(&mut self, is_forward: bool) -> bool {
+        let is_odd = |row: &Row| matches!(row, Row::Odd(_) | Row::Problem(_));
+        let count = self.rows.len();
+        let at = (1..=count).map(|by| {
+            let by = if is_forward { by } else { count - by };
+            (self.cursor + by) % count
+        });
+        let found = at.into_iter().find(|&at| is_odd(&self.rows[at]));
+        found.map(|at| self.move_to(at, 1)).is_some()
+    }
+
+    pub(super) fn set_show(&mut self, show: Show) {
+        self.show = show;
+        (self.cursor, self.first, self.is_reading) = (0, 0, false);
+        self.fill();
+    }
+
+    /// Unfolds the row, or folds it again; of any other its keys get the focus.
+    pub(super) fn enter(&mut self) {
+        match self.row() {
+            Some(Row::Fold(fold)) => {
+                if !self.unfolded.remove(&fold) {
+                    self.unfolded.insert(fold);
+                }
+                self.fill();
+            }
+            Some(_) => (self.is_reading, self.top) = (!self.is_reading, 0),
+            None => {}
+        }
+    }
+
+    /// Takes one step back; returns false if there is none but to the tree.
+    fn back(&mut self) -> bool {
+        if self.is_reading {
+            (self.is_reading, self.top) = (false, 0);
+        } else if self.show == Show::All {
+            return false;
+        } else {
+            self.set_show(Show::All);
+        }
+        true
+    }
+
+    /// Returns what the row under the cursor is, for copying.
+    #[must_use]
+    pub fn copied(&self) -> Option<String> {
+        let row = self.row()?;
+        match row {
+            Row::Problem(at) => {
+                let problem = self.held.problems.get(at as usize)?;
+                Some(format!("{} {}: {}", problem.kind.code, problem.kind.name, problem.message))
+            }
+            Row::Unused(tensor) => Some(self.held.adapter.files.tensor_name(tensor)),
+            Row::Untouched(at) => self.held.alignment.untouched.get(at as usize).cloned(),
+            _ => self.module_of(row).map(|module| module.name.clone()),
+        }
+    }
+}
+
+impl App {
+    /// Returns true if the board shows.
+    #[must_use]
+    pub fn is_on_board(&self) -> bool {
+        self.tab == Tab::Adapter && self.board().is_some()
+    }
+
+    pub(super) fn click_board(&mut self, row: usize) -> Vec<Effect> {
+        if let Some(board) = self.board_mut() {
+            if board.cursor == row && !board.is_reading {
+                board.enter();
+            } else {
+                board.is_reading = false;
+                board.move_to(row, 1);
+            }
+        }
+        Vec::new()
+    }
+
+    pub(super) fn states_key(&mut self, at: usize, key: &str) -> Vec<Effect> {
+        let last = Show::ALL.len() - 1;
+        match key {
+            "esc" | "q" | "f" => {}
+            "j" | "down" => self.overlay = Some(Overlay::StatesMenu((at + 1).min(last))),
+            "k" | "up" => self.overlay = Some(Overlay::StatesMenu(at.saturating_sub(1))),
+            "enter" => {
+                if let Some(board) = self.board_mut() {
+                    board.set_show(Show::ALL[at.min(last)]);
+                }
+            }
+            _ => self.overlay = Some(Overlay::StatesMenu(at)),
+        }
+        Vec::new()
+    }
+
+    /// Takes a step back on the board: to its rows, to all of them, or to the tree on the layer of the row.
+    pub(super) fn back_on_board(&mut self) {
+        let Some(board) = self.board_mut() else { return };
+        if board.back() {
+            return;
+        }
+        let layer = board.row().and_then(|row| board.module_of(row)).and_then(|module| module.layer);
+        if let (Some(layer), Some(ready)) = (layer, self.ready_mut()) {
+            let checkpoint = Arc::clone(&ready.checkpoint);
+            let name = checkpoint.layers.name(&checkpoint.files.names, layer);
+            if let Some(node) = ready.tree.find(&checkpoint, &name) {
+                ready.tree.select_node(&checkpoint, node);
+            }
+        }
+        self.show(Tab::Detail);
+    }
+}
+
+/// Opens the menu of what the board shows.
+pub(super) fn choose(app: &mut App) -> Vec<Effect> {
+    let show = app.board().map_or(Show::All, |board| board.show);
+    let at = Show::ALL.iter().position(|choice| *choice == show).unwrap_or(0);
+    app.overlay = Some(Overlay::StatesMenu(at));
+    Vec::new()
+}
+
+pub(super) fn next(app: &mut App, is_forward: bool) -> Vec<Effect> {
+    if app.board_mut().is_some_and(|board| !board.next_odd(is_forward)) {
+        app.toast = Some("every module that shows is aligned".into());
+    }
+    Vec::new()
+}
+
+pub(super) fn needs_board(app: &App) -> Result<(), String> {
+    super::attach::has_adapter(app)?;
+    if app.is_on_board() {
+        return Ok(());
+    }
+    let why = match app.attached().map(|attached| &attached.state) {
+        Some(super::attach::AttachState::Ready(_)) => "only on the adapter board (4)".into(),
+        Some(super::attach::AttachState::Failed(error)) => escape(&error.message).into_owned(),
+        Some(super::attach::AttachState::Aligning) => "the adapter is still being aligned".into(),
+        None => "this is an adapter itself: o opens its base, a attaches it there".into(),
+    };
+    Err(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+
+    fn board(adapter: &str) -> Board {
+        let base = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
+        Board::new(Held::open(base, &format!("samples/peft-bad-keys/{adapter}")).unwrap())
+    }
+
+    #[test]
+    fn what_does_not_fit_stands_first_and_the_cursor_passes_over_the_rule() {
+        let mut board = board("extra-layer");
+        let kinds: Vec<bool> = board.rows.iter().map(|row| *row == Row::Rule).collect();
+        assert_eq!(kinds.iter().position(|is_rule| *is_rule), Some(3));
+        assert!(board.rows[..3].iter().all(|row| matches!(row, Row::Odd(_))));
+        for (by, cursor) in [(2, 2), (1, 4), (-1, 2), (isize::MAX, 6), (-isize::MAX, 0)] {
+            board.step(by);
+            assert_eq!(board.cursor, cursor, "by {by}");
+        }
+        assert!(board.next_odd(false));
+        assert_eq!(board.cursor, 2);
+    }
+
+    #[test]
+    fn a_fold_opens_and_closes_and_states_choose_rows() {
+        let mut board = board("good");
+        assert_eq!(board.rows, [Row::Fold(0), Row::Fold(1), Row::Fold(2)]);
+        board.enter();
+        assert_eq!(board.rows[..3], [Row::Fold(0), Row::Fine(0), Row::Fine(3)]);
+        board.enter();
+        assert_eq!(board.rows.len(), 3);
+        assert!(!board.next_odd(true));
+        board.set_show(Show::Odd);
+        assert_eq!(board.rows, []);
+        board.step(1);
+        assert!(board.back() && board.show == Show::All);
+        assert!(!board.back());
+    }
+
+    #[test]
+    fn a_model_is_no_adapter_and_that_is_said() {
+        let base = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
+        let error = Held::open(base, "samples/base-B-bf16/model").err().unwrap();
+        assert!(error.message.contains("no adapter"), "{}", error.message);
+    }
+}

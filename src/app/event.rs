@@ -1,0 +1,92 @@
+//! Events and effects: what happens to the workbench, and what only the loop can do.
+
+use super::attach::Held;
+use super::form::Planned;
+use super::jobs::meter::Counts;
+use super::{Focus, Tab, picker};
+use crate::checkpoint::Checkpoint;
+use crate::engine::Outcome;
+use crate::error::Error;
+use crate::gauges::Sample;
+use crate::quant::Evidence;
+
+/// Something that happened.
+pub enum Event {
+    /// A key, as `keys::text` names it.
+    Key(String),
+    /// Pasted text.
+    Paste(String),
+    /// A click on a tree row, by index.
+    ClickRow(usize),
+    /// A click on a place of the picker, by its place among those shown.
+    ClickPlace(usize),
+    /// A click on a tab.
+    ClickTab(Tab),
+    /// A click on a field of the form, by its row in the table.
+    ClickField(usize),
+    /// A click on a job, by its row.
+    ClickJob(usize),
+    /// A click in a pane.
+    ClickPane(Focus),
+    /// A click on a row of the board.
+    ClickBoard(usize),
+    /// The wheel over a pane, in lines.
+    Wheel(Focus, isize),
+    /// The border was dragged to this share of the width.
+    Split(u16),
+    /// A checkpoint has been opened.
+    Opened(u32, Box<Result<Checkpoint, Error>>),
+    /// A checkpoint has been examined.
+    Examined(u32, Box<Checkpoint>),
+    /// Evidence of a layer has been gathered.
+    Explained(u32, u32, Vec<Evidence>),
+    /// The machine has been sampled.
+    Sampled(Box<Sample>),
+    /// Places that can be opened were found.
+    Places(Vec<picker::Place>),
+    /// Facts of a place, by its path, have been read.
+    PlaceFacts(String, picker::Facts),
+    /// An adapter was held against the checkpoint of this id, or could not be: the number of the question.
+    Attached(u32, u32, Box<Result<Held, Error>>),
+    /// A plan has been made, or could not be, for the question of this number.
+    Planned(u32, Box<Result<Planned, Error>>),
+    /// Counts of the job that runs were taken.
+    JobTicked(u32, Counts),
+    /// A job has ended.
+    JobEnded(u32, Box<Result<Outcome, Error>>),
+    /// The toast has stood long enough to be read.
+    ToastRead,
+    /// Work in the background ended badly.
+    JobPanicked(&'static str, String),
+}
+
+/// Something that only the loop can do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a path.
+    Open(u32, String),
+    /// Read the side data of a checkpoint.
+    Examine(u32),
+    /// Gather the evidence of a layer.
+    Explain(u32, u32),
+    /// Look for adapters near the checkpoint that is shown.
+    FindAdapters,
+    /// Open the adapter of a checkpoint and hold it against it; the number of the question.
+    Attach(u32, u32),
+    /// Make the plan that the form asks for; the number of the question.
+    Plan(u32),
+    /// Start a job.
+    StartJob(u32),
+    /// End a job; its end is sent as an event.
+    CancelJob(u32),
+    /// Copy to the clipboard.
+    Copy(String),
+    /// Look for places that can be opened.
+    FindPlaces,
+    /// Draw every cell again.
+    Repaint,
+    /// Give the terminal back to the shell.
+    Suspend,
+    /// End.
+    Quit,
+}
