@@ -13,6 +13,7 @@ mod event;
 pub mod form;
 pub mod jobs;
 pub mod keys;
+mod merge;
 mod mouse;
 pub mod picker;
 mod ready;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::attach::Held;
 use super::{App, Effect, Overlay, Tab};
-use crate::adapter::align::{Aligned, Repair};
+use crate::adapter::align::{Aligned, Repair, State};
 use crate::adapter::board::{self, Fold, Gate};
 use crate::name::escape;
 
@@ -194,6 +194,13 @@ impl Board {
     #[must_use]
     pub fn odd(&self) -> usize {
         self.odd.len()
+    }
+
+    /// Returns true if a module may be merged: it fits, or its rows in a fused layer are known. The plan knows more.
+    #[must_use]
+    pub fn can_merge(&self) -> bool {
+        let may = |module: &Aligned| module.is_applied || module.state == State::Fused;
+        self.held.alignment.modules.iter().any(may)
     }
 
     /// Makes the rows anew.

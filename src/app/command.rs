@@ -9,7 +9,7 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
 use super::picker::Picker;
-use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs};
+use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs, merge};
 use crate::checkpoint::tree::Mode;
 
 /// Cells of a command's doc: help has two columns of it on a screen of 120.
@@ -75,6 +75,9 @@ pub static COMMANDS: &[Command] = &[
     row("convert", "Convert… (a plan first, always)", &["c"], "convert", convert::open)
         .foot(with_rows)
         .needs(convert::can_convert),
+    row("merge", "Merge the adapter… (a plan first)", &["m"], "merge", merge::open)
+        .foot(with_base)
+        .needs(merge::can_merge),
     row("tensors", "Layers or raw tensors", &["t"], "tensors", tensors).foot(in_tree).needs(has_checkpoint),
     row("unfold", "Unfold alike layers, fold them again", &["u"], "unfold", unfold)
         .foot(in_tree)

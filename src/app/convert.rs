@@ -19,9 +19,9 @@ use crate::plan::Names;
 use crate::tensor::Dtype;
 
 /// A value that leaves everything as it is.
-const AS_IS: Choice = Choice { word: "", about: "", flag: "", set: |_, _| {}, button: "" };
+pub(super) const AS_IS: Choice = Choice { word: "", about: "", flag: "", set: |_, _| {}, button: "" };
 /// A field of an input of any kind.
-const ANY: Field =
+pub(super) const ANY: Field =
     Field { name: "", kind: Kind::Button(""), about: "", applies: |_| true, is_of_folder: false };
 
 /// The fields: what is made, where, and how.
@@ -89,7 +89,7 @@ static FORMATS: [Choice; 1] = [Choice {
     ..AS_IS
 }];
 
-static DTYPES: [Choice; 4] = [
+pub(super) static DTYPES: [Choice; 4] = [
     Choice {
         word: "auto",
         about: "Each format's own dtype for what is decoded; plain tensors stay as they are stored.",
@@ -118,7 +118,7 @@ static DTYPES: [Choice; 4] = [
     },
 ];
 
-static NAMES: [Choice; 2] = [
+pub(super) static NAMES: [Choice; 2] = [
     Choice {
         word: "own",
         about: "Tensors keep the names of the GGUF file. hf gives a folder that transformers loads.",
@@ -133,7 +133,7 @@ static NAMES: [Choice; 2] = [
     },
 ];
 
-static BROKEN: [Choice; 2] = [
+pub(super) static BROKEN: [Choice; 2] = [
     Choice {
         word: "refuse",
         about: "Nothing is converted while a layer is broken; the plan names each, and what is wrong with it.",
@@ -148,29 +148,34 @@ static BROKEN: [Choice; 2] = [
     },
 ];
 
-static EXISTS: [Choice; 3] = [
-    Choice {
-        word: "keep",
-        about: "What is there stays. Type another name in the field above, or say what becomes of it.",
-        ..AS_IS
-    },
-    Choice {
-        word: "check",
-        about: "Nothing is written: what is there is compared with this plan, as a finished run of it.",
-        flag: "--resume",
-        set: |_, options| options.resume = true,
-        button: "Check what is there",
-    },
-    Choice {
-        word: "replace",
-        about: "What is there goes when the new folder is whole, and not before.",
-        flag: "--force",
-        set: |_, options| options.force = true,
-        button: "Convert and replace",
-    },
-];
+static EXISTS: [Choice; 3] = exists("Convert and replace");
 
-static PARTIAL: [Choice; 2] = [
+/// Returns what can become of what is there; what the button says when it is replaced.
+pub(super) const fn exists(replace: &'static str) -> [Choice; 3] {
+    [
+        Choice {
+            word: "keep",
+            about: "What is there stays. Type another name in the field above, or say what becomes of it.",
+            ..AS_IS
+        },
+        Choice {
+            word: "check",
+            about: "Nothing is written: what is there is compared with this plan, as a finished run of it.",
+            flag: "--resume",
+            set: |_, options| options.resume = true,
+            button: "Check what is there",
+        },
+        Choice {
+            word: "replace",
+            about: "What is there goes when the new folder is whole, and not before.",
+            flag: "--force",
+            set: |_, options| options.force = true,
+            button: replace,
+        },
+    ]
+}
+
+pub(super) static PARTIAL: [Choice; 2] = [
     Choice {
         word: "resume",
         about: "Files that an earlier run of this plan finished are kept; those of another plan are made anew.",
@@ -181,7 +186,7 @@ static PARTIAL: [Choice; 2] = [
     Choice { word: "start over", about: "What an earlier run left is removed.", ..AS_IS },
 ];
 
-static PROOFS: [Choice; 3] = [
+pub(super) static PROOFS: [Choice; 3] = [
     Choice {
         word: "sample",
         about: "The result is read again: every copied tensor is compared, and layers of each kind are decoded once more and compared.",
@@ -189,7 +194,7 @@ static PROOFS: [Choice; 3] = [
     },
     Choice {
         word: "full",
-        about: "The result is read again, and every tensor and layer is compared. Takes about as long as the conversion.",
+        about: "The result is read again, and every tensor and layer is compared. Takes about as long as writing it.",
         flag: "--verify full",
         set: |_, options| options.proof = Proof::Full,
         ..AS_IS
@@ -210,20 +215,22 @@ static DEVICES: [Choice; 1] = [Choice {
 }];
 
 /// Returns what of a checkpoint decides which fields apply.
-fn seen(checkpoint: &Checkpoint) -> Seen {
+pub(super) fn seen(checkpoint: &Checkpoint) -> Seen {
     Seen {
+        is_misaligned: false,
         is_gguf: checkpoint.files.container.name() == "gguf",
         is_broken: checkpoint.layers.specs().iter().any(|spec| !spec.broken.is_empty()),
         there: There::Nothing,
     }
 }
 
-/// Returns the folder that a result would have: beside the input, or here for a checkpoint in the Hub's cache.
-fn default_output(files: &Files) -> String {
+/// Returns the folder that a result would have, with what it is made of behind its name: beside the input, or here for
+/// a checkpoint in the Hub's cache.
+pub(super) fn default_output(files: &Files, what: &str) -> String {
     let name = files.title.rsplit('/').next().unwrap_or("checkpoint");
     let is_file = files.path != files.folder;
     let stem = name.rsplit_once('.').filter(|_| is_file).map_or(name, |(stem, _)| stem);
-    let name = format!("{stem}-dense");
+    let name = format!("{stem}-{what}");
     let folder = &files.folder;
     let above = folder.parent().map(|above| (above, above.file_name()));
     match (folder.file_name(), above) {
@@ -253,6 +260,18 @@ impl App {
             super::OpenState::Ready(ready) => Some(form.request(Arc::clone(&ready.checkpoint))),
             _ => None,
         }
+    }
+
+    /// Shows the form for what was seen.
+    pub(super) fn show_form(&mut self, seen: Seen) -> Vec<Effect> {
+        if let Some(form) = &mut self.form {
+            // Whoever comes back has not said again what is to become of what is there.
+            form.forget_folder();
+            form.see(seen);
+        }
+        self.is_form_open = true;
+        // Disk and folders may have changed since.
+        self.ask_plan()
     }
 
     fn ask_plan(&mut self) -> Vec<Effect> {
@@ -286,7 +305,7 @@ impl App {
             "ctrl-c" => return jobs::quit(self),
             "tab" => form.step(1, true),
             "backtab" => form.step(-1, true),
-            "enter" if is_button => return self.start_convert(),
+            "enter" if is_button => return self.start(),
             "down" | "enter" => form.step(1, false),
             "up" => form.step(-1, false),
             "pgdn" => form.top += 8,
@@ -327,13 +346,15 @@ impl App {
             return Vec::new();
         };
         form.cursor = field;
-        if matches!(form.field().kind, Kind::Button(_)) { self.start_convert() } else { Vec::new() }
+        if matches!(form.field().kind, Kind::Button(_)) { self.start() } else { Vec::new() }
     }
 
     /// Inserts pasted text into the field that has the focus.
     pub(super) fn paste_into_form(&mut self, line: &str) -> Vec<Effect> {
         if self.form.as_mut().is_some_and(|form| form.text().is_none()) {
-            self.toast = Some("pasted text goes into the fields where, only and skip".into());
+            let is_merge = self.form.as_ref().is_some_and(|form| form.used.is_some());
+            let fields = if is_merge { "field where" } else { "fields where, only and skip" };
+            self.toast = Some(format!("pasted text goes into the {fields}"));
         }
         self.edit_form(|input| {
             keys::insert(input, line);
@@ -341,7 +362,7 @@ impl App {
         })
     }
 
-    fn start_convert(&mut self) -> Vec<Effect> {
+    fn start(&mut self) -> Vec<Effect> {
         let Some(form) = &self.form else { return Vec::new() };
         let planned = match form.startable() {
             Ok(planned) => planned,
@@ -361,12 +382,17 @@ impl App {
             .output
             .file_name()
             .map_or_else(|| output.clone().into(), |name| name.to_string_lossy());
+        let with = form.used.as_ref().map_or_else(String::new, |used| {
+            let title = &used.held.adapter.files.title;
+            format!(" + {}", title.rsplit('/').next().unwrap_or(title))
+        });
         let new = NewJob {
             verb: form.verb,
-            subject: format!("{} → {name}", form.title),
+            subject: format!("{}{with} → {name}", form.title),
             command: form.command().join(" "),
             work: Work {
                 checkpoint: Arc::clone(&planned.checkpoint),
+                adapters: planned.adapters.clone(),
                 plan: Arc::clone(&planned.plan),
                 options: planned.options,
             },
@@ -382,19 +408,12 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     let Some(ready) = app.ready() else { return Vec::new() };
     let (files, seen) = (ready.files(), seen(&ready.checkpoint));
-    if app.form.as_ref().is_none_or(|form| form.id != open.id) {
+    if app.form.as_ref().is_none_or(|form| form.id != open.id || form.used.is_some()) {
         let mut form = Form::new("convert", &FIELDS, (open.id, &open.path), &files.title);
-        form.set_output(default_output(files));
+        form.set_output(default_output(files, "dense"));
         app.form = Some(Box::new(form));
     }
-    if let Some(form) = &mut app.form {
-        // Whoever comes back has not said again what is to become of what is there.
-        form.forget_folder();
-        form.see(seen);
-    }
-    app.is_form_open = true;
-    // Disk and folders may have changed since.
-    app.ask_plan()
+    app.show_form(seen)
 }
 
 pub(super) fn can_convert(app: &App) -> Result<(), String> {

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
+use super::attach::Held;
 use super::{shell_path, shell_word};
+use crate::adapter::delta::Recipe;
 use crate::checkpoint::Checkpoint;
 use crate::engine::Options;
 use crate::error::Error;
-use crate::plan::{Names, Order, Plan};
+use crate::plan::{Merging, Names, Order, Plan};
 
 /// Bytes of tensors in a file, as the command line's own default.
 const SHARD_BYTES: u64 = 5_000_000_000;
@@ -72,6 +74,8 @@ pub struct Seen {
     pub is_gguf: bool,
     /// True if a layer is broken.
     pub is_broken: bool,
+    /// True if a module of the adapter does not fit.
+    pub is_misaligned: bool,
     /// What stands where the result goes.
     pub there: There,
 }
@@ -101,6 +105,8 @@ pub struct Content {
 pub struct Planned {
     /// The input that it was made for.
     pub checkpoint: Arc<Checkpoint>,
+    /// The adapters that are merged into it.
+    pub adapters: Vec<Arc<Checkpoint>>,
     /// The plan.
     pub plan: Arc<Plan>,
     /// How it would be run.
@@ -125,6 +131,16 @@ pub struct Request {
     pub order: Order,
     /// How it would be run.
     pub options: Options,
+    /// The adapter that is merged, if one is.
+    pub held: Option<Arc<Held>>,
+}
+
+/// The adapter that a form is about.
+pub struct Used {
+    /// What it was attached by.
+    pub path: String,
+    /// It, held against the base.
+    pub held: Arc<Held>,
 }
 
 /// The value of a field.
@@ -146,6 +162,8 @@ pub struct Form {
     pub input: String,
     /// The name of the checkpoint.
     pub title: String,
+    /// The adapter that is merged, if one is.
+    pub used: Option<Used>,
     /// The table: its last row is the button, and one row holds the folder.
     pub fields: &'static [Field],
     /// The value of each field.
@@ -170,6 +188,7 @@ impl Form {
             id: open.0,
             input: open.1.to_owned(),
             title: title.to_owned(),
+            used: None,
             fields,
             values: fields.iter().map(|_| Value::default()).collect(),
             cursor: fields.len() - 1,
@@ -259,6 +278,7 @@ impl Form {
     #[must_use]
     pub fn command(&self) -> Vec<String> {
         let mut parts = vec![format!("ckpt {}", self.verb), shell_path(&self.input)];
+        parts.extend(self.used.iter().map(|used| format!("-a {}", shell_path(&used.path))));
         for (at, field) in self.shown() {
             let value = &self.values[at];
             match &field.kind {
@@ -286,7 +306,11 @@ impl Form {
             skip_broken: false,
             shard_bytes: SHARD_BYTES,
             names: Names::default(),
-            merging: None,
+            merging: self.used.as_ref().map(|used| Merging {
+                adapters: vec![(used.path.clone(), 1.0)],
+                recipe: Recipe::Peft,
+                allow_partial: false,
+            }),
         };
         let mut options = Options::default();
         for (at, field) in self.shown() {
@@ -303,7 +327,10 @@ impl Form {
                 Kind::Folder | Kind::Button(_) => {}
             }
         }
-        Request { question: self.asked, checkpoint, order, options }
+        let held = self.used.as_ref().map(|used| Arc::clone(&used.held));
+        // Its layers are those that the adapter was held against.
+        let checkpoint = held.as_ref().map_or(checkpoint, |held| Arc::clone(&held.base));
+        Request { question: self.asked, checkpoint, order, options, held }
     }
 
     /// Takes what decides which fields apply; the focus leaves a field that goes.
@@ -368,7 +395,7 @@ impl Form {
 }
 
 /// What messages say of flags, and what it is in a form.
-const WORDS: [(&str, &str); 8] = [
+const WORDS: [(&str, &str); 9] = [
     ("; --force replaces checkpoints only", "; only a checkpoint is replaced, type another name"),
     ("; --force replaces a checkpoint", "; type another name, or choose check or replace"),
     ("; --force replaces it", "; replace in the form makes it anew"),
@@ -376,7 +403,11 @@ const WORDS: [(&str, &str); 8] = [
     ("--only and --skip leave", "only and skip leave"),
     ("--only, --skip ", "only, skip: "),
     ("--names hf", "names: hf"),
-    ("--resume continues", "converting again resumes"),
+    ("--resume continues", "starting it again resumes"),
+    (
+        "; --allow-partial leaves the others out, align --repair mends what can be mended",
+        " (modules: those that fit leaves the others out, ckpt align --repair mends what can be mended)",
+    ),
 ];
 
 /// Returns a message of the plan or of a run as a form says it: of its fields, not of flags.
@@ -409,7 +440,7 @@ mod tests {
             ),
             (
                 "cancelled; 2 files done are kept aside, --resume continues",
-                "cancelled; 2 files done are kept aside, converting again resumes",
+                "cancelled; 2 files done are kept aside, starting it again resumes",
             ),
             ("a-o b: the disk is full", "a-o b: the disk is full"),
         ] {

@@ -32,6 +32,7 @@ fn plan_beside(robot: &mut Robot, there: There, obstacle: Option<&str>) {
     assert_eq!(request.question, question);
     let planned = Plan::dense(&request.checkpoint, request.order).map(|plan| Planned {
         checkpoint: request.checkpoint,
+        adapters: Vec::new(),
         plan: Arc::new(plan),
         options: request.options,
         disk_free: Some(1 << 30),
@@ -347,7 +348,7 @@ fn quitting_asks_once_cancels_and_waits_for_the_end() {
 fn what_cannot_be_converted_says_why() {
     let mut robot = Robot::new(&["a/model"], &[]);
     robot.press("6");
-    assert_eq!(robot.toast(), "jobs: no job was started yet (c converts)");
+    assert_eq!(robot.toast(), "jobs: no job was started yet (c converts, m merges)");
     let (app, _) = App::new(&["gone".into()], keys::keymap(None).unwrap());
     let mut robot = Robot { app, asked: Vec::new() };
     robot.press("c");

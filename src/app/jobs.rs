@@ -15,7 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD};
 use crate::error::{Error, ErrorKind};
 use crate::name::escape;
-use crate::plan::{Group, Plan};
+use crate::plan::{Coverage, Group, Plan};
 use crate::units;
 use meter::{Counts, Meter, Speed};
 
@@ -82,6 +82,8 @@ pub struct Job {
 pub struct Work {
     /// The input.
     pub checkpoint: Arc<Checkpoint>,
+    /// The adapters that are merged into it.
+    pub adapters: Vec<Arc<Checkpoint>>,
     /// What to do.
     pub plan: Arc<Plan>,
     /// How.
@@ -108,6 +110,8 @@ pub struct Facts {
     pub proof: Proof,
     /// Layers that are broken and go over as they are.
     pub broken: usize,
+    /// How many modules of adapters are merged, if there are any.
+    pub coverage: Option<Coverage>,
 }
 
 impl Facts {
@@ -124,6 +128,7 @@ impl Facts {
             threads: options.threads,
             proof: options.proof,
             broken: plan.broken.len(),
+            coverage: plan.coverage.clone(),
         }
     }
 }
@@ -314,7 +319,9 @@ impl App {
         let (at, cost) = running.map_or_else(Default::default, |job| {
             let output = escape(&job.facts.output).into_owned();
             let cost = if job.facts.shards > 1 {
-                format!("{output} will not be made; files that are whole are kept, converting again resumes.")
+                format!(
+                    "{output} will not be made; files that are whole are kept, starting it again resumes."
+                )
             } else {
                 format!("{output} will not be made; what is written so far is removed.")
             };
@@ -411,7 +418,11 @@ pub(super) fn can_cancel(app: &App) -> Result<(), String> {
 }
 
 pub(super) fn has_jobs(app: &App) -> Result<(), String> {
-    if app.jobs.list.is_empty() { Err("no job was started yet (c converts)".into()) } else { Ok(()) }
+    if app.jobs.list.is_empty() {
+        Err("no job was started yet (c converts, m merges)".into())
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn can_open_result(app: &App) -> Result<(), String> {

@@ -246,7 +246,7 @@ fn each_way_to_a_layer_asks_why_it_has_its_format() {
 fn a_toast_stays_until_the_next_key_and_long_enough_to_be_read() {
     let mut robot = Robot::new(&["a/model"], &[]);
     robot.press("6");
-    let said = "jobs: no job was started yet (c converts)";
+    let said = "jobs: no job was started yet (c converts, m merges)";
     let key = |robot: &mut Robot| drop(robot.app.update(Event::Key("j".into())));
     let first = robot.app.unread_toast();
     assert!(first.is_some());

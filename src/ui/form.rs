@@ -5,10 +5,11 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::header::field_text;
+use super::header::{adapter_words, field_text};
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use super::{Scroll, plan};
+use crate::adapter::board::Gate;
 use crate::app::App;
 use crate::app::form::{Choice, Form, Kind};
 use crate::name::{cut_middle, escape};
@@ -63,7 +64,11 @@ fn fields(
     let about = note(form.about(), Role::Muted);
     // Input, fields, three blanks, a heading, and what is below them; without room for all, the words go first
     // that say least.
-    let needed = 2 + form.shown().count() + 4 + below.len() + about.len().max(ABOUT_LINES);
+    let needed = if form.used.is_some() { 4 } else { 2 }
+        + form.shown().count()
+        + 4
+        + below.len()
+        + about.len().max(ABOUT_LINES);
     let is_airy = is_beside && needed <= height;
     let mut lines = if is_beside { subject(app, form, width, theme) } else { Vec::new() };
     if is_airy {
@@ -116,13 +121,34 @@ fn subject(app: &App, form: &Form, width: usize, theme: &Theme) -> Vec<Line<'sta
     let facts = app.ready().map_or_else(String::new, |ready| {
         format!("{}   {}", escape(&ready.headline), units::bytes(ready.summary.bytes))
     });
-    vec![
-        Line::from(vec![label("input"), Span::styled(title, theme.style(Role::Heading))]),
+    let mut lines = vec![
+        Line::from(vec![
+            label(if form.used.is_some() { "base" } else { "input" }),
+            Span::styled(title, theme.style(Role::Heading)),
+        ]),
         Line::from(vec![
             label(""),
             Span::styled(cut_middle(&facts, room).into_owned(), theme.style(Role::Quant)),
         ]),
-    ]
+    ];
+    if let Some(used) = &form.used {
+        let held = &used.held;
+        let title = cut_middle(&escape(&held.adapter.files.title), room).into_owned();
+        lines.push(Line::from(vec![label("adapter"), Span::styled(title, theme.style(Role::Adapter))]));
+        let gate = Gate::of(&held.alignment);
+        let is_all = gate.aligned == gate.total;
+        let words = format!(
+            "{}   {} of {} aligned {}",
+            adapter_words(&held.facts),
+            gate.aligned,
+            gate.total,
+            if is_all { "✓" } else { "▲" }
+        );
+        let role = if is_all { Role::Ok } else { Role::Warn };
+        let words = cut_middle(&words, room).into_owned();
+        lines.push(Line::from(vec![label(""), Span::styled(words, theme.style(role))]));
+    }
+    lines
 }
 
 fn room(width: usize) -> usize {

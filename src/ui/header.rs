@@ -102,7 +102,7 @@ pub fn facts(app: &App, is_wide: bool) -> Vec<String> {
 }
 
 /// Returns an adapter in a few words: `LORA r16 α32`.
-fn adapter_words(adapter: &Adapter) -> String {
+pub(super) fn adapter_words(adapter: &Adapter) -> String {
     let rank = adapter.rank.map_or_else(String::new, |r| format!(" r{r}"));
     let alpha = adapter.alpha.map_or_else(String::new, |alpha| format!(" α{alpha}"));
     let kind = match adapter.kind() {

@@ -16,11 +16,13 @@ use crate::app::jobs::Measured;
 use crate::error::Error;
 use crate::gauges::Sample;
 use crate::name::escape;
-use crate::plan::Group;
+use crate::plan::{Coverage, Group};
 use crate::units;
 
 /// Cells of a row of alike steps.
 const GROUP_CELLS_MAX: usize = 66;
+/// Modules that are left out and named.
+const LEFT_NAMED_MAX: usize = 4;
 /// Files of a folder that are named.
 const FILES_NAMED_MAX: usize = 6;
 
@@ -36,7 +38,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form)
     };
     let mut lines = match &form.plan {
         None => vec![Line::from(Span::styled("reading what the layers need", theme.style(Role::Muted)))],
-        Some(Err(error)) => refusal(error, width, theme),
+        Some(Err(error)) => refusal(error, form.verb, width, theme),
         Some(Ok(planned)) => planned_lines(planned, app, width, theme),
     };
     lines.push(Line::default());
@@ -61,6 +63,10 @@ pub(super) fn indented(lines: Vec<Line<'static>>) -> Vec<Line<'static>> {
 fn planned_lines(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let plan = &planned.plan;
     let mut lines = standing(planned, width, theme);
+    if let Some(coverage) = &plan.coverage {
+        lines.extend(merged(coverage, false, width, theme));
+        lines.push(Line::default());
+    }
     lines.extend(group_lines(&plan.groups(), width, theme));
     lines.push(Line::default());
     let files = units::plural(plan.shards.len(), "file");
@@ -84,6 +90,31 @@ fn planned_lines(planned: &Planned, app: &App, width: usize, theme: &Theme) -> V
         lines.extend(
             wrap(&words, width).into_iter().map(|line| Line::from(Span::styled(line, theme.style(role)))),
         );
+    }
+    lines
+}
+
+/// How many modules of adapters are merged, and the first of those that are not.
+pub(super) fn merged(coverage: &Coverage, is_done: bool, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let Coverage { merged, total, left } = coverage;
+    let (glyph, role) = if merged == total { ("✓", Role::Ok) } else { ("▲", Role::Warn) };
+    let of = format!("{merged} of {}", units::plural(*total, "module"));
+    let mut words = if is_done { format!("{glyph} {of} merged") } else { format!("{glyph} merges {of}") };
+    if merged < total {
+        words = format!("{words}, {} left out", total - merged);
+    }
+    let mut lines = vec![Line::from(Span::styled(words, theme.style(role)))];
+    for why in left.iter().take(LEFT_NAMED_MAX) {
+        let wrapped = wrap(&escape(why), width.saturating_sub(2));
+        lines.extend(
+            wrapped.into_iter().map(|l| Line::from(Span::styled(format!("  {l}"), theme.style(Role::Muted)))),
+        );
+    }
+    if left.len() > LEFT_NAMED_MAX {
+        lines.push(Line::from(Span::styled(
+            format!("  … {} more", left.len() - LEFT_NAMED_MAX),
+            theme.style(Role::Muted),
+        )));
     }
     lines
 }
@@ -226,14 +257,19 @@ pub(super) fn group_lines(groups: &[Group], width: usize, theme: &Theme) -> Vec<
 }
 
 /// Why there is no plan: each thing that stands in the way on a line of its own.
-fn refusal(error: &Error, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn refusal(error: &Error, verb: &str, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let mut lines = vec![
-        Line::from(Span::styled("✗ This cannot be converted as it is", theme.style(Role::Error))),
+        Line::from(Span::styled(
+            format!("✗ This cannot be {} as it is", if verb == "merge" { "merged" } else { "converted" }),
+            theme.style(Role::Error),
+        )),
         Line::default(),
     ];
     // What is refused is a list behind a colon.
     let mut message = escape(&error.message).into_owned();
-    for head in ["cannot be decoded: ", "as they are): ", "What was seen: "] {
+    for head in
+        ["cannot be decoded: ", "as they are): ", "can be mended): ", "would be merged: ", "What was seen: "]
+    {
         message = message.replacen(head, &format!("{}; ", head.trim_end()), 1);
     }
     message = message.replacen(". What was seen:", "; seen in the files:", 1);

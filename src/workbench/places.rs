@@ -22,6 +22,8 @@ const RECENT_SHOWN: usize = 8;
 const HUB_SHOWN: usize = 200;
 /// Adapters beside a base that the picker shows.
 const BESIDE_SHOWN: usize = 100;
+/// Folders near a base that are looked into.
+const LOOKED_MAX: usize = 2000;
 /// Folders below the working folder that are looked at.
 const BELOW_MAX: usize = 300;
 
@@ -119,13 +121,28 @@ pub(super) fn find() -> Vec<Place> {
     found
 }
 
-/// Looks for adapters: beside the folder of a base and in it, then among all other places.
+/// Looks for adapters: near the folder of a base, then among all other places.
 pub(super) fn find_adapters(base: &Path) -> Vec<Place> {
     let above = base.canonicalize().ok().and_then(|full| full.parent().map(Path::to_path_buf));
     // As it was named where that leads up, so that what is shown is short.
-    let above = base.parent().filter(|p| !p.as_os_str().is_empty()).map(Path::to_path_buf).or(above);
-    let folders = above.iter().map(PathBuf::as_path).chain([base]).flat_map(folders_of);
-    let beside: Vec<PathBuf> = folders.filter(|path| is_adapter(path)).take(BESIDE_SHOWN).collect();
+    let named = |path: &Path| path.parent().filter(|p| !p.as_os_str().is_empty()).map(Path::to_path_buf);
+    let above = named(base).or(above);
+    // What lies two above is looked into as well, but for the root of all files.
+    let two_above = above.as_deref().and_then(named).filter(|path| path.parent().is_some());
+    let roots = [Some(base.to_path_buf()), above, two_above].into_iter().flatten();
+    let mut beside: Vec<PathBuf> = Vec::new();
+    let mut looked = 0;
+    for path in roots.flat_map(|root| folders_of(&root)) {
+        for path in std::iter::once(path.clone()).chain(folders_of(&path)) {
+            looked += 1;
+            if looked > LOOKED_MAX || beside.len() >= BESIDE_SHOWN {
+                break;
+            }
+            if !beside.contains(&path) && is_adapter(&path) {
+                beside.push(path);
+            }
+        }
+    }
     let same =
         |a: &Path, b: &Path| a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b));
     let mut found: Vec<Place> = beside

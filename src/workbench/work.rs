@@ -18,7 +18,7 @@ use crate::engine::{self, Progress, Run};
 use crate::error::{Error, Result};
 use crate::job;
 use crate::name::escape;
-use crate::plan::Plan;
+use crate::plan::{Attached, Plan};
 
 /// How often the figures of a job that runs are taken and drawn.
 const TICK: Duration = Duration::from_millis(250);
@@ -49,7 +49,7 @@ impl Runner {
         let run = move |_: &Sender<Message>| {
             let ended = Run {
                 checkpoint: &work.checkpoint,
-                adapters: &[],
+                adapters: &work.adapters.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
                 plan: &work.plan,
                 options: &work.options,
                 device: &Cpu,
@@ -145,10 +145,18 @@ pub(super) fn answer(request: Request) -> Event {
 }
 
 fn planned(request: Request) -> Result<Planned> {
-    let Request { checkpoint, mut order, options, .. } = request;
+    let Request { checkpoint, mut order, options, held, .. } = request;
     order.output = expanded(&order.output);
-    let plan = Plan::dense(&checkpoint, order)
-        .map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
+    let attached = held.as_ref().map(|held| Attached {
+        checkpoint: &held.adapter,
+        alignment: &held.alignment,
+        weight: 1.0,
+    });
+    let plan = match &attached {
+        Some(attached) => Plan::merge(&checkpoint, order, std::slice::from_ref(attached)),
+        None => Plan::dense(&checkpoint, order),
+    };
+    let plan = plan.map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
     let output = &plan.order.output;
     let there = there(output, &checkpoint);
     let written = plan.bytes_written();
@@ -173,6 +181,7 @@ fn planned(request: Request) -> Result<Planned> {
         disk_free: engine::disk_free(output).ok(),
         peak: engine::peak_memory(&plan, &options),
         plan: Arc::new(plan),
+        adapters: held.iter().map(|held| Arc::clone(&held.adapter)).collect(),
         checkpoint,
         options,
         there,
@@ -281,8 +290,13 @@ mod tests {
                 names: crate::plan::Names::Own,
                 merging: None,
             };
-            let planned =
-                planned(Request { question: 0, checkpoint: Arc::clone(&checkpoint), order, options });
+            let planned = planned(Request {
+                question: 0,
+                checkpoint: Arc::clone(&checkpoint),
+                order,
+                options,
+                held: None,
+            });
             planned.map(|planned| (planned.there, planned.obstacle)).unwrap()
         };
         let plain = engine::Options::default();

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ckpt::app::attach::Held;
 use ckpt::app::form::{Content, Planned, Request, There, in_form_words};
 use ckpt::app::jobs::meter::Counts;
 use ckpt::app::{App, Effect, Event, keys};
@@ -12,7 +13,7 @@ use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::verify::Proven;
 use ckpt::engine::{Outcome, Tally, cancelled};
 use ckpt::error::Error;
-use ckpt::plan::Plan;
+use ckpt::plan::{Attached, Plan};
 use ckpt::ui::degrade::{Colors, Degrade};
 use ckpt::ui::theme::Theme;
 use ckpt::ui::{Look, Scroll};
@@ -37,10 +38,24 @@ impl Robot {
         robot
     }
 
+    /// Opens a plain base with an adapter attached to it.
+    fn attach(adapter: &str) -> Self {
+        let mut robot = Self::open("samples/base-A-bf16/model");
+        let effects = robot.app.attach(&format!("samples/peft-bad-keys/{adapter}"));
+        robot.answer(effects);
+        robot
+    }
+
     fn answer(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let event = match effect {
                 Effect::Open(id, path) => Event::Opened(id, Box::new(Checkpoint::open_examined(&path))),
+                Effect::Attach(id, number) => {
+                    let open = &self.app.opens[0];
+                    let path = &open.attached.as_ref().unwrap().path;
+                    let base = Arc::clone(&self.app.ready().unwrap().checkpoint);
+                    Event::Attached(id, number, Box::new(Held::open(base, path)))
+                }
                 Effect::Plan(question) => {
                     Event::Planned(question, Box::new(planned(self.app.plan_request().unwrap())))
                 }
@@ -102,8 +117,14 @@ impl Robot {
 
 /// Plans for real; what stands where the result goes is told by its path.
 fn planned(request: Request) -> Result<Planned, Error> {
-    let plan = Plan::dense(&request.checkpoint, request.order)
-        .map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
+    let held = request.held.as_deref();
+    let attached =
+        held.map(|held| Attached { checkpoint: &held.adapter, alignment: &held.alignment, weight: 1.0 });
+    let plan = match &attached {
+        Some(attached) => Plan::merge(&request.checkpoint, request.order, std::slice::from_ref(attached)),
+        None => Plan::dense(&request.checkpoint, request.order),
+    };
+    let plan = plan.map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
     let output = plan.order.output.display().to_string();
     let content =
         |files: &[&str], bytes| Content { files: files.iter().map(|f| (*f).into()).collect(), bytes };
@@ -123,6 +144,7 @@ fn planned(request: Request) -> Result<Planned, Error> {
         _ => is_full.then(|| "/full/x: the disk has 300 KiB free, the result needs 658 KiB".into()),
     };
     Ok(Planned {
+        adapters: request.held.iter().map(|held| Arc::clone(&held.adapter)).collect(),
         checkpoint: request.checkpoint,
         disk_free: Some(if is_full { 300 << 10 } else { 112 << 30 }),
         peak: 390 << 20,
@@ -242,6 +264,41 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     let mut robot = running();
     robot.end(Ok(outcome())).press("@");
     pictures.push(("job-log", robot));
+    for (name, adapter, keys) in [
+        ("merge-form", "good", "m"),
+        ("merge-rounding", "good", "m tab tab tab right"),
+        ("merge-refused", "missing-lora-B", "m"),
+        ("merge-partial", "missing-lora-B", "m tab tab tab tab right"),
+        ("merge-nothing-fits", "wrong-shape", "m"),
+        ("merge-exists", "good", "m up up ctrl-u type:/there/x down right right down down"),
+        ("merge-copied", "good", "m Y"),
+    ] {
+        let mut robot = Robot::attach(adapter);
+        robot.press(keys);
+        pictures.push((name, robot));
+    }
+    let mut robot = Robot::attach("good");
+    robot.press("m enter").tick(counts(250, 40_000)).tick(counts(3250, 400_000));
+    pictures.push(("merge-running", robot));
+    for (name, adapter, keys) in [
+        ("merge-done", "good", "m enter"),
+        ("merge-done-partial", "missing-lora-B", "m tab tab tab tab right down down down enter"),
+    ] {
+        let mut robot = Robot::attach(adapter);
+        robot.press(keys).end(Ok(Outcome {
+            proof: Some(Proven {
+                files: 1,
+                copied: 15,
+                merged: 6,
+                merged_of: 6,
+                rows: 96,
+                ulps: 0.5,
+                ..Proven::default()
+            }),
+            ..outcome()
+        }));
+        pictures.push((name, robot));
+    }
     pictures
 }
 
@@ -255,7 +312,7 @@ fn every_step_of_a_conversion_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 64);
+    assert_eq!(drawn, 84);
 }
 
 #[test]

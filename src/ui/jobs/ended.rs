@@ -9,6 +9,7 @@ use crate::engine::Outcome;
 use crate::engine::verify::Proven;
 use crate::name::{cut_middle, escape};
 use crate::ui::pane::wrap;
+use crate::ui::plan::merged;
 use crate::ui::theme::{Role, Theme};
 use crate::units;
 
@@ -68,8 +69,11 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
             Span::styled(path, theme.style(Role::Path)),
         ]),
         Line::from(Span::styled(price, theme.style(Role::Text))),
-        Line::default(),
     ];
+    if let Some(coverage) = &job.facts.coverage {
+        lines.extend(merged(coverage, true, width, theme));
+    }
+    lines.push(Line::default());
     if let Some(proof) = &outcome.proof {
         lines.push(Line::from(Span::styled("proof", theme.style(Role::Heading))));
         lines.extend(proven(*proof, width, theme));

@@ -1,0 +1,156 @@
+//! The merge form: what to make of the base and the adapter that is attached, with the plan beside it.
+//!
+//! Its fields are another table over the form of `convert`; those that mean the same are the same.
+
+use std::sync::Arc;
+
+use super::attach::AttachState;
+use super::convert::{ANY, AS_IS, BROKEN, DTYPES, NAMES, PARTIAL, PROOFS, default_output, exists, seen};
+use super::form::{Choice, Field, Form, Kind, Seen, There, Used};
+use super::{App, Effect};
+use crate::adapter::delta::Recipe;
+use crate::plan::Order;
+
+/// The fields: what is written, which modules, where, and how.
+static FIELDS: [Field; 11] = [
+    Field {
+        name: "format",
+        kind: Kind::Choice(&FORMATS),
+        about: "dense is the only format that a merge can write so far",
+        ..ANY
+    },
+    Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
+    Field { name: "rounded", kind: Kind::Choice(&ROUNDINGS), ..ANY },
+    Field { name: "modules", kind: Kind::Choice(&MODULES), applies: |seen| seen.is_misaligned, ..ANY },
+    Field { name: "names", kind: Kind::Choice(&NAMES), applies: |seen| seen.is_gguf, ..ANY },
+    Field { name: "broken", kind: Kind::Choice(&BROKEN), applies: |seen| seen.is_broken, ..ANY },
+    Field {
+        name: "where",
+        kind: Kind::Folder,
+        about: "A new folder. It appears when all is written and compared, whole or not at all. ~ is your home folder.",
+        ..ANY
+    },
+    Field {
+        name: "exists",
+        kind: Kind::Choice(&EXISTS),
+        applies: |seen| matches!(seen.there, There::Checkpoint(_)),
+        is_of_folder: true,
+        ..ANY
+    },
+    Field {
+        name: "partial",
+        kind: Kind::Choice(&PARTIAL),
+        applies: |seen| matches!(seen.there, There::Unfinished(_)),
+        is_of_folder: true,
+        ..ANY
+    },
+    Field { name: "verify", kind: Kind::Choice(&PROOFS), ..ANY },
+    Field {
+        name: "",
+        kind: Kind::Button("Merge"),
+        about: "Nothing is written before Enter. Base and adapter are opened for reading only.",
+        ..ANY
+    },
+];
+
+static EXISTS: [Choice; 3] = exists("Merge and replace");
+
+static FORMATS: [Choice; 1] = [Choice {
+    word: "dense",
+    about: "The base is decoded to plain 16- or 32-bit values, the adapter added, and all of it kept. Loads anywhere, quantizes again.",
+    flag: "--to dense",
+    ..AS_IS
+}];
+
+static ROUNDINGS: [Choice; 4] = [
+    Choice {
+        word: "peft",
+        about: "As merge_and_unload does now: base and delta are added, and the sum is rounded once.",
+        ..AS_IS
+    },
+    Choice {
+        word: "safe",
+        about: "As merge_and_unload(safe_merge=True): the delta is rounded to the base's dtype, and the sum.",
+        flag: "--rounding peft-safe",
+        set: |order, _| round(order, Recipe::PeftSafe),
+        ..AS_IS
+    },
+    Choice {
+        word: "low-mem",
+        about: "As PEFT with low_cpu_mem_usage=True: the factors are rounded to the base's dtype, and the sum.",
+        flag: "--rounding peft-low-mem",
+        set: |order, _| round(order, Recipe::PeftLowMem),
+        ..AS_IS
+    },
+    Choice {
+        word: "0.11",
+        about: "As PEFT before 0.12: the factors, the delta and the sum are rounded to the base's dtype.",
+        flag: "--rounding peft-0.11",
+        set: |order, _| round(order, Recipe::Peft011),
+        ..AS_IS
+    },
+];
+
+static MODULES: [Choice; 2] = [
+    Choice {
+        word: "all",
+        about: "Nothing is merged while a module does not fit; the board (4) says which, and what would repair it.",
+        ..AS_IS
+    },
+    Choice {
+        word: "those that fit",
+        about: "Modules that do not fit are left out: the result has a part of the adapter only.",
+        flag: "--allow-partial",
+        set: |order, _| {
+            if let Some(merging) = &mut order.merging {
+                merging.allow_partial = true;
+            }
+        },
+        button: "Merge what fits",
+    },
+];
+
+fn round(order: &mut Order, recipe: Recipe) {
+    if let Some(merging) = &mut order.merging {
+        merging.recipe = recipe;
+    }
+}
+
+/// Opens the form, with the values it had.
+pub(super) fn open(app: &mut App) -> Vec<Effect> {
+    let Some(open) = app.opens.get(app.current) else { return Vec::new() };
+    let (Some(ready), Some(board), Some(attached)) = (app.ready(), app.board(), app.attached()) else {
+        return Vec::new();
+    };
+    let seen = Seen { is_misaligned: board.odd() > 0, ..seen(&ready.checkpoint) };
+    let used = Used { path: attached.path.clone(), held: Arc::clone(&board.held) };
+    let is_same = |form: &Form| {
+        let held = form.used.as_ref().map(|used| &used.held);
+        form.id == open.id && held.is_some_and(|held| Arc::ptr_eq(held, &board.held))
+    };
+    if !app.form.as_deref().is_some_and(is_same) {
+        let title = &used.held.adapter.files.title;
+        let name = title.trim_end_matches('/').rsplit('/').next().unwrap_or("adapter");
+        let output = default_output(ready.files(), name);
+        let mut form = Form::new("merge", &FIELDS, (open.id, &open.path), &ready.files().title);
+        form.set_output(output);
+        form.used = Some(used);
+        app.form = Some(Box::new(form));
+    }
+    app.show_form(seen)
+}
+
+pub(super) fn can_merge(app: &App) -> Result<(), String> {
+    super::command::has_checkpoint(app)?;
+    if app.ready().is_some_and(|ready| ready.adapter.is_some()) {
+        return Err("this is an adapter: o opens its base, a attaches it there".into());
+    }
+    let Some(attached) = app.attached() else { return Err("attach an adapter first (a)".into()) };
+    match &attached.state {
+        AttachState::Aligning => Err("the adapter is still being aligned".into()),
+        AttachState::Failed(_) => Err("the adapter could not be attached: 4 says why".into()),
+        AttachState::Ready(board) if board.gate.total == 0 => Err("the adapter has no modules".into()),
+        AttachState::Ready(board) if board.can_merge() => Ok(()),
+        AttachState::Ready(_) => Err("no module of the adapter fits this base: 4 says why".into()),
+    }
+}
