@@ -189,6 +189,7 @@ fn running() -> Robot {
 }
 
 /// Each picture with its robot.
+#[expect(clippy::too_many_lines, reason = "a row a picture")]
 fn pictures() -> Vec<(&'static str, Robot)> {
     let mut pictures: Vec<(&'static str, Robot)> = Vec::new();
     let mut add = |name, path, keys: &str| {
