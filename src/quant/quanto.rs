@@ -23,6 +23,16 @@ use crate::units;
 /// The quanto format.
 pub struct Quanto;
 
+/// Returns the bits that the layer's entry of `quanto_qmap.json`, or the model's config, says: `qint2`, `int4`.
+fn said_bits(parts: &Parts<'_>) -> Option<u64> {
+    let name = parts.module.name();
+    let word = |block: &super::QuantBlock| {
+        let entry = block.value.get(name).unwrap_or(&block.value);
+        entry.get("weights")?.as_str()?.trim_start_matches('q').strip_prefix("int")?.parse().ok()
+    };
+    parts.config.blocks.iter().find_map(word)
+}
+
 impl QuantFormat for Quanto {
     fn name(&self) -> &'static str {
         "quanto"
@@ -64,7 +74,15 @@ impl QuantFormat for Quanto {
         } else if let (Some([rows, group]), Some(groups)) =
             (matrix(codes), scale.and_then(|s| elements(s.shape)))
         {
-            let bits = rows.saturating_mul(8).checked_div(groups).unwrap_or(0);
+            // Groups of 2 or 4 bits fill rows, the last of them perhaps in part: a few fit both.
+            let fits = |bits: &u64| groups > 0 && rows == groups.saturating_mul(*bits).div_ceil(8);
+            let said = said_bits(parts);
+            let both = fits(&2) && fits(&4);
+            let bits = match said.filter(fits) {
+                Some(bits) => bits,
+                None if both => 0,
+                None => [2, 4].into_iter().find(fits).unwrap_or(0),
+            };
             let weights = groups.saturating_mul(group);
             spec.millibits = millibits(bits);
             spec.variant = format!("qint{bits}");
@@ -78,7 +96,8 @@ impl QuantFormat for Quanto {
             }
             if !matches!(bits, 2 | 4) {
                 spec.broken.push(format!("{rows} packed rows for {groups} groups"));
-                let detail = format!("{rows} packed rows for {groups} groups: neither 2 nor 4 bits");
+                let why = if both { "2 bits or 4, and no config says which" } else { "neither 2 nor 4 bits" };
+                let detail = format!("{rows} packed rows for {groups} groups: {why}");
                 faults.push(Fault::new(&kind::LAYER_PART_SHAPE, detail).part("weight._data._data"));
             }
         } else {

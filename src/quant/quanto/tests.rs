@@ -26,6 +26,35 @@ fn bits_follow_from_the_packed_rows_and_the_shape_from_the_architecture() {
 }
 
 #[test]
+fn few_groups_fit_both_widths_and_the_config_decides() {
+    let few = |rows, groups| {
+        Literal::new("q_proj")
+            .shape("weight._data._data", Dtype::U8, &[rows, 128])
+            .shape("weight._scale", Dtype::BF16, &[groups, 1])
+            .shape("weight._shift", Dtype::BF16, &[groups, 1])
+    };
+    for (rows, groups, bits) in [(2, 3, 4), (1, 3, 2), (3, 5, 4), (2, 5, 2), (2, 7, 2), (4, 7, 4)] {
+        let found = few(rows, groups).recognize(&Quanto).unwrap();
+        assert_eq!(
+            (found.spec.millibits, codes(&found).len()),
+            (bits * 1000, 0),
+            "{rows} rows, {groups} groups"
+        );
+    }
+    for groups in [1, 2] {
+        assert_eq!(codes(&few(1, groups).recognize(&Quanto).unwrap()), ["Q002"], "{groups} groups");
+        for (word, bits) in [("qint2", 2), ("qint4", 4)] {
+            let map = serde_json::json!({"q_proj": {"weights": word, "activations": "none"}});
+            let found = few(1, groups).block(Some("quanto"), map).recognize(&Quanto).unwrap();
+            assert_eq!((found.spec.millibits, codes(&found).len()), (bits * 1000, 0), "{groups} {word}");
+            let map = serde_json::json!({"quant_method": "quanto", "weights": word.trim_start_matches('q')});
+            let found = few(1, groups).block(Some("quanto"), map).recognize(&Quanto).unwrap();
+            assert_eq!(found.spec.millibits, bits * 1000, "{groups} {word}");
+        }
+    }
+}
+
+#[test]
 fn eight_bit_layers_have_their_shape() {
     for (dtype, variant) in [(Dtype::I8, "qint8"), (Dtype::F8E4M3, "qfloat8")] {
         let layer = Literal::new("x").shape("weight._data", dtype, &[128, 256]);
