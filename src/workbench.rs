@@ -6,6 +6,7 @@
 
 mod places;
 mod script;
+mod translate;
 mod work;
 
 use std::path::Path;
@@ -13,11 +14,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use crossterm::event::{Event as TermEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
+use crossterm::event::Event as TermEvent;
 
 use crate::app::form::Request;
 use crate::app::picker::{Facts, Place};
-use crate::app::{App, Effect, Event, Focus, OpenState, Overlay, keys};
+use crate::app::{App, Effect, Event, OpenState, keys};
 use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Error, Result};
@@ -28,6 +29,7 @@ use crate::ui::degrade::{ColorFlag, Environment, decide};
 use crate::ui::{self, Look, Scroll};
 use crate::{job, memory};
 pub use script::{Script, screenshot, text_of, write_screenshot};
+use translate::translate;
 use work::Runner;
 
 /// How often the machine is sampled.
@@ -38,8 +40,6 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const FIRST_FRAME_WAIT: Duration = Duration::from_millis(80);
 /// How long a toast stands at least.
 const TOAST_TIME: Duration = Duration::from_secs(2);
-/// Lines that one turn of the wheel moves.
-const WHEEL_LINES: isize = 3;
 
 /// What the workbench is started with.
 pub struct Options {
@@ -427,79 +427,5 @@ fn facts_of(place: &Place) -> Facts {
             errors: checkpoint.problems.iter().filter(|p| p.is_error()).count(),
         },
         Err(error) => Facts::Gone(error.message),
-    }
-}
-
-/// Turns a terminal event into one of the app's, by what was drawn where.
-fn translate(event: &TermEvent, app: &App, scroll: &mut Scroll) -> Option<Event> {
-    match event {
-        TermEvent::Key(key) if key.kind != KeyEventKind::Release => keys::text(key).map(Event::Key),
-        TermEvent::Paste(text) => Some(Event::Paste(text.clone())),
-        TermEvent::Mouse(mouse) if matches!(app.overlay, Some(Overlay::Picker(_))) => {
-            translate_picker_mouse(*mouse, scroll)
-        }
-        TermEvent::Mouse(mouse) if app.overlay.is_none() && app.is_form_open => {
-            let MouseEventKind::Down(MouseButton::Left) = mouse.kind else { return None };
-            let field = scroll.fields.iter().find(|(line, _)| *line == mouse.row)?;
-            (mouse.column < scroll.side.x).then_some(Event::ClickField(field.1))
-        }
-        TermEvent::Mouse(mouse) if app.overlay.is_none() => translate_mouse(*mouse, app, scroll),
-        _ => None,
-    }
-}
-
-fn translate_picker_mouse(mouse: MouseEvent, scroll: &Scroll) -> Option<Event> {
-    match mouse.kind {
-        MouseEventKind::ScrollDown => Some(Event::Wheel(Focus::Side, 1)),
-        MouseEventKind::ScrollUp => Some(Event::Wheel(Focus::Side, -1)),
-        MouseEventKind::Down(MouseButton::Left) => {
-            let (_, place) = scroll.places.iter().find(|(line, _)| *line == mouse.row)?;
-            Some(Event::ClickPlace(*place))
-        }
-        _ => None,
-    }
-}
-
-fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &mut Scroll) -> Option<Event> {
-    let at = (mouse.column, mouse.row).into();
-    let focus = if scroll.tree.area.contains(at) { Focus::Tree } else { Focus::Side };
-    match mouse.kind {
-        MouseEventKind::ScrollDown => Some(Event::Wheel(focus, WHEEL_LINES)),
-        MouseEventKind::ScrollUp => Some(Event::Wheel(focus, -WHEEL_LINES)),
-        MouseEventKind::Down(MouseButton::Left) => {
-            // The tree's right line and the side's left one are the border.
-            let is_split = scroll.tree.area.width > 0 && scroll.side.width > 0;
-            let inside = scroll.side.contains(at) && mouse.row > scroll.side.y;
-            scroll.is_dragging = is_split && inside && mouse.column == scroll.side.x
-                || is_split && mouse.row > scroll.side.y && mouse.column + 1 == scroll.side.x;
-            if scroll.is_dragging {
-                return None;
-            }
-            if let Some((_, tab)) = scroll.tabs.iter().find(|(area, _)| area.contains(at)) {
-                return Some(Event::ClickTab(*tab));
-            }
-            if scroll.tree.area.contains(at) {
-                let row = scroll.tree.row_at(mouse.row)?;
-                let rows = app.ready()?.tree.rows().len();
-                return (row < rows).then_some(Event::ClickRow(row));
-            }
-            if let Some((_, row)) = scroll.board.iter().find(|(line, _)| *line == mouse.row) {
-                return Some(Event::ClickBoard(*row));
-            }
-            if let Some((_, job)) = scroll.jobs.iter().find(|(line, _)| *line == mouse.row) {
-                return Some(Event::ClickJob(*job));
-            }
-            scroll.side.contains(at).then_some(Event::ClickPane(Focus::Side))
-        }
-        MouseEventKind::Up(_) => {
-            scroll.is_dragging = false;
-            None
-        }
-        // The border between the panes can be dragged: the drag says where it goes.
-        MouseEventKind::Drag(MouseButton::Left) if scroll.is_dragging => {
-            let width = u32::from(scroll.tree.area.width + scroll.side.width + 2);
-            Some(Event::Split((u32::from(mouse.column) * 100 / width.max(1)) as u16))
-        }
-        _ => None,
     }
 }

@@ -1,9 +1,9 @@
 //! Events and effects: what happens to the workbench, and what only the loop can do.
 
-use super::attach::Held;
 use super::form::Planned;
 use super::jobs::meter::Counts;
 use super::{Focus, Tab, picker};
+use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::engine::Outcome;
 use crate::error::Error;
