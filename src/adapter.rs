@@ -11,6 +11,7 @@ pub mod config;
 pub mod delta;
 pub mod dims;
 pub mod group;
+pub mod held;
 pub mod keys;
 pub mod names;
 pub mod open;

@@ -3,18 +3,11 @@
 //! Opening and aligning read values, so the loop does them on a thread (`Effect::Attach`). They wait until the
 //! checkpoint has been examined, and are done again when it is read again.
 
-use std::sync::Arc;
-
 use super::board::Board;
 use super::picker::{Picker, Purpose};
 use super::{App, Effect, OpenState, Overlay, Tab, shell_path};
-use crate::adapter::align::{Alignment, Asked};
-use crate::adapter::{Adapter, open as open_adapter, problems_of};
-use crate::checkpoint::side::FileSide;
-use crate::checkpoint::{Checkpoint, CheckpointKind};
+use crate::adapter::held::Held;
 use crate::error::{Error, Result};
-use crate::name::escape;
-use crate::problem::Problem;
 
 /// An adapter that is attached to an open checkpoint.
 pub struct Attached {
@@ -33,52 +26,6 @@ pub enum AttachState {
     Failed(Error),
     /// It is here.
     Ready(Box<Board>),
-}
-
-/// An adapter, held against a base.
-pub struct Held {
-    /// The base that it was held against.
-    pub base: Arc<Checkpoint>,
-    /// The adapter.
-    pub adapter: Arc<Checkpoint>,
-    /// What it is.
-    pub facts: Adapter,
-    /// How it lies on the base.
-    pub alignment: Alignment,
-    /// What is wrong with the adapter and with the two together, errors first.
-    pub problems: Vec<Problem>,
-}
-
-impl Held {
-    /// Opens an adapter and holds it against a base. Reads its values.
-    ///
-    /// # Errors
-    /// It cannot be opened, or nothing in it is an adapter's.
-    pub fn open(base: Arc<Checkpoint>, path: &str) -> Result<Self> {
-        let adapter = open_adapter::open(path)?;
-        let facts = Adapter::read(&adapter);
-        let is_adapter = adapter.kind == CheckpointKind::Adapter || facts.by_keys.is_some();
-        if !is_adapter && facts.modules.is_empty() {
-            return Err(Error::input(format!(
-                "{}: no adapter: no adapter_config.json, and no key of its tensors is one of an adapter",
-                escape(path)
-            )));
-        }
-        let alignment = {
-            let values = FileSide::whole(&adapter.files);
-            Alignment::of(&base, &adapter, &facts, &Asked { strip_prefix: None, values: &values })
-        };
-        let mut problems = problems_of(&adapter, Some(&facts));
-        problems.extend(alignment.problems.clone());
-        problems.sort_by_key(|problem| (problem.kind.severity, problem.kind.code));
-        Ok(Self { base, adapter: Arc::new(adapter), facts, alignment, problems })
-    }
-
-    /// Returns the rank to show: the config's, else that of the first module.
-    #[must_use]
-    pub fn rank(&self) -> Option<u64> {
-        self.facts.rank.or_else(|| self.alignment.modules.iter().find_map(|module| module.rank))
-    }
 }
 
 impl App {

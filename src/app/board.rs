@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::attach::Held;
 use super::{App, Effect, Overlay, Tab};
 use crate::adapter::align::{Aligned, Repair, State};
 use crate::adapter::board::{self, Fold, Gate};
+use crate::adapter::held::Held;
 use crate::name::escape;
 
 /// An adapter and its base, as rows.
@@ -407,7 +407,7 @@ mod tests {
 
     fn board(adapter: &str) -> Board {
         let base = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
-        Board::new(Held::open(base, &format!("samples/peft-bad-keys/{adapter}")).unwrap())
+        Board::new(Held::open(base, &format!("samples/peft-bad-keys/{adapter}"), None).unwrap())
     }
 
     #[test]
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn a_model_is_no_adapter_and_that_is_said() {
         let base = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
-        let error = Held::open(base, "samples/base-B-bf16/model").err().unwrap();
+        let error = Held::open(base, "samples/base-B-bf16/model", None).err().unwrap();
         assert!(error.message.contains("no adapter"), "{}", error.message);
     }
 }

@@ -24,6 +24,29 @@ pub(super) const AS_IS: Choice = Choice { word: "", about: "", flag: "", set: |_
 pub(super) const ANY: Field =
     Field { name: "", kind: Kind::Button(""), about: "", applies: |_| true, is_of_folder: false };
 
+/// The folder that is made.
+pub(super) const WHERE: Field = Field {
+    name: "where",
+    kind: Kind::Folder,
+    about: "A new folder. It appears when all is written and compared, whole or not at all. ~ is your home folder.",
+    ..ANY
+};
+/// What becomes of a folder that is there; its choices name what the button does.
+pub(super) const TAKEN: Field = Field {
+    name: "exists",
+    applies: |seen| matches!(seen.there, There::Checkpoint(_)),
+    is_of_folder: true,
+    ..ANY
+};
+/// What becomes of what an earlier run left.
+pub(super) const UNFINISHED: Field = Field {
+    name: "partial",
+    kind: Kind::Choice(&PARTIAL),
+    applies: |seen| matches!(seen.there, There::Unfinished(_)),
+    is_of_folder: true,
+    ..ANY
+};
+
 /// The fields: what is made, where, and how.
 pub static FIELDS: [Field; 12] = [
     Field {
@@ -47,26 +70,9 @@ pub static FIELDS: [Field; 12] = [
         ..ANY
     },
     Field { name: "broken", kind: Kind::Choice(&BROKEN), applies: |seen| seen.is_broken, ..ANY },
-    Field {
-        name: "where",
-        kind: Kind::Folder,
-        about: "A new folder. It appears when all is written and compared, whole or not at all. ~ is your home folder.",
-        ..ANY
-    },
-    Field {
-        name: "exists",
-        kind: Kind::Choice(&EXISTS),
-        applies: |seen| matches!(seen.there, There::Checkpoint(_)),
-        is_of_folder: true,
-        ..ANY
-    },
-    Field {
-        name: "partial",
-        kind: Kind::Choice(&PARTIAL),
-        applies: |seen| matches!(seen.there, There::Unfinished(_)),
-        is_of_folder: true,
-        ..ANY
-    },
+    WHERE,
+    Field { kind: Kind::Choice(&EXISTS), ..TAKEN },
+    UNFINISHED,
     Field { name: "verify", kind: Kind::Choice(&PROOFS), ..ANY },
     Field {
         name: "device",

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
-use super::attach::Held;
 use super::{shell_path, shell_word};
 use crate::adapter::delta::Recipe;
+use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::engine::Options;
 use crate::error::Error;

@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use super::attach::AttachState;
-use super::convert::{ANY, AS_IS, BROKEN, DTYPES, NAMES, PARTIAL, PROOFS, default_output, exists, seen};
-use super::form::{Choice, Field, Form, Kind, Seen, There, Used};
+use super::convert::{
+    ANY, AS_IS, BROKEN, DTYPES, NAMES, PROOFS, TAKEN, UNFINISHED, WHERE, default_output, exists, seen,
+};
+use super::form::{Choice, Field, Form, Kind, Seen, Used};
 use super::{App, Effect};
 use crate::adapter::delta::Recipe;
 use crate::plan::Order;
@@ -24,26 +26,9 @@ static FIELDS: [Field; 11] = [
     Field { name: "modules", kind: Kind::Choice(&MODULES), applies: |seen| seen.is_misaligned, ..ANY },
     Field { name: "names", kind: Kind::Choice(&NAMES), applies: |seen| seen.is_gguf, ..ANY },
     Field { name: "broken", kind: Kind::Choice(&BROKEN), applies: |seen| seen.is_broken, ..ANY },
-    Field {
-        name: "where",
-        kind: Kind::Folder,
-        about: "A new folder. It appears when all is written and compared, whole or not at all. ~ is your home folder.",
-        ..ANY
-    },
-    Field {
-        name: "exists",
-        kind: Kind::Choice(&EXISTS),
-        applies: |seen| matches!(seen.there, There::Checkpoint(_)),
-        is_of_folder: true,
-        ..ANY
-    },
-    Field {
-        name: "partial",
-        kind: Kind::Choice(&PARTIAL),
-        applies: |seen| matches!(seen.there, There::Unfinished(_)),
-        is_of_folder: true,
-        ..ANY
-    },
+    WHERE,
+    Field { kind: Kind::Choice(&EXISTS), ..TAKEN },
+    UNFINISHED,
     Field { name: "verify", kind: Kind::Choice(&PROOFS), ..ANY },
     Field {
         name: "",

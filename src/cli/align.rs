@@ -5,16 +5,17 @@ mod repaired;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::json::{self, ProblemJson};
 use super::{DONE, FOUND, stdout_error};
-use crate::adapter::align::{Aligned, Alignment, Asked};
-use crate::adapter::{Adapter, open, problems_of};
+use crate::adapter::Adapter;
+use crate::adapter::align::{Aligned, Alignment};
+use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::side::FileSide;
 use crate::error::{Error, Result};
 use crate::problem::Problem;
 
@@ -53,10 +54,12 @@ pub struct Align {
 /// A base and an adapter, opened and held against each other.
 struct Pair<'a> {
     asked: &'a Align,
-    base: Checkpoint,
-    adapter: Checkpoint,
+    base: Arc<Checkpoint>,
+    adapter: Arc<Checkpoint>,
     facts: Adapter,
     alignment: Alignment,
+    /// What is wrong with the adapter and with the two together, errors first.
+    problems: Vec<Problem>,
 }
 
 /// Runs the command: exit 0 when every module is aligned and nothing is wrong, else 1.
@@ -67,15 +70,10 @@ pub fn run(asked: &Align, out: &mut dyn Write) -> Result<u8> {
     if asked.repair && asked.output.is_none() && !asked.dry_run {
         return Err(Error::input("--repair: -o OUT names the folder to make"));
     }
-    let base = Checkpoint::open_examined(&asked.base)?;
-    let adapter = open::open(&asked.adapter)?;
-    let facts = Adapter::read(&adapter);
-    let alignment = {
-        let values = FileSide::whole(&adapter.files);
-        let how = Asked { strip_prefix: asked.strip_prefix.as_deref(), values: &values };
-        Alignment::of(&base, &adapter, &facts, &how)
-    };
-    let pair = Pair { asked, base, adapter, facts, alignment };
+    let base = Arc::new(Checkpoint::open_examined(&asked.base)?);
+    let held = Held::open(base, &asked.adapter, asked.strip_prefix.as_deref())?;
+    let Held { base, adapter, facts, alignment, problems } = held;
+    let pair = Pair { asked, base, adapter, facts, alignment, problems };
     if asked.repair {
         return repaired::run(&pair, out);
     }
@@ -91,16 +89,7 @@ impl Pair<'_> {
     /// Returns true if every module is aligned and nothing is wrong.
     fn is_right(&self) -> bool {
         let total = self.alignment.modules.len();
-        total > 0 && self.alignment.aligned() == total && !self.problems().iter().any(Problem::is_error)
-    }
-
-    /// Returns what is wrong with the adapter, and with the two together; errors first.
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems = problems_of(&self.adapter, Some(&self.facts));
-        // The alignment says of each half pair what is missing.
-        problems.extend(self.alignment.problems.clone());
-        problems.sort_by_key(|problem| (problem.kind.severity, problem.kind.code));
-        problems
+        total > 0 && self.alignment.aligned() == total && !self.problems.iter().any(Problem::is_error)
     }
 
     fn rank(&self) -> Option<u64> {
@@ -145,7 +134,7 @@ impl Pair<'_> {
         object.member("unused_keys", &unused)?;
         object.member("untouched_targets", &alignment.untouched)?;
         object.member("zero_deltas", &alignment.zero_deltas())?;
-        let problems = self.problems();
+        let problems = &self.problems;
         let problems: Vec<ProblemJson<'_>> = problems.iter().map(ProblemJson::from).collect();
         object.member("problems", &problems)?;
         object.end()

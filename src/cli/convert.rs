@@ -12,7 +12,7 @@ use serde::Serialize;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 pub use self::args::{Convert, DtypeFlag, Format, How, NamesFlag, Replay, VerifyFlag, What};
-use super::merge::Held;
+use super::merge::Adapters;
 use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
@@ -65,7 +65,7 @@ pub(super) fn planned(
 /// The file is no plan, its inputs changed, or as `run`.
 pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let saved = saved::Saved::read(&replay.plan)?;
-    let checkpoint = Checkpoint::open_examined(saved.input())?;
+    let checkpoint = Arc::new(Checkpoint::open_examined(saved.input())?);
     let order = saved.order()?;
     let (how, json) = (replay.how.options(), replay.how.json);
     let Some(merging) = &order.merging else {
@@ -73,10 +73,10 @@ pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
         saved.check(&plan, &replay.plan)?;
         return carry_out((&checkpoint, &[]), &plan, &how, (json, quiet), out);
     };
-    let held = Held::open(&checkpoint, merging)?;
-    let plan = held.plan(&checkpoint, order)?;
+    let adapters = Adapters::open(&checkpoint, merging)?;
+    let plan = adapters.plan(&checkpoint, order)?;
     saved.check(&plan, &replay.plan)?;
-    carry_out((&checkpoint, &held.adapters()), &plan, &how, (json, quiet), out)
+    carry_out((&checkpoint, &adapters.list()), &plan, &how, (json, quiet), out)
 }
 
 fn save(plan: &Plan, file: &std::path::Path, out: &mut dyn Write) -> Result<u8> {

@@ -2,15 +2,14 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
 use super::convert::{Format, What, planned};
-use crate::adapter::align::{Alignment, Asked};
 use crate::adapter::delta::Recipe;
-use crate::adapter::{Adapter, open};
+use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::side::FileSide;
 use crate::error::{Error, Result};
 use crate::plan::{Attached, Merging, Order, Plan};
 
@@ -53,34 +52,31 @@ pub enum Rounding {
     Peft011,
 }
 
-/// Adapters that are held against a base.
-pub(super) struct Held(Vec<(Checkpoint, Alignment, f64)>);
+/// Adapters that are held against a base, and what each is multiplied by.
+pub(super) struct Adapters(Vec<(Held, f64)>);
 
-impl Held {
+impl Adapters {
     /// Opens adapters and holds them against a base.
-    pub(super) fn open(base: &Checkpoint, merging: &Merging) -> Result<Self> {
-        let one = |(path, weight): &(String, f64)| {
-            let adapter = open::open(path)?;
-            let facts = Adapter::read(&adapter);
-            let alignment = {
-                let values = FileSide::whole(&adapter.files);
-                Alignment::of(base, &adapter, &facts, &Asked { strip_prefix: None, values: &values })
-            };
-            Ok((adapter, alignment, *weight))
-        };
+    pub(super) fn open(base: &Arc<Checkpoint>, merging: &Merging) -> Result<Self> {
+        let one = |(path, weight): &(String, f64)| Ok((Held::open(Arc::clone(base), path, None)?, *weight));
         Ok(Self(merging.adapters.iter().map(one).collect::<Result<_>>()?))
     }
 
     pub(super) fn plan(&self, base: &Checkpoint, order: Order) -> Result<Plan> {
-        let attached = self.0.iter();
-        let attached: Vec<Attached<'_>> = attached
-            .map(|(checkpoint, alignment, weight)| Attached { checkpoint, alignment, weight: *weight })
+        let attached: Vec<Attached<'_>> = self
+            .0
+            .iter()
+            .map(|(held, weight)| Attached {
+                checkpoint: &held.adapter,
+                alignment: &held.alignment,
+                weight: *weight,
+            })
             .collect();
         Plan::merge(base, order, &attached)
     }
 
-    pub(super) fn adapters(&self) -> Vec<&Checkpoint> {
-        self.0.iter().map(|(checkpoint, ..)| checkpoint).collect()
+    pub(super) fn list(&self) -> Vec<&Checkpoint> {
+        self.0.iter().map(|(held, _)| &*held.adapter).collect()
     }
 }
 
@@ -94,14 +90,14 @@ pub fn run(merge: &Merge, quiet: bool, out: &mut dyn Write) -> Result<u8> {
         recipe: merge.rounding.recipe(),
         allow_partial: merge.allow_partial,
     };
-    let base = Checkpoint::open_examined(&merge.base)?;
-    let held = Held::open(&base, &merging)?;
+    let base = Arc::new(Checkpoint::open_examined(&merge.base)?);
+    let adapters = Adapters::open(&base, &merging)?;
     let mut order = merge.what.order(&merge.base, &merge.output);
     order.merging = Some(merging);
     let plan = match merge.to {
-        Format::Dense => held.plan(&base, order)?,
+        Format::Dense => adapters.plan(&base, order)?,
     };
-    planned(&base, &held.adapters(), &plan, &merge.what, quiet, out)
+    planned(&base, &adapters.list(), &plan, &merge.what, quiet, out)
 }
 
 /// Returns the path of an adapter and its scale: `DIR=0.5`. What stands there as it is needs none.

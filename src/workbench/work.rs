@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::Message;
-use crate::app::attach::Held;
+use crate::adapter::held::Held;
 use crate::app::form::{Content, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
@@ -223,7 +223,7 @@ fn missing_parent(output: &Path) -> Option<String> {
 /// Opens an adapter for the checkpoint of an id and holds it against it, whatever happens.
 pub(super) fn held(base: Arc<Checkpoint>, (id, number): (u32, u32), path: &str) -> Event {
     let path = expanded(Path::new(path)).display().to_string();
-    let held = job::caught(|| Held::open(base, &path))
+    let held = job::caught(|| Held::open(base, &path, None))
         .unwrap_or_else(|text| Err(Error::input(format!("aligning ended: {}", escape(&text)))));
     Event::Attached(id, number, Box::new(held))
 }

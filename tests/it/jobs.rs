@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ckpt::app::attach::Held;
+use ckpt::adapter::held::Held;
 use ckpt::app::form::{Content, Planned, Request, There, in_form_words};
 use ckpt::app::jobs::meter::Counts;
 use ckpt::app::{App, Effect, Event, keys};
@@ -54,7 +54,7 @@ impl Robot {
                     let open = &self.app.opens[0];
                     let path = &open.attached.as_ref().unwrap().path;
                     let base = Arc::clone(&self.app.ready().unwrap().checkpoint);
-                    Event::Attached(id, number, Box::new(Held::open(base, path)))
+                    Event::Attached(id, number, Box::new(Held::open(base, path, None)))
                 }
                 Effect::Plan(question) => {
                     Event::Planned(question, Box::new(planned(self.app.plan_request().unwrap())))

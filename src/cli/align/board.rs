@@ -60,7 +60,7 @@ pub(super) fn write(pair: &Pair<'_>, out: &mut dyn Write) -> std::io::Result<()>
     let unused: Vec<String> = alignment.unused.iter().map(|&tensor| pair.key(tensor)).collect();
     listed(out, "· unused", &unused)?;
     listed(out, "· untouched", &alignment.untouched)?;
-    let problems = pair.problems();
+    let problems = &pair.problems;
     if !problems.is_empty() {
         writeln!(out)?;
     }
