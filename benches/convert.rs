@@ -144,17 +144,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 fn convert(input: &Path, output: &Path, proof: Proof) -> Result<f64, String> {
     let start = Instant::now();
     let checkpoint = Checkpoint::open_examined(&input.display().to_string()).map_err(|e| e.message)?;
-    let order = Order {
-        input: input.display().to_string(),
-        output: output.to_path_buf(),
-        dtype: None,
-        only: Vec::new(),
-        skip: Vec::new(),
-        skip_broken: false,
-        shard_bytes: 5_000_000_000,
-        names: ckpt::plan::Names::Own,
-        merging: None,
-    };
+    let order = Order::new(&input.display().to_string(), output);
     let plan = Plan::dense(&checkpoint, order).map_err(|e| e.message)?;
     let options = Options { proof, ..Options::default() };
     let progress = Progress::default();

@@ -8,6 +8,7 @@
 
 pub mod busy;
 pub mod cpu;
+mod encoded;
 mod file;
 mod inputs;
 mod journal;
@@ -286,6 +287,7 @@ fn identity(plan: &Plan, inputs: &Inputs<'_>) -> String {
         "skip": order.skip,
         "skip_broken": order.skip_broken,
         "names": order.names,
+        "to": order.to,
         "merging": order.merging.as_ref().map(|m| format!("{m:?}")),
         "inputs": inputs.stamps(),
         "shards": shards,
@@ -319,7 +321,7 @@ impl Decoded {
             Source::Copy(_) | Source::Cast(_) => None,
             Source::Decode { layer, change, .. } => Some(Self::Layer(layer, change)),
             Source::Changed { tensor, change } => Some(Self::Tensor(tensor, change)),
-            Source::Merged(merge) => Some(Self::Merged(merge)),
+            Source::Merged(merge) | Source::Encoded { merge, .. } => Some(Self::Merged(merge)),
         }
     }
 }
@@ -329,7 +331,11 @@ impl Decoded {
 fn native(source: Source, dtype: Dtype) -> Dtype {
     match source {
         Source::Decode { native, .. } => native,
-        Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } | Source::Merged(_) => dtype,
+        Source::Copy(_)
+        | Source::Cast(_)
+        | Source::Changed { .. }
+        | Source::Merged(_)
+        | Source::Encoded { .. } => dtype,
     }
 }
 
@@ -340,8 +346,10 @@ pub fn peak_memory(plan: &Plan, options: &Options) -> u64 {
     /// What the program and the checkpoint's own tables take.
     const BASE_BYTES: u64 = 48 << 20;
     let workers = (options.threads.max(1) + READ_AHEAD) as u64;
-    let decoded = plan.steps.iter().filter(|step| step.is_decoded());
-    let largest = decoded.map(|step| step.bytes_in).max().unwrap_or(0);
+    let held = plan.steps.iter().filter(|step| step.is_decoded() || step.is_encoded());
+    // A layer that is packed again is held as it was, and twice as it becomes: its strands are joined.
+    let largest = held.map(|step| if step.is_encoded() { 3 * step.bytes_in } else { step.bytes_in });
+    let largest = largest.max().unwrap_or(0);
     // A slot, the codes for it, and the values that are being rounded; codes while they are compared.
     let held = options.threads.clamp(2, verify::PROVERS) as u64;
     BASE_BYTES + workers * 3 * options.slot_bytes as u64 + held * largest

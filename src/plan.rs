@@ -13,7 +13,7 @@ pub mod merge;
 mod planner;
 mod select;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ use crate::name::escape;
 use crate::quant::change::Change;
 use crate::tensor::Dtype;
 use crate::units;
+
+/// Bytes of tensors that a file holds if nothing else is asked for: what `save_pretrained` writes.
+pub const SHARD_BYTES: u64 = 5_000_000_000;
 
 /// What the user asked.
 #[derive(Clone, Debug)]
@@ -51,6 +54,58 @@ pub struct Order {
     pub names: Names,
     /// The adapters that are merged, if any.
     pub merging: Option<Merging>,
+    /// What packed layers become.
+    pub to: To,
+}
+
+impl Order {
+    /// Returns the order to decode all of `input`, with nothing else asked for.
+    #[must_use]
+    pub fn new(input: &str, output: &Path) -> Self {
+        Self {
+            input: input.to_owned(),
+            output: output.to_path_buf(),
+            dtype: None,
+            only: Vec::new(),
+            skip: Vec::new(),
+            skip_broken: false,
+            shard_bytes: SHARD_BYTES,
+            names: Names::Own,
+            merging: None,
+            to: To::Dense,
+        }
+    }
+
+    /// Refuses what contradicts packed layers that stay what they are.
+    fn check(&self) -> Result<()> {
+        if self.to == To::Dense {
+            return Ok(());
+        }
+        let recipe = self.merging.as_ref().map(|merging| merging.recipe);
+        let why = if self.dtype.is_some() {
+            "--dtype: packed layers keep the dtype that they were made of"
+        } else if !self.only.is_empty() || !self.skip.is_empty() {
+            "--only and --skip choose the layers that are decoded, and here none is"
+        } else if self.names != Names::Own {
+            "--names hf: tensors of another format's names are plain"
+        } else if recipe.is_some_and(|recipe| recipe != Recipe::Peft) {
+            "--rounding: what is packed again is rounded to codes alone"
+        } else {
+            return Ok(());
+        };
+        Err(Error::input(format!("--to same does not go with {why}")))
+    }
+}
+
+/// What packed layers become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum To {
+    /// Plain values.
+    #[default]
+    Dense,
+    /// What they are: those that are merged into are packed again, in their format and with their block sizes.
+    Same,
 }
 
 /// Adapters that are merged, and how.
@@ -118,6 +173,12 @@ pub struct Step {
 }
 
 impl Step {
+    /// Returns true if the layer is packed, other values are, and it is packed again.
+    #[must_use]
+    pub fn is_encoded(&self) -> bool {
+        self.action == Action::Merge && self.to != "dense"
+    }
+
     /// Returns true if the layer is packed and becomes plain.
     #[must_use]
     pub fn is_decoded(&self) -> bool {
@@ -167,6 +228,13 @@ pub enum Source {
     },
     /// A weight with adapters merged into it: number of the plan's merge.
     Merged(u32),
+    /// A tensor of a packed layer with adapters merged into it.
+    Encoded {
+        /// Number of the plan's merge.
+        merge: u32,
+        /// Which tensor of the layer's encoding.
+        part: u32,
+    },
 }
 
 /// A weight and what adapters do to it.
@@ -180,6 +248,8 @@ pub struct Merge {
     pub native: Dtype,
     /// The dtype of the result, to which each edit's is rounded.
     pub dtype: Dtype,
+    /// True if the result is packed again: from the values before their last rounding.
+    pub is_packed: bool,
     /// What is done to it, in this order.
     pub edits: Vec<EditSpec>,
 }
@@ -259,6 +329,7 @@ impl Plan {
 
     fn make(checkpoint: &Checkpoint, order: Order, attached: &[Attached<'_>]) -> Result<Self> {
         config::check_basis(checkpoint)?;
+        order.check()?;
         let selection = Selection::new(&order.only, &order.skip)?;
         let naming = match order.names {
             Names::Own => None,
@@ -266,7 +337,10 @@ impl Plan {
         };
         let mut planner = Planner::new(checkpoint, &order);
         planner.check_data()?;
-        let chosen = planner.choose(&selection)?;
+        let mut chosen = planner.choose(&selection)?;
+        if order.to == To::Same {
+            chosen.fill(false);
+        }
         let (mut steps, mut tensors) = planner.layers(&chosen)?;
         let quantized_left = steps.iter().filter(|s| s.action == Action::Copy && s.from != "dense").count();
         let mut warnings = std::mem::take(&mut planner.warnings);
@@ -279,10 +353,11 @@ impl Plan {
         let (mut merges, mut vocabulary) = (Vec::new(), None);
         if let Some(landings) = &landings {
             warnings.extend(landings.warnings.iter().cloned());
-            let merged = merge::apply(checkpoint, attached, &landings.list, (&mut steps, &mut tensors))?;
+            let merged =
+                merge::apply((checkpoint, &order), attached, &landings.list, (&mut steps, &mut tensors))?;
             (merges, vocabulary) = (merged.merges, merged.vocabulary);
         }
-        if quantized_left > 0 {
+        if quantized_left > 0 && order.to == To::Dense {
             warnings.push(format!(
                 "{} {} quantized; the config keeps its quantization block, with the others left out of it",
                 units::plural(quantized_left, "layer"),
@@ -296,8 +371,9 @@ impl Plan {
         }
         config::hazards(checkpoint, &steps, &mut warnings);
         let shards = folder::shards(tensors, order.shard_bytes);
+        let stays_quantized = steps.iter().any(|step| step.to != "dense");
         let folder =
-            folder::Folder::plan(checkpoint, &steps, &shards, (quantized_left > 0, made), &mut warnings)?;
+            folder::Folder::plan(checkpoint, &steps, &shards, (stays_quantized, made), &mut warnings)?;
         let (mut texts, mut copies) = (folder.texts, folder.copies);
         if let Some(rows) = vocabulary {
             config::resize_vocabulary(&mut texts, rows, &mut warnings);

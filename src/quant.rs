@@ -20,6 +20,7 @@ pub mod compressed;
 pub mod decode;
 pub mod dense;
 mod draft;
+pub mod encode;
 pub mod exl;
 pub mod fp8;
 pub mod ggml;
@@ -51,6 +52,7 @@ use std::cell::OnceCell;
 use serde_json::Value;
 
 use self::decode::Decoding;
+use self::encode::Encoding;
 use crate::problem::ProblemKind;
 use crate::tensor::Dtype;
 
@@ -80,6 +82,14 @@ pub trait QuantFormat: Sync {
     /// the layer's name.
     fn decode(&self, _parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
         Err(format!("{} cannot be decoded yet", layer.label()))
+    }
+
+    /// Returns how other values of the layer are encoded as it is: with its block sizes and kinds of scales.
+    ///
+    /// # Errors
+    /// The format cannot be written, or the parts do not allow it; in words, without the layer's name.
+    fn encode(&self, _parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+        Err(format!("{} cannot be written yet, only decoded: --to dense", layer.label()))
     }
 }
 

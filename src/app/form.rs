@@ -4,7 +4,7 @@
 //! Each change asks for a plan (`Effect::Plan`), which a job makes: planning reads side tensors, and looks at
 //! what stands where the result goes. An answer to a question that a later one has overtaken is dropped.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tui_input::Input;
@@ -15,10 +15,7 @@ use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::engine::Options;
 use crate::error::Error;
-use crate::plan::{Merging, Names, Order, Plan};
-
-/// Bytes of tensors in a file, as the command line's own default.
-const SHARD_BYTES: u64 = 5_000_000_000;
+use crate::plan::{Merging, Order, Plan};
 
 /// One value of a field.
 pub struct Choice {
@@ -298,19 +295,12 @@ impl Form {
     /// Returns what the form asks to plan.
     pub(super) fn request(&self, checkpoint: Arc<Checkpoint>) -> Request {
         let mut order = Order {
-            input: self.input.clone(),
-            output: PathBuf::from(self.output()),
-            dtype: None,
-            only: Vec::new(),
-            skip: Vec::new(),
-            skip_broken: false,
-            shard_bytes: SHARD_BYTES,
-            names: Names::default(),
             merging: self.used.as_ref().map(|used| Merging {
                 adapters: vec![(used.path.clone(), 1.0)],
                 recipe: Recipe::Peft,
                 allow_partial: false,
             }),
+            ..Order::new(&self.input, Path::new(self.output()))
         };
         let mut options = Options::default();
         for (at, field) in self.shown() {

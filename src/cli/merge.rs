@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::convert::{Format, What, planned};
+use super::convert::{What, planned};
 use crate::adapter::delta::Recipe;
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::plan::{Attached, Merging, Order, Plan};
+use crate::plan::{Attached, Merging, Order, Plan, To};
 
 /// What `merge` is asked.
 #[derive(Debug, Args)]
@@ -24,9 +24,10 @@ pub struct Merge {
     /// The folder to make. It appears when it is complete.
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
-    /// What to write: dense dequantizes the base and keeps the adapter whole.
+    /// What to write: dense dequantizes the base and keeps the adapter whole; same packs the layers that are merged
+    /// into again, as they are (bitsandbytes).
     #[arg(long, value_enum, default_value = "dense", value_name = "FORMAT")]
-    pub to: Format,
+    pub to: ToFlag,
     /// Where values are rounded: as PEFT does now, with `safe_merge`, with `low_cpu_mem_usage`, or before 0.12.
     #[arg(long, value_enum, default_value = "peft")]
     pub rounding: Rounding,
@@ -36,6 +37,15 @@ pub struct Merge {
     /// What is written, and how.
     #[command(flatten)]
     pub what: What,
+}
+
+/// What a merge writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ToFlag {
+    /// Plain tensors in 16 or 32 bits.
+    Dense,
+    /// Packed layers stay packed: those that are merged into are packed again, in their format.
+    Same,
 }
 
 /// Where values are rounded.
@@ -94,9 +104,11 @@ pub fn run(merge: &Merge, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let adapters = Adapters::open(&base, &merging)?;
     let mut order = merge.what.order(&merge.base, &merge.output);
     order.merging = Some(merging);
-    let plan = match merge.to {
-        Format::Dense => adapters.plan(&base, order)?,
+    order.to = match merge.to {
+        ToFlag::Dense => To::Dense,
+        ToFlag::Same => To::Same,
     };
+    let plan = adapters.plan(&base, order)?;
     planned(&base, &adapters.list(), &plan, &merge.what, quiet, out)
 }
 

@@ -15,6 +15,7 @@ use crate::name::escape;
 use crate::plan::{At, Base, Merge, Plan};
 use crate::quant::decode::Decoding;
 use crate::quant::dense;
+use crate::quant::encode::Encoding;
 use crate::tensor::{Dtype, elements, values};
 
 /// Size and time of a file.
@@ -146,13 +147,10 @@ impl<'a> Inputs<'a> {
     pub(super) fn decoding(&self, decoded: Decoded) -> Result<Decoding> {
         match decoded {
             Decoded::Layer(layer, change) => {
-                let made = self.layer(layer)?;
-                change.over(made).map_err(|why| self.undecodable(&self.layer_name(layer), &why))
+                change.over(self.layer(layer)?).map_err(|why| self.refused(decoded, &why))
             }
             Decoded::Tensor(tensor, change) => {
-                let made = self.tensor(At::base(tensor))?;
-                let name = self.base().checkpoint.files.tensor_name(tensor);
-                change.over(made).map_err(|why| self.undecodable(&name, &why))
+                change.over(self.tensor(At::base(tensor))?).map_err(|why| self.refused(decoded, &why))
             }
             Decoded::Merged(merge) => {
                 let merge = &self.plan.merges[merge as usize];
@@ -206,6 +204,34 @@ impl<'a> Inputs<'a> {
     fn layer_name(&self, layer: u32) -> String {
         let checkpoint = self.base().checkpoint;
         checkpoint.layers.name(&checkpoint.files.names, layer)
+    }
+
+    /// Returns how a packed layer that is merged into is decoded, merged, and encoded again.
+    pub(super) fn encoding(&self, merge: u32) -> Result<(Decoding, Encoding)> {
+        let decoding = self.decoding(Decoded::Merged(merge))?;
+        let Base::Layer(layer) = self.plan.merges[merge as usize].base else {
+            return Err(Error::input("a plain tensor is not packed"));
+        };
+        let Opened { checkpoint, data, .. } = self.base();
+        let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+        let spec = layers.spec(layer);
+        let made = layers.with_parts(files, layer, data, |parts| spec.format.get().encode(parts, spec));
+        made.map(|encoding| (decoding, encoding))
+            .map_err(|why| self.undecodable(&self.layer_name(layer), &why))
+    }
+
+    /// Returns the error of what cannot be decoded, merged or encoded.
+    pub(super) fn refused(&self, decoded: Decoded, why: &str) -> Error {
+        let base = match decoded {
+            Decoded::Merged(merge) => self.plan.merges[merge as usize].base,
+            Decoded::Layer(layer, _) => Base::Layer(layer),
+            Decoded::Tensor(tensor, _) => Base::Tensor(At::base(tensor)),
+        };
+        let name = match base {
+            Base::Layer(layer) => self.layer_name(layer),
+            Base::Tensor(at) => self.record(at).0.tensor_name(at.tensor),
+        };
+        self.undecodable(&name, why)
     }
 
     fn undecodable(&self, name: &str, why: &str) -> Error {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::adapter::delta::Edit;
+use crate::adapter::delta::{Edit, EditSpec};
 use crate::plan::Merge;
 use crate::quant::decode::{DecodeRows, Decoding};
 use crate::tensor::{Dtype, values};
@@ -15,15 +15,21 @@ struct Merged {
     base: Box<dyn DecodeRows>,
     /// The dtype of the base's values.
     native: Dtype,
-    /// The dtype to which each edit's result is rounded; that of the last by the caller.
-    dtype: Dtype,
-    edits: Vec<Box<dyn Edit>>,
+    /// The edits, and the dtype to which the result of each is rounded; that of the last by the caller.
+    edits: Vec<(Box<dyn Edit>, Option<Dtype>)>,
 }
 
 /// Returns a decoding whose values are edited.
 pub(super) fn over(mut decoding: Decoding, merge: &Merge, edits: Vec<Box<dyn Edit>>) -> Decoding {
-    let base = decoding.rows;
-    decoding.rows = Box::new(Merged { base, native: merge.native, dtype: merge.dtype, edits });
+    let last = edits.len().saturating_sub(1);
+    let rounded = |(at, spec): (usize, &EditSpec)| {
+        // What is packed again PEFT packs as it is; what DoRA makes it has rounded.
+        let is_rounded = if merge.is_packed { spec.is_dora() } else { at < last };
+        is_rounded.then_some(merge.dtype)
+    };
+    let rounded = merge.edits.iter().enumerate().map(rounded);
+    let edits = edits.into_iter().zip(rounded).collect();
+    decoding.rows = Box::new(Merged { base: decoding.rows, native: merge.native, edits });
     decoding.dtype = Some(merge.dtype);
     decoding
 }
@@ -35,12 +41,12 @@ impl DecodeRows for Merged {
 
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
         self.base.decode(rows.clone(), codes, out);
-        // A dtype in between only if the result's is another: else the values are the base's own already.
-        let mut dtype = self.native;
-        for edit in &self.edits {
-            values::round_all(dtype, out);
+        values::round_all(self.native, out);
+        for (edit, rounded) in &self.edits {
             edit.apply(rows.clone(), out);
-            dtype = self.dtype;
+            if let Some(dtype) = rounded {
+                values::round_all(*dtype, out);
+            }
         }
     }
 

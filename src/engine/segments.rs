@@ -61,7 +61,7 @@ pub(super) fn cut(plan: &Plan, slot_bytes: u64, todo: &[bool]) -> Vec<Segment> {
 fn units_of(tensor: &OutTensor) -> (u64, u64) {
     let by = |count: u64| (count, tensor.bytes.checked_div(count).unwrap_or(0));
     match tensor.source {
-        Source::Copy(_) => (tensor.bytes, 1),
+        Source::Copy(_) | Source::Encoded { .. } => (tensor.bytes, 1),
         Source::Cast(_) => by(elements(&tensor.shape).unwrap_or(0)),
         Source::Decode { .. } | Source::Changed { .. } | Source::Merged(_) => {
             let row = tensor.shape.last().copied().unwrap_or(1);

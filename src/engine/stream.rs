@@ -6,10 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::busy;
+use super::encoded::{self, Hands};
 use super::inputs::Inputs;
 use super::output::Output;
 use super::segments::{Segment, cut};
-use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, native};
+use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, cancelled, native};
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -126,9 +127,8 @@ fn fill(ring: &Ring<'_>, pieces: &Pieces<'_>, threads: usize, progress: &Progres
         let segment = &ring.segments[at];
         slot.clear();
         slot.resize(segment.bytes as usize, 0);
-        let done = pieces.fill(segment, &mut slot, &mut scratch, &mut tally, &|| {
-            Turn::take(ring, threads, &progress.busy.computing)
-        });
+        let hands = Worker { ring, threads, busy: &progress.busy.computing };
+        let done = pieces.fill(segment, &mut slot, &mut scratch, &mut tally, &hands);
         if let Err(error) = done.and_then(|()| progress.check()) {
             ring.fail(error);
             return tally;
@@ -147,6 +147,40 @@ impl Drop for OnPanic<'_, '_> {
         if std::thread::panicking() {
             self.0.fail(Error::input("a worker ended by a fault of this program"));
         }
+    }
+}
+
+/// A worker, for what several do together.
+struct Worker<'a, 'r> {
+    ring: &'a Ring<'r>,
+    threads: usize,
+    busy: &'a AtomicU64,
+}
+
+impl<'a, 'r> Hands for Worker<'a, 'r> {
+    type Turn = Turn<'a, 'r>;
+
+    fn turn(&self) -> Turn<'a, 'r> {
+        Turn::take(self.ring, self.threads, self.busy)
+    }
+
+    fn until(&self, is_done: &dyn Fn() -> bool) -> bool {
+        let mut state = self.ring.state();
+        loop {
+            if state.failed.is_some() {
+                return false;
+            }
+            if is_done() {
+                return true;
+            }
+            state = self.ring.wait(state);
+        }
+    }
+
+    fn wake(&self) {
+        // Who is about to wait holds the state: none is missed.
+        drop(self.ring.state());
+        self.ring.changed.notify_all();
     }
 }
 
@@ -222,6 +256,16 @@ struct Pieces<'a> {
     progress: &'a Progress,
     /// Layers and tensors that are decoded.
     layers: BTreeMap<Decoded, Layer>,
+    /// Layers that are packed again, by their merge.
+    packed: BTreeMap<u32, Packed>,
+}
+
+/// A layer that is packed again, shared by the pieces of its tensors.
+#[derive(Default)]
+struct Packed {
+    /// Pieces that are left of each tensor.
+    left: Vec<AtomicUsize>,
+    layer: Mutex<Option<Arc<encoded::Layer>>>,
 }
 
 /// A layer that is being decoded, shared by its pieces.
@@ -245,10 +289,16 @@ impl<'a> Pieces<'a> {
         device: &'a dyn Device,
         progress: &'a Progress,
     ) -> Self {
-        let mut layers = BTreeMap::new();
+        let (mut layers, mut packed) = (BTreeMap::new(), BTreeMap::new());
         for segment in segments {
             for piece in &segment.pieces {
                 let source = plan.shards[segment.shard].tensors[piece.tensor].source;
+                if let Source::Encoded { merge, part } = source {
+                    let layer: &mut Packed = packed.entry(merge).or_default();
+                    layer.left.resize_with(layer.left.len().max(part as usize + 1), AtomicUsize::default);
+                    *layer.left[part as usize].get_mut() += 1;
+                    continue;
+                }
                 if let Some(decoded) = Decoded::of(source) {
                     let entry = layers
                         .entry(decoded)
@@ -257,17 +307,17 @@ impl<'a> Pieces<'a> {
                 }
             }
         }
-        Self { plan, inputs, device, progress, layers }
+        Self { plan, inputs, device, progress, layers, packed }
     }
 
-    /// Fills a segment. `turn` is taken to compute, and not while reading.
-    fn fill<T>(
+    /// Fills a segment. A turn is taken to compute, and not while reading.
+    fn fill(
         &self,
         segment: &Segment,
         slot: &mut [u8],
         scratch: &mut Scratch,
         tally: &mut Tally,
-        turn: &dyn Fn() -> T,
+        hands: &impl Hands,
     ) -> Result<()> {
         let mut rest = slot;
         for piece in &segment.pieces {
@@ -276,13 +326,16 @@ impl<'a> Pieces<'a> {
             rest = after;
             match tensor.source {
                 Source::Copy(from) => self.inputs.read_into(from, piece.part.start, out)?,
+                Source::Encoded { merge, part } => {
+                    self.encoded((merge, part), piece.part.start, out, scratch, hands)?;
+                }
                 Source::Cast(from) => {
                     let dtype = self.inputs.dtype(from);
                     let at = |element: u64| dtype.bytes_of(element).unwrap_or(0);
                     let mut bytes = std::mem::take(&mut scratch.bytes);
                     bytes.resize((at(piece.part.end) - at(piece.part.start)) as usize, 0);
                     self.inputs.read_into(from, at(piece.part.start), &mut bytes)?;
-                    let turn = turn();
+                    let turn = hands.turn();
                     *tally += self.device.cast(dtype, &bytes, tensor.dtype, scratch, out);
                     drop(turn);
                     scratch.bytes = bytes;
@@ -304,7 +357,7 @@ impl<'a> Pieces<'a> {
                     };
                     let decoding = &loaded.decoding;
                     let work = Work { decoding, rows, codes, codes_start, native, dtype: tensor.dtype };
-                    let turn = turn();
+                    let turn = hands.turn();
                     *tally += self.device.decode(&work, scratch, out);
                     drop(turn);
                     scratch.bytes = bytes;
@@ -320,6 +373,43 @@ impl<'a> Pieces<'a> {
         }
         self.progress.read.store(self.inputs.read_bytes(), Ordering::Relaxed);
         self.progress.busy.reading.store(self.inputs.read_nanos(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Fills a piece of a tensor of a layer that is packed again.
+    fn encoded(
+        &self,
+        (merge, part): (u32, u32),
+        offset: u64,
+        out: &mut [u8],
+        scratch: &mut Scratch,
+        hands: &impl Hands,
+    ) -> Result<()> {
+        let packed = &self.packed[&merge];
+        let layer = {
+            let mut layer = packed.layer.lock().unwrap_or_else(PoisonError::into_inner);
+            if layer.is_none() {
+                let (decoding, encoding) = self.inputs.encoding(merge)?;
+                *layer = Some(Arc::new(encoded::Layer::new(Decoded::Merged(merge), decoding, encoding)));
+            }
+            layer.as_ref().map(Arc::clone)
+        };
+        let Some(layer) = layer else { return Ok(()) };
+        if !layer.work(self.inputs, scratch, hands)? {
+            // The worker that failed has said why.
+            return Err(cancelled());
+        }
+        if !layer.copy(part, offset, out) {
+            return Err(self
+                .inputs
+                .refused(Decoded::Merged(merge), "it was encoded to other sizes than planned"));
+        }
+        if packed.left[part as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
+            layer.drop_part(part);
+        }
+        if packed.left.iter().all(|left| left.load(Ordering::Acquire) == 0) {
+            *packed.layer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         Ok(())
     }
 

@@ -4,7 +4,9 @@
 //! byte by byte with their source; layers that were decoded are decoded again, row by row in other blocks and
 //! from inputs opened anew, and compared: all of them, or some of each kind.
 
-use std::collections::BTreeMap;
+mod packed;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -38,10 +40,14 @@ pub struct Proven {
     pub merged: usize,
     /// Merged weights in all.
     pub merged_of: usize,
+    /// Merged weights that were packed again, among those that were compared.
+    pub packed: usize,
     /// Rows of merged weights computed another way, in f64.
     pub rows: u64,
     /// How far they were from what was written at most, in units of the last place.
     pub ulps: f64,
+    /// Of rows that were packed again: sum of the squares of what is lost, and of what they should be.
+    pub lost: [f64; 2],
 }
 
 impl std::ops::AddAssign for Proven {
@@ -52,12 +58,21 @@ impl std::ops::AddAssign for Proven {
         self.decoded_of += other.decoded_of;
         self.merged += other.merged;
         self.merged_of += other.merged_of;
+        self.packed += other.packed;
         self.rows += other.rows;
         self.ulps = self.ulps.max(other.ulps);
+        self.lost = std::array::from_fn(|at| self.lost[at] + other.lost[at]);
     }
 }
 
 impl Proven {
+    /// Returns what packing again lost, relative to the values: the square root of the quotient of the sums.
+    #[must_use]
+    pub fn relative_loss(&self) -> f64 {
+        let [lost, all] = self.lost;
+        if all > 0.0 { (lost / all).sqrt() } else { 0.0 }
+    }
+
     /// Returns the line that says it: `2 files, 12 tensors as in the source, 8 of 196 layers decoded again`.
     #[must_use]
     pub fn words(&self) -> String {
@@ -75,6 +90,10 @@ impl Proven {
                 "{words}, {} of {} merged weights computed again, {rows} of them in f64 too: at most {:.2} ulp away",
                 self.merged, self.merged_of, self.ulps
             );
+        }
+        if self.packed > 0 {
+            let percent = 100.0 * self.relative_loss();
+            words = format!("{words}; packed again they are {percent:.2} % (relative L2) from the exact sum");
         }
         words
     }
@@ -95,6 +114,8 @@ struct Prover<'a> {
     opened: &'a Checkpoint,
     data: FileSide<'a>,
     index: NamesIndex,
+    /// The tensors of each merge that is packed again, in the order of its encoding.
+    packed: BTreeMap<u32, Vec<(&'a OutShard, &'a OutTensor)>>,
 }
 
 /// One tensor that was written.
@@ -110,7 +131,10 @@ struct Task<'a> {
 /// # Errors
 /// A file is not what the plan says, or a value differs; in words.
 pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
-    let opened = Checkpoint::open(&folder.display().to_string())?;
+    let packed = packed::tensors(run.plan);
+    let path = folder.display().to_string();
+    // What is decoded of the result needs more than its headers.
+    let opened = if packed.is_empty() { Checkpoint::open(&path)? } else { Checkpoint::open_examined(&path)? };
     if let Some(problem) =
         opened.problems.iter().find(|p| p.is_error() && p.kind.code.starts_with(['K', 'S']))
     {
@@ -128,6 +152,7 @@ pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
         opened: &opened,
         data: FileSide::whole(&opened.files),
         index: opened.files.names_index(),
+        packed,
     };
     let tasks = prover.tasks();
     let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -166,6 +191,7 @@ impl Prover<'_> {
         let layers = self.run.checkpoint.layers.list();
         // By spec of the layer and change; merged plain tensors by their size.
         let mut sampled: BTreeMap<(Option<u32>, u64, Change), usize> = BTreeMap::new();
+        let mut packed = BTreeSet::new();
         let spec = |layer: u32| Some(layers[layer as usize].spec);
         let mut is_compared = |tensor: &OutTensor| {
             let kind = match tensor.source {
@@ -174,6 +200,11 @@ impl Prover<'_> {
                 Source::Merged(merge) => match self.run.plan.merges[merge as usize].base {
                     Base::Layer(layer) => (spec(layer), 1, Change::None),
                     Base::Tensor(_) => (None, tensor.bytes, Change::None),
+                },
+                Source::Encoded { merge, .. } => match self.run.plan.merges[merge as usize].base {
+                    // All its tensors are compared with the first.
+                    Base::Layer(layer) if packed.insert(merge) => (spec(layer), 2, Change::None),
+                    _ => return false,
                 },
             };
             let count = sampled.entry(kind).or_default();
@@ -216,6 +247,10 @@ impl Prover<'_> {
             Source::Changed { .. } => {
                 proven.copied += 1;
                 again(inputs, tensor, to, scratch)
+            }
+            Source::Encoded { merge, part } => {
+                proven.merged_of += usize::from(part == 0);
+                if is_compared { self.packed_again(merge, proven, scratch) } else { Ok(()) }
             }
             Source::Merged(merge) => {
                 proven.merged_of += 1;
@@ -265,8 +300,9 @@ impl Prover<'_> {
             }
             data.fill(written, row * row_bytes, &mut bytes).map_err(|why| failed(&why))?;
             values::to_f32(tensor.dtype, &bytes, &mut is);
+            let scale = Scale::of(tensor.dtype, &exact, &before);
             for (column, ((&is, &exact), &before)) in is.iter().zip(&exact).zip(&before).enumerate() {
-                let ulps = ulps(tensor.dtype, is, exact, before);
+                let ulps = ulps(tensor.dtype, is, exact, scale.at(exact, before));
                 if ulps > ulps_allowed(tensor.dtype) * edits.len() as f64 {
                     let name = escape(&tensor.name);
                     return Err(failed(&format!("{name}[{row}, {column}] is {is}, {exact} in f64")));
@@ -282,9 +318,37 @@ impl Prover<'_> {
 /// Rows of a merged weight that are computed in f64.
 const ROWS_EACH: u64 = 64;
 
-/// Returns how far a value is from the exact one, in units of the last place of the larger of the exact one and
-/// the base: where both nearly cancel, less is left than each was rounded to.
-fn ulps(dtype: Dtype, is: f32, exact: f64, base: f32) -> f64 {
+/// Against what the distance of a value is measured.
+enum Scale {
+    /// The larger of the exact value and the base: where both nearly cancel, less is left than each was rounded to.
+    Value,
+    /// The largest of the row: what is not rounded to 16 bits shows in which order the products of a delta were
+    /// summed, and they may cancel too.
+    Row(f64),
+}
+
+impl Scale {
+    fn of(dtype: Dtype, exact: &[f64], base: &[f32]) -> Self {
+        let largest = |largest: f64, (exact, base): (&f64, &f32)| {
+            let base = f64::from(*base);
+            largest.max(exact.abs()).max(base.abs()).max((exact - base).abs())
+        };
+        match dtype {
+            Dtype::F32 => Self::Row(exact.iter().zip(base).fold(0.0, largest)),
+            _ => Self::Value,
+        }
+    }
+
+    fn at(&self, exact: f64, base: f32) -> f64 {
+        match *self {
+            Self::Value => exact.abs().max(f64::from(base).abs()),
+            Self::Row(largest) => largest,
+        }
+    }
+}
+
+/// Returns how far a value is from the exact one, in units of the last place of `scale`.
+fn ulps(dtype: Dtype, is: f32, exact: f64, scale: f64) -> f64 {
     // Bits behind the point, and the exponent below which they get fewer.
     let (bits, least) = match dtype {
         Dtype::BF16 => (7, -126),
@@ -294,7 +358,7 @@ fn ulps(dtype: Dtype, is: f32, exact: f64, base: f32) -> f64 {
     if f64::from(is) == exact || is.is_nan() && exact.is_nan() {
         return 0.0;
     }
-    let exponent = exact.abs().max(f64::from(base).abs()).log2().floor().max(f64::from(least));
+    let exponent = scale.log2().floor().max(f64::from(least));
     (f64::from(is) - exact).abs() / 2f64.powf(exponent - f64::from(bits))
 }
 

@@ -98,8 +98,11 @@ impl Folder {
     }
 }
 
-/// Deals tensors out to files, in their order. Inside a file those of wider elements come first, so that every
-/// tensor is aligned to its elements.
+/// Bytes by which a tensor begins that is aligned to its elements, whatever they are.
+const ALIGNED: u64 = 8;
+
+/// Deals tensors out to files, in their order. Every tensor is aligned to its elements: those whose bytes would
+/// set the next one off come last, the wider elements of them first.
 pub(super) fn shards(tensors: Vec<OutTensor>, shard_bytes: u64) -> Vec<OutShard> {
     let mut shards: Vec<Vec<OutTensor>> = vec![Vec::new()];
     let mut room = shard_bytes;
@@ -119,7 +122,10 @@ pub(super) fn shards(tensors: Vec<OutTensor>, shard_bytes: u64) -> Vec<OutShard>
         _ => format!("model-{:05}-of-{count:05}.safetensors", at + 1),
     };
     let ordered = |(at, mut tensors): (usize, Vec<OutTensor>)| {
-        tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bits().map_or(0, |bits| bits as u32)));
+        tensors.sort_by_key(|tensor| {
+            let is_odd = !tensor.bytes.is_multiple_of(ALIGNED);
+            (is_odd, std::cmp::Reverse(tensor.dtype.bits().filter(|_| is_odd).map_or(0, |bits| bits as u32)))
+        });
         OutShard { file: file(at), tensors }
     };
     shards.into_iter().enumerate().map(ordered).collect()
@@ -247,9 +253,9 @@ mod tests {
             let text = |s: &OutShard| s.tensors.iter().map(|t| t.name.as_str()).collect::<String>();
             shards.iter().map(|shard| (shard.file.clone(), text(shard))).collect()
         };
-        assert_eq!(names(&shards(tensors.clone(), 1000)), [("model.safetensors".into(), "cbdea".into())]);
+        assert_eq!(names(&shards(tensors.clone(), 1000)), [("model.safetensors".into(), "bcdea".into())]);
         let three = names(&shards(tensors, 30));
-        assert_eq!(three[0], ("model-00001-of-00003.safetensors".into(), "cba".into()));
+        assert_eq!(three[0], ("model-00001-of-00003.safetensors".into(), "bca".into()));
         assert_eq!((three[1].1.as_str(), three[2].1.as_str()), ("d", "e"));
     }
 }

@@ -320,7 +320,7 @@ impl<'a> Naming<'a> {
                 Ok(Source::Changed { tensor: from, change })
             }
             Source::Decode { layer, native, .. } => Ok(Source::Decode { layer, native, change }),
-            Source::Changed { .. } | Source::Merged(_) => Ok(tensor.source),
+            Source::Changed { .. } | Source::Merged(_) | Source::Encoded { .. } => Ok(tensor.source),
         }
     }
 

@@ -8,10 +8,11 @@ use rustc_hash::FxHashMap;
 
 use self::landing::Attached;
 use super::planner::list;
-use super::{Action, At, Base, Merge, OutTensor, Source, Step};
+use super::{Action, At, Base, Merge, Order, OutTensor, Source, Step, conv1d};
 use crate::adapter::align::EMBEDDINGS;
 use crate::adapter::delta::EditSpec;
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::side::FileSide;
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::quant::HeadersOnly;
@@ -51,7 +52,7 @@ pub(super) struct Merged {
 /// A target is no tensor of floats, is not written, or a saved tensor has a shape that the base has not; all named.
 /// Or embeddings and head would differ in their rows.
 pub(super) fn apply(
-    checkpoint: &Checkpoint,
+    (checkpoint, order): (&Checkpoint, &Order),
     attached: &[Attached<'_>],
     landings: &[(Target, Landing)],
     (steps, tensors): (&mut [Step], &mut [OutTensor]),
@@ -63,7 +64,7 @@ pub(super) fn apply(
             Source::Decode { layer, .. } => of_layer.insert(layer, index),
             Source::Copy(at) | Source::Cast(at) => of_tensor.insert(at.tensor, index),
             Source::Changed { tensor, .. } => of_tensor.insert(tensor, index),
-            Source::Merged(_) => None,
+            Source::Merged(_) | Source::Encoded { .. } => None,
         };
     }
     let mut by_target: BTreeMap<Target, Vec<&Landing>> = BTreeMap::new();
@@ -73,6 +74,16 @@ pub(super) fn apply(
     let (mut merges, mut refused) = (Vec::new(), Vec::new());
     let mut resized: Vec<(u64, u64)> = Vec::new();
     for (target, landings) in by_target {
+        let spec = checkpoint.layers.spec(target.layer);
+        if order.to == super::To::Same && spec.is_quantized() && !target.is_bias {
+            let number = merges.len() as u32;
+            let step = &mut steps[target.layer as usize];
+            match pack((checkpoint, target.layer), &landings, step, (tensors, &of_tensor), number) {
+                Ok(merge) => merges.push(merge),
+                Err(why) => refused.push(format!("{}: {why}", escape(&step.layer))),
+            }
+            continue;
+        }
         let layer = &steps[target.layer as usize].layer;
         let stored = stored(checkpoint, target);
         let found = of_layer.get(&target.layer).filter(|_| !target.is_bias);
@@ -158,14 +169,63 @@ fn put(
         // What an adapter brings is loaded into the base, in its dtype.
         Source::Copy(at) | Source::Cast(at) if at.input > 0 => (Base::Tensor(at), Change::None, out.dtype),
         Source::Copy(at) | Source::Cast(at) => (Base::Tensor(at), Change::None, stored(at.tensor)),
-        Source::Merged(_) => return Err("it is merged twice".into()),
+        Source::Merged(_) | Source::Encoded { .. } => return Err("it is merged twice".into()),
     };
     let is_float = |dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);
     if !is_float(native) || !is_float(out.dtype) {
         return Err(format!("it is {native}, and only F16, BF16 and F32 are merged into"));
     }
     out.source = Source::Merged(number);
-    Ok(Some(Merge { base, change, native, dtype: out.dtype, edits }))
+    Ok(Some(Merge { base, change, native, dtype: out.dtype, is_packed: false, edits }))
+}
+
+/// Puts the landings on a packed layer, which is packed again: its tensors get the merge's number.
+fn pack(
+    (checkpoint, layer): (&Checkpoint, u32),
+    landings: &[&Landing],
+    step: &mut Step,
+    (tensors, of_tensor): (&mut [OutTensor], &FxHashMap<u32, usize>),
+    number: u32,
+) -> std::result::Result<Merge, String> {
+    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+    let spec = layers.spec(layer);
+    let edit = |landing: &&Landing| match landing {
+        Landing::Edit(edit) => Ok(edit.clone()),
+        Landing::Saved(_) => {
+            Err("the adapter brings it whole and plain, it is packed: --to dense".to_owned())
+        }
+    };
+    let edits = landings.iter().map(edit).collect::<std::result::Result<_, _>>()?;
+    if !spec.broken.is_empty() {
+        return Err(spec.broken.join(", "));
+    }
+    let data = FileSide::whole(files);
+    let (decoding, encoding) = layers.with_parts(files, layer, &data, |parts| {
+        let format = spec.format.get();
+        Ok::<_, String>((format.decode(parts, spec)?, format.encode(parts, spec)?))
+    })?;
+    let is_turned = || conv1d::change(&step.layer, &step.from, &decoding.shape) != Change::None;
+    if conv1d::is_model(checkpoint) && is_turned() {
+        return Err("it was turned when it was packed, and a delta would have to be: --to dense".into());
+    }
+    for (part, encoded) in (0u32..).zip(encoding.tensors) {
+        let out = of_tensor.get(&encoded.tensor).and_then(|&index| tensors.get_mut(index));
+        let out = out.ok_or("a tensor of it is not written")?;
+        step.bytes_out = step.bytes_out - out.bytes + encoded.bytes;
+        (out.dtype, out.shape, out.bytes) = (encoded.dtype, encoded.shape, encoded.bytes);
+        out.source = Source::Encoded { merge: number, part };
+    }
+    step.action = Action::Merge;
+    // What its dtype is not known of is added to in f32.
+    let native = decoding.dtype.unwrap_or(Dtype::F32);
+    Ok(Merge {
+        base: Base::Layer(layer),
+        change: Change::None,
+        native,
+        dtype: native,
+        is_packed: true,
+        edits,
+    })
 }
 
 /// Puts a tensor that an adapter brings in the place of the base's.

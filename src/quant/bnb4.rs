@@ -15,6 +15,7 @@
 //! Source: bitsandbytes 0.50 `functional.py` (`QuantState`), GPTQModel `nn_modules/qlinear/bitsandbytes.py`.
 
 mod decode;
+mod encode;
 mod evidence;
 mod state;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use self::state::{State, StateRead};
 use super::claims::{Claims, Said};
 use super::decode::Decoding;
 use super::draft::Draft;
+use super::encode::Encoding;
 use super::{Evidence, Fault, FormatId, LayerSpec, Part, Parts, QuantFormat, Recognized, Side, Signature};
 use crate::problem::kind;
 use crate::tensor::{Dtype, elements};
@@ -188,6 +190,10 @@ impl QuantFormat for Bnb4 {
 
     fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
         decode::decode(self, parts, layer)
+    }
+
+    fn encode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+        encode::encode(self.0, parts, layer)
     }
 }
 

@@ -10,11 +10,13 @@
 //! ones refuse. Source: bitsandbytes 0.50 `nn/modules.py` (`Linear8bitLt`), `functional.py`.
 
 mod decode;
+mod encode;
 
 use super::bnb4::{is_bnb, method};
 use super::claims::Claims;
 use super::decode::Decoding;
 use super::draft::Draft;
+use super::encode::Encoding;
 use super::scale_values::evidence;
 use super::side::{NumberRead, integers, matrix};
 use super::{Evidence, Fault, FormatId, LayerSpec, Part, Parts, QuantFormat, Recognized, Signature};
@@ -90,6 +92,10 @@ impl QuantFormat for Int8 {
 
     fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
         decode::decode(parts, layer)
+    }
+
+    fn encode(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Result<Encoding, String> {
+        encode::encode(parts)
     }
 }
 

@@ -279,17 +279,7 @@ mod tests {
         }
         let checkpoint = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
         let ask = |name: &str, options: engine::Options| {
-            let order = crate::plan::Order {
-                input: "x".into(),
-                output: root.join(name),
-                dtype: None,
-                only: Vec::new(),
-                skip: Vec::new(),
-                skip_broken: false,
-                shard_bytes: 1 << 30,
-                names: crate::plan::Names::Own,
-                merging: None,
-            };
+            let order = crate::plan::Order::new("x", &root.join(name));
             let planned = planned(Request {
                 question: 0,
                 checkpoint: Arc::clone(&checkpoint),

@@ -15,6 +15,7 @@ mod hostile;
 mod jobs;
 mod layouts;
 mod merge;
+mod merge_same;
 mod packed_samples;
 mod pty;
 mod references;

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::convert::{Scratch, done, put, tensors};
 use crate::sample;
 
-fn merge(base: &Path, adapters: &[&Path], output: &Path, more: &[&str]) -> Output {
+pub(crate) fn merge(base: &Path, adapters: &[&Path], output: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
     command.arg("merge").arg(base).arg("-o").arg(output).arg("-q").args(more);
     for adapter in adapters {
@@ -20,21 +20,21 @@ fn merge(base: &Path, adapters: &[&Path], output: &Path, more: &[&str]) -> Outpu
     command.output().unwrap()
 }
 
-fn refused(output: &Output) -> String {
+pub(crate) fn refused(output: &Output) -> String {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{told}");
     told
 }
 
 /// Where the model of a sample is.
-fn model(name: &str) -> PathBuf {
+pub(crate) fn model(name: &str) -> PathBuf {
     let folder = sample(name);
     let inner = folder.join("model");
     if inner.is_dir() { inner } else { folder }
 }
 
 /// Hashes of a case's golden file: the first 16 digits of SHA-256, by tensor.
-fn golden(case: &str, file: &str) -> serde_json::Map<String, Value> {
+pub(crate) fn golden(case: &str, file: &str) -> serde_json::Map<String, Value> {
     let text = fs::read_to_string(sample(case).join("case.json")).unwrap();
     let case: Value = serde_json::from_str(&text).unwrap();
     let found = case["golden"].as_array().unwrap().iter().find(|golden| {

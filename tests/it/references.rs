@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::convert::{Scratch, convert, done, put, tensors};
 
 /// Name, shape, dtype and bytes of a tensor.
-type Tensor = (String, Vec<usize>, &'static str, Vec<u8>);
+pub(crate) type Tensor = (String, Vec<usize>, &'static str, Vec<u8>);
 
 /// What bitsandbytes makes of the weight of `nf4`, turned to `[4, 6]`.
 const TURNED: &str = concat!(
@@ -16,13 +16,13 @@ const TURNED: &str = concat!(
     "51b01c3413aa4a29b9b113aa13aa13aa7eae3f2ffda58e2d"
 );
 
-fn hex(text: &str) -> Vec<u8> {
+pub(crate) fn hex(text: &str) -> Vec<u8> {
     let digit = |byte: u8| (byte as char).to_digit(16).unwrap() as u8;
     text.as_bytes().as_chunks::<2>().0.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
 }
 
 /// Writes a folder of one safetensors file and a config.
-fn folder(path: &Path, config: &Value, metadata: Value, list: &[Tensor]) {
+pub(crate) fn folder(path: &Path, config: &Value, metadata: Value, list: &[Tensor]) {
     fs::create_dir(path).unwrap();
     let mut header = Map::from_iter([("__metadata__".to_owned(), metadata)]);
     let mut data = Vec::new();

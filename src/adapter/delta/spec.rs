@@ -135,6 +135,12 @@ impl Parts<'_> {
 }
 
 impl EditSpec {
+    /// Returns true if the sum is normalized by magnitudes.
+    #[must_use]
+    pub fn is_dora(&self) -> bool {
+        self.parts.iter().any(|(part, _)| *part == "lora_magnitude_vector")
+    }
+
     /// Reads the tensors and returns the edit of a weight of this shape and dtype.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::engine::{Options, Progress, Run};
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::plan::folder::{Copied, Text};
-use crate::plan::{Action, At, Names, Order, OutShard, OutTensor, Plan, Source, Step};
+use crate::plan::{Action, At, Order, OutShard, OutTensor, Plan, Source, Step};
 use crate::tensor::elements;
 
 /// What files of a trainer's state begin with; they are large, and of no use beside an adapter.
@@ -158,17 +158,8 @@ fn plan(pair: &Pair<'_>, repair: &Repair, result: &Checkpoint) -> Plan {
         bytes_in: bytes,
         bytes_out: bytes,
     };
-    let order = Order {
-        input: pair.asked.adapter.clone(),
-        output: pair.asked.output.clone().unwrap_or_default(),
-        dtype: None,
-        only: Vec::new(),
-        skip: Vec::new(),
-        skip_broken: false,
-        shard_bytes: u64::MAX,
-        names: Names::Own,
-        merging: None,
-    };
+    let output = pair.asked.output.clone().unwrap_or_default();
+    let order = Order { shard_bytes: u64::MAX, ..Order::new(&pair.asked.adapter, &output) };
     Plan {
         order,
         steps: vec![step],

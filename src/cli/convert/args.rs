@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use crate::engine::{Options, Proof};
-use crate::plan::{Names, Order};
+use crate::plan::Order;
 use crate::tensor::Dtype;
 
 /// What `convert` is asked.
@@ -61,15 +61,12 @@ impl What {
     /// Returns the order to make `output` of `input`.
     pub(in crate::cli) fn order(&self, input: &str, output: &Path) -> Order {
         Order {
-            input: input.to_owned(),
-            output: output.to_path_buf(),
             dtype: self.dtype.dtype(),
             only: self.only.clone(),
             skip: self.skip.clone(),
             skip_broken: self.skip_broken,
             shard_bytes: self.max_shard_size,
-            names: Names::Own,
-            merging: None,
+            ..Order::new(input, output)
         }
     }
 }

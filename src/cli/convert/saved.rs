@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::adapter::delta::Recipe;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Merging, Names, Order, Plan};
+use crate::plan::{Merging, Names, Order, Plan, To};
 use crate::tensor::Dtype;
 
 /// A plan file is not read beyond this: a million layers take less.
@@ -26,7 +26,7 @@ pub(super) struct Saved {
     ckpt: String,
     input: PathBuf,
     output: PathBuf,
-    to: String,
+    to: To,
     dtype: Option<String>,
     only: Vec<String>,
     skip: Vec<String>,
@@ -62,7 +62,7 @@ impl Saved {
             rounding: merging.map_or(Recipe::default(), |merging| merging.recipe),
             allow_partial: merging.is_some_and(|merging| merging.allow_partial),
             output: absolute(&order.output),
-            to: "dense".into(),
+            to: order.to,
             dtype: order.dtype.map(|dtype| dtype.name().to_owned()),
             only: order.only.clone(),
             skip: order.skip.clone(),
@@ -91,12 +91,11 @@ impl Saved {
             .map_err(|e| Error::input(format!("{shown}: no plan: {}", escape(&e.to_string()))).at(path))?;
         if !matches!(saved.ckpt.as_str(), "convert" | "merge")
             || (saved.ckpt == "merge") == saved.adapters.is_empty()
-            || saved.to != "dense"
+            || saved.to == To::Same && saved.adapters.is_empty()
         {
             return Err(Error::input(format!(
-                "{shown}: a plan for {} to {}, which this version cannot run",
-                escape(&saved.ckpt),
-                escape(&saved.to)
+                "{shown}: a plan for {}, which this version cannot run",
+                escape(&saved.ckpt)
             ))
             .at(path));
         }
@@ -129,6 +128,7 @@ impl Saved {
             skip_broken: self.skip_broken,
             shard_bytes: self.shard_bytes.max(1),
             names: self.names,
+            to: self.to,
             merging: (!self.adapters.is_empty()).then(|| Merging {
                 adapters: self
                     .adapters

@@ -110,7 +110,8 @@ fn took(seconds: f64) -> String {
 
 /// What was compared, how many of how many, and with what.
 fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let Proven { files, copied, decoded, decoded_of, merged, merged_of, rows: in_f64, ulps } = proof;
+    let Proven { files, copied, decoded, decoded_of, merged, merged_of, packed, rows: in_f64, ulps, .. } =
+        proof;
     let decoded_words = if decoded == decoded_of {
         format!("all {} decoded again, equal", units::plural(decoded_of, "layer"))
     } else {
@@ -132,6 +133,12 @@ fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
                 units::plural(in_f64 as usize, "row")
             ),
             &format!("an independent second way, at most {ulps:.2} ulp away"),
+        ),
+        (
+            packed,
+            "packed",
+            format!("{} encoded again, equal", units::plural(packed, "layer")),
+            &format!("{:.2} % (relative L2) from the exact sum", 100.0 * proof.relative_loss()),
         ),
         (decoded_of, "decoded", decoded_words, "inputs opened anew, other blocks of rows"),
     ];

@@ -1,0 +1,289 @@
+//! Encoding nf4 and fp4: each block's absmax, and the code whose value is nearest to `w / absmax`.
+//!
+//! | what                     | how                                                                           |
+//! |--------------------------|-------------------------------------------------------------------------------|
+//! | code                     | midpoints of the sorted values that lie below `w · (1 / absmax)`; ties go down |
+//! | last block, if not whole | `w / absmax` instead                                                          |
+//! | nested absmax            | `absmax - mean`, in blocks of 256 with the 256-entry map, found in 65,536 steps |
+//!
+//! The mean is that of the absmax in f64, rounded to f32: the library's own depends on how its sum is cut.
+//! Source: bitsandbytes 0.50, `backends/default/ops.py` (`quantize_4bit`), `functional.py` (`quantize_4bit`),
+//! `csrc/cpu_ops.cpp` (`quantize_cpu`).
+
+use multiversion::multiversion;
+use serde_json::{Map, Value};
+
+use super::state::{State, StateRead};
+use super::{Table, codes, part, state_part};
+use crate::quant::decode::{bytes_of, floats_as};
+use crate::quant::encode::{Encode, Encoded, Encoding};
+use crate::quant::{LayerSpec, Parts};
+use crate::tensor::{Dtype, elements};
+
+/// Values that are held together at most: where blocks straddle rows, as many rows as make whole blocks.
+const APART_MAX: u64 = 64 << 20;
+/// The smallest absmax that is divided by.
+const LEAST: f32 = 1e-38;
+/// Characters of the largest offset.
+const OFFSET_CHARS: usize = 24;
+
+/// Encodes rows of a 4-bit weight; strands: codes, absmax.
+struct Rows {
+    bounds: [f32; 15],
+    /// The code of each place in the sorted values.
+    order: [u8; 16],
+    block: usize,
+    row_len: u64,
+    nested: Option<Nested>,
+}
+
+/// How absmax are quantized themselves.
+struct Nested {
+    map: Vec<f32>,
+    block: usize,
+    state: Map<String, Value>,
+    /// Bytes of the quant state: room for any offset.
+    state_bytes: usize,
+}
+
+pub(super) fn encode(table: Table, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+    let weight = codes(parts).ok_or("missing weight")?;
+    let StateRead::State(state) = State::read(parts) else {
+        return Err("without its quant state neither shape nor block size are known".into());
+    };
+    let block = state.block.filter(|&block| block > 0).ok_or("the quant state has no blocksize")?;
+    let count = elements(&layer.shape).filter(|_| layer.shape_known).ok_or("its shape is not known")?;
+    if weight.bytes != count.div_ceil(2) {
+        return Err(format!("weight has {} bytes, {count} codes need {}", weight.bytes, count.div_ceil(2)));
+    }
+    let stored = part(parts, "absmax").ok_or("missing absmax")?;
+    let row_len = layer.shape.last().copied().unwrap_or(1).max(1);
+    let mut tensors = vec![Encoded::like(weight), Encoded::like(stored)];
+    let nested = match stored.dtype {
+        Dtype::F32 => None,
+        Dtype::U8 => {
+            let absmax = part(parts, "nested_absmax").ok_or("missing nested_absmax")?;
+            if absmax.dtype != Dtype::F32 {
+                return Err(format!("nested_absmax is {}, bitsandbytes writes F32", absmax.dtype));
+            }
+            let nested = Nested::read(parts, &state)?;
+            let blob = state_part(parts).ok_or("missing quant state")?;
+            let bytes = nested.state_bytes as u64;
+            tensors.push(Encoded::like(absmax));
+            tensors.push(Encoded { shape: vec![bytes], bytes, ..Encoded::like(blob) });
+            Some(nested)
+        }
+        other => return Err(format!("absmax is {other}, bitsandbytes writes F32 or U8")),
+    };
+    let rows = Rows::new(table, block, row_len, nested);
+    if rows.rows_apart().saturating_mul(row_len) > APART_MAX {
+        return Err(format!(
+            "blocks of {block} straddle rows of {row_len}: {} rows would have to be held together",
+            rows.rows_apart()
+        ));
+    }
+    Ok(Encoding { tensors, encoder: Box::new(rows) })
+}
+
+impl Rows {
+    fn new(table: Table, block: u64, row_len: u64, nested: Option<Nested>) -> Self {
+        let values = table.values();
+        let mut order: [u8; 16] = std::array::from_fn(|code| code as u8);
+        // Stable: of fp4's two zeros the positive one comes first.
+        order.sort_by(|&a, &b| {
+            let (a, b) = (values[usize::from(a)], values[usize::from(b)]);
+            a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal)
+        });
+        let at = |place: usize| values[usize::from(order[place])];
+        let bounds = std::array::from_fn(|place| f32::midpoint(at(place), at(place + 1)));
+        Self { bounds, order, block: block as usize, row_len, nested }
+    }
+}
+
+impl Encode for Rows {
+    fn rows_apart(&self) -> u64 {
+        let block = self.block as u64;
+        block / greatest_common_divisor(block, self.row_len)
+    }
+
+    fn rows(&self, values: &[f32]) -> Result<Vec<Vec<u8>>, String> {
+        let mut absmax = Vec::with_capacity(values.len().div_ceil(self.block) * 4);
+        let mut scaled = vec![0f32; self.block];
+        let mut places = vec![0u8; values.len().next_multiple_of(2)];
+        // The value behind an odd last one is 0.
+        let zero = self.bounds.iter().filter(|bound| **bound < 0.0).count() as u8;
+        for (block, places) in values.chunks(self.block).zip(places.chunks_mut(self.block)) {
+            let mut largest = largest(block);
+            let scaled = &mut scaled[..block.len()];
+            if block.len() == self.block {
+                let inverse = 1.0 / largest.max(LEAST);
+                scaled.iter_mut().zip(block).for_each(|(to, value)| *to = (value * inverse).clamp(-1.0, 1.0));
+            } else {
+                largest = largest.max(LEAST);
+                scaled.iter_mut().zip(block).for_each(|(to, value)| *to = (value / largest).clamp(-1.0, 1.0));
+            }
+            absmax.extend_from_slice(&largest.to_le_bytes());
+            count_below(&self.bounds, scaled, &mut places[..block.len()]);
+            if let Some(padding) = places.get_mut(block.len()) {
+                *padding = zero;
+            }
+        }
+        let code = |place: u8| self.order[usize::from(place & 15)];
+        let packed =
+            places.as_chunks::<2>().0.iter().map(|&[high, low]| code(high) << 4 | code(low)).collect();
+        Ok(vec![packed, absmax])
+    }
+
+    fn finish(&self, strands: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let (Some(nested), [_, absmax]) = (&self.nested, strands.as_slice()) else { return strands };
+        let absmax: Vec<f32> =
+            absmax.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        let others = nested.quantize(&absmax);
+        strands.into_iter().take(1).chain(others).collect()
+    }
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn largest(values: &[f32]) -> f32 {
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut largest = [0f32; 8];
+    for eight in eights {
+        for (largest, value) in largest.iter_mut().zip(eight) {
+            *largest = largest.max(value.abs());
+        }
+    }
+    largest.iter().chain(rest).fold(0f32, |largest, value| largest.max(value.abs()))
+}
+
+/// Counts the bounds that lie below each value.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn count_below(bounds: &[f32; 15], values: &[f32], counts: &mut [u8]) {
+    for (count, value) in counts.iter_mut().zip(values) {
+        let mut below = 0u32;
+        for bound in bounds {
+            below += u32::from(*value > *bound);
+        }
+        *count = below as u8;
+    }
+}
+
+impl Nested {
+    fn read(parts: &Parts<'_>, state: &State) -> Result<Self, String> {
+        let stored = part(parts, "nested_quant_map").ok_or("missing nested_quant_map")?;
+        let map = floats_as(parts, stored, Dtype::F32)?;
+        let is_sorted = map.len() == 256 && map.iter().all(|value| value.is_finite()) && map.is_sorted();
+        if !is_sorted {
+            return Err(format!(
+                "nested_quant_map has {} values, 256 in ascending order are needed",
+                map.len()
+            ));
+        }
+        let block =
+            state.nested_block.filter(|&block| block > 0).ok_or("the quant state has no nested_blocksize")?;
+        let blob = state_part(parts).ok_or("missing quant state")?;
+        let read: Value =
+            serde_json::from_slice(&bytes_of(parts, blob)?).map_err(|error| error.to_string())?;
+        let Value::Object(mut state) = read else { return Err("the quant state is no JSON object".into()) };
+        state.insert("nested_offset".into(), Value::from(0));
+        let state_bytes = python_json(&Value::Object(state.clone())).len() - 1 + OFFSET_CHARS;
+        Ok(Self { map, block: block as usize, state, state_bytes })
+    }
+
+    /// Returns codes, their absmax, and the quant state with the offset.
+    fn quantize(&self, absmax: &[f32]) -> [Vec<u8>; 3] {
+        let sum: f64 = absmax.iter().map(|&value| f64::from(value)).sum();
+        let offset = (sum / absmax.len().max(1) as f64) as f32;
+        let rest: Vec<f32> = absmax.iter().map(|value| value - offset).collect();
+        let midpoints: Vec<f32> = self.map.windows(2).map(|pair| f32::midpoint(pair[0], pair[1])).collect();
+        let mut codes = Vec::with_capacity(rest.len());
+        let mut scales = Vec::new();
+        for block in rest.chunks(self.block) {
+            let scale = largest(block);
+            scales.extend_from_slice(&scale.to_le_bytes());
+            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+            codes.extend(block.iter().map(|value| {
+                let scaled = (value * inverse).clamp(-1.0, 1.0);
+                let step = ((scaled + 1.0) * 32767.5 + 0.5).floor();
+                let exact = (-1.0 + 2.0 * f64::from(step) / 65535.0) as f32;
+                midpoints.partition_point(|midpoint| *midpoint < exact) as u8
+            }));
+        }
+        [codes, scales, self.state(offset)]
+    }
+
+    /// Returns the quant state, filled up with spaces: the files are laid out before the offset is known.
+    fn state(&self, offset: f32) -> Vec<u8> {
+        let mut state = self.state.clone();
+        state.insert("nested_offset".into(), Value::from(f64::from(offset)));
+        let mut text = python_json(&Value::Object(state)).into_bytes();
+        text.resize(self.state_bytes.max(text.len()), b' ');
+        text
+    }
+}
+
+/// Writes JSON as Python's `json.dumps` does.
+fn python_json(value: &Value) -> String {
+    let text = |value: &Value| value.to_string();
+    match value {
+        Value::Object(object) => {
+            let entry = |(key, value): (&String, &Value)| {
+                format!("{}: {}", Value::from(key.as_str()), python_json(value))
+            };
+            format!("{{{}}}", object.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(list) => format!("[{}]", list.iter().map(python_json).collect::<Vec<_>>().join(", ")),
+        Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(|| text(value), python_float),
+        _ => text(value),
+    }
+}
+
+/// Writes a finite number as Python's `repr` does: the shortest that reads back, `1e-05` below 0.0001.
+fn python_float(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let exponent =
+        scientific.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()).unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        return format!("{number:?}");
+    }
+    let digits = scientific.split('e').next().unwrap_or_default();
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_python_does() {
+        // Of `repr` in Python 3.11.
+        for (number, text) in [
+            (0.0, "0.0"),
+            (1.0, "1.0"),
+            (0.051_412_340_253_591_54, "0.05141234025359154"),
+            (0.0001, "0.0001"),
+            (1e-5, "1e-05"),
+            (1.175_494_35e-38, "1.17549435e-38"),
+            (123_456_789.25, "123456789.25"),
+            (1e16, "1e+16"),
+            (9_999_999_999_999_998.0, "9999999999999998.0"),
+            (-2.5e-7, "-2.5e-07"),
+            (f64::from(f32::MIN_POSITIVE) / 8.0, "1.4693679385278594e-39"),
+        ] {
+            assert_eq!(python_float(number), text);
+            assert!(text.len() <= OFFSET_CHARS);
+        }
+    }
+
+    #[test]
+    fn a_block_is_cut_where_rows_and_blocks_meet() {
+        for (block, row_len, apart) in [(64, 128, 1), (64, 32, 2), (64, 11, 64), (64, 96, 2), (4096, 6, 2048)]
+        {
+            assert_eq!(Rows::new(Table::Nf4, block, row_len, None).rows_apart(), apart, "{block} {row_len}");
+        }
+    }
+}
