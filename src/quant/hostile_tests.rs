@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::decode::Decoding;
 use super::testing::Literal;
-use super::{FORMATS, FormatId, Parts, Side};
+use super::{FORMATS, FormatId, LayerSpec, Parts, QuantFormat, Side};
 use crate::tensor::{Dtype, GgmlType, elements};
 
 /// A small generator of numbers (xorshift), seeded so that a failure repeats.
@@ -116,6 +116,34 @@ fn decode(parts: &Parts<'_>, decoding: &Decoding) {
     }
 }
 
+/// Encodes other values where the format can be written: the tensors are as large as said, in any cut alike.
+fn encode(format: &dyn QuantFormat, parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) {
+    let Ok(encoding) = format.encode(parts, spec) else { return };
+    let (rows, row_len) = (decoding.row_count() as usize, decoding.row_len() as usize);
+    if rows == 0 || row_len == 0 || rows.saturating_mul(row_len) > 1 << 16 {
+        return;
+    }
+    let values: Vec<f32> = (0..rows * row_len).map(|at| (at % 7) as f32 - 3.0).collect();
+    let in_cuts_of = |rows: u64| {
+        let mut joined: Vec<Vec<u8>> = Vec::new();
+        for cut in values.chunks(rows as usize * row_len) {
+            let strands = encoding.encoder.rows(cut).unwrap();
+            joined.resize_with(strands.len(), Vec::new);
+            joined.iter_mut().zip(strands).for_each(|(all, strand)| all.extend(strand));
+        }
+        encoding.encoder.finish(joined)
+    };
+    let tensors = in_cuts_of(u64::from(u32::MAX));
+    let sizes: Vec<u64> = tensors.iter().map(|bytes| bytes.len() as u64).collect();
+    assert_eq!(
+        sizes,
+        encoding.tensors.iter().map(|tensor| tensor.bytes).collect::<Vec<_>>(),
+        "{}",
+        spec.label()
+    );
+    assert_eq!(in_cuts_of(encoding.encoder.rows_apart()), tensors, "{}", spec.label());
+}
+
 #[test]
 fn no_format_panics_on_layers_thrown_together() {
     const LAYERS: usize = 20_000;
@@ -133,6 +161,7 @@ fn no_format_panics_on_layers_thrown_together() {
                 assert!(lines.len() < 20 && !spec.label().is_empty());
                 if let Ok(decoding) = FORMATS[at].decode(parts, &spec) {
                     decode(parts, &decoding);
+                    encode(FORMATS[at], parts, &spec, &decoding);
                 }
                 at
             })
@@ -220,6 +249,7 @@ fn layers_that_nearly_fit_are_decoded_or_refused() {
             let found = FORMATS.iter().find_map(|format| Some((format, format.recognize(parts)?))).unwrap();
             if let Ok(decoding) = found.0.decode(parts, &found.1.spec) {
                 decode(parts, &decoding);
+                encode(*found.0, parts, &found.1.spec, &decoding);
                 decodes[at] += 1;
             }
         });
