@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::quant::decode::Decoding;
 use crate::quant::encode::Encoding;
 
-/// Values that are encoded at a time, about: their f32 stay in a second-level cache.
-const VALUES_AT_ONCE: u64 = 128 << 10;
+/// Values that are encoded at a time, about: 128 KB of f32 stay in a second-level cache.
+const VALUES_AT_ONCE: u64 = 32 << 10;
 
 /// What a worker may do.
 pub(super) trait Hands {
@@ -178,13 +178,10 @@ fn finish(
     encoding: &Encoding,
     cuts: impl Iterator<Item = Vec<Vec<u8>>>,
 ) -> std::result::Result<Vec<Vec<u8>>, String> {
-    let mut joined: Vec<Vec<u8>> = Vec::new();
-    for strands in cuts {
-        joined.resize_with(strands.len().max(joined.len()), Vec::new);
-        for (all, strand) in joined.iter_mut().zip(strands) {
-            all.extend_from_slice(&strand);
-        }
-    }
+    let cuts: Vec<Vec<Vec<u8>>> = cuts.collect();
+    let count = cuts.first().map_or(0, Vec::len);
+    let strand = |at: usize| cuts.iter().map(|cut| cut[at].as_slice()).collect::<Vec<_>>().concat();
+    let joined = (0..count).map(strand).collect();
     let tensors = encoding.encoder.finish(joined);
     let is_right = tensors.len() == encoding.tensors.len()
         && tensors.iter().zip(&encoding.tensors).all(|(bytes, tensor)| bytes.len() as u64 == tensor.bytes);

@@ -14,11 +14,11 @@ use multiversion::multiversion;
 use serde_json::{Map, Value};
 
 use super::state::{State, StateRead};
-use super::{Table, codes, part, state_part};
+use super::{BLOCKS, Table, codes, part, state_part};
 use crate::quant::decode::{bytes_of, floats_as};
 use crate::quant::encode::{Encode, Encoded, Encoding};
 use crate::quant::{LayerSpec, Parts};
-use crate::tensor::{Dtype, elements};
+use crate::tensor::{Dtype, elements, nearest};
 
 /// Values that are held together at most: where blocks straddle rows, as many rows as make whole blocks.
 const APART_MAX: u64 = 64 << 20;
@@ -30,8 +30,8 @@ const OFFSET_CHARS: usize = 24;
 /// Encodes rows of a 4-bit weight; strands: codes, absmax.
 struct Rows {
     bounds: [f32; 15],
-    /// The code of each place in the sorted values.
-    order: [u8; 16],
+    /// The code of each of the sorted values.
+    codes: [u8; 16],
     block: usize,
     row_len: u64,
     nested: Option<Nested>,
@@ -51,7 +51,10 @@ pub(super) fn encode(table: Table, parts: &Parts<'_>, layer: &LayerSpec) -> Resu
     let StateRead::State(state) = State::read(parts) else {
         return Err("without its quant state neither shape nor block size are known".into());
     };
-    let block = state.block.filter(|&block| block > 0).ok_or("the quant state has no blocksize")?;
+    let block = state
+        .block
+        .filter(|block| BLOCKS.contains(block))
+        .ok_or("the quant state has no blocksize of bitsandbytes")?;
     let count = elements(&layer.shape).filter(|_| layer.shape_known).ok_or("its shape is not known")?;
     if weight.bytes != count.div_ceil(2) {
         return Err(format!("weight has {} bytes, {count} codes need {}", weight.bytes, count.div_ceil(2)));
@@ -88,15 +91,15 @@ pub(super) fn encode(table: Table, parts: &Parts<'_>, layer: &LayerSpec) -> Resu
 impl Rows {
     fn new(table: Table, block: u64, row_len: u64, nested: Option<Nested>) -> Self {
         let values = table.values();
-        let mut order: [u8; 16] = std::array::from_fn(|code| code as u8);
+        let mut codes: [u8; 16] = std::array::from_fn(|code| code as u8);
         // Stable: of fp4's two zeros the positive one comes first.
-        order.sort_by(|&a, &b| {
+        codes.sort_by(|&a, &b| {
             let (a, b) = (values[usize::from(a)], values[usize::from(b)]);
             a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal)
         });
-        let at = |place: usize| values[usize::from(order[place])];
+        let at = |place: usize| values[usize::from(codes[place])];
         let bounds = std::array::from_fn(|place| f32::midpoint(at(place), at(place + 1)));
-        Self { bounds, order, block: block as usize, row_len, nested }
+        Self { bounds, codes, block: block as usize, row_len, nested }
     }
 }
 
@@ -108,29 +111,23 @@ impl Encode for Rows {
 
     fn rows(&self, values: &[f32]) -> Result<Vec<Vec<u8>>, String> {
         let mut absmax = Vec::with_capacity(values.len().div_ceil(self.block) * 4);
-        let mut scaled = vec![0f32; self.block];
-        let mut places = vec![0u8; values.len().next_multiple_of(2)];
-        // The value behind an odd last one is 0.
-        let zero = self.bounds.iter().filter(|bound| **bound < 0.0).count() as u8;
-        for (block, places) in values.chunks(self.block).zip(places.chunks_mut(self.block)) {
-            let mut largest = largest(block);
-            let scaled = &mut scaled[..block.len()];
-            if block.len() == self.block {
-                let inverse = 1.0 / largest.max(LEAST);
-                scaled.iter_mut().zip(block).for_each(|(to, value)| *to = (value * inverse).clamp(-1.0, 1.0));
-            } else {
-                largest = largest.max(LEAST);
-                scaled.iter_mut().zip(block).for_each(|(to, value)| *to = (value / largest).clamp(-1.0, 1.0));
+        let mut packed = vec![0; values.len().div_ceil(2)];
+        let (whole, last) = values.split_at(values.len() / self.block * self.block);
+        let (to_whole, to_last) = packed.split_at_mut(whole.len() / 2);
+        for (block, out) in whole.chunks(self.block).zip(to_whole.chunks_mut(self.block / 2)) {
+            let largest = largest(block);
+            nearest::nibbles(block, 1.0 / largest.max(LEAST), &self.bounds, &self.codes, out);
+            absmax.extend_from_slice(&largest.to_le_bytes());
+        }
+        if !last.is_empty() {
+            let largest = largest(last).max(LEAST);
+            let code = |value: &f32| nearest::code(value / largest, &self.bounds, &self.codes);
+            for (pair, out) in last.chunks(2).zip(to_last) {
+                // The value behind an odd last one is 0.
+                *out = code(&pair[0]) << 4 | code(pair.get(1).unwrap_or(&0.0));
             }
             absmax.extend_from_slice(&largest.to_le_bytes());
-            count_below(&self.bounds, scaled, &mut places[..block.len()]);
-            if let Some(padding) = places.get_mut(block.len()) {
-                *padding = zero;
-            }
         }
-        let code = |place: u8| self.order[usize::from(place & 15)];
-        let packed =
-            places.as_chunks::<2>().0.iter().map(|&[high, low]| code(high) << 4 | code(low)).collect();
         Ok(vec![packed, absmax])
     }
 
@@ -147,28 +144,19 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+/// Returns the largest magnitude of finite values.
+#[multiversion(targets("x86_64+avx2"))]
 fn largest(values: &[f32]) -> f32 {
-    let (eights, rest) = values.as_chunks::<8>();
-    let mut largest = [0f32; 8];
-    for eight in eights {
-        for (largest, value) in largest.iter_mut().zip(eight) {
-            *largest = largest.max(value.abs());
+    const LANES: usize = 16;
+    let (lanes, rest) = values.as_chunks::<LANES>();
+    let mut largest = [0f32; LANES];
+    for values in lanes {
+        for lane in 0..LANES {
+            let magnitude = values[lane].abs();
+            largest[lane] = if magnitude > largest[lane] { magnitude } else { largest[lane] };
         }
     }
-    largest.iter().chain(rest).fold(0f32, |largest, value| largest.max(value.abs()))
-}
-
-/// Counts the bounds that lie below each value.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn count_below(bounds: &[f32; 15], values: &[f32], counts: &mut [u8]) {
-    for (count, value) in counts.iter_mut().zip(values) {
-        let mut below = 0u32;
-        for bound in bounds {
-            below += u32::from(*value > *bound);
-        }
-        *count = below as u8;
-    }
+    largest.iter().chain(rest).fold(0.0, |largest, value| value.abs().max(largest))
 }
 
 impl Nested {
