@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::folder::{Text, pretty};
-use super::{OutShard, Step};
+use super::{OutShard, Source, Step};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Dtype;
@@ -59,7 +59,9 @@ pub(super) fn text(
     } else {
         remove_quantization(&mut config, 0);
     }
-    say_dtype(&mut config, shards);
+    if let Some(dtype) = most_common(shards, stays_quantized) {
+        set_dtype(&mut config, dtype_word(dtype));
+    }
     untie(checkpoint, steps, &mut config, warnings);
     Ok(Some(Text { file: "config.json".into(), content: pretty(&config) }))
 }
@@ -82,7 +84,7 @@ pub(super) fn resize_vocabulary(texts: &mut [Text], rows: u64, warnings: &mut Ve
 
 /// Says what most weights are.
 pub(super) fn say_dtype(config: &mut Value, shards: &[OutShard]) {
-    if let Some(dtype) = most_common(shards) {
+    if let Some(dtype) = most_common(shards, false) {
         set_dtype(config, dtype_word(dtype));
     }
 }
@@ -128,10 +130,13 @@ fn replace_dtype(value: &mut Value, word: &str, depth: usize) {
     }
 }
 
-/// Returns the dtype of most weights.
-fn most_common(shards: &[OutShard]) -> Option<Dtype> {
+/// Returns the dtype of most weights; `made`: of most that go over as other than they were, the rest being scales.
+fn most_common(shards: &[OutShard], made: bool) -> Option<Dtype> {
     let mut sums: Vec<(Dtype, u64)> = Vec::new();
     for tensor in shards.iter().flat_map(|shard| &shard.tensors).filter(|t| t.dtype.is_float()) {
+        if made && matches!(tensor.source, Source::Copy(_) | Source::Encoded { .. }) {
+            continue;
+        }
         match sums.iter_mut().find(|(dtype, _)| *dtype == tensor.dtype) {
             Some((_, sum)) => *sum += tensor.bytes,
             None => sums.push((tensor.dtype, tensor.bytes)),

@@ -120,6 +120,9 @@ fn int8_is_packed_as_bitsandbytes_does() {
     adapter(&scratch.join("adapter"), [6, 4], factors);
     let out = scratch.join("out");
     done(&merge(&scratch.join("base"), &[&scratch.join("adapter")], &out, &["--to", "same"]));
+    // SCB is all that is a float here, and says nothing of the weights.
+    let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["dtype"], "bfloat16");
     let result = tensors(&out);
     assert_eq!(result[&format!("{name}.weight")].2, hex("bd6130819931cad6ac93cb7f000000000000b7bc3d1c7f1c"));
     assert_eq!(result[&format!("{name}.SCB")].2, hex("00201e3e00601b3e000000000060b73e"));
