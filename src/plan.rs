@@ -22,7 +22,7 @@ pub use self::merge::landing::Attached;
 use self::merge::landing::Landings;
 use self::planner::{Planner, list};
 use self::select::Selection;
-use crate::adapter::delta::{EditSpec, Recipe};
+use crate::adapter::delta::{Combine, EditSpec, Recipe};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
@@ -60,8 +60,12 @@ pub struct Merging {
     pub adapters: Vec<(String, f64)>,
     /// Where values are rounded.
     pub recipe: Recipe,
+    /// How several become what is merged.
+    pub combine: Combine,
     /// Merge what fits and leave the other modules out, instead of refusing.
     pub allow_partial: bool,
+    /// The base is what PEFT left of it when training began, for adapters that changed it.
+    pub base_is_residual: bool,
 }
 
 /// Modules of adapters, and how many of them a plan merges.
@@ -279,7 +283,8 @@ impl Plan {
         let (mut merges, mut vocabulary) = (Vec::new(), None);
         if let Some(landings) = &landings {
             warnings.extend(landings.warnings.iter().cloned());
-            let merged = merge::apply(checkpoint, attached, &landings.list, (&mut steps, &mut tensors))?;
+            let combine = order.merging.as_ref().map_or(Combine::Sequential, |merging| merging.combine);
+            let merged = merge::apply(checkpoint, (attached, combine), &landings.list, (&mut steps, &mut tensors))?;
             (merges, vocabulary) = (merged.merges, merged.vocabulary);
         }
         if quantized_left > 0 {
@@ -333,11 +338,16 @@ impl Plan {
 /// Returns where the modules of adapters go, if enough of them do.
 fn landings(base: &Checkpoint, merging: &Merging, attached: &[Attached<'_>]) -> Result<Landings> {
     let mut landings = Landings::default();
-    for (number, (adapter, (name, _))) in attached.iter().zip(&merging.adapters).enumerate() {
+    let unsupported = |why: String| Error::new(ErrorKind::Unsupported, why);
+    let named = || attached.iter().zip(&merging.adapters);
+    for (adapter, (name, _)) in named() {
+        let told = merge::refused::check(adapter, merging.base_is_residual);
+        landings.warnings.extend(told.map_err(|why| unsupported(format!("{}: {why}", escape(name))))?);
+    }
+    landings.warnings.extend(merge::combine::check(merging, attached).map_err(unsupported)?);
+    for (number, (adapter, (name, _))) in named().enumerate() {
         let before = landings.coverage.merged;
-        landings
-            .add(base, number, adapter, merging.recipe)
-            .map_err(|why| Error::new(ErrorKind::Unsupported, format!("{}: {why}", escape(name))))?;
+        landings.add(base, number, adapter, merging.recipe);
         let Coverage { merged, total, left } = &landings.coverage;
         if *merged == before {
             let why = if left.is_empty() { "it has no modules".to_owned() } else { list(left) };

@@ -17,6 +17,7 @@
 //! Source: PEFT 0.21, `tuners/*/layer.py`.
 
 mod chain;
+mod combine;
 mod lowrank;
 mod product;
 mod rotate;
@@ -27,10 +28,11 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use self::chain::Factors;
+pub use self::combine::{Combination, Combine, Term};
 pub use self::lowrank::{Dora, LowRank};
 pub use self::product::{Hadamard, Kronecker, Rows, Scale, Stack, Within};
 pub use self::rotate::Rotation;
-pub use self::spec::{BaseRows, EditSpec, Method, Values};
+pub use self::spec::{BaseRows, EditSpec, Method, Read, Values};
 use crate::tensor::{Dtype, values};
 
 /// What is done to rows of a weight.

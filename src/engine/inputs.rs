@@ -181,8 +181,9 @@ impl<'a> Inputs<'a> {
         merge: &Merge,
         made: &Decoding,
     ) -> std::result::Result<Box<dyn Edit>, String> {
-        let mut read =
-            |tensor: u32| self.values(At { input: spec.adapter + 1, tensor }).map_err(|error| error.message);
+        let mut read = |adapter: usize, tensor: u32| {
+            self.values(At { input: adapter + 1, tensor }).map_err(|error| error.message)
+        };
         let mut base = |rows: Range<u64>, out: &mut [f32]| {
             let range = made.rows.codes(rows.clone());
             let mut codes = vec![0; (range.end - range.start) as usize];

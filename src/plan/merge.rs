@@ -1,6 +1,8 @@
 //! Merging: which of the tensors that are written adapters change or replace.
 
+pub(super) mod combine;
 pub mod landing;
+pub(super) mod refused;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +12,7 @@ use self::landing::Attached;
 use super::planner::list;
 use super::{Action, At, Base, Merge, OutTensor, Source, Step};
 use crate::adapter::align::EMBEDDINGS;
-use crate::adapter::delta::EditSpec;
+use crate::adapter::delta::{Combine, EditSpec};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -52,10 +54,13 @@ pub(super) struct Merged {
 /// Or embeddings and head would differ in their rows.
 pub(super) fn apply(
     checkpoint: &Checkpoint,
-    attached: &[Attached<'_>],
+    (attached, combine): (&[Attached<'_>], Combine),
     landings: &[(Target, Landing)],
     (steps, tensors): (&mut [Step], &mut [OutTensor]),
 ) -> Result<Merged> {
+    // Of one adapter alone PEFT takes the linear combination, whatever is asked.
+    let is_single = attached.len() == 1 && combine != Combine::Sequential;
+    let combine = if is_single { Combine::Linear } else { combine };
     let mut of_layer = FxHashMap::default();
     let mut of_tensor = FxHashMap::default();
     for (index, tensor) in tensors.iter().enumerate() {
@@ -83,7 +88,7 @@ pub(super) fn apply(
         };
         let rows = |tensor: &OutTensor| tensor.shape.first().copied().unwrap_or(0);
         let before = rows(&tensors[index]);
-        match put(checkpoint, attached, &landings, &mut tensors[index], merges.len() as u32) {
+        match put(checkpoint, (attached, combine), &landings, &mut tensors[index], merges.len() as u32) {
             Ok(merge) => {
                 merges.extend(merge);
                 let after = rows(&tensors[index]);
@@ -127,7 +132,7 @@ fn vocabulary(checkpoint: &Checkpoint, resized: &[(u64, u64)], tensors: &[OutTen
 /// Puts the landings on one tensor; returns the merge, which gets the number `number`, unless it is replaced.
 fn put(
     checkpoint: &Checkpoint,
-    attached: &[Attached<'_>],
+    (attached, combine): (&[Attached<'_>], Combine),
     landings: &[&Landing],
     out: &mut OutTensor,
     number: u32,
@@ -151,6 +156,7 @@ fn put(
             return Ok(None);
         }
     }
+    let edits = combine::combined(edits, combine)?;
     let stored = |tensor: u32| checkpoint.files.tensors[tensor as usize].dtype;
     let (base, change, native) = match out.source {
         Source::Decode { layer, native, change } => (Base::Layer(layer), change, native),

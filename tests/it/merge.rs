@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::convert::{Scratch, done, put, tensors};
 use crate::sample;
 
-fn merge(base: &Path, adapters: &[&Path], output: &Path, more: &[&str]) -> Output {
+pub(crate) fn merge(base: &Path, adapters: &[&Path], output: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
     command.arg("merge").arg(base).arg("-o").arg(output).arg("-q").args(more);
     for adapter in adapters {
@@ -20,21 +20,21 @@ fn merge(base: &Path, adapters: &[&Path], output: &Path, more: &[&str]) -> Outpu
     command.output().unwrap()
 }
 
-fn refused(output: &Output) -> String {
+pub(crate) fn refused(output: &Output) -> String {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{told}");
     told
 }
 
 /// Where the model of a sample is.
-fn model(name: &str) -> PathBuf {
+pub(crate) fn model(name: &str) -> PathBuf {
     let folder = sample(name);
     let inner = folder.join("model");
     if inner.is_dir() { inner } else { folder }
 }
 
 /// Hashes of a case's golden file: the first 16 digits of SHA-256, by tensor.
-fn golden(case: &str, file: &str) -> serde_json::Map<String, Value> {
+pub(crate) fn golden(case: &str, file: &str) -> serde_json::Map<String, Value> {
     let text = fs::read_to_string(sample(case).join("case.json")).unwrap();
     let case: Value = serde_json::from_str(&text).unwrap();
     let found = case["golden"].as_array().unwrap().iter().find(|golden| {
@@ -45,7 +45,7 @@ fn golden(case: &str, file: &str) -> serde_json::Map<String, Value> {
 }
 
 /// Holds a merged folder against the hashes; all tensors that are not among them are the base's own.
-fn equals(name: &str, folder: &Path, base: &Path, golden: &serde_json::Map<String, Value>, is_dense: bool) {
+pub(crate) fn equals(name: &str, folder: &Path, base: &Path, golden: &serde_json::Map<String, Value>, is_dense: bool) {
     let (merged, base) = (tensors(folder), tensors(base));
     for (tensor, want) in golden {
         let (.., bytes) = merged.get(tensor).unwrap_or_else(|| panic!("{name}: no {tensor}"));
@@ -222,7 +222,7 @@ fn a_plan_that_was_saved_merges_the_same_and_two_runs_are_equal() {
 }
 
 /// An adapter folder: the config, with some keys changed, over the tensors of another.
-fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &Value) -> PathBuf {
+pub(crate) fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &Value) -> PathBuf {
     let (from, folder) = (sample(from).join("adapter"), scratch.join(name));
     fs::create_dir_all(&folder).unwrap();
     put(

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::combine::Rounded;
 use super::{
-    Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Recipe, Rotation, Rows, Scale, Stack, Within,
+    Combination, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Recipe, Rotation, Rows, Scale, Stack, Within,
 };
 use crate::tensor::Dtype;
 use crate::units;
@@ -50,8 +51,10 @@ pub struct EditSpec {
     pub method: Method,
     /// The adapter's tensors, by part.
     pub parts: Vec<(&'static str, u32)>,
-    /// What the delta is multiplied by.
-    pub scale: f64,
+    /// What the adapter's own config multiplies the delta by.
+    pub scaling: f64,
+    /// What the user multiplies it by.
+    pub weight: f64,
     /// True where the weight is `[in, out]` (`Conv1D`, experts stored the other way around).
     pub transposed: bool,
     /// Where values are rounded.
@@ -66,6 +69,8 @@ pub struct EditSpec {
     pub expert: Option<u64>,
     /// The rows of the weight that change: some where what the factors are for is a part of the weight.
     pub rows: Option<Range<u64>>,
+    /// The factors of several adapters that become one delta, instead of `parts`, `scaling` and `weight`.
+    pub combination: Option<Combination>,
 }
 
 /// Values of a tensor and its shape.
@@ -75,10 +80,10 @@ pub type Values = (Vec<f32>, Vec<u64>);
 pub type BaseRows<'a> = dyn FnMut(Range<u64>, &mut [f32]) -> Result<(), String> + 'a;
 
 /// A matrix of an adapter.
-struct Matrix {
-    values: Vec<f32>,
-    rows: usize,
-    columns: usize,
+pub(super) struct Matrix {
+    pub(super) values: Vec<f32>,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
 }
 
 impl Matrix {
@@ -99,22 +104,27 @@ impl Matrix {
     }
 }
 
-/// Reads the parts of an edit.
+/// Reads a tensor of an adapter: number of the adapter, tensor.
+pub type Read<'a> = dyn FnMut(usize, u32) -> Result<Values, String> + 'a;
+
+/// Reads the parts of an adapter's module.
 struct Parts<'a> {
-    spec: &'a EditSpec,
-    read: &'a mut dyn FnMut(u32) -> Result<Values, String>,
+    adapter: usize,
+    list: &'a [(&'static str, u32)],
+    read: &'a mut Read<'a>,
     /// The dtype to which factors are rounded.
     rounded: Option<Dtype>,
 }
 
 impl Parts<'_> {
     fn has(&self, part: &str) -> bool {
-        self.spec.parts.iter().any(|(name, _)| *name == part)
+        self.list.iter().any(|(name, _)| *name == part)
     }
 
     fn values(&mut self, part: &str) -> Result<Values, String> {
-        let found = self.spec.parts.iter().find(|(name, _)| *name == part);
-        let (mut values, shape) = (self.read)(found.ok_or_else(|| format!("no {part}"))?.1)?;
+        let found = self.list.iter().find(|(name, _)| *name == part);
+        let (mut values, shape) =
+            (self.read)(self.adapter, found.ok_or_else(|| format!("no {part}"))?.1)?;
         if let Some(dtype) = self.rounded {
             for value in &mut values {
                 *value = crate::tensor::values::round(dtype, *value);
@@ -135,6 +145,11 @@ impl Parts<'_> {
 }
 
 impl EditSpec {
+    /// Returns what the delta is multiplied by.
+    fn scale(&self) -> f32 {
+        (self.scaling * self.weight) as f32
+    }
+
     /// Reads the tensors and returns the edit of a weight of this shape and dtype.
     ///
     /// # Errors
@@ -143,10 +158,11 @@ impl EditSpec {
         &self,
         shape: &[u64],
         dtype: Dtype,
-        read: &mut dyn FnMut(u32) -> Result<Values, String>,
+        read: &mut Read<'_>,
         base: &mut BaseRows<'_>,
     ) -> Result<Box<dyn Edit>, String> {
-        let mut parts = Parts { spec: self, read, rounded: self.recipe.factors(dtype) };
+        let rounded = self.recipe.factors(dtype);
+        let mut parts = Parts { adapter: self.adapter, list: &self.parts, read, rounded };
         // Of embeddings and parameters PEFT rounds the delta whatever the recipe.
         let is_rounded = matches!(self.method, Method::Embedding | Method::Experts);
         let delta = self.recipe.delta(dtype).or(is_rounded.then_some(dtype));
@@ -159,7 +175,7 @@ impl EditSpec {
         };
         let whole = [shape.iter().rev().skip(1).product::<u64>(), matrix[1]];
         let edit: Box<dyn Edit> = match self.method {
-            Method::Lora | Method::Embedding => self.low_rank(&mut parts, matrix, delta, base)?,
+            Method::Lora | Method::Embedding => self.low_rank(&mut parts, matrix, (dtype, delta), base)?,
             Method::Experts => self.stack(&mut parts, matrix, delta)?,
             Method::AdaLora => self.ada(&mut parts, matrix, delta)?,
             Method::LoHa => {
@@ -169,12 +185,12 @@ impl EditSpec {
                 };
                 let first = product("hada_w1_a", "hada_w1_b")?;
                 let second = product("hada_w2_a", "hada_w2_b")?;
-                Box::new(Hadamard::new(first, second, self.scale as f32, delta)?)
+                Box::new(Hadamard::new(first, second, self.scale(), delta)?)
             }
             Method::LoKr => {
                 let first = kron_factor(&mut parts, ["lokr_w1", "lokr_w1_a", "lokr_w1_b"], matrix)?;
                 let second = kron_factor(&mut parts, ["lokr_w2", "lokr_w2_a", "lokr_w2_b"], matrix)?;
-                Box::new(Kronecker::new(first, second, matrix, self.scale as f32, delta)?)
+                Box::new(Kronecker::new(first, second, matrix, self.scale(), delta)?)
             }
             Method::Ia3 => {
                 let factors = parts.matrix("ia3_l")?;
@@ -206,7 +222,7 @@ impl EditSpec {
                 let (bias, _) = parts.values("lora_B.bias")?;
                 let factors = Factors::new(vec![1.0], bias, matrix)?;
                 // PEFT adds it in f32 whatever the recipe.
-                Box::new(LowRank::new(factors, self.scale as f32, None))
+                Box::new(LowRank::new(factors, self.scale(), None))
             }
         };
         Ok(match &self.rows {
@@ -239,22 +255,27 @@ impl EditSpec {
         &self,
         parts: &mut Parts<'_>,
         matrix: [u64; 2],
-        delta: Option<Dtype>,
+        (dtype, delta): (Dtype, Option<Dtype>),
         base: &mut BaseRows<'_>,
     ) -> Result<Box<dyn Edit>, String> {
         let is_embedding = self.method == Method::Embedding;
-        let (left, right) = if is_embedding {
-            let (down, up) = (parts.matrix("lora_embedding_A")?, parts.matrix("lora_embedding_B")?);
-            (down.transposed(), up.transposed())
-        } else {
-            (parts.matrix("lora_B")?, parts.matrix("lora_A")?)
+        let names = if is_embedding { ["lora_embedding_A", "lora_embedding_B"] } else { ["lora_A", "lora_B"] };
+        let (down, up) = match &self.combination {
+            None => (parts.matrix(names[0])?, parts.matrix(names[1])?),
+            Some(combination) => combination.read(parts, names, Rounded::of(self.recipe, dtype))?,
         };
+        // `A` is `[r, in]` and `B` `[out, r]`; of embeddings, which are `[vocab, dim]`, the delta is `(B A)ᵀ`.
+        let (left, right) = if is_embedding { (down.transposed(), up.transposed()) } else { (up, down) };
         let factors = self.factors(left, right, matrix)?;
+        if self.combination.is_some() {
+            // Weights and scalings are in the factors.
+            return Ok(Box::new(LowRank::new(factors, 1.0, delta)));
+        }
         if !parts.has("lora_magnitude_vector") {
-            return Ok(Box::new(LowRank::new(factors, self.scale as f32, delta)));
+            return Ok(Box::new(LowRank::new(factors, self.scale(), delta)));
         }
         // The sum is normalized before anything is rounded.
-        let low = LowRank::new(factors, self.scale as f32, None);
+        let low = LowRank::new(factors, self.scale(), None);
         let (magnitudes, _) = parts.values("lora_magnitude_vector")?;
         if is_embedding || self.transposed {
             return Ok(Box::new(Dora::by_columns(low, &magnitudes, matrix[0], base)??));
@@ -281,7 +302,7 @@ impl EditSpec {
             let left = left.flat_map(|line| (0..rank).map(move |r| line[r * experts + expert])).collect();
             let left = Matrix { values: left, rows: up.rows, columns: rank };
             let right = Matrix { values: right, rows: rank, columns: down.columns };
-            Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale as f32, delta)))
+            Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale(), delta)))
         };
         match self.expert {
             Some(expert) if expert < experts as u64 => one(expert as usize),
@@ -309,7 +330,7 @@ impl EditSpec {
                 *value *= factor;
             }
         }
-        Ok(Box::new(LowRank::new(self.factors(up, down, matrix)?, self.scale as f32, delta)))
+        Ok(Box::new(LowRank::new(self.factors(up, down, matrix)?, self.scale(), delta)))
     }
 
     fn vera(
@@ -342,7 +363,25 @@ impl EditSpec {
             .collect();
         let left = Matrix { values: left, rows: outputs, columns: up.columns };
         let right = Matrix { values: right, rows: down.rows, columns: inputs };
-        Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale as f32, delta)))
+        Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale(), delta)))
+    }
+}
+
+impl Combination {
+    /// Reads the factors of all terms and returns those of the combination.
+    fn read(
+        &self,
+        parts: &mut Parts<'_>,
+        [down, up]: [&str; 2],
+        rounded: Rounded,
+    ) -> Result<(Matrix, Matrix), String> {
+        let mut list = Vec::with_capacity(self.terms.len());
+        for term in &self.terms {
+            let mut parts =
+                Parts { adapter: term.adapter, list: &term.parts, read: &mut *parts.read, rounded: parts.rounded };
+            list.push((parts.matrix(down)?, parts.matrix(up)?));
+        }
+        self.factors(list, rounded)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Landing, Target};
+use super::{Landing, Target, refused};
 use crate::adapter::align::{Aligned, Alignment, Part, Place, State};
 use crate::adapter::delta::{EditSpec, Method, Recipe};
 use crate::checkpoint::Checkpoint;
@@ -33,18 +33,14 @@ pub struct Landings {
 
 impl Landings {
     /// Adds the modules of an adapter, the `number`th.
-    ///
-    /// # Errors
-    /// The adapter cannot be merged at all: in words.
     pub fn add(
         &mut self,
         base: &Checkpoint,
         number: usize,
         attached: &Attached<'_>,
         recipe: Recipe,
-    ) -> Result<(), String> {
+    ) {
         let config = attached.checkpoint.files.configs.get("adapter_config.json");
-        refused(config)?;
         let mut zero = 0;
         for module in &attached.alignment.modules {
             self.coverage.total += 1;
@@ -69,28 +65,7 @@ impl Landings {
         if unused > 0 {
             self.warnings.push(format!("{unused} tensors of the adapter are not used"));
         }
-        Ok(())
     }
-}
-
-/// Refuses what changes the base when it is loaded, or shares layers.
-fn refused(config: Option<&Value>) -> Result<(), String> {
-    let Some(config) = config else { return Ok(()) };
-    if let Some(init) = config.get("init_lora_weights").and_then(Value::as_str) {
-        let changes_base = ["pissa", "olora", "corda", "loftq", "lora_ga"];
-        if changes_base.iter().any(|name| init.starts_with(name)) {
-            return Err(format!(
-                "init_lora_weights is {}: the adapter belongs to a base that was changed when training began, and \
-                 merged into the plain one it would be wrong; save it with PEFT's \
-                 path_initial_model_for_weight_conversion first",
-                escape(init)
-            ));
-        }
-    }
-    if config.get("layer_replication").is_some_and(|value| !value.is_null()) {
-        return Err("layer_replication: its layers share weights, and each would need its own".into());
-    }
-    Ok(())
 }
 
 /// Says whether a module can be merged as it stands.
@@ -158,7 +133,8 @@ fn one(
     let is_scaled = attached.weight != 1.0;
     let is_delta = landings.iter().all(|(_, landing)| match landing {
         Landing::Edit(edit) => !matches!(edit.method, Method::Ia3 | Method::Oft { .. } | Method::Tokens),
-        Landing::Saved(_) => false,
+        // A copy of an embedding's own weight beside its factors: these are what is multiplied.
+        Landing::Saved(_) => method.is_some() && !module.parts.iter().any(|part| part.part == "bias"),
     });
     if is_scaled && !is_delta {
         return Err(format!(
@@ -247,7 +223,8 @@ fn edit(
         module: module.name.clone(),
         method,
         parts,
-        scale: module.scaling.unwrap_or(1.0) * attached.weight,
+        scaling: module.scaling.unwrap_or(1.0),
+        weight: attached.weight,
         transposed: module.is_transposed,
         recipe,
         experts,
@@ -255,6 +232,7 @@ fn edit(
         outputs,
         expert: place.expert.filter(|_| experts > 1),
         rows,
+        combination: None,
     })
 }
 
@@ -293,6 +271,8 @@ fn method(module: &Aligned, shared: &[Part], config: Option<&Value>) -> Result<O
         }
         "VERA" => Method::Vera,
         "TRAINABLE_TOKENS" => Method::Tokens,
-        other => return Err(format!("{other} cannot be merged")),
+        other => {
+            return Err(refused::method(other).unwrap_or_else(|| format!("{other} is a type that is not known here")));
+        }
     }))
 }
