@@ -284,7 +284,8 @@ impl Plan {
         if let Some(landings) = &landings {
             warnings.extend(landings.warnings.iter().cloned());
             let combine = order.merging.as_ref().map_or(Combine::Sequential, |merging| merging.combine);
-            let merged = merge::apply(checkpoint, (attached, combine), &landings.list, (&mut steps, &mut tensors))?;
+            let merged =
+                merge::apply(checkpoint, (attached, combine), &landings.list, (&mut steps, &mut tensors))?;
             (merges, vocabulary) = (merged.merges, merged.vocabulary);
         }
         if quantized_left > 0 {

@@ -20,6 +20,7 @@ mod chain;
 mod combine;
 mod lowrank;
 mod product;
+mod random;
 mod rotate;
 mod spec;
 
@@ -31,7 +32,8 @@ pub use self::chain::Factors;
 pub use self::combine::{Combination, Combine, Term};
 pub use self::lowrank::{Dora, LowRank};
 pub use self::product::{Hadamard, Kronecker, Rows, Scale, Stack, Within};
-pub use self::rotate::Rotation;
+pub use self::random::Projection;
+pub use self::rotate::{Oft, Rotation};
 pub use self::spec::{BaseRows, EditSpec, Method, Read, Values};
 use crate::tensor::{Dtype, values};
 

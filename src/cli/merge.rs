@@ -128,7 +128,9 @@ fn combine(text: &str) -> std::result::Result<Combine, String> {
         "sequential" => return Ok(Combine::Sequential),
         "cat" => return Ok(Combine::Cat),
         "linear" => return Ok(Combine::Linear),
-        "svd" => "it cuts the sum of the deltas to a low rank again, which a merge has no need of: cat merges all of it",
+        "svd" => {
+            "it cuts the sum of the deltas to a low rank again, which a merge has no need of: cat merges all of it"
+        }
         "ties" | "ties_svd" => "TIES drops the smallest values and lets the adapters vote on signs",
         "dare_ties" | "dare_linear" | "dare_ties_svd" | "dare_linear_svd" => {
             "DARE drops values at random, so that no two runs are equal"

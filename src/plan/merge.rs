@@ -2,6 +2,7 @@
 
 pub(super) mod combine;
 pub mod landing;
+mod method;
 pub(super) mod refused;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use self::landing::Attached;
 use super::planner::list;
 use super::{Action, At, Base, Merge, OutTensor, Source, Step};
 use crate::adapter::align::EMBEDDINGS;
-use crate::adapter::delta::{Combine, EditSpec};
+use crate::adapter::delta::{Combine, EditSpec, Method};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -37,6 +38,13 @@ pub enum Landing {
     Edit(EditSpec),
     /// It brings the whole tensor.
     Saved(At),
+}
+
+impl Landing {
+    /// Returns true if factors are drawn by a generator, not read.
+    fn is_drawn(&self) -> bool {
+        matches!(self, Self::Edit(EditSpec { method: Method::VeraDrawn(_), .. }))
+    }
 }
 
 /// What merging makes of the tensors.

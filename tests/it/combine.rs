@@ -13,7 +13,8 @@ use crate::sample;
 
 /// The adapters of a combination, as `-a` takes them.
 fn weighted(list: &[(&str, f64)]) -> Vec<PathBuf> {
-    let one = |(adapter, weight): &(&str, f64)| PathBuf::from(format!("{}={weight}", sample(adapter).display()));
+    let one =
+        |(adapter, weight): &(&str, f64)| PathBuf::from(format!("{}={weight}", sample(adapter).display()));
     list.iter().map(one).collect()
 }
 
@@ -50,7 +51,10 @@ fn every_combination_is_peft_s_own_in_any_cut() {
     for run in list {
         let name = run["file"].as_str().unwrap().trim_start_matches("golden/");
         let base = sample(run["base"].as_str().unwrap());
-        let adapters: Vec<(&str, f64)> = run["adapters"].as_array().unwrap().iter()
+        let adapters: Vec<(&str, f64)> = run["adapters"]
+            .as_array()
+            .unwrap()
+            .iter()
             .map(|pair| (pair[0].as_str().unwrap(), pair[1].as_f64().unwrap()))
             .collect();
         let word = |key: &str| run[key].as_str().unwrap();
@@ -85,7 +89,8 @@ fn a_combination_is_in_plan_events_and_what_may_be_resumed() {
     done(&combined(&base, &list, &linear, &["--combine", "linear"]));
     assert_ne!(tensors(&linear), tensors(&cat));
     done(&combined(&base, &list, &cat, &["--combine", "cat", "--resume"]));
-    let told = refused(&combined(&base, &list, &cat, &["--combine", "linear", "--resume", "--verify", "full"]));
+    let told =
+        refused(&combined(&base, &list, &cat, &["--combine", "linear", "--resume", "--verify", "full"]));
     assert!(told.contains("not what was planned"), "{told}");
 }
 
@@ -184,11 +189,12 @@ fn where_peft_s_own_combination_would_differ_is_said() {
     let whole = scratch.join("whole");
     done(&combined(&model("base-B-bf16"), &[list[0]], &scratch.join("half"), &[]));
     done(&combined(&model("base-B-bf16"), &[(list[0].0, 1.0)], &whole, &[]));
-    let far = |(name, values): (&String, &crate::convert::Stored)| {
-        let other = &tensors(&whole)[name];
-        values.2.iter().zip(&other.2).filter(|(a, b)| a != b).count() * 50 > values.2.len()
-    };
-    assert_eq!(tensors(&scratch.join("rs")).iter().filter(|pair| far(*pair)).count(), 0);
+    let (is, wanted) = (tensors(&scratch.join("rs")), tensors(&whole));
+    for (name, (.., bytes)) in &wanted {
+        // Of two sums in another order some are rounded to the other side.
+        let differ = is[name].2.iter().zip(bytes).filter(|(a, b)| a != b).count();
+        assert!(differ * 50 < bytes.len(), "{name}: {differ} of {}", bytes.len());
+    }
     let subset = [("peft-lora-layers-subset-A/adapter", 1.0), (A, 1.0)];
     let ran = combined(&model("base-A-bf16"), &subset, &scratch.join("subset"), &["--combine", "cat"]);
     done(&ran);

@@ -45,7 +45,13 @@ pub(crate) fn golden(case: &str, file: &str) -> serde_json::Map<String, Value> {
 }
 
 /// Holds a merged folder against the hashes; all tensors that are not among them are the base's own.
-pub(crate) fn equals(name: &str, folder: &Path, base: &Path, golden: &serde_json::Map<String, Value>, is_dense: bool) {
+pub(crate) fn equals(
+    name: &str,
+    folder: &Path,
+    base: &Path,
+    golden: &serde_json::Map<String, Value>,
+    is_dense: bool,
+) {
     let (merged, base) = (tensors(folder), tensors(base));
     for (tensor, want) in golden {
         let (.., bytes) = merged.get(tensor).unwrap_or_else(|| panic!("{name}: no {tensor}"));
@@ -110,6 +116,45 @@ fn every_case_is_peft_s_own_result_in_any_cut() {
             assert!(!told.contains("not merged"), "{case}: {told}");
             equals(case, &out, &base, &golden, !file.starts_with("on_"));
         }
+    }
+}
+
+/// Variants of OFT have the same tensors: each golden names what it changes in the config.
+#[test]
+fn oft_is_peft_s_own_in_all_its_variants() {
+    let scratch = Scratch::new("merge-oft");
+    let base = model("base-A-bf16");
+    let text = fs::read_to_string(sample("peft-oft-A").join("case.json")).unwrap();
+    let case: Value = serde_json::from_str(&text).unwrap();
+    let list = case["golden"].as_array().unwrap();
+    assert_eq!(list.len(), 12);
+    for run in list {
+        let name = run["file"].as_str().unwrap().trim_start_matches("golden/");
+        let from = format!("peft-oft-A/{}", run["folder"].as_str().unwrap());
+        let adapter = config_with(&scratch, &format!("{name}-in"), &sample(&from), &run["changes"]);
+        let rounding = if run["safe_merge"] == true { "peft-safe" } else { "peft" };
+        let out = scratch.join(name);
+        done(&merge(&base, &[&adapter], &out, &["--rounding", rounding, "--slot-size", "900"]));
+        equals(name, &out, &base, run["sha256_16"].as_object().unwrap(), true);
+    }
+}
+
+#[test]
+fn projections_of_vera_that_are_not_saved_are_drawn_as_torch_draws_them() {
+    let scratch = Scratch::new("merge-vera");
+    let (base, adapter) = (model("base-A-bf16"), sample("peft-vera-nosave-A").join("adapter"));
+    let out = scratch.join("out");
+    done(&merge(&base, &[&adapter], &out, &[]));
+    equals("vera", &out, &base, &golden("peft-vera-nosave-A", "merged"), true);
+    for (name, changes, word) in [
+        ("key", json!({"projection_prng_key": "seven"}), "projection_prng_key"),
+        ("saved", json!({"save_projection": true}), "PEFT stops too"),
+        ("rank", json!({"r": 1u64 << 40}), "no size to draw"),
+        ("targets", json!({"target_modules": ["k_proj", "up_proj", "down_proj", "o_proj"]}), "not sure"),
+    ] {
+        let adapter = config_with(&scratch, name, &adapter, &changes);
+        let told = refused(&merge(&base, &[&adapter], &scratch.join("none"), &["--allow-partial"]));
+        assert!(told.contains(word), "{name}: {told}");
     }
 }
 
@@ -222,8 +267,8 @@ fn a_plan_that_was_saved_merges_the_same_and_two_runs_are_equal() {
 }
 
 /// An adapter folder: the config, with some keys changed, over the tensors of another.
-pub(crate) fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &Value) -> PathBuf {
-    let (from, folder) = (sample(from).join("adapter"), scratch.join(name));
+fn config_with(scratch: &Scratch, name: &str, from: &Path, changes: &Value) -> PathBuf {
+    let folder = scratch.join(name);
     fs::create_dir_all(&folder).unwrap();
     put(
         &folder.join("adapter_model.safetensors"),
@@ -236,6 +281,10 @@ pub(crate) fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &
     }
     put(&folder.join("adapter_config.json"), config.to_string().as_bytes());
     folder
+}
+
+fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &Value) -> PathBuf {
+    config_with(scratch, name, &sample(from).join("adapter"), changes)
 }
 
 #[test]

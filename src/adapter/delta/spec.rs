@@ -5,13 +5,14 @@ use std::ops::Range;
 
 use super::combine::Rounded;
 use super::{
-    Combination, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Recipe, Rotation, Rows, Scale, Stack, Within,
+    Combination, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Oft, Projection, Recipe, Rotation, Rows,
+    Scale, Stack, Within,
 };
 use crate::tensor::Dtype;
 use crate::units;
 
 /// How an adapter changes a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
     /// `lora_A` `[r, in]`, `lora_B` `[out, r]`; with `lora_magnitude_vector` DoRA.
     Lora,
@@ -27,13 +28,12 @@ pub enum Method {
     LoKr,
     /// `ia3_l` `[out, 1]` or `[1, in]`.
     Ia3,
-    /// `oft_R` `[blocks, n (n - 1) / 2]`; the transform's series, else Cayley's.
-    Oft {
-        /// True for the Neumann series.
-        series: bool,
-    },
+    /// `oft_R` `[blocks, n (n - 1) / 2]`; or one block for all.
+    Oft(Oft),
     /// `vera_lambda_b` `[out]`, `vera_lambda_d` `[r]`, and the shared `vera_A` `[r, ≥ in]`, `vera_B` `[≥ out, r]`.
     Vera,
+    /// The same, with `vera_A` and `vera_B` drawn anew.
+    VeraDrawn(Projection),
     /// `trainable_tokens_delta` `[n, dim]`: the rows themselves.
     Tokens,
     /// `lora_B.bias` `[out]`, added to a bias.
@@ -123,8 +123,7 @@ impl Parts<'_> {
 
     fn values(&mut self, part: &str) -> Result<Values, String> {
         let found = self.list.iter().find(|(name, _)| *name == part);
-        let (mut values, shape) =
-            (self.read)(self.adapter, found.ok_or_else(|| format!("no {part}"))?.1)?;
+        let (mut values, shape) = (self.read)(self.adapter, found.ok_or_else(|| format!("no {part}"))?.1)?;
         if let Some(dtype) = self.rounded {
             for value in &mut values {
                 *value = crate::tensor::values::round(dtype, *value);
@@ -202,16 +201,19 @@ impl EditSpec {
                     (factors.columns == 1 && (factors.rows != 1 || matrix[0] == 1)) != self.transposed;
                 Box::new(Scale::new(factors.values, by_rows, matrix)?)
             }
-            Method::Oft { series } => {
+            Method::Oft(oft) => {
                 if self.transposed {
                     return Err("the weight is [in, out], and OFT turns [out, in]".into());
                 }
                 let angles = parts.matrix("oft_R")?;
-                Box::new(Rotation::new(&angles.values, angles.rows as u64, matrix[1], series)?)
+                Box::new(Rotation::new(&angles.values, angles.rows as u64, matrix[1], oft)?)
             }
-            Method::Vera => {
+            Method::Vera | Method::VeraDrawn(_) => {
                 let (b, d) = (parts.values("vera_lambda_b")?.0, parts.values("vera_lambda_d")?.0);
-                let (down, up) = (parts.matrix("vera_A")?, parts.matrix("vera_B")?);
+                let (down, up) = match self.method {
+                    Method::VeraDrawn(projection) => projection.make(dtype),
+                    _ => (parts.matrix("vera_A")?, parts.matrix("vera_B")?),
+                };
                 self.vera((b, d), (&down, &up), matrix, delta)?
             }
             Method::Tokens => {
@@ -259,7 +261,8 @@ impl EditSpec {
         base: &mut BaseRows<'_>,
     ) -> Result<Box<dyn Edit>, String> {
         let is_embedding = self.method == Method::Embedding;
-        let names = if is_embedding { ["lora_embedding_A", "lora_embedding_B"] } else { ["lora_A", "lora_B"] };
+        let names =
+            if is_embedding { ["lora_embedding_A", "lora_embedding_B"] } else { ["lora_A", "lora_B"] };
         let (down, up) = match &self.combination {
             None => (parts.matrix(names[0])?, parts.matrix(names[1])?),
             Some(combination) => combination.read(parts, names, Rounded::of(self.recipe, dtype))?,
@@ -377,8 +380,12 @@ impl Combination {
     ) -> Result<(Matrix, Matrix), String> {
         let mut list = Vec::with_capacity(self.terms.len());
         for term in &self.terms {
-            let mut parts =
-                Parts { adapter: term.adapter, list: &term.parts, read: &mut *parts.read, rounded: parts.rounded };
+            let mut parts = Parts {
+                adapter: term.adapter,
+                list: &term.parts,
+                read: &mut *parts.read,
+                rounded: parts.rounded,
+            };
             list.push((parts.matrix(down)?, parts.matrix(up)?));
         }
         self.factors(list, rounded)

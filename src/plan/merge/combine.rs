@@ -63,7 +63,10 @@ fn alone(adapter: &Attached<'_>) -> Option<String> {
     let has = |part: &str| adapter.alignment.modules.iter().any(|module| module.part(part).is_some());
     let any = |is: fn(&Aligned) -> bool| adapter.alignment.modules.iter().any(is);
     if adapter.alignment.kind != "LORA" {
-        return Some(format!("it is {}, and only factors of LoRA have weighted sums", adapter.alignment.kind));
+        return Some(format!(
+            "it is {}, and only factors of LoRA have weighted sums",
+            adapter.alignment.kind
+        ));
     }
     if has("lora_magnitude_vector") {
         return Some("it is DoRA, whose magnitudes belong to its own sum with the base".into());
@@ -86,7 +89,8 @@ fn keeps_bias(config: &Value) -> bool {
 
 /// Says where PEFT's own combination would differ, because it takes the first adapter's config for it.
 fn differences(attached: &[Attached<'_>]) -> Vec<String> {
-    let first = attached.first().and_then(|adapter| adapter.checkpoint.files.configs.get("adapter_config.json"));
+    let first =
+        attached.first().and_then(|adapter| adapter.checkpoint.files.configs.get("adapter_config.json"));
     let Some(first) = first else { return Vec::new() };
     let mut told = Vec::new();
     if first.get("use_rslora").and_then(Value::as_bool) == Some(true) {
@@ -125,7 +129,8 @@ pub(super) fn combined(edits: Vec<EditSpec>, how: Combine) -> Result<Vec<EditSpe
             weight: edit.weight,
             scaling: edit.scaling,
         };
-        let alike = list.iter_mut().find(|other| is_alike(other, &edit)).and_then(|other| other.combination.as_mut());
+        let alike =
+            list.iter_mut().find(|other| is_alike(other, &edit)).and_then(|other| other.combination.as_mut());
         if let Some(combination) = alike {
             combination.terms.push(term);
             continue;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Landing, Target, refused};
-use crate::adapter::align::{Aligned, Alignment, Part, Place, State};
+use super::{Landing, Target, method};
+use crate::adapter::align::{Aligned, Alignment, Place, State};
 use crate::adapter::delta::{EditSpec, Method, Recipe};
 use crate::checkpoint::Checkpoint;
 use crate::name::escape;
@@ -33,15 +33,9 @@ pub struct Landings {
 
 impl Landings {
     /// Adds the modules of an adapter, the `number`th.
-    pub fn add(
-        &mut self,
-        base: &Checkpoint,
-        number: usize,
-        attached: &Attached<'_>,
-        recipe: Recipe,
-    ) {
+    pub fn add(&mut self, base: &Checkpoint, number: usize, attached: &Attached<'_>, recipe: Recipe) {
         let config = attached.checkpoint.files.configs.get("adapter_config.json");
-        let mut zero = 0;
+        let (mut zero, mut is_drawn) = (0, false);
         for module in &attached.alignment.modules {
             self.coverage.total += 1;
             let found =
@@ -50,10 +44,18 @@ impl Landings {
                 Ok(landings) => {
                     self.coverage.merged += 1;
                     zero += usize::from(module.zero_delta);
+                    is_drawn |= landings.iter().any(|(_, landing)| landing.is_drawn());
                     self.list.extend(landings);
                 }
                 Err(why) => self.coverage.left.push(format!("{}: {why}", escape(&module.name))),
             }
+        }
+        if is_drawn {
+            self.warnings.push(
+                "the projections of VeRA are not saved: they are drawn from projection_prng_key and rounded to the \
+                 base's dtype, as PEFT and torch do it on x86 for a base of this dtype"
+                    .into(),
+            );
         }
         if zero > 0 {
             self.warnings.push(format!(
@@ -96,7 +98,7 @@ fn one(
     recipe: Recipe,
     config: Option<&Value>,
 ) -> Result<Vec<(Target, Landing)>, String> {
-    let method = method(module, &attached.alignment.shared, config)?;
+    let method = method::of(module, attached.alignment, config)?;
     let mut landings = Vec::new();
     let layer = module.layer.ok_or("it belongs to no layer of the base")?;
     if let Some(method) = method {
@@ -132,7 +134,7 @@ fn one(
     }
     let is_scaled = attached.weight != 1.0;
     let is_delta = landings.iter().all(|(_, landing)| match landing {
-        Landing::Edit(edit) => !matches!(edit.method, Method::Ia3 | Method::Oft { .. } | Method::Tokens),
+        Landing::Edit(edit) => !matches!(edit.method, Method::Ia3 | Method::Oft(_) | Method::Tokens),
         // A copy of an embedding's own weight beside its factors: these are what is multiplied.
         Landing::Saved(_) => method.is_some() && !module.parts.iter().any(|part| part.part == "bias"),
     });
@@ -234,45 +236,4 @@ fn edit(
         rows,
         combination: None,
     })
-}
-
-/// Returns how a module changes its weight; `None` if it only brings tensors.
-fn method(module: &Aligned, shared: &[Part], config: Option<&Value>) -> Result<Option<Method>, String> {
-    let has = |part: &str| module.part(part).is_some();
-    let flag = |key: &str, default: bool| {
-        config.and_then(|config| config.get(key)).and_then(Value::as_bool).unwrap_or(default)
-    };
-    Ok(Some(match module.method {
-        "SAVED" => return Ok(None),
-        "LORA" if has("lora_embedding_A") => Method::Embedding,
-        "LORA" if module.experts > 1 => Method::Experts,
-        "LORA" => Method::Lora,
-        "ADALORA" => Method::AdaLora,
-        "LOHA" if has("hada_t1") || has("hada_t2") => return Err("LoHa of a convolution".into()),
-        "LOHA" => Method::LoHa,
-        "LOKR" if has("lokr_t2") => return Err("LoKr of a convolution".into()),
-        "LOKR" => Method::LoKr,
-        "IA3" => Method::Ia3,
-        "OFT" if has("oft_r") => {
-            return Err("OFT of PEFT before 0.16, which computed it in another way".into());
-        }
-        "OFT" => {
-            let terms =
-                config.and_then(|c| c.get("num_cayley_neumann_terms")).and_then(Value::as_u64).unwrap_or(5);
-            if terms != 5 || flag("coft", false) {
-                return Err("OFT with coft, or with other than five terms of its series".into());
-            }
-            Method::Oft { series: flag("use_cayley_neumann", true) }
-        }
-        "VERA" if !shared.iter().any(|part| part.part == "vera_A") => {
-            return Err(
-                "its projection is not saved, and comes of a generator that is not rebuilt here".into()
-            );
-        }
-        "VERA" => Method::Vera,
-        "TRAINABLE_TOKENS" => Method::Tokens,
-        other => {
-            return Err(refused::method(other).unwrap_or_else(|| format!("{other} is a type that is not known here")));
-        }
-    }))
 }

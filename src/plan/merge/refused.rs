@@ -98,9 +98,8 @@ const CHANGE_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
 /// It cannot be merged as it stands, in words.
 fn config(config: Option<&Value>, is_residual: bool) -> Result<Option<String>, String> {
     let Some(config) = config else { return Ok(None) };
-    let is_set = |key: &str| {
-        config.get(key).is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
-    };
+    let is_set =
+        |key: &str| config.get(key).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
     let variants = [("kasa_config", "KASA"), ("alora_invocation_tokens", "ALORA"), ("arrow_config", "ARROW")];
     if let Some((key, kind)) = variants.into_iter().find(|(key, _)| is_set(key)) {
         return Err(format!("{key} is set. {}", method(kind).unwrap_or_default()));
