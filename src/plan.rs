@@ -130,7 +130,7 @@ impl Step {
 }
 
 /// A tensor of one of the inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At {
     /// 0 for the checkpoint, then the adapters in their order.
     pub input: usize,
@@ -186,6 +186,8 @@ pub struct Merge {
     pub dtype: Dtype,
     /// What is done to it, in this order.
     pub edits: Vec<EditSpec>,
+    /// True for the weight of a convolution `[out, in, …]`, which is edited as `[out, in · …]`.
+    pub is_flat: bool,
 }
 
 /// A weight of the checkpoint.

@@ -178,8 +178,12 @@ fn put(
     if !is_float(native) || !is_float(out.dtype) {
         return Err(format!("it is {native}, and only F16, BF16 and F32 are merged into"));
     }
+    let is_flat = edits.iter().any(|edit| edit.is_flat);
+    if is_flat && (edits.iter().any(|edit| !edit.is_flat) || matches!(base, Base::Layer(_))) {
+        return Err("it is a convolution that is packed, or changed in ways that do not go together".into());
+    }
     out.source = Source::Merged(number);
-    Ok(Some(Merge { base, change, native, dtype: out.dtype, edits }))
+    Ok(Some(Merge { base, change, native, dtype: out.dtype, edits, is_flat }))
 }
 
 /// Puts a tensor that an adapter brings in the place of the base's.

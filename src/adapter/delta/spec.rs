@@ -2,6 +2,7 @@
 //! the tensors when it comes to the weight.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::combine::Rounded;
 use super::{
@@ -69,6 +70,8 @@ pub struct EditSpec {
     pub expert: Option<u64>,
     /// The rows of the weight that change: some where what the factors are for is a part of the weight.
     pub rows: Option<Range<u64>>,
+    /// True for a convolution: the weight `[out, in, …]` is taken as `[out, in · …]`, and so are the factors.
+    pub is_flat: bool,
     /// The factors of several adapters that become one delta, instead of `parts`, `scaling` and `weight`.
     pub combination: Option<Combination>,
 }
@@ -105,7 +108,7 @@ impl Matrix {
 }
 
 /// Reads a tensor of an adapter: number of the adapter, tensor.
-pub type Read<'a> = dyn FnMut(usize, u32) -> Result<Values, String> + 'a;
+pub type Read<'a> = dyn FnMut(usize, u32) -> Result<Arc<Values>, String> + 'a;
 
 /// Reads the parts of an adapter's module.
 struct Parts<'a> {
@@ -114,6 +117,8 @@ struct Parts<'a> {
     read: &'a mut Read<'a>,
     /// The dtype to which factors are rounded.
     rounded: Option<Dtype>,
+    /// True if factors of more than two dimensions are taken as matrices.
+    is_flat: bool,
 }
 
 impl Parts<'_> {
@@ -122,18 +127,29 @@ impl Parts<'_> {
     }
 
     fn values(&mut self, part: &str) -> Result<Values, String> {
-        let found = self.list.iter().find(|(name, _)| *name == part);
-        let (mut values, shape) = (self.read)(self.adapter, found.ok_or_else(|| format!("no {part}"))?.1)?;
-        if let Some(dtype) = self.rounded {
-            for value in &mut values {
-                *value = crate::tensor::values::round(dtype, *value);
-            }
-        }
+        let (mut values, shape) = Arc::unwrap_or_clone(self.stored(part)?);
+        self.round(&mut values);
         Ok((values, shape))
     }
 
+    /// Returns values as they are stored, shared with others.
+    fn stored(&mut self, part: &str) -> Result<Arc<Values>, String> {
+        let found = self.list.iter().find(|(name, _)| *name == part);
+        (self.read)(self.adapter, found.ok_or_else(|| format!("no {part}"))?.1)
+    }
+
+    fn round(&self, values: &mut [f32]) {
+        if let Some(dtype) = self.rounded {
+            crate::tensor::values::round_all(dtype, values);
+        }
+    }
+
     fn matrix(&mut self, part: &str) -> Result<Matrix, String> {
-        let (values, shape) = self.values(part)?;
+        let (values, mut shape) = self.values(part)?;
+        if self.is_flat && shape.len() > 2 {
+            let rest = crate::tensor::elements(&shape[1..]).ok_or("its shape overflows")?;
+            shape = vec![shape[0], rest];
+        }
         match shape[..] {
             [rows, columns] if rows.checked_mul(columns) == Some(values.len() as u64) => {
                 Ok(Matrix { values, rows: rows as usize, columns: columns as usize })
@@ -161,7 +177,8 @@ impl EditSpec {
         base: &mut BaseRows<'_>,
     ) -> Result<Box<dyn Edit>, String> {
         let rounded = self.recipe.factors(dtype);
-        let mut parts = Parts { adapter: self.adapter, list: &self.parts, read, rounded };
+        let mut parts =
+            Parts { adapter: self.adapter, list: &self.parts, read, rounded, is_flat: self.is_flat };
         // Of embeddings and parameters PEFT rounds the delta whatever the recipe.
         let is_rounded = matches!(self.method, Method::Embedding | Method::Experts);
         let delta = self.recipe.delta(dtype).or(is_rounded.then_some(dtype));
@@ -292,19 +309,22 @@ impl EditSpec {
         matrix: [u64; 2],
         delta: Option<Dtype>,
     ) -> Result<Box<dyn Edit>, String> {
-        let (down, up) = (parts.matrix("lora_A")?, parts.matrix("lora_B")?);
+        let (down, up) = (parts.stored("lora_A")?, parts.stored("lora_B")?);
+        let ((down, [total, inputs]), (up, [outputs, columns])) = (matrix_of(&down)?, matrix_of(&up)?);
         let experts = self.experts.max(1) as usize;
-        let rank = down.rows / experts;
-        if rank * experts != down.rows || up.columns != down.rows {
-            let (a, b) = (down.rows, up.columns);
-            return Err(format!("ranks {a} and {b} of {experts} experts"));
+        let rank = total / experts;
+        if rank * experts != total || columns != total {
+            return Err(format!("ranks {total} and {columns} of {experts} experts"));
         }
         let one = |expert: usize| -> Result<Box<dyn Edit>, String> {
-            let right = down.values[expert * rank * down.columns..][..rank * down.columns].to_vec();
-            let left = up.values.chunks_exact(up.columns);
-            let left = left.flat_map(|line| (0..rank).map(move |r| line[r * experts + expert])).collect();
-            let left = Matrix { values: left, rows: up.rows, columns: rank };
-            let right = Matrix { values: right, rows: rank, columns: down.columns };
+            let mut right = down[expert * rank * inputs..][..rank * inputs].to_vec();
+            let lines = up.chunks_exact(columns);
+            let mut left: Vec<f32> =
+                lines.flat_map(|line| (0..rank).map(move |r| line[r * experts + expert])).collect();
+            parts.round(&mut left);
+            parts.round(&mut right);
+            let left = Matrix { values: left, rows: outputs, columns: rank };
+            let right = Matrix { values: right, rows: rank, columns: inputs };
             Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale(), delta)))
         };
         match self.expert {
@@ -385,10 +405,21 @@ impl Combination {
                 list: &term.parts,
                 read: &mut *parts.read,
                 rounded: parts.rounded,
+                is_flat: parts.is_flat,
             };
             list.push((parts.matrix(down)?, parts.matrix(up)?));
         }
         self.factors(list, rounded)
+    }
+}
+
+/// Returns the values of a matrix of at least one column, and its rows and columns.
+fn matrix_of((values, shape): &Values) -> Result<(&[f32], [usize; 2]), String> {
+    match shape[..] {
+        [rows, columns] if columns > 0 && rows.checked_mul(columns) == Some(values.len() as u64) => {
+            Ok((values, [rows as usize, columns as usize]))
+        }
+        _ => Err(format!("its factors are {}, not a matrix", units::shape(shape))),
     }
 }
 

@@ -8,6 +8,8 @@ use crate::adapter::delta::{EditSpec, Method, Recipe};
 use crate::checkpoint::Checkpoint;
 use crate::name::escape;
 use crate::plan::{At, Coverage};
+use crate::tensor::elements;
+use crate::units;
 
 /// An adapter that is merged.
 #[derive(Clone, Copy)]
@@ -194,8 +196,10 @@ fn edit(
         ));
     }
     let base = module.base_shape.as_deref().unwrap_or_default();
+    let is_flat = convolution(attached, module, (method, place), base)?;
     // Of a stack, those of one matrix.
     let (high, wide) = match *base {
+        [high, ref rest @ ..] if is_flat => (high, elements(rest).ok_or("its shape overflows")?),
         [.., high, wide] => (high, wide),
         _ => (0, 0),
     };
@@ -234,6 +238,41 @@ fn edit(
         outputs,
         expert: place.expert.filter(|_| experts > 1),
         rows,
+        is_flat,
         combination: None,
     })
+}
+
+/// Returns true for the weight of a convolution, `[out, in, …]`.
+///
+/// # Errors
+/// It is one, and the method has no arithmetic for it here, or its factors are those of another.
+fn convolution(
+    attached: &Attached<'_>,
+    module: &Aligned,
+    (method, place): (Method, &Place),
+    base: &[u64],
+) -> Result<bool, String> {
+    if base.len() <= 2 || module.experts > 1 || place.slab.is_some() || method == Method::Bias {
+        return Ok(false);
+    }
+    let [out, kernel @ ..] = base else { return Ok(false) };
+    if method != Method::Lora {
+        let (kind, shape) = (module.method, units::shape(base));
+        return Err(format!(
+            "{kind} of a convolution {shape}, which is not computed here: merge it with PEFT (merge_and_unload)"
+        ));
+    }
+    let of = |part: &str| module.part(part).map_or(&[][..], |tensor| shape(attached, tensor));
+    let (down, up) = (of("lora_A"), of("lora_B"));
+    let is_pointwise = up.len() == base.len() && up[2..].iter().all(|&size| size == 1);
+    if down.get(1..) == Some(kernel) && is_pointwise && up[0] == *out && up[1] == down[0] {
+        return Ok(true);
+    }
+    Err(format!(
+        "lora_A {} and lora_B {} are not those of a convolution {} without groups, and PEFT merges no other",
+        units::shape(down),
+        units::shape(up),
+        units::shape(base)
+    ))
 }
