@@ -98,8 +98,12 @@ const CHANGE_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
 /// It cannot be merged as it stands, in words.
 fn config(config: Option<&Value>, is_residual: bool) -> Result<Option<String>, String> {
     let Some(config) = config else { return Ok(None) };
-    let is_set =
-        |key: &str| config.get(key).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
+    let is_set = |key: &str| match config.get(key) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(Value::Object(fields)) => !fields.is_empty(),
+        Some(_) => true,
+    };
     let variants = [("kasa_config", "KASA"), ("alora_invocation_tokens", "ALORA"), ("arrow_config", "ARROW")];
     if let Some((key, kind)) = variants.into_iter().find(|(key, _)| is_set(key)) {
         return Err(format!("{key} is set. {}", method(kind).unwrap_or_default()));
@@ -132,4 +136,24 @@ fn config(config: Option<&Value>, is_residual: bool) -> Result<Option<String>, S
          into the plain one it would be wrong; --base-is-residual says that the base is that one, or save it with \
          PEFT's path_initial_model_for_weight_conversion first"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::config::{NEWEST_TYPES, TYPES};
+
+    #[test]
+    fn every_type_of_peft_is_merged_or_has_its_reason() {
+        const MERGED: [&str; 8] =
+            ["LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA", "TRAINABLE_TOKENS"];
+        let types = TYPES.iter().map(|(name, _)| *name).chain(NEWEST_TYPES);
+        let mut refused = 0;
+        for name in types {
+            let why = method(name);
+            assert_eq!(why.is_none(), MERGED.contains(&name), "{name}");
+            refused += usize::from(why.is_some_and(|why| why.starts_with(name) && why.contains("merge")));
+        }
+        assert_eq!(refused, TYPES.len() + NEWEST_TYPES.len() - MERGED.len());
+    }
 }
