@@ -144,6 +144,12 @@ impl At {
     pub fn base(tensor: u32) -> Self {
         Self { input: 0, tensor }
     }
+
+    /// Returns a tensor of an adapter, by the adapter's number.
+    #[must_use]
+    pub fn of_adapter((adapter, tensor): (usize, u32)) -> Self {
+        Self { input: adapter + 1, tensor }
+    }
 }
 
 /// Where the bytes of a tensor come from.
@@ -234,6 +240,10 @@ pub struct Plan {
     pub shards: Vec<OutShard>,
     /// The weights into which adapters are merged.
     pub merges: Vec<Merge>,
+    /// Tensors of adapters that more than one weight needs, in order.
+    pub shared: Vec<At>,
+    /// Bytes of their values in f32.
+    pub shared_bytes: u64,
     /// How many modules of the adapters are merged; `None` if there are no adapters.
     pub coverage: Option<Coverage>,
     /// The files that are written whole: configs, the index.
@@ -312,7 +322,20 @@ impl Plan {
             folder::take_tokenizer(attached, &texts, &mut copies, &mut warnings);
         }
         let coverage = landings.map(|landings| landings.coverage);
-        Ok(Self { order, steps, shards, merges, coverage, texts, copies, warnings, broken })
+        let (shared, shared_bytes) = merge::shared(&merges, attached);
+        Ok(Self {
+            order,
+            steps,
+            shards,
+            merges,
+            shared,
+            shared_bytes,
+            coverage,
+            texts,
+            copies,
+            warnings,
+            broken,
+        })
     }
 
     /// Returns the bytes that are read.

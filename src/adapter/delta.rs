@@ -55,6 +55,7 @@ pub trait Edit: Send + Sync {
 /// | `peft-low-mem`| as `peft`, of factors rounded to the base's dtype   | PEFT with `low_cpu_mem_usage`              |
 /// | `peft-0.11`   | as `peft-safe`, of factors rounded                  | PEFT before 0.12                         |
 ///
+/// Of a combination of adapters `cat`, `peft-safe` rounds the factors too: PEFT makes its adapter in the base's dtype.
 /// PEFT rounds the deltas of embeddings and of `target_parameters` in all of them, and that of a bias in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

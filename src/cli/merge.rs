@@ -31,12 +31,13 @@ pub struct Merge {
     #[arg(long, value_enum, default_value = "peft")]
     pub rounding: Rounding,
     /// How several adapters become one delta: one after the other, each rounding in turn (sequential, the default);
-    /// the weighted sum of their deltas, rounded once (cat); or the weighted sums of their factors, of the same rank
-    /// (linear). cat and linear are those of PEFT's `add_weighted_adapter`.
+    /// the weighted sum of their deltas (cat); or the weighted sums of their factors, of the same rank (linear). Both
+    /// are those of PEFT's `add_weighted_adapter`, with one rounding; for cat on a 16-bit base PEFT rounds factors and
+    /// delta too, and `--rounding peft-safe` gives its bits.
     #[arg(long, default_value = "sequential", value_name = "sequential|cat|linear", value_parser = combine)]
     pub combine: Combine,
-    /// The base is what PEFT left of it when training began: for adapters whose init_lora_weights (pissa, olora, corda,
-    /// loftq, lora_ga) changed the base.
+    /// The base is what PEFT left of it when training began: for adapters whose `init_lora_weights` (pissa, olora,
+    /// corda, loftq, `lora_ga`) changed the base.
     #[arg(long)]
     pub base_is_residual: bool,
     /// Merge the modules that fit and leave the others out, instead of refusing; exit code 3.

@@ -185,7 +185,7 @@ impl<'a> Inputs<'a> {
         made: &Decoding,
     ) -> std::result::Result<Box<dyn Edit>, String> {
         let mut read = |adapter: usize, tensor: u32| {
-            let at = At { input: adapter + 1, tensor };
+            let at = At::of_adapter((adapter, tensor));
             self.shared.get(at, || self.values(at)).map_err(|error| error.message)
         };
         let mut base = |rows: Range<u64>, out: &mut [f32]| {

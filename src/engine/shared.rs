@@ -23,12 +23,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Returns an empty store for what the merges of a plan share.
     pub(super) fn new(plan: &Plan) -> Self {
-        let mut all: Vec<At> = tensors(plan).collect();
-        all.sort_unstable();
-        let mut wanted: Vec<At> =
-            all.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-        wanted.dedup();
-        Self { wanted, held: Mutex::default() }
+        Self { wanted: plan.shared.clone(), held: Mutex::default() }
     }
 
     /// Returns the values of a tensor: those that are held, else what `read` gives.
@@ -53,21 +48,11 @@ impl Shared {
 
 /// Returns the bytes of values that a run of this plan holds at most.
 pub(super) fn peak(plan: &Plan) -> u64 {
-    if Shared::new(plan).wanted.is_empty() { 0 } else { HELD_BYTES }
+    plan.shared_bytes.min(HELD_BYTES)
 }
 
 fn bytes(values: &Values) -> u64 {
     4 * values.0.len() as u64
-}
-
-/// Returns the tensors that are read for edits, once an edit.
-fn tensors(plan: &Plan) -> impl Iterator<Item = At> {
-    plan.merges.iter().flat_map(|merge| &merge.edits).flat_map(|edit| {
-        let own = edit.parts.iter().map(|(_, tensor)| (edit.adapter, *tensor));
-        let terms = edit.combination.iter().flat_map(|combination| &combination.terms);
-        let others = terms.flat_map(|term| term.parts.iter().map(|(_, tensor)| (term.adapter, *tensor)));
-        own.chain(others).map(|(adapter, tensor)| At { input: adapter + 1, tensor })
-    })
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub enum Landing {
     /// It changes the values.
-    Edit(EditSpec),
+    Edit(Box<EditSpec>),
     /// It brings the whole tensor.
     Saved(At),
 }
@@ -43,7 +43,7 @@ pub enum Landing {
 impl Landing {
     /// Returns true if factors are drawn by a generator, not read.
     fn is_drawn(&self) -> bool {
-        matches!(self, Self::Edit(EditSpec { method: Method::VeraDrawn(_), .. }))
+        matches!(self, Self::Edit(edit) if matches!(edit.method, Method::VeraDrawn(_)))
     }
 }
 
@@ -154,7 +154,7 @@ fn put(
             Landing::Saved(at) if edits.iter().any(|edit: &EditSpec| edit.adapter + 1 != at.input) => {
                 return Err("an adapter brings what another changes".into());
             }
-            Landing::Edit(edit) => edits.push(edit.clone()),
+            Landing::Edit(edit) => edits.push(EditSpec::clone(edit)),
             Landing::Saved(at) => saved = Some(*at),
         }
     }
@@ -202,6 +202,25 @@ fn bring(attached: &[Attached<'_>], at: At, out: &mut OutTensor) -> std::result:
     out.bytes = elements(&shape).and_then(|n| out.dtype.bytes_of(n)).ok_or("its shape overflows")?;
     out.shape = shape;
     Ok(())
+}
+
+/// Returns the tensors of adapters that more than one edit reads, in order, and the bytes of their values in f32.
+pub(super) fn shared(merges: &[Merge], attached: &[Attached<'_>]) -> (Vec<At>, u64) {
+    let mut all: Vec<At> = merges
+        .iter()
+        .flat_map(|merge| &merge.edits)
+        .flat_map(EditSpec::tensors)
+        .map(At::of_adapter)
+        .collect();
+    all.sort_unstable();
+    let mut shared: Vec<At> = all.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    shared.dedup();
+    let bytes = |at: &At| {
+        let files = &attached.get(at.input - 1)?.checkpoint.files;
+        Some(elements(files.shape(&files.tensors[at.tensor as usize]))?.saturating_mul(4))
+    };
+    let total = shared.iter().filter_map(bytes).fold(0, u64::saturating_add);
+    (shared, total)
 }
 
 impl Target {

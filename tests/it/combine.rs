@@ -110,7 +110,7 @@ fn cat_is_the_weighted_sum_of_the_deltas() {
     };
     let name = "model.layers.1.self_attn.v_proj";
     let (before, after) = (&base[&format!("{name}.weight")], &merged[&format!("{name}.weight")]);
-    let (columns, mut sum) = (before.1[1] as usize, bf16(&before.2));
+    let (columns, mut sum) = (before.1[1], bf16(&before.2));
     for (adapter, weight) in [(A, 0.7), (B, 0.4)] {
         let parts = tensors(&sample(adapter));
         let factor = |part: &str| f32s(&parts[&format!("base_model.model.{name}.{part}.weight")].2);

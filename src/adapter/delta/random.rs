@@ -10,7 +10,7 @@
 use super::spec::Matrix;
 use crate::tensor::{Dtype, values};
 
-/// Projections that all modules of a VeRA adapter share, as PEFT makes them.
+/// Projections that all modules of a `VeRA` adapter share, as PEFT makes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Projection {
     /// What the generator is seeded with.

@@ -160,6 +160,13 @@ impl Parts<'_> {
 }
 
 impl EditSpec {
+    /// Returns the tensors that are read for it: number of the adapter, tensor.
+    pub fn tensors(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let own = self.parts.iter().map(|(_, tensor)| (self.adapter, *tensor));
+        let terms = self.combination.iter().flat_map(|combination| &combination.terms);
+        own.chain(terms.flat_map(|term| term.parts.iter().map(|(_, tensor)| (term.adapter, *tensor))))
+    }
+
     /// Returns what the delta is multiplied by.
     fn scale(&self) -> f32 {
         (self.scaling * self.weight) as f32
@@ -228,6 +235,9 @@ impl EditSpec {
             Method::Vera | Method::VeraDrawn(_) => {
                 let (b, d) = (parts.values("vera_lambda_b")?.0, parts.values("vera_lambda_d")?.0);
                 let (down, up) = match self.method {
+                    Method::VeraDrawn(Projection { rank, .. }) if rank != d.len() as u64 => {
+                        return Err(format!("vera_lambda_d has {} values for r {rank}", d.len()));
+                    }
                     Method::VeraDrawn(projection) => projection.make(dtype),
                     _ => (parts.matrix("vera_A")?, parts.matrix("vera_B")?),
                 };

@@ -135,7 +135,10 @@ pub(super) fn combined(edits: Vec<EditSpec>, how: Combine) -> Result<Vec<EditSpe
             combination.terms.push(term);
             continue;
         }
-        if list.iter().any(|other| other.rows != edit.rows && overlaps(&other.rows, &edit.rows)) {
+        if list
+            .iter()
+            .any(|other| other.rows != edit.rows && overlaps(other.rows.as_ref(), edit.rows.as_ref()))
+        {
             return Err(format!("the adapters change parts of it that overlap; {INSTEAD}"));
         }
         edit.combination = Some(Combination { how, terms: vec![term] });
@@ -153,7 +156,7 @@ fn is_alike(one: &EditSpec, other: &EditSpec) -> bool {
         && terms.into_iter().all(|term| term.adapter != other.adapter)
 }
 
-fn overlaps(one: &Option<Range<u64>>, other: &Option<Range<u64>>) -> bool {
+fn overlaps(one: Option<&Range<u64>>, other: Option<&Range<u64>>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.start < other.end && other.start < one.end,
         _ => true,

@@ -106,7 +106,7 @@ fn one(
     if let Some(method) = method {
         for place in places(module, layer)? {
             let edit = edit(number, attached, module, (method, recipe), &place)?;
-            landings.push((Target { layer: place.layer, is_bias: false }, Landing::Edit(edit)));
+            landings.push((Target { layer: place.layer, is_bias: false }, Landing::Edit(Box::new(edit))));
         }
     }
     for part in &module.parts {
@@ -118,7 +118,7 @@ fn one(
                     return Err("its bias belongs to several layers".into());
                 }
                 let edit = edit(number, attached, module, (Method::Bias, recipe), &whole(layer))?;
-                landings.push((target(true), Landing::Edit(edit)));
+                landings.push((target(true), Landing::Edit(Box::new(edit))));
             }
             "weight" => landings.push((target(false), Landing::Saved(at))),
             "bias" => landings.push((target(true), Landing::Saved(at))),
@@ -126,7 +126,7 @@ fn one(
             "ia3_l" if shape(attached, part.tensor).last() == Some(&1) && has_bias(base, layer) => {
                 let place = whole(layer);
                 let edit = edit(number, attached, module, (Method::Ia3, recipe), &place)?;
-                landings.push((target(true), Landing::Edit(edit)));
+                landings.push((target(true), Landing::Edit(Box::new(edit))));
             }
             _ => {}
         }

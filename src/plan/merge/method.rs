@@ -7,9 +7,9 @@ use crate::adapter::align::{Aligned, Alignment, Part};
 use crate::adapter::delta::{Method, Oft, Projection};
 
 /// Terms of a series of OFT; more than anyone takes.
-const TERMS_MAX: i64 = 256;
+const TERMS_MAX: i64 = 32;
 /// Values of a projection that are drawn for each module.
-const PROJECTION_MAX: u64 = 1 << 30;
+const PROJECTION_MAX: u64 = 1 << 27;
 
 /// Returns how a module changes its weight; `None` if it only brings tensors.
 ///
