@@ -15,6 +15,7 @@ mod journal;
 mod merged;
 mod output;
 mod segments;
+mod shared;
 mod stream;
 pub mod verify;
 
@@ -352,7 +353,7 @@ pub fn peak_memory(plan: &Plan, options: &Options) -> u64 {
     let largest = largest.max().unwrap_or(0);
     // A slot, the codes for it, and the values that are being rounded; codes while they are compared.
     let held = options.threads.clamp(2, verify::PROVERS) as u64;
-    BASE_BYTES + workers * 3 * options.slot_bytes as u64 + held * largest
+    BASE_BYTES + workers * 3 * options.slot_bytes as u64 + held * largest + shared::peak(plan)
 }
 
 /// Returns the bytes that are free where an output goes.

@@ -22,7 +22,7 @@ pub use self::merge::landing::Attached;
 use self::merge::landing::Landings;
 use self::planner::{Planner, list};
 use self::select::Selection;
-use crate::adapter::delta::{EditSpec, Recipe};
+use crate::adapter::delta::{Combine, EditSpec, Recipe};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
@@ -115,8 +115,12 @@ pub struct Merging {
     pub adapters: Vec<(String, f64)>,
     /// Where values are rounded.
     pub recipe: Recipe,
+    /// How several become what is merged.
+    pub combine: Combine,
     /// Merge what fits and leave the other modules out, instead of refusing.
     pub allow_partial: bool,
+    /// The base is what PEFT left of it when training began, for adapters that changed it.
+    pub base_is_residual: bool,
 }
 
 /// Modules of adapters, and how many of them a plan merges.
@@ -187,7 +191,7 @@ impl Step {
 }
 
 /// A tensor of one of the inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At {
     /// 0 for the checkpoint, then the adapters in their order.
     pub input: usize,
@@ -200,6 +204,12 @@ impl At {
     #[must_use]
     pub fn base(tensor: u32) -> Self {
         Self { input: 0, tensor }
+    }
+
+    /// Returns a tensor of an adapter, by the adapter's number.
+    #[must_use]
+    pub fn of_adapter((adapter, tensor): (usize, u32)) -> Self {
+        Self { input: adapter + 1, tensor }
     }
 }
 
@@ -252,6 +262,8 @@ pub struct Merge {
     pub is_packed: bool,
     /// What is done to it, in this order.
     pub edits: Vec<EditSpec>,
+    /// True for the weight of a convolution `[out, in, …]`, which is edited as `[out, in · …]`.
+    pub is_flat: bool,
 }
 
 /// A weight of the checkpoint.
@@ -298,6 +310,10 @@ pub struct Plan {
     pub shards: Vec<OutShard>,
     /// The weights into which adapters are merged.
     pub merges: Vec<Merge>,
+    /// Tensors of adapters that more than one weight needs, in order.
+    pub shared: Vec<At>,
+    /// Bytes of their values in f32.
+    pub shared_bytes: u64,
     /// How many modules of the adapters are merged; `None` if there are no adapters.
     pub coverage: Option<Coverage>,
     /// The files that are written whole: configs, the index.
@@ -380,7 +396,20 @@ impl Plan {
             folder::take_tokenizer(attached, &texts, &mut copies, &mut warnings);
         }
         let coverage = landings.map(|landings| landings.coverage);
-        Ok(Self { order, steps, shards, merges, coverage, texts, copies, warnings, broken })
+        let (shared, shared_bytes) = merge::shared(&merges, attached);
+        Ok(Self {
+            order,
+            steps,
+            shards,
+            merges,
+            shared,
+            shared_bytes,
+            coverage,
+            texts,
+            copies,
+            warnings,
+            broken,
+        })
     }
 
     /// Returns the bytes that are read.
@@ -409,11 +438,16 @@ impl Plan {
 /// Returns where the modules of adapters go, if enough of them do.
 fn landings(base: &Checkpoint, merging: &Merging, attached: &[Attached<'_>]) -> Result<Landings> {
     let mut landings = Landings::default();
-    for (number, (adapter, (name, _))) in attached.iter().zip(&merging.adapters).enumerate() {
+    let unsupported = |why: String| Error::new(ErrorKind::Unsupported, why);
+    let named = || attached.iter().zip(&merging.adapters);
+    for (adapter, (name, _)) in named() {
+        let told = merge::refused::check(adapter, merging.base_is_residual);
+        landings.warnings.extend(told.map_err(|why| unsupported(format!("{}: {why}", escape(name))))?);
+    }
+    landings.warnings.extend(merge::combine::check(merging, attached).map_err(unsupported)?);
+    for (number, (adapter, (name, _))) in named().enumerate() {
         let before = landings.coverage.merged;
-        landings
-            .add(base, number, adapter, merging.recipe)
-            .map_err(|why| Error::new(ErrorKind::Unsupported, format!("{}: {why}", escape(name))))?;
+        landings.add(base, number, adapter, merging.recipe);
         let Coverage { merged, total, left } = &landings.coverage;
         if *merged == before {
             let why = if left.is_empty() { "it has no modules".to_owned() } else { list(left) };

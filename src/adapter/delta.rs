@@ -17,8 +17,10 @@
 //! Source: PEFT 0.21, `tuners/*/layer.py`.
 
 mod chain;
+mod combine;
 mod lowrank;
 mod product;
+mod random;
 mod rotate;
 mod spec;
 
@@ -27,10 +29,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use self::chain::Factors;
+pub use self::combine::{Combination, Combine, Term};
 pub use self::lowrank::{Dora, LowRank};
 pub use self::product::{Hadamard, Kronecker, Rows, Scale, Stack, Within};
-pub use self::rotate::Rotation;
-pub use self::spec::{BaseRows, EditSpec, Method, Values};
+pub use self::random::Projection;
+pub use self::rotate::{Oft, Rotation};
+pub use self::spec::{BaseRows, EditSpec, Method, Read, Values};
 use crate::tensor::{Dtype, values};
 
 /// What is done to rows of a weight.
@@ -51,6 +55,7 @@ pub trait Edit: Send + Sync {
 /// | `peft-low-mem`| as `peft`, of factors rounded to the base's dtype   | PEFT with `low_cpu_mem_usage`              |
 /// | `peft-0.11`   | as `peft-safe`, of factors rounded                  | PEFT before 0.12                         |
 ///
+/// Of a combination of adapters `cat`, `peft-safe` rounds the factors too: PEFT makes its adapter in the base's dtype.
 /// PEFT rounds the deltas of embeddings and of `target_parameters` in all of them, and that of a bias in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tui_input::Input;
 
 use super::{shell_path, shell_word};
-use crate::adapter::delta::Recipe;
+use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::engine::Options;
@@ -298,7 +298,9 @@ impl Form {
             merging: self.used.as_ref().map(|used| Merging {
                 adapters: vec![(used.path.clone(), 1.0)],
                 recipe: Recipe::Peft,
+                combine: Combine::Sequential,
                 allow_partial: false,
+                base_is_residual: false,
             }),
             ..Order::new(&self.input, Path::new(self.output()))
         };

@@ -14,6 +14,7 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 pub use self::args::{Convert, DtypeFlag, Format, How, NamesFlag, Replay, VerifyFlag, What};
 use super::merge::Adapters;
 use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
+use crate::adapter::delta::Combine;
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
 use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
@@ -267,9 +268,9 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
             units::bytes(group.bytes_out)
         ));
     }
-    if let Some(Coverage { merged, total, left }) = &plan.coverage {
-        lines.push(format!("  merges     {merged} of {total} modules"));
-        lines.extend(left.iter().map(|why| format!("  not merged {why}")));
+    if let Some(counts) = MergeCounts::of(plan) {
+        lines.push(format!("  merges     {}", counts.words("modules")));
+        lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));
     }
     let files = units::plural(plan.shards.len(), "file");
     lines.push(format!("  writes     {} in {files} of tensors", units::bytes(plan.bytes_written())));
@@ -322,13 +323,32 @@ struct MergeCounts<'a> {
     aligned: usize,
     total: usize,
     left: &'a [String],
+    /// How several adapters became one delta; absent where they are merged one after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    combine: Option<Combine>,
 }
 
 impl<'a> MergeCounts<'a> {
     fn of(plan: &'a Plan) -> Option<Self> {
         let Coverage { merged, total, left } = plan.coverage.as_ref()?;
-        Some(Self { aligned: *merged, total: *total, left })
+        Some(Self { aligned: *merged, total: *total, left, combine: combination(plan) })
     }
+
+    /// Returns what is said of them: `14 of 14 modules merged, combined (cat)`.
+    fn words(&self, modules: &str) -> String {
+        let combined = match self.combine {
+            None | Some(Combine::Sequential) => "",
+            Some(Combine::Cat) => ", combined (cat)",
+            Some(Combine::Linear) => ", combined (linear)",
+        };
+        format!("{} of {} {modules}{combined}", self.aligned, self.total)
+    }
+}
+
+/// Returns how adapters are combined, if they are.
+fn combination(plan: &Plan) -> Option<Combine> {
+    let combine = plan.order.merging.as_ref()?.combine;
+    (combine != Combine::Sequential).then_some(combine)
 }
 
 fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) -> Result<()> {
@@ -382,9 +402,9 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
         Some(words) => format!("▲ not proven: {} broken; {words}", units::plural(skipped, "layer")),
         None => "▲ not verified: --verify none".into(),
     });
-    if let Some(Coverage { merged, total, left }) = &plan.coverage {
-        lines.push(format!("{merged} of {total} modules merged"));
-        lines.extend(left.iter().map(|why| format!("  not merged {why}")));
+    if let Some(counts) = MergeCounts::of(plan) {
+        lines.push(counts.words("modules merged"));
+        lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));
     }
     lines.extend(plan.broken.iter().map(|name| format!("  skipped {}", escape(name))));
     for line in lines {

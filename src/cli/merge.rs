@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::convert::{What, planned};
-use crate::adapter::delta::Recipe;
+use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -31,6 +31,16 @@ pub struct Merge {
     /// Where values are rounded: as PEFT does now, with `safe_merge`, with `low_cpu_mem_usage`, or before 0.12.
     #[arg(long, value_enum, default_value = "peft")]
     pub rounding: Rounding,
+    /// How several adapters become one delta: one after the other, each rounding in turn (sequential, the default);
+    /// the weighted sum of their deltas (cat); or the weighted sums of their factors, of the same rank (linear). Both
+    /// are those of PEFT's `add_weighted_adapter`, with one rounding; for cat on a 16-bit base PEFT rounds factors and
+    /// delta too, and `--rounding peft-safe` gives its bits.
+    #[arg(long, default_value = "sequential", value_name = "sequential|cat|linear", value_parser = combine)]
+    pub combine: Combine,
+    /// The base is what PEFT left of it when training began: for adapters whose `init_lora_weights` (pissa, olora,
+    /// corda, loftq, `lora_ga`) changed the base.
+    #[arg(long)]
+    pub base_is_residual: bool,
     /// Merge the modules that fit and leave the others out, instead of refusing; exit code 3.
     #[arg(long)]
     pub allow_partial: bool,
@@ -98,7 +108,9 @@ pub fn run(merge: &Merge, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let merging = Merging {
         adapters: merge.adapters.iter().map(|text| named(text)).collect::<Result<_>>()?,
         recipe: merge.rounding.recipe(),
+        combine: merge.combine,
         allow_partial: merge.allow_partial,
+        base_is_residual: merge.base_is_residual,
     };
     let base = Arc::new(Checkpoint::open_examined(&merge.base)?);
     let adapters = Adapters::open(&base, &merging)?;
@@ -121,6 +133,26 @@ fn named(text: &str) -> Result<(String, f64)> {
     let scale = scale.parse::<f64>().ok().filter(|scale| scale.is_finite());
     let scale = scale.ok_or_else(|| Error::input(format!("-a {text}: the scale is no number")))?;
     Ok((path.to_owned(), scale))
+}
+
+/// Reads how adapters are combined; PEFT's other ways are refused by name.
+fn combine(text: &str) -> std::result::Result<Combine, String> {
+    let why = match text {
+        "sequential" => return Ok(Combine::Sequential),
+        "cat" => return Ok(Combine::Cat),
+        "linear" => return Ok(Combine::Linear),
+        "svd" => {
+            "it cuts the sum of the deltas to a low rank again, which a merge has no need of: cat merges all of it"
+        }
+        "ties" | "ties_svd" => "TIES drops the smallest values and lets the adapters vote on signs",
+        "dare_ties" | "dare_linear" | "dare_ties_svd" | "dare_linear_svd" => {
+            "DARE drops values at random, so that no two runs are equal"
+        }
+        "magnitude_prune" | "magnitude_prune_svd" => "it drops the smallest values of each adapter",
+        _ => return Err("none of sequential, cat, linear".into()),
+    };
+    let instead = "not computed here; PEFT's add_weighted_adapter makes one adapter of it that can be merged";
+    Err(if text == "svd" { why.to_owned() } else { format!("{why}: {instead}") })
 }
 
 impl Rounding {

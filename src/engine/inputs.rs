@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
+use super::shared::Shared;
 use super::{Decoded, Run, merged};
 use crate::adapter::delta::{Edit, EditSpec, Values};
 use crate::checkpoint::Checkpoint;
@@ -46,6 +47,7 @@ pub(super) struct Inputs<'a> {
     /// The checkpoint, then the adapters.
     opened: Vec<Opened<'a>>,
     plan: &'a Plan,
+    shared: Shared,
     read: AtomicU64,
     nanos: AtomicU64,
 }
@@ -56,6 +58,7 @@ impl<'a> Inputs<'a> {
         Ok(Self {
             opened: opened.collect::<Result<_>>()?,
             plan: run.plan,
+            shared: Shared::new(run.plan),
             read: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
         })
@@ -150,7 +153,7 @@ impl<'a> Inputs<'a> {
                 change.over(self.layer(layer)?).map_err(|why| self.refused(decoded, &why))
             }
             Decoded::Tensor(tensor, change) => {
-                change.over(self.tensor(At::base(tensor))?).map_err(|why| self.refused(decoded, &why))
+                change.over(self.tensor(At::base(tensor), false)?).map_err(|why| self.refused(decoded, &why))
             }
             Decoded::Merged(merge) => {
                 let merge = &self.plan.merges[merge as usize];
@@ -164,7 +167,7 @@ impl<'a> Inputs<'a> {
     pub(super) fn to_merge(&self, merge: &Merge) -> Result<(Decoding, Vec<Box<dyn Edit>>)> {
         let (made, name) = match merge.base {
             Base::Layer(layer) => (self.layer(layer)?, self.layer_name(layer)),
-            Base::Tensor(at) => (self.tensor(at)?, self.record(at).0.tensor_name(at.tensor)),
+            Base::Tensor(at) => (self.tensor(at, merge.is_flat)?, self.record(at).0.tensor_name(at.tensor)),
         };
         let made = merge.change.over(made).map_err(|why| self.undecodable(&name, &why))?;
         let edits = merge.edits.iter().map(|spec| self.edit(spec, merge, &made));
@@ -179,8 +182,10 @@ impl<'a> Inputs<'a> {
         merge: &Merge,
         made: &Decoding,
     ) -> std::result::Result<Box<dyn Edit>, String> {
-        let mut read =
-            |tensor: u32| self.values(At { input: spec.adapter + 1, tensor }).map_err(|error| error.message);
+        let mut read = |adapter: usize, tensor: u32| {
+            let at = At::of_adapter((adapter, tensor));
+            self.shared.get(at, || self.values(at)).map_err(|error| error.message)
+        };
         let mut base = |rows: Range<u64>, out: &mut [f32]| {
             let range = made.rows.codes(rows.clone());
             let mut codes = vec![0; (range.end - range.start) as usize];
@@ -243,9 +248,15 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    fn tensor(&self, at: At) -> Result<Decoding> {
+    /// Returns how a plain tensor is read; `is_flat`: its first dimension by all others.
+    fn tensor(&self, at: At, is_flat: bool) -> Result<Decoding> {
         let (tensor, (files, record)) = (at.tensor, self.record(at));
-        dense::plain(tensor, record.dtype, files.shape(record), record.bytes)
+        let shape = files.shape(record);
+        let flat = match shape {
+            [first, rest @ ..] if is_flat => elements(rest).map(|rest| [*first, rest]),
+            _ => None,
+        };
+        dense::plain(tensor, record.dtype, flat.as_ref().map_or(shape, |flat| flat), record.bytes)
             .map_err(|why| self.undecodable(&files.tensor_name(tensor), &why))
     }
 

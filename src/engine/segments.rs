@@ -31,7 +31,7 @@ pub(super) fn cut(plan: &Plan, slot_bytes: u64, todo: &[bool]) -> Vec<Segment> {
     for (shard, out) in plan.shards.iter().enumerate().filter(|(shard, _)| todo[*shard]) {
         let mut segment = Segment { shard, pieces: Vec::new(), bytes: 0 };
         for (tensor, out) in out.tensors.iter().enumerate() {
-            let (count, unit) = units_of(out);
+            let (count, unit) = units_of(plan, out);
             let mut start = 0;
             while start < count {
                 let room = slot_bytes.saturating_sub(segment.bytes);
@@ -58,13 +58,18 @@ pub(super) fn cut(plan: &Plan, slot_bytes: u64, todo: &[bool]) -> Vec<Segment> {
 }
 
 /// Returns how many units a tensor is cut by, and the bytes of one.
-fn units_of(tensor: &OutTensor) -> (u64, u64) {
+fn units_of(plan: &Plan, tensor: &OutTensor) -> (u64, u64) {
     let by = |count: u64| (count, tensor.bytes.checked_div(count).unwrap_or(0));
     match tensor.source {
         Source::Copy(_) | Source::Encoded { .. } => (tensor.bytes, 1),
         Source::Cast(_) => by(elements(&tensor.shape).unwrap_or(0)),
         Source::Decode { .. } | Source::Changed { .. } | Source::Merged(_) => {
-            let row = tensor.shape.last().copied().unwrap_or(1);
+            let row = match (tensor.source, tensor.shape.as_slice()) {
+                (Source::Merged(merge), [_, rest @ ..]) if plan.merges[merge as usize].is_flat => {
+                    elements(rest).unwrap_or(0)
+                }
+                (_, shape) => shape.last().copied().unwrap_or(1),
+            };
             by(elements(&tensor.shape).unwrap_or(0).checked_div(row).unwrap_or(0))
         }
     }

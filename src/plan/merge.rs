@@ -1,6 +1,10 @@
 //! Merging: which of the tensors that are written adapters change or replace.
 
+pub(super) mod combine;
 pub mod landing;
+mod method;
+mod packed;
+pub(super) mod refused;
 
 use std::collections::BTreeMap;
 
@@ -8,11 +12,10 @@ use rustc_hash::FxHashMap;
 
 use self::landing::Attached;
 use super::planner::list;
-use super::{Action, At, Base, Merge, Order, OutTensor, Source, Step, conv1d};
+use super::{Action, At, Base, Merge, Order, OutTensor, Source, Step};
 use crate::adapter::align::EMBEDDINGS;
-use crate::adapter::delta::EditSpec;
+use crate::adapter::delta::{Combine, EditSpec, Method};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::side::FileSide;
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::quant::HeadersOnly;
@@ -33,9 +36,16 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub enum Landing {
     /// It changes the values.
-    Edit(EditSpec),
+    Edit(Box<EditSpec>),
     /// It brings the whole tensor.
     Saved(At),
+}
+
+impl Landing {
+    /// Returns true if factors are drawn by a generator, not read.
+    fn is_drawn(&self) -> bool {
+        matches!(self, Self::Edit(edit) if matches!(edit.method, Method::VeraDrawn(_)))
+    }
 }
 
 /// What merging makes of the tensors.
@@ -57,6 +67,10 @@ pub(super) fn apply(
     landings: &[(Target, Landing)],
     (steps, tensors): (&mut [Step], &mut [OutTensor]),
 ) -> Result<Merged> {
+    let combine = order.merging.as_ref().map_or(Combine::Sequential, |merging| merging.combine);
+    // Of one adapter alone PEFT takes the linear combination, whatever is asked.
+    let is_single = attached.len() == 1 && combine != Combine::Sequential;
+    let combine = if is_single { Combine::Linear } else { combine };
     let mut of_layer = FxHashMap::default();
     let mut of_tensor = FxHashMap::default();
     for (index, tensor) in tensors.iter().enumerate() {
@@ -78,7 +92,13 @@ pub(super) fn apply(
         if order.to == super::To::Same && spec.is_quantized() && !target.is_bias {
             let number = merges.len() as u32;
             let step = &mut steps[target.layer as usize];
-            match pack((checkpoint, target.layer), &landings, step, (tensors, &of_tensor), number) {
+            match packed::pack(
+                (checkpoint, target.layer),
+                (&landings, combine),
+                step,
+                (tensors, &of_tensor),
+                number,
+            ) {
                 Ok(merge) => merges.push(merge),
                 Err(why) => refused.push(format!("{}: {why}", escape(&step.layer))),
             }
@@ -94,7 +114,7 @@ pub(super) fn apply(
         };
         let rows = |tensor: &OutTensor| tensor.shape.first().copied().unwrap_or(0);
         let before = rows(&tensors[index]);
-        match put(checkpoint, attached, &landings, &mut tensors[index], merges.len() as u32) {
+        match put(checkpoint, (attached, combine), &landings, &mut tensors[index], merges.len() as u32) {
             Ok(merge) => {
                 merges.extend(merge);
                 let after = rows(&tensors[index]);
@@ -138,7 +158,7 @@ fn vocabulary(checkpoint: &Checkpoint, resized: &[(u64, u64)], tensors: &[OutTen
 /// Puts the landings on one tensor; returns the merge, which gets the number `number`, unless it is replaced.
 fn put(
     checkpoint: &Checkpoint,
-    attached: &[Attached<'_>],
+    (attached, combine): (&[Attached<'_>], Combine),
     landings: &[&Landing],
     out: &mut OutTensor,
     number: u32,
@@ -152,7 +172,7 @@ fn put(
             Landing::Saved(at) if edits.iter().any(|edit: &EditSpec| edit.adapter + 1 != at.input) => {
                 return Err("an adapter brings what another changes".into());
             }
-            Landing::Edit(edit) => edits.push(edit.clone()),
+            Landing::Edit(edit) => edits.push(EditSpec::clone(edit)),
             Landing::Saved(at) => saved = Some(*at),
         }
     }
@@ -162,6 +182,7 @@ fn put(
             return Ok(None);
         }
     }
+    let edits = combine::combined(edits, combine)?;
     let stored = |tensor: u32| checkpoint.files.tensors[tensor as usize].dtype;
     let (base, change, native) = match out.source {
         Source::Decode { layer, native, change } => (Base::Layer(layer), change, native),
@@ -175,57 +196,12 @@ fn put(
     if !is_float(native) || !is_float(out.dtype) {
         return Err(format!("it is {native}, and only F16, BF16 and F32 are merged into"));
     }
+    let is_flat = edits.iter().any(|edit| edit.is_flat);
+    if is_flat && (edits.iter().any(|edit| !edit.is_flat) || matches!(base, Base::Layer(_))) {
+        return Err("it is a convolution that is packed, or changed in ways that do not go together".into());
+    }
     out.source = Source::Merged(number);
-    Ok(Some(Merge { base, change, native, dtype: out.dtype, is_packed: false, edits }))
-}
-
-/// Puts the landings on a packed layer, which is packed again: its tensors get the merge's number.
-fn pack(
-    (checkpoint, layer): (&Checkpoint, u32),
-    landings: &[&Landing],
-    step: &mut Step,
-    (tensors, of_tensor): (&mut [OutTensor], &FxHashMap<u32, usize>),
-    number: u32,
-) -> std::result::Result<Merge, String> {
-    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
-    let spec = layers.spec(layer);
-    let edit = |landing: &&Landing| match landing {
-        Landing::Edit(edit) => Ok(edit.clone()),
-        Landing::Saved(_) => {
-            Err("the adapter brings it whole and plain, it is packed: --to dense".to_owned())
-        }
-    };
-    let edits = landings.iter().map(edit).collect::<std::result::Result<_, _>>()?;
-    if !spec.broken.is_empty() {
-        return Err(spec.broken.join(", "));
-    }
-    let data = FileSide::whole(files);
-    let (decoding, encoding) = layers.with_parts(files, layer, &data, |parts| {
-        let format = spec.format.get();
-        Ok::<_, String>((format.decode(parts, spec)?, format.encode(parts, spec)?))
-    })?;
-    let is_turned = || conv1d::change(&step.layer, &step.from, &decoding.shape) != Change::None;
-    if conv1d::is_model(checkpoint) && is_turned() {
-        return Err("it was turned when it was packed, and a delta would have to be: --to dense".into());
-    }
-    for (part, encoded) in (0u32..).zip(encoding.tensors) {
-        let out = of_tensor.get(&encoded.tensor).and_then(|&index| tensors.get_mut(index));
-        let out = out.ok_or("a tensor of it is not written")?;
-        step.bytes_out = step.bytes_out - out.bytes + encoded.bytes;
-        (out.dtype, out.shape, out.bytes) = (encoded.dtype, encoded.shape, encoded.bytes);
-        out.source = Source::Encoded { merge: number, part };
-    }
-    step.action = Action::Merge;
-    // What its dtype is not known of is added to in f32.
-    let native = decoding.dtype.unwrap_or(Dtype::F32);
-    Ok(Merge {
-        base: Base::Layer(layer),
-        change: Change::None,
-        native,
-        dtype: native,
-        is_packed: true,
-        edits,
-    })
+    Ok(Some(Merge { base, change, native, dtype: out.dtype, is_packed: false, edits, is_flat }))
 }
 
 /// Puts a tensor that an adapter brings in the place of the base's.
@@ -244,6 +220,25 @@ fn bring(attached: &[Attached<'_>], at: At, out: &mut OutTensor) -> std::result:
     out.bytes = elements(&shape).and_then(|n| out.dtype.bytes_of(n)).ok_or("its shape overflows")?;
     out.shape = shape;
     Ok(())
+}
+
+/// Returns the tensors of adapters that more than one edit reads, in order, and the bytes of their values in f32.
+pub(super) fn shared(merges: &[Merge], attached: &[Attached<'_>]) -> (Vec<At>, u64) {
+    let mut all: Vec<At> = merges
+        .iter()
+        .flat_map(|merge| &merge.edits)
+        .flat_map(EditSpec::tensors)
+        .map(At::of_adapter)
+        .collect();
+    all.sort_unstable();
+    let mut shared: Vec<At> = all.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    shared.dedup();
+    let bytes = |at: &At| {
+        let files = &attached.get(at.input - 1)?.checkpoint.files;
+        Some(elements(files.shape(&files.tensors[at.tensor as usize]))?.saturating_mul(4))
+    };
+    let total = shared.iter().filter_map(bytes).fold(0, u64::saturating_add);
+    (shared, total)
 }
 
 impl Target {

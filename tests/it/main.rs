@@ -5,6 +5,7 @@
 mod align;
 mod arrows;
 mod cli;
+mod combine;
 mod convert;
 mod decode;
 mod decode_hostile;

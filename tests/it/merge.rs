@@ -45,7 +45,13 @@ pub(crate) fn golden(case: &str, file: &str) -> serde_json::Map<String, Value> {
 }
 
 /// Holds a merged folder against the hashes; all tensors that are not among them are the base's own.
-fn equals(name: &str, folder: &Path, base: &Path, golden: &serde_json::Map<String, Value>, is_dense: bool) {
+pub(crate) fn equals(
+    name: &str,
+    folder: &Path,
+    base: &Path,
+    golden: &serde_json::Map<String, Value>,
+    is_dense: bool,
+) {
     let (merged, base) = (tensors(folder), tensors(base));
     for (tensor, want) in golden {
         let (.., bytes) = merged.get(tensor).unwrap_or_else(|| panic!("{name}: no {tensor}"));
@@ -110,6 +116,45 @@ fn every_case_is_peft_s_own_result_in_any_cut() {
             assert!(!told.contains("not merged"), "{case}: {told}");
             equals(case, &out, &base, &golden, !file.starts_with("on_"));
         }
+    }
+}
+
+/// Variants of OFT have the same tensors: each golden names what it changes in the config.
+#[test]
+fn oft_is_peft_s_own_in_all_its_variants() {
+    let scratch = Scratch::new("merge-oft");
+    let base = model("base-A-bf16");
+    let text = fs::read_to_string(sample("peft-oft-A").join("case.json")).unwrap();
+    let case: Value = serde_json::from_str(&text).unwrap();
+    let list = case["golden"].as_array().unwrap();
+    assert_eq!(list.len(), 12);
+    for run in list {
+        let name = run["file"].as_str().unwrap().trim_start_matches("golden/");
+        let from = format!("peft-oft-A/{}", run["folder"].as_str().unwrap());
+        let adapter = config_with(&scratch, &format!("{name}-in"), &sample(&from), &run["changes"]);
+        let rounding = if run["safe_merge"] == true { "peft-safe" } else { "peft" };
+        let out = scratch.join(name);
+        done(&merge(&base, &[&adapter], &out, &["--rounding", rounding, "--slot-size", "900"]));
+        equals(name, &out, &base, run["sha256_16"].as_object().unwrap(), true);
+    }
+}
+
+#[test]
+fn projections_of_vera_that_are_not_saved_are_drawn_as_torch_draws_them() {
+    let scratch = Scratch::new("merge-vera");
+    let (base, adapter) = (model("base-A-bf16"), sample("peft-vera-nosave-A").join("adapter"));
+    let out = scratch.join("out");
+    done(&merge(&base, &[&adapter], &out, &[]));
+    equals("vera", &out, &base, &golden("peft-vera-nosave-A", "merged"), true);
+    for (name, changes, word) in [
+        ("key", json!({"projection_prng_key": "seven"}), "projection_prng_key"),
+        ("saved", json!({"save_projection": true}), "PEFT stops too"),
+        ("rank", json!({"r": 1u64 << 40}), "no size to draw"),
+        ("targets", json!({"target_modules": ["k_proj", "up_proj", "down_proj", "o_proj"]}), "not sure"),
+    ] {
+        let adapter = config_with(&scratch, name, &adapter, &changes);
+        let told = refused(&merge(&base, &[&adapter], &scratch.join("none"), &["--allow-partial"]));
+        assert!(told.contains(word), "{name}: {told}");
     }
 }
 
@@ -222,8 +267,8 @@ fn a_plan_that_was_saved_merges_the_same_and_two_runs_are_equal() {
 }
 
 /// An adapter folder: the config, with some keys changed, over the tensors of another.
-fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &Value) -> PathBuf {
-    let (from, folder) = (sample(from).join("adapter"), scratch.join(name));
+fn config_with(scratch: &Scratch, name: &str, from: &Path, changes: &Value) -> PathBuf {
+    let folder = scratch.join(name);
     fs::create_dir_all(&folder).unwrap();
     put(
         &folder.join("adapter_model.safetensors"),
@@ -238,6 +283,10 @@ fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &Value) -> P
     folder
 }
 
+fn adapter_with(scratch: &Scratch, name: &str, from: &str, changes: &Value) -> PathBuf {
+    config_with(scratch, name, &sample(from).join("adapter"), changes)
+}
+
 #[test]
 fn what_cannot_be_merged_is_refused_by_name() {
     let scratch = Scratch::new("merge-refused");
@@ -249,21 +298,101 @@ fn what_cannot_be_merged_is_refused_by_name() {
         assert!(!out.exists());
         told
     };
-    assert!(
-        why("pissa", "peft-lora-all-A", json!({"init_lora_weights": "pissa_niter_4"}))
-            .contains("pissa_niter_4")
-    );
+    for init in ["pissa_niter_4", "olora", "corda", "loftq", "lora_ga"] {
+        let told = why(init, "peft-lora-all-A", json!({"init_lora_weights": init}));
+        assert!(told.contains(init) && told.contains("--base-is-residual"), "{told}");
+    }
+    for (key, value, word) in [
+        ("kasa_config", json!({"beta": 1e-4}), "KaSA"),
+        ("alora_invocation_tokens", json!([1, 2]), "activated"),
+        ("arrow_config", json!({"top_k": 2}), "each token"),
+        ("use_qalora", json!(true), "groups"),
+        ("use_bdlora", json!({"nblocks": 2}), "blocks"),
+    ] {
+        let told = why(key, "peft-lora-all-A", json!({key: value}));
+        assert!(told.contains(key) && told.contains(word), "{told}");
+    }
     let replicated = why("layers", "peft-lora-all-A", json!({"layer_replication": [[0, 2], [1, 2]]}));
     assert!(replicated.contains("layer_replication"), "{replicated}");
-    let other = sample("load-errors").join("out/hra");
-    let told = refused(&merge(&base, &[&other], &scratch.join("hra-out"), &[]));
-    assert!(told.contains("HRA") || told.contains("missing") || told.contains("shape"), "{told}");
     let nan = sample("load-errors").join("ae/nan");
     let told =
         refused(&merge(&sample("load-errors").join("ae/base"), &[&nan], &scratch.join("nan-out"), &[]));
     assert!(told.contains("NaN"), "{told}");
     let told = refused(&merge(&base, &[&base], &scratch.join("base-out"), &[]));
     assert!(told.starts_with("ckpt: "), "{told}");
+}
+
+#[test]
+fn adapters_of_other_types_are_refused_with_what_they_are_and_what_to_do() {
+    let scratch = Scratch::new("merge-types");
+    let (base, merged) = (model("base-A-bf16"), ["LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA"]);
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(sample("load-errors").join("out")).unwrap() {
+        let adapter = entry.unwrap().path();
+        let config = fs::read(adapter.join("adapter_config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        let kind = config["peft_type"].as_str().unwrap().to_owned();
+        if merged.contains(&&*kind) || kind == "TRAINABLE_TOKENS" {
+            continue;
+        }
+        let told = refused(&merge(&base, &[&adapter], &scratch.join("out"), &["--allow-partial"]));
+        let does = ["merge it with PEFT", "nothing to merge", "cannot be merged"];
+        assert!(
+            told.contains(&format!(": {kind}: ")) && does.iter().any(|word| told.contains(word)),
+            "{told}"
+        );
+        seen.insert(kind);
+    }
+    assert!(seen.len() >= 25, "{seen:?}");
+}
+
+#[test]
+fn a_base_that_training_changed_is_taken_as_it_is_where_that_is_said() {
+    let scratch = Scratch::new("merge-residual");
+    let (base, plain) = (model("base-A-bf16"), sample("peft-lora-all-A").join("adapter"));
+    let changed = adapter_with(&scratch, "in", "peft-lora-all-A", &json!({"init_lora_weights": "pissa"}));
+    let (out, wanted, plan) = (scratch.join("out"), scratch.join("wanted"), scratch.join("plan.json"));
+    let args = ["--base-is-residual", "--plan", plan.to_str().unwrap()];
+    done(&merge(&base, &[&changed], &out, &args));
+    let ran = Command::new(env!("CARGO_BIN_EXE_ckpt")).arg("run").arg(&plan).arg("-q").output().unwrap();
+    done(&ran);
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(told.contains("nothing here can prove that"), "{told}");
+    done(&merge(&base, &[&plain], &wanted, &[]));
+    assert_eq!(tensors(&out), tensors(&wanted));
+}
+
+#[test]
+fn convolutions_are_merged_as_peft_does_it() {
+    let scratch = Scratch::new("merge-conv");
+    let base = sample("peft-conv").join("base");
+    for case in ["lora", "dora"] {
+        let (adapter, golden) = (sample("peft-conv").join(case), golden("peft-conv", case));
+        assert_eq!(golden.len(), 5);
+        for cut in [["--threads", "1"], ["--slot-size", "50"]] {
+            let out = scratch.join(&format!("{case}-{}", cut[1]));
+            let told = done(&merge(&base, &[&adapter], &out, &cut));
+            assert!(told.contains("5 of 5 modules merged") && told.contains("✓ verified"), "{told}");
+            equals(case, &out, &base, &golden, true);
+        }
+    }
+    // What lies on a kernel of another size, or has groups, is none of this convolution's.
+    for (part, from, to, word) in [
+        ("tall.lora_A", "[3,12,5,2]", "[3,12,2,5]", "without groups"),
+        ("stem.lora_B", "[8,3,1,1]", "[4,6,1,1]", "ranks"),
+    ] {
+        let folder = config_with(&scratch, part, &sample("peft-conv").join("lora"), &json!({}));
+        let file = folder.join("adapter_model.safetensors");
+        let mut bytes = fs::read(&file).unwrap();
+        let (from, part) = (from.as_bytes(), part.as_bytes());
+        let name = bytes.windows(part.len()).position(|at| at == part).unwrap();
+        let shape = bytes[name..].windows(from.len()).position(|at| at == from).unwrap() + name;
+        bytes[shape..shape + from.len()].copy_from_slice(to.as_bytes());
+        fs::remove_file(&file).unwrap();
+        put(&file, &bytes);
+        let told = refused(&merge(&base, &[&folder], &scratch.join("none"), &[]));
+        assert!(told.contains(word), "{told}");
+    }
 }
 
 #[test]

@@ -1,12 +1,22 @@
 //! OFT: blocks of the inputs turned by orthogonal matrices.
 //!
 //! A block's matrix comes from a skew-symmetric `Q`, stored as its upper triangle row by row: the Cayley
-//! transform `(I - Q) (I + Q)⁻¹`, or its Neumann series to the fifth term, `I + 2Q + 2Q² + 2Q³ + Q⁴`.
+//! transform `(I - Q) (I + Q)⁻¹`, or its Neumann series, of which the last power counts once: with five terms
+//! `I + 2Q + 2Q² + 2Q³ + Q⁴`. Constrained OFT (`coft`) first shortens each `Q` that is longer than it may be.
 //! Source: PEFT 0.21, `tuners/oft/layer.py`.
 
 use std::ops::Range;
 
 use super::Edit;
+
+/// How matrices are made of angles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Oft {
+    /// Terms of the Neumann series; `None` for Cayley's transform.
+    pub series: Option<u32>,
+    /// How long a block's `Q` may be (`coft`'s `eps`), times the root of the number of blocks.
+    pub longest: Option<f64>,
+}
 
 /// `W Rᵀ`, block by block along the inputs.
 pub struct Rotation {
@@ -21,7 +31,7 @@ impl Rotation {
     ///
     /// # Errors
     /// No block size fits the number of values.
-    pub fn new(triangles: &[f32], blocks: u64, columns: u64, is_series: bool) -> Result<Self, String> {
+    pub fn new(triangles: &[f32], blocks: u64, columns: u64, oft: Oft) -> Result<Self, String> {
         /// Rows of a block; more is none that anyone trains, and its square is held.
         const SIZE_MAX: usize = 4096;
         let (count, columns) = (blocks as usize, columns as usize);
@@ -35,8 +45,14 @@ impl Rotation {
         }
         let mut all = Vec::with_capacity(count * size * size);
         for triangle in triangles.chunks_exact(each) {
-            let skew = skew(triangle, size);
-            all.extend(if is_series { series(&skew, size) } else { cayley(&skew, size)? });
+            let mut skew = skew(triangle, size);
+            if let Some(eps) = oft.longest {
+                shorten(&mut skew, eps / (count as f64).sqrt());
+            }
+            all.extend(match oft.series {
+                Some(terms) => series(&skew, size, terms),
+                None => cayley(&skew, size)?,
+            });
         }
         Ok(Self { blocks: all, size, columns })
     }
@@ -119,14 +135,31 @@ fn identity(size: usize) -> Vec<f64> {
     (0..size * size).map(|at| f64::from(u8::from(at / size == at % size))).collect()
 }
 
-/// `I + 2Q + 2Q² + 2Q³ + Q⁴`.
-fn series(skew: &[f64], size: usize) -> Vec<f64> {
+/// Scales a matrix down to this length, the root of the sum of its squares, if it is longer.
+fn shorten(skew: &mut [f64], longest: f64) {
+    let length = skew.iter().map(|value| value * value).sum::<f64>().sqrt();
+    if length > longest {
+        for value in skew {
+            *value *= longest / length;
+        }
+    }
+}
+
+/// `I + 2Q + 2Q² + … + Qⁿ⁻¹` for `n` terms; for three of them PEFT adds `Q³` as for four.
+fn series(skew: &[f64], size: usize, terms: u32) -> Vec<f64> {
     let mut sum = identity(size);
+    let last = match terms {
+        0 | 1 => return sum,
+        // Twice, as the only one.
+        2 => 1,
+        _ => terms.max(4) - 1,
+    };
     let mut power = skew.to_vec();
-    for (term, factor) in [2.0, 2.0, 2.0, 1.0].into_iter().enumerate() {
-        if term > 0 {
+    for term in 1..=last {
+        if term > 1 {
             power = times(&power, skew, size);
         }
+        let factor = if term == last && last > 1 { 1.0 } else { 2.0 };
         for (sum, value) in sum.iter_mut().zip(&power) {
             *sum += factor * value;
         }

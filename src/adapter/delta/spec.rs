@@ -2,15 +2,18 @@
 //! the tensors when it comes to the weight.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::combine::Rounded;
 use super::{
-    Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Recipe, Rotation, Rows, Scale, Stack, Within,
+    Combination, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Oft, Projection, Recipe, Rotation, Rows,
+    Scale, Stack, Within,
 };
 use crate::tensor::Dtype;
 use crate::units;
 
 /// How an adapter changes a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
     /// `lora_A` `[r, in]`, `lora_B` `[out, r]`; with `lora_magnitude_vector` DoRA.
     Lora,
@@ -26,13 +29,12 @@ pub enum Method {
     LoKr,
     /// `ia3_l` `[out, 1]` or `[1, in]`.
     Ia3,
-    /// `oft_R` `[blocks, n (n - 1) / 2]`; the transform's series, else Cayley's.
-    Oft {
-        /// True for the Neumann series.
-        series: bool,
-    },
+    /// `oft_R` `[blocks, n (n - 1) / 2]`; or one block for all.
+    Oft(Oft),
     /// `vera_lambda_b` `[out]`, `vera_lambda_d` `[r]`, and the shared `vera_A` `[r, ≥ in]`, `vera_B` `[≥ out, r]`.
     Vera,
+    /// The same, with `vera_A` and `vera_B` drawn anew.
+    VeraDrawn(Projection),
     /// `trainable_tokens_delta` `[n, dim]`: the rows themselves.
     Tokens,
     /// `lora_B.bias` `[out]`, added to a bias.
@@ -50,8 +52,10 @@ pub struct EditSpec {
     pub method: Method,
     /// The adapter's tensors, by part.
     pub parts: Vec<(&'static str, u32)>,
-    /// What the delta is multiplied by.
-    pub scale: f64,
+    /// What the adapter's own config multiplies the delta by.
+    pub scaling: f64,
+    /// What the user multiplies it by.
+    pub weight: f64,
     /// True where the weight is `[in, out]` (`Conv1D`, experts stored the other way around).
     pub transposed: bool,
     /// Where values are rounded.
@@ -66,6 +70,10 @@ pub struct EditSpec {
     pub expert: Option<u64>,
     /// The rows of the weight that change: some where what the factors are for is a part of the weight.
     pub rows: Option<Range<u64>>,
+    /// True for a convolution: the weight `[out, in, …]` is taken as `[out, in · …]`, and so are the factors.
+    pub is_flat: bool,
+    /// The factors of several adapters that become one delta, instead of `parts`, `scaling` and `weight`.
+    pub combination: Option<Combination>,
 }
 
 /// Values of a tensor and its shape.
@@ -75,10 +83,10 @@ pub type Values = (Vec<f32>, Vec<u64>);
 pub type BaseRows<'a> = dyn FnMut(Range<u64>, &mut [f32]) -> Result<(), String> + 'a;
 
 /// A matrix of an adapter.
-struct Matrix {
-    values: Vec<f32>,
-    rows: usize,
-    columns: usize,
+pub(super) struct Matrix {
+    pub(super) values: Vec<f32>,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
 }
 
 impl Matrix {
@@ -99,32 +107,49 @@ impl Matrix {
     }
 }
 
-/// Reads the parts of an edit.
+/// Reads a tensor of an adapter: number of the adapter, tensor.
+pub type Read<'a> = dyn FnMut(usize, u32) -> Result<Arc<Values>, String> + 'a;
+
+/// Reads the parts of an adapter's module.
 struct Parts<'a> {
-    spec: &'a EditSpec,
-    read: &'a mut dyn FnMut(u32) -> Result<Values, String>,
+    adapter: usize,
+    list: &'a [(&'static str, u32)],
+    read: &'a mut Read<'a>,
     /// The dtype to which factors are rounded.
     rounded: Option<Dtype>,
+    /// True if factors of more than two dimensions are taken as matrices.
+    is_flat: bool,
 }
 
 impl Parts<'_> {
     fn has(&self, part: &str) -> bool {
-        self.spec.parts.iter().any(|(name, _)| *name == part)
+        self.list.iter().any(|(name, _)| *name == part)
     }
 
     fn values(&mut self, part: &str) -> Result<Values, String> {
-        let found = self.spec.parts.iter().find(|(name, _)| *name == part);
-        let (mut values, shape) = (self.read)(found.ok_or_else(|| format!("no {part}"))?.1)?;
-        if let Some(dtype) = self.rounded {
-            for value in &mut values {
-                *value = crate::tensor::values::round(dtype, *value);
-            }
-        }
+        let (mut values, shape) = Arc::unwrap_or_clone(self.stored(part)?);
+        self.round(&mut values);
         Ok((values, shape))
     }
 
+    /// Returns values as they are stored, shared with others.
+    fn stored(&mut self, part: &str) -> Result<Arc<Values>, String> {
+        let found = self.list.iter().find(|(name, _)| *name == part);
+        (self.read)(self.adapter, found.ok_or_else(|| format!("no {part}"))?.1)
+    }
+
+    fn round(&self, values: &mut [f32]) {
+        if let Some(dtype) = self.rounded {
+            crate::tensor::values::round_all(dtype, values);
+        }
+    }
+
     fn matrix(&mut self, part: &str) -> Result<Matrix, String> {
-        let (values, shape) = self.values(part)?;
+        let (values, mut shape) = self.values(part)?;
+        if self.is_flat && shape.len() > 2 {
+            let rest = crate::tensor::elements(&shape[1..]).ok_or("its shape overflows")?;
+            shape = vec![shape[0], rest];
+        }
         match shape[..] {
             [rows, columns] if rows.checked_mul(columns) == Some(values.len() as u64) => {
                 Ok(Matrix { values, rows: rows as usize, columns: columns as usize })
@@ -141,6 +166,18 @@ impl EditSpec {
         self.parts.iter().any(|(part, _)| *part == "lora_magnitude_vector")
     }
 
+    /// Returns the tensors that are read for it: number of the adapter, tensor.
+    pub fn tensors(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let own = self.parts.iter().map(|(_, tensor)| (self.adapter, *tensor));
+        let terms = self.combination.iter().flat_map(|combination| &combination.terms);
+        own.chain(terms.flat_map(|term| term.parts.iter().map(|(_, tensor)| (term.adapter, *tensor))))
+    }
+
+    /// Returns what the delta is multiplied by.
+    fn scale(&self) -> f32 {
+        (self.scaling * self.weight) as f32
+    }
+
     /// Reads the tensors and returns the edit of a weight of this shape and dtype.
     ///
     /// # Errors
@@ -149,10 +186,12 @@ impl EditSpec {
         &self,
         shape: &[u64],
         dtype: Dtype,
-        read: &mut dyn FnMut(u32) -> Result<Values, String>,
+        read: &mut Read<'_>,
         base: &mut BaseRows<'_>,
     ) -> Result<Box<dyn Edit>, String> {
-        let mut parts = Parts { spec: self, read, rounded: self.recipe.factors(dtype) };
+        let rounded = self.recipe.factors(dtype);
+        let mut parts =
+            Parts { adapter: self.adapter, list: &self.parts, read, rounded, is_flat: self.is_flat };
         // Of embeddings and parameters PEFT rounds the delta whatever the recipe.
         let is_rounded = matches!(self.method, Method::Embedding | Method::Experts);
         let delta = self.recipe.delta(dtype).or(is_rounded.then_some(dtype));
@@ -165,7 +204,7 @@ impl EditSpec {
         };
         let whole = [shape.iter().rev().skip(1).product::<u64>(), matrix[1]];
         let edit: Box<dyn Edit> = match self.method {
-            Method::Lora | Method::Embedding => self.low_rank(&mut parts, matrix, delta, base)?,
+            Method::Lora | Method::Embedding => self.low_rank(&mut parts, matrix, (dtype, delta), base)?,
             Method::Experts => self.stack(&mut parts, matrix, delta)?,
             Method::AdaLora => self.ada(&mut parts, matrix, delta)?,
             Method::LoHa => {
@@ -175,12 +214,12 @@ impl EditSpec {
                 };
                 let first = product("hada_w1_a", "hada_w1_b")?;
                 let second = product("hada_w2_a", "hada_w2_b")?;
-                Box::new(Hadamard::new(first, second, self.scale as f32, delta)?)
+                Box::new(Hadamard::new(first, second, self.scale(), delta)?)
             }
             Method::LoKr => {
                 let first = kron_factor(&mut parts, ["lokr_w1", "lokr_w1_a", "lokr_w1_b"], matrix)?;
                 let second = kron_factor(&mut parts, ["lokr_w2", "lokr_w2_a", "lokr_w2_b"], matrix)?;
-                Box::new(Kronecker::new(first, second, matrix, self.scale as f32, delta)?)
+                Box::new(Kronecker::new(first, second, matrix, self.scale(), delta)?)
             }
             Method::Ia3 => {
                 let factors = parts.matrix("ia3_l")?;
@@ -192,16 +231,22 @@ impl EditSpec {
                     (factors.columns == 1 && (factors.rows != 1 || matrix[0] == 1)) != self.transposed;
                 Box::new(Scale::new(factors.values, by_rows, matrix)?)
             }
-            Method::Oft { series } => {
+            Method::Oft(oft) => {
                 if self.transposed {
                     return Err("the weight is [in, out], and OFT turns [out, in]".into());
                 }
                 let angles = parts.matrix("oft_R")?;
-                Box::new(Rotation::new(&angles.values, angles.rows as u64, matrix[1], series)?)
+                Box::new(Rotation::new(&angles.values, angles.rows as u64, matrix[1], oft)?)
             }
-            Method::Vera => {
+            Method::Vera | Method::VeraDrawn(_) => {
                 let (b, d) = (parts.values("vera_lambda_b")?.0, parts.values("vera_lambda_d")?.0);
-                let (down, up) = (parts.matrix("vera_A")?, parts.matrix("vera_B")?);
+                let (down, up) = match self.method {
+                    Method::VeraDrawn(Projection { rank, .. }) if rank != d.len() as u64 => {
+                        return Err(format!("vera_lambda_d has {} values for r {rank}", d.len()));
+                    }
+                    Method::VeraDrawn(projection) => projection.make(dtype),
+                    _ => (parts.matrix("vera_A")?, parts.matrix("vera_B")?),
+                };
                 self.vera((b, d), (&down, &up), matrix, delta)?
             }
             Method::Tokens => {
@@ -212,7 +257,7 @@ impl EditSpec {
                 let (bias, _) = parts.values("lora_B.bias")?;
                 let factors = Factors::new(vec![1.0], bias, matrix)?;
                 // PEFT adds it in f32 whatever the recipe.
-                Box::new(LowRank::new(factors, self.scale as f32, None))
+                Box::new(LowRank::new(factors, self.scale(), None))
             }
         };
         Ok(match &self.rows {
@@ -245,22 +290,28 @@ impl EditSpec {
         &self,
         parts: &mut Parts<'_>,
         matrix: [u64; 2],
-        delta: Option<Dtype>,
+        (dtype, delta): (Dtype, Option<Dtype>),
         base: &mut BaseRows<'_>,
     ) -> Result<Box<dyn Edit>, String> {
         let is_embedding = self.method == Method::Embedding;
-        let (left, right) = if is_embedding {
-            let (down, up) = (parts.matrix("lora_embedding_A")?, parts.matrix("lora_embedding_B")?);
-            (down.transposed(), up.transposed())
-        } else {
-            (parts.matrix("lora_B")?, parts.matrix("lora_A")?)
+        let names =
+            if is_embedding { ["lora_embedding_A", "lora_embedding_B"] } else { ["lora_A", "lora_B"] };
+        let (down, up) = match &self.combination {
+            None => (parts.matrix(names[0])?, parts.matrix(names[1])?),
+            Some(combination) => combination.read(parts, names, Rounded::of(self.recipe, dtype))?,
         };
+        // `A` is `[r, in]` and `B` `[out, r]`; of embeddings, which are `[vocab, dim]`, the delta is `(B A)ᵀ`.
+        let (left, right) = if is_embedding { (down.transposed(), up.transposed()) } else { (up, down) };
         let factors = self.factors(left, right, matrix)?;
+        if self.combination.is_some() {
+            // Weights and scalings are in the factors.
+            return Ok(Box::new(LowRank::new(factors, 1.0, delta)));
+        }
         if !parts.has("lora_magnitude_vector") {
-            return Ok(Box::new(LowRank::new(factors, self.scale as f32, delta)));
+            return Ok(Box::new(LowRank::new(factors, self.scale(), delta)));
         }
         // The sum is normalized before anything is rounded.
-        let low = LowRank::new(factors, self.scale as f32, None);
+        let low = LowRank::new(factors, self.scale(), None);
         let (magnitudes, _) = parts.values("lora_magnitude_vector")?;
         if is_embedding || self.transposed {
             return Ok(Box::new(Dora::by_columns(low, &magnitudes, matrix[0], base)??));
@@ -274,20 +325,23 @@ impl EditSpec {
         matrix: [u64; 2],
         delta: Option<Dtype>,
     ) -> Result<Box<dyn Edit>, String> {
-        let (down, up) = (parts.matrix("lora_A")?, parts.matrix("lora_B")?);
+        let (down, up) = (parts.stored("lora_A")?, parts.stored("lora_B")?);
+        let ((down, [total, inputs]), (up, [outputs, columns])) = (matrix_of(&down)?, matrix_of(&up)?);
         let experts = self.experts.max(1) as usize;
-        let rank = down.rows / experts;
-        if rank * experts != down.rows || up.columns != down.rows {
-            let (a, b) = (down.rows, up.columns);
-            return Err(format!("ranks {a} and {b} of {experts} experts"));
+        let rank = total / experts;
+        if rank * experts != total || columns != total {
+            return Err(format!("ranks {total} and {columns} of {experts} experts"));
         }
         let one = |expert: usize| -> Result<Box<dyn Edit>, String> {
-            let right = down.values[expert * rank * down.columns..][..rank * down.columns].to_vec();
-            let left = up.values.chunks_exact(up.columns);
-            let left = left.flat_map(|line| (0..rank).map(move |r| line[r * experts + expert])).collect();
-            let left = Matrix { values: left, rows: up.rows, columns: rank };
-            let right = Matrix { values: right, rows: rank, columns: down.columns };
-            Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale as f32, delta)))
+            let mut right = down[expert * rank * inputs..][..rank * inputs].to_vec();
+            let lines = up.chunks_exact(columns);
+            let mut left: Vec<f32> =
+                lines.flat_map(|line| (0..rank).map(move |r| line[r * experts + expert])).collect();
+            parts.round(&mut left);
+            parts.round(&mut right);
+            let left = Matrix { values: left, rows: outputs, columns: rank };
+            let right = Matrix { values: right, rows: rank, columns: inputs };
+            Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale(), delta)))
         };
         match self.expert {
             Some(expert) if expert < experts as u64 => one(expert as usize),
@@ -315,7 +369,7 @@ impl EditSpec {
                 *value *= factor;
             }
         }
-        Ok(Box::new(LowRank::new(self.factors(up, down, matrix)?, self.scale as f32, delta)))
+        Ok(Box::new(LowRank::new(self.factors(up, down, matrix)?, self.scale(), delta)))
     }
 
     fn vera(
@@ -348,7 +402,40 @@ impl EditSpec {
             .collect();
         let left = Matrix { values: left, rows: outputs, columns: up.columns };
         let right = Matrix { values: right, rows: down.rows, columns: inputs };
-        Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale as f32, delta)))
+        Ok(Box::new(LowRank::new(self.factors(left, right, matrix)?, self.scale(), delta)))
+    }
+}
+
+impl Combination {
+    /// Reads the factors of all terms and returns those of the combination.
+    fn read(
+        &self,
+        parts: &mut Parts<'_>,
+        [down, up]: [&str; 2],
+        rounded: Rounded,
+    ) -> Result<(Matrix, Matrix), String> {
+        let mut list = Vec::with_capacity(self.terms.len());
+        for term in &self.terms {
+            let mut parts = Parts {
+                adapter: term.adapter,
+                list: &term.parts,
+                read: &mut *parts.read,
+                rounded: parts.rounded,
+                is_flat: parts.is_flat,
+            };
+            list.push((parts.matrix(down)?, parts.matrix(up)?));
+        }
+        self.factors(list, rounded)
+    }
+}
+
+/// Returns the values of a matrix of at least one column, and its rows and columns.
+fn matrix_of((values, shape): &Values) -> Result<(&[f32], [usize; 2]), String> {
+    match shape[..] {
+        [rows, columns] if columns > 0 && rows.checked_mul(columns) == Some(values.len() as u64) => {
+            Ok((values, [rows as usize, columns as usize]))
+        }
+        _ => Err(format!("its factors are {}, not a matrix", units::shape(shape))),
     }
 }
 

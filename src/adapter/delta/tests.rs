@@ -14,6 +14,8 @@ fn noise(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
+const CAYLEY: Oft = Oft { series: None, longest: None };
+
 fn factors(rows: u64, columns: u64, rank: u64, seed: u64) -> Factors {
     let (left, right) = (noise((rows * rank) as usize, seed), noise((rank * columns) as usize, seed + 7));
     Factors::new(left, right, [rows, columns]).unwrap()
@@ -53,7 +55,8 @@ fn edits(rows: u64, columns: u64) -> Vec<(&'static str, Box<dyn Edit>)> {
         None,
     );
     let triangles: Vec<f32> = noise((columns / 4 * 6) as usize, 10).iter().map(|v| v * 0.1).collect();
-    let turned = |is_series| Rotation::new(&triangles, columns / 4, columns, is_series).unwrap();
+    let turned =
+        |series, longest| Rotation::new(&triangles, columns / 4, columns, Oft { series, longest }).unwrap();
     vec![
         ("lora", Box::new(low(1))),
         ("dora", Box::new(Dora::by_rows(low(2), magnitudes(rows), rows).unwrap())),
@@ -63,8 +66,9 @@ fn edits(rows: u64, columns: u64) -> Vec<(&'static str, Box<dyn Edit>)> {
         ("ia3 rows", Box::new(Scale::new(magnitudes(rows), true, shape).unwrap())),
         ("ia3 columns", Box::new(Scale::new(magnitudes(columns), false, shape).unwrap())),
         ("tokens", Box::new(Rows::new(&[4, 1], noise(2 * columns as usize, 4), shape).unwrap())),
-        ("oft", Box::new(turned(true))),
-        ("oft cayley", Box::new(turned(false))),
+        ("oft", Box::new(turned(Some(5), None))),
+        ("oft cayley", Box::new(turned(None, None))),
+        ("oft constrained", Box::new(turned(Some(7), Some(0.1)))),
         (
             "stack",
             Box::new(Stack::new(
@@ -114,7 +118,7 @@ fn each_element_is_one_chain_in_ascending_order() {
 #[test]
 fn a_rotation_keeps_lengths() {
     let triangles = noise(2 * 28, 3);
-    let edit = Rotation::new(&triangles, 2, 16, false).unwrap();
+    let edit = Rotation::new(&triangles, 2, 16, CAYLEY).unwrap();
     let mut row: Vec<f32> = noise(16, 5);
     let length = |row: &[f32]| row.iter().map(|v| v * v).sum::<f32>();
     let before = length(&row);
@@ -144,6 +148,7 @@ fn what_does_not_fit_is_refused_with_its_numbers() {
     assert!(Rows::new(&[1, 1], vec![0.0; 4], [4, 2]).err().unwrap().contains("twice"));
     let kron = |a, b| Kronecker::new((vec![0.0; 4], a), (vec![0.0; 4], b), [4, 4], 1.0, None);
     assert!(kron([2, 2], [2, 2]).is_ok() && kron([2, 2], [4, 1]).is_err() && kron([1, 4], [4, 1]).is_ok());
-    assert!(Rotation::new(&[0.0; 5], 1, 4, true).is_err() && Rotation::new(&[0.0; 6], 1, 6, true).is_err());
-    assert!(Rotation::new(&[f32::NAN; 6], 1, 4, false).is_err() && Rotation::new(&[], 0, 4, true).is_err());
+    let turned = |angles: &[f32], blocks, columns| Rotation::new(angles, blocks, columns, CAYLEY).is_err();
+    assert!(turned(&[0.0; 5], 1, 4) && turned(&[0.0; 6], 1, 6));
+    assert!(turned(&[f32::NAN; 6], 1, 4) && turned(&[], 0, 4));
 }

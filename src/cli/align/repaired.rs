@@ -165,6 +165,8 @@ fn plan(pair: &Pair<'_>, repair: &Repair, result: &Checkpoint) -> Plan {
         steps: vec![step],
         shards: vec![OutShard { file: "adapter_model.safetensors".into(), tensors }],
         merges: Vec::new(),
+        shared: Vec::new(),
+        shared_bytes: 0,
         coverage: None,
         texts: vec![Text { file: "adapter_config.json".into(), content: format!("{:#}\n", repair.config) }],
         copies: copies(pair),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::adapter::delta::Recipe;
+use crate::adapter::delta::{Combine, Recipe};
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::plan::{Merging, Names, Order, Plan, To};
@@ -40,7 +40,11 @@ pub(super) struct Saved {
     #[serde(default)]
     rounding: Recipe,
     #[serde(default)]
+    combine: Combine,
+    #[serde(default)]
     allow_partial: bool,
+    #[serde(default)]
+    base_is_residual: bool,
     steps: Value,
 }
 
@@ -60,7 +64,9 @@ impl Saved {
             input: found(&order.input),
             adapters: adapters.iter().map(|(path, weight)| (found(path), *weight)).collect(),
             rounding: merging.map_or(Recipe::default(), |merging| merging.recipe),
+            combine: merging.map_or(Combine::default(), |merging| merging.combine),
             allow_partial: merging.is_some_and(|merging| merging.allow_partial),
+            base_is_residual: merging.is_some_and(|merging| merging.base_is_residual),
             output: absolute(&order.output),
             to: order.to,
             dtype: order.dtype.map(|dtype| dtype.name().to_owned()),
@@ -136,7 +142,9 @@ impl Saved {
                     .map(|(path, weight)| (path.display().to_string(), *weight))
                     .collect(),
                 recipe: self.rounding,
+                combine: self.combine,
                 allow_partial: self.allow_partial,
+                base_is_residual: self.base_is_residual,
             }),
         })
     }

@@ -2,12 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Landing, Target};
-use crate::adapter::align::{Aligned, Alignment, Part, Place, State};
+use super::{Landing, Target, method};
+use crate::adapter::align::{Aligned, Alignment, Place, State};
 use crate::adapter::delta::{EditSpec, Method, Recipe};
 use crate::checkpoint::Checkpoint;
 use crate::name::escape;
 use crate::plan::{At, Coverage};
+use crate::tensor::elements;
+use crate::units;
 
 /// An adapter that is merged.
 #[derive(Clone, Copy)]
@@ -33,19 +35,9 @@ pub struct Landings {
 
 impl Landings {
     /// Adds the modules of an adapter, the `number`th.
-    ///
-    /// # Errors
-    /// The adapter cannot be merged at all: in words.
-    pub fn add(
-        &mut self,
-        base: &Checkpoint,
-        number: usize,
-        attached: &Attached<'_>,
-        recipe: Recipe,
-    ) -> Result<(), String> {
+    pub fn add(&mut self, base: &Checkpoint, number: usize, attached: &Attached<'_>, recipe: Recipe) {
         let config = attached.checkpoint.files.configs.get("adapter_config.json");
-        refused(config)?;
-        let mut zero = 0;
+        let (mut zero, mut is_drawn) = (0, false);
         for module in &attached.alignment.modules {
             self.coverage.total += 1;
             let found =
@@ -54,10 +46,18 @@ impl Landings {
                 Ok(landings) => {
                     self.coverage.merged += 1;
                     zero += usize::from(module.zero_delta);
+                    is_drawn |= landings.iter().any(|(_, landing)| landing.is_drawn());
                     self.list.extend(landings);
                 }
                 Err(why) => self.coverage.left.push(format!("{}: {why}", escape(&module.name))),
             }
+        }
+        if is_drawn {
+            self.warnings.push(
+                "the projections of VeRA are not saved: they are drawn from projection_prng_key and rounded to the \
+                 base's dtype, as PEFT and torch do it on x86 for a base of this dtype"
+                    .into(),
+            );
         }
         if zero > 0 {
             self.warnings.push(format!(
@@ -69,28 +69,7 @@ impl Landings {
         if unused > 0 {
             self.warnings.push(format!("{unused} tensors of the adapter are not used"));
         }
-        Ok(())
     }
-}
-
-/// Refuses what changes the base when it is loaded, or shares layers.
-fn refused(config: Option<&Value>) -> Result<(), String> {
-    let Some(config) = config else { return Ok(()) };
-    if let Some(init) = config.get("init_lora_weights").and_then(Value::as_str) {
-        let changes_base = ["pissa", "olora", "corda", "loftq", "lora_ga"];
-        if changes_base.iter().any(|name| init.starts_with(name)) {
-            return Err(format!(
-                "init_lora_weights is {}: the adapter belongs to a base that was changed when training began, and \
-                 merged into the plain one it would be wrong; save it with PEFT's \
-                 path_initial_model_for_weight_conversion first",
-                escape(init)
-            ));
-        }
-    }
-    if config.get("layer_replication").is_some_and(|value| !value.is_null()) {
-        return Err("layer_replication: its layers share weights, and each would need its own".into());
-    }
-    Ok(())
 }
 
 /// Says whether a module can be merged as it stands.
@@ -121,13 +100,13 @@ fn one(
     recipe: Recipe,
     config: Option<&Value>,
 ) -> Result<Vec<(Target, Landing)>, String> {
-    let method = method(module, &attached.alignment.shared, config)?;
+    let method = method::of(module, attached.alignment, config)?;
     let mut landings = Vec::new();
     let layer = module.layer.ok_or("it belongs to no layer of the base")?;
     if let Some(method) = method {
         for place in places(module, layer)? {
             let edit = edit(number, attached, module, (method, recipe), &place)?;
-            landings.push((Target { layer: place.layer, is_bias: false }, Landing::Edit(edit)));
+            landings.push((Target { layer: place.layer, is_bias: false }, Landing::Edit(Box::new(edit))));
         }
     }
     for part in &module.parts {
@@ -139,7 +118,7 @@ fn one(
                     return Err("its bias belongs to several layers".into());
                 }
                 let edit = edit(number, attached, module, (Method::Bias, recipe), &whole(layer))?;
-                landings.push((target(true), Landing::Edit(edit)));
+                landings.push((target(true), Landing::Edit(Box::new(edit))));
             }
             "weight" => landings.push((target(false), Landing::Saved(at))),
             "bias" => landings.push((target(true), Landing::Saved(at))),
@@ -147,7 +126,7 @@ fn one(
             "ia3_l" if shape(attached, part.tensor).last() == Some(&1) && has_bias(base, layer) => {
                 let place = whole(layer);
                 let edit = edit(number, attached, module, (Method::Ia3, recipe), &place)?;
-                landings.push((target(true), Landing::Edit(edit)));
+                landings.push((target(true), Landing::Edit(Box::new(edit))));
             }
             _ => {}
         }
@@ -157,8 +136,9 @@ fn one(
     }
     let is_scaled = attached.weight != 1.0;
     let is_delta = landings.iter().all(|(_, landing)| match landing {
-        Landing::Edit(edit) => !matches!(edit.method, Method::Ia3 | Method::Oft { .. } | Method::Tokens),
-        Landing::Saved(_) => false,
+        Landing::Edit(edit) => !matches!(edit.method, Method::Ia3 | Method::Oft(_) | Method::Tokens),
+        // A copy of an embedding's own weight beside its factors: these are what is multiplied.
+        Landing::Saved(_) => method.is_some() && !module.parts.iter().any(|part| part.part == "bias"),
     });
     if is_scaled && !is_delta {
         return Err(format!(
@@ -216,8 +196,10 @@ fn edit(
         ));
     }
     let base = module.base_shape.as_deref().unwrap_or_default();
+    let is_flat = convolution(attached, module, (method, place), base)?;
     // Of a stack, those of one matrix.
     let (high, wide) = match *base {
+        [high, ref rest @ ..] if is_flat => (high, elements(rest).ok_or("its shape overflows")?),
         [.., high, wide] => (high, wide),
         _ => (0, 0),
     };
@@ -247,7 +229,8 @@ fn edit(
         module: module.name.clone(),
         method,
         parts,
-        scale: module.scaling.unwrap_or(1.0) * attached.weight,
+        scaling: module.scaling.unwrap_or(1.0),
+        weight: attached.weight,
         transposed: module.is_transposed,
         recipe,
         experts,
@@ -255,44 +238,41 @@ fn edit(
         outputs,
         expert: place.expert.filter(|_| experts > 1),
         rows,
+        is_flat,
+        combination: None,
     })
 }
 
-/// Returns how a module changes its weight; `None` if it only brings tensors.
-fn method(module: &Aligned, shared: &[Part], config: Option<&Value>) -> Result<Option<Method>, String> {
-    let has = |part: &str| module.part(part).is_some();
-    let flag = |key: &str, default: bool| {
-        config.and_then(|config| config.get(key)).and_then(Value::as_bool).unwrap_or(default)
-    };
-    Ok(Some(match module.method {
-        "SAVED" => return Ok(None),
-        "LORA" if has("lora_embedding_A") => Method::Embedding,
-        "LORA" if module.experts > 1 => Method::Experts,
-        "LORA" => Method::Lora,
-        "ADALORA" => Method::AdaLora,
-        "LOHA" if has("hada_t1") || has("hada_t2") => return Err("LoHa of a convolution".into()),
-        "LOHA" => Method::LoHa,
-        "LOKR" if has("lokr_t2") => return Err("LoKr of a convolution".into()),
-        "LOKR" => Method::LoKr,
-        "IA3" => Method::Ia3,
-        "OFT" if has("oft_r") => {
-            return Err("OFT of PEFT before 0.16, which computed it in another way".into());
-        }
-        "OFT" => {
-            let terms =
-                config.and_then(|c| c.get("num_cayley_neumann_terms")).and_then(Value::as_u64).unwrap_or(5);
-            if terms != 5 || flag("coft", false) {
-                return Err("OFT with coft, or with other than five terms of its series".into());
-            }
-            Method::Oft { series: flag("use_cayley_neumann", true) }
-        }
-        "VERA" if !shared.iter().any(|part| part.part == "vera_A") => {
-            return Err(
-                "its projection is not saved, and comes of a generator that is not rebuilt here".into()
-            );
-        }
-        "VERA" => Method::Vera,
-        "TRAINABLE_TOKENS" => Method::Tokens,
-        other => return Err(format!("{other} cannot be merged")),
-    }))
+/// Returns true for the weight of a convolution, `[out, in, …]`.
+///
+/// # Errors
+/// It is one, and the method has no arithmetic for it here, or its factors are those of another.
+fn convolution(
+    attached: &Attached<'_>,
+    module: &Aligned,
+    (method, place): (Method, &Place),
+    base: &[u64],
+) -> Result<bool, String> {
+    if base.len() <= 2 || module.experts > 1 || place.slab.is_some() || method == Method::Bias {
+        return Ok(false);
+    }
+    let [out, kernel @ ..] = base else { return Ok(false) };
+    if method != Method::Lora {
+        let (kind, shape) = (module.method, units::shape(base));
+        return Err(format!(
+            "{kind} of a convolution {shape}, which is not computed here: merge it with PEFT (merge_and_unload)"
+        ));
+    }
+    let of = |part: &str| module.part(part).map_or(&[][..], |tensor| shape(attached, tensor));
+    let (down, up) = (of("lora_A"), of("lora_B"));
+    let is_pointwise = up.len() == base.len() && up[2..].iter().all(|&size| size == 1);
+    if down.get(1..) == Some(kernel) && is_pointwise && up[0] == *out && up[1] == down[0] {
+        return Ok(true);
+    }
+    Err(format!(
+        "lora_A {} and lora_B {} are not those of a convolution {} without groups, and PEFT merges no other",
+        units::shape(down),
+        units::shape(up),
+        units::shape(base)
+    ))
 }

@@ -1,0 +1,66 @@
+//! Merging into packed layers that are packed again.
+
+use rustc_hash::FxHashMap;
+
+use super::Landing;
+use super::combine::combined;
+use crate::adapter::delta::Combine;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::side::FileSide;
+use crate::plan::{Action, Base, Merge, OutTensor, Source, Step, conv1d};
+use crate::quant::change::Change;
+use crate::tensor::Dtype;
+
+/// Puts the landings on a packed layer, which is packed again: its tensors get the merge's number.
+pub(super) fn pack(
+    (checkpoint, layer): (&Checkpoint, u32),
+    (landings, combine): (&[&Landing], Combine),
+    step: &mut Step,
+    (tensors, of_tensor): (&mut [OutTensor], &FxHashMap<u32, usize>),
+    number: u32,
+) -> std::result::Result<Merge, String> {
+    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+    let spec = layers.spec(layer);
+    let edit = |landing: &&Landing| match landing {
+        Landing::Edit(edit) if edit.is_flat => {
+            Err("it is a convolution that is packed: --to dense".to_owned())
+        }
+        Landing::Edit(edit) => Ok((**edit).clone()),
+        Landing::Saved(_) => {
+            Err("the adapter brings it whole and plain, it is packed: --to dense".to_owned())
+        }
+    };
+    let edits = landings.iter().map(edit).collect::<std::result::Result<_, _>>()?;
+    let edits = combined(edits, combine)?;
+    if !spec.broken.is_empty() {
+        return Err(spec.broken.join(", "));
+    }
+    let data = FileSide::whole(files);
+    let (decoding, encoding) = layers.with_parts(files, layer, &data, |parts| {
+        let format = spec.format.get();
+        Ok::<_, String>((format.decode(parts, spec)?, format.encode(parts, spec)?))
+    })?;
+    let is_turned = || conv1d::change(&step.layer, &step.from, &decoding.shape) != Change::None;
+    if conv1d::is_model(checkpoint) && is_turned() {
+        return Err("it was turned when it was packed, and a delta would have to be: --to dense".into());
+    }
+    for (part, encoded) in (0u32..).zip(encoding.tensors) {
+        let out = of_tensor.get(&encoded.tensor).and_then(|&index| tensors.get_mut(index));
+        let out = out.ok_or("a tensor of it is not written")?;
+        step.bytes_out = step.bytes_out - out.bytes + encoded.bytes;
+        (out.dtype, out.shape, out.bytes) = (encoded.dtype, encoded.shape, encoded.bytes);
+        out.source = Source::Encoded { merge: number, part };
+    }
+    step.action = Action::Merge;
+    // What its dtype is not known of is added to in f32.
+    let native = decoding.dtype.unwrap_or(Dtype::F32);
+    Ok(Merge {
+        base: Base::Layer(layer),
+        change: Change::None,
+        native,
+        dtype: native,
+        is_packed: true,
+        edits,
+        is_flat: false,
+    })
+}
