@@ -16,6 +16,13 @@ pub struct Seen {
     pub is_zero: bool,
     /// Some are NaN.
     pub has_nan: bool,
+    /// Some are infinite.
+    pub has_infinity: bool,
+}
+
+impl Seen {
+    /// What is seen of no values.
+    const NOTHING: Self = Self { is_zero: true, has_nan: false, has_infinity: false };
 }
 
 /// Looks at the values of a tensor; `None` if they cannot be had or are no plain floats.
@@ -28,7 +35,7 @@ pub fn look(files: &Files, values: &dyn SideData, tensor: u32) -> Option<Seen> {
     }
     // A view is gathered whole each time it is read.
     let piece = if files.views.contains_key(&tensor) { record.bytes } else { PIECE_BYTES };
-    let mut seen = Seen { is_zero: true, has_nan: false };
+    let mut seen = Seen::NOTHING;
     let mut at = 0;
     while at < record.bytes {
         let Side::Bytes(bytes) = values.read(tensor, at, piece.min(record.bytes - at)) else { return None };
@@ -43,11 +50,12 @@ pub fn look(files: &Files, values: &dyn SideData, tensor: u32) -> Option<Seen> {
             // Rounded to f32 a value may become zero: it is none.
             _ => scan::<8>(&bytes, |bytes| {
                 let value = f64::from_le_bytes(bytes);
-                if value == 0.0 || value.is_nan() { value as f32 } else { 1.0 }
+                if value == 0.0 || !value.is_finite() { value as f32 } else { 1.0 }
             }),
         };
         seen.is_zero &= piece.is_zero;
         seen.has_nan |= piece.has_nan;
+        seen.has_infinity |= piece.has_infinity;
     }
     Some(seen)
 }
@@ -56,9 +64,13 @@ fn scan<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Seen {
     let (values, _) = bytes.as_chunks::<N>();
     let see = |seen: Seen, bytes: &[u8; N]| {
         let value = value(*bytes);
-        Seen { is_zero: seen.is_zero && value == 0.0, has_nan: seen.has_nan || value.is_nan() }
+        Seen {
+            is_zero: seen.is_zero && value == 0.0,
+            has_nan: seen.has_nan || value.is_nan(),
+            has_infinity: seen.has_infinity || value.is_infinite(),
+        }
     };
-    values.iter().fold(Seen { is_zero: true, has_nan: false }, see)
+    values.iter().fold(Seen::NOTHING, see)
 }
 
 /// Returns the value of a tensor that holds one number.

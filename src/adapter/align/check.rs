@@ -107,7 +107,15 @@ impl Context<'_> {
                 _ => by_name && !is_wrapped,
             };
             if is_saved {
-                parts.push(Part { part, tensor, rename: None, is_transposed: false, is_factor: false });
+                parts.push(Part {
+                    part,
+                    tensor,
+                    rename: None,
+                    is_transposed: false,
+                    order: None,
+                    is_flat: false,
+                    is_factor: false,
+                });
             } else {
                 unused.push(tensor);
             }
@@ -270,35 +278,6 @@ impl Context<'_> {
         }
     }
 
-    /// Fills in alpha and scaling.
-    fn scale(&self, module: &mut Aligned, group: &Group) {
-        let by_tensor = group
-            .part("alpha")
-            .and_then(|tensor| values::single(&self.adapter.files, self.asked.values, tensor));
-        // Patterns are matched against the module's name in the wrapped model.
-        let own = group.path.strip_prefix(PREFIX).unwrap_or(&group.path);
-        let rank = module.rank;
-        let given = self.facts.rank.filter(|&rank| rank > 0);
-        let pattern = |path: &str| self.targets.rank(path);
-        let said = pattern(own).or_else(|| pattern(&module.path)).or(given);
-        // The tensors are right where the config contradicts them: a repair corrects it so.
-        let effective = match module.method {
-            "LORA" | "ADALORA" | "LOHA" => rank.or(said),
-            _ => said.or(rank),
-        };
-        let alpha = self.targets.alpha(own).or_else(|| self.targets.alpha(&module.path)).or(self.facts.alpha);
-        module.rank = effective;
-        (module.alpha, module.scaling) = match group.family {
-            Family::ComfyOrKohya | Family::Lycoris if by_tensor.is_some() || alpha.is_none() => {
-                let alpha = by_tensor.or(rank.map(|rank| rank as f64));
-                (alpha, alpha.zip(rank).map(|(alpha, rank)| alpha / rank as f64))
-            }
-            Family::Mlx => (None, Some(fields::mlx_scale(self.config))),
-            Family::Diffusers if alpha.is_none() => (None, Some(1.0)),
-            _ => (alpha, fields::scaling(module.method, effective, alpha, self.facts)),
-        };
-    }
-
     /// Looks at the values of a module's parts.
     pub(super) fn look(&self, module: &mut Aligned) {
         for part in &module.parts {
@@ -306,6 +285,7 @@ impl Context<'_> {
                 continue;
             };
             module.has_nan |= seen.has_nan;
+            module.has_infinity |= seen.has_infinity;
             module.zero_delta |= seen.is_zero && part.is_factor;
         }
     }
@@ -423,6 +403,14 @@ pub(super) fn missing(found: &Found) -> String {
 impl Verdict {
     pub(super) fn new(state: State, evidence: String) -> Self {
         Self { state, evidence }
+    }
+
+    /// Adds to the evidence of a part of a layer.
+    pub(super) fn with(mut self, more: &str) -> Self {
+        if self.state == State::Fused {
+            self.evidence.push_str(more);
+        }
+        self
     }
 }
 
