@@ -169,7 +169,7 @@ fn every_broken_adapter_has_its_state_and_its_repair() {
         ("tt", "aligned 4", 4, 0, &[], 0, false),
         ("f16", "aligned 4", 4, 0, &[], 0, false),
         ("res", "aligned 2, saved 2", 4, 0, &["A010", "A011"], 0, false),
-        ("emb", "aligned 4", 4, 0, &["A010", "A011"], 0, false),
+        ("emb", "aligned 2, shape 2", 2, 1, &["A010", "A011"], 1, false),
     ];
     let folder = sample("load-errors/ae");
     let folders = fs::read_dir(&folder).unwrap().count();

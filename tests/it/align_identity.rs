@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::align::{codes, llama, made, named, told};
-use crate::convert::{Scratch, put as write_new};
+use crate::align::{codes, llama, made, named, states, told};
+use crate::convert::{Scratch, put as write_new, tensors};
 
 /// Writes a file, in the place of another if there is one.
 fn put(path: &Path, bytes: &[u8]) {
@@ -156,4 +157,62 @@ fn configs_are_dated_by_their_fields_and_values_are_looked_at() {
         let (document, _) = told(&[], &base, &adapter);
         assert_eq!(codes(&document), [code], "{document}");
     }
+}
+
+/// Merges, or only plans to, and returns what is said on stderr.
+fn merged(base: &Path, adapters: &[&Path], out: &Path, more: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
+    command.arg("merge").arg(base).arg("-o").arg(out).args(more);
+    for adapter in adapters {
+        command.arg("-a").arg(adapter);
+    }
+    let run = command.output().unwrap();
+    (run.status.code().unwrap(), String::from_utf8(run.stderr).unwrap())
+}
+
+#[test]
+fn embeddings_that_were_resized_take_the_delta_for_their_rows_and_no_other() {
+    let scratch = Scratch::new("identity-resized");
+    let base = llama(&scratch.join("base"), 1, (false, false));
+    let adapter = |name: &str, rows: usize, vocabulary: usize, brings: bool| {
+        let p = "base_model.model.model.embed_tokens";
+        let mut list = vec![
+            (format!("{p}.lora_embedding_A"), vec![4, vocabulary]),
+            (format!("{p}.lora_embedding_B"), vec![32, 4]),
+        ];
+        if brings {
+            list.push((format!("{p}.base_layer.weight"), vec![rows, 32]));
+            list.push(("base_model.model.lm_head.weight".to_owned(), vec![rows, 32]));
+        }
+        let config =
+            json!({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["embed_tokens"]});
+        let folder = scratch.join(name);
+        made(&folder, "adapter_model.safetensors", &list, ("adapter_config.json", &config));
+        folder
+    };
+    let out = scratch.join("out");
+    // 64 rows in the base, 66 in the adapter, and its delta is for those.
+    let right = adapter("right", 66, 66, true);
+    let (document, exit) = told(&[], &base, &right);
+    assert_eq!((exit, states(&document).as_str()), (0, "aligned 1, saved 1"), "{document}");
+    let (exit, said) = merged(&base, &[&right], &out, &[]);
+    assert_eq!(exit, 0, "{said}");
+    assert_eq!(tensors(&out)["model.embed_tokens.weight"].1, [66, 32]);
+    // A delta for other rows is refused when the plan is made, with both numbers.
+    for (name, rows, vocabulary, brings, numbers) in [
+        ("fewer", 66, 64, true, ["[64, 32]", "[66, 32]"]),
+        ("more", 64, 66, true, ["vocabulary of 66", "the base has 64"]),
+        ("alone", 0, 66, false, ["vocabulary of 66", "the base has 64"]),
+    ] {
+        let adapter = adapter(name, rows, vocabulary, brings);
+        let no = scratch.join("no");
+        let (exit, said) = merged(&base, &[&adapter], &no, &["--dry-run"]);
+        assert_eq!((exit, no.exists()), (2, false), "{name}: {said}");
+        assert!(numbers.iter().all(|number| said.contains(number)), "{name}: {said}");
+    }
+    // Of a second adapter as well, whose delta fits the base as it was.
+    let plain = adapter("plain", 0, 64, false);
+    let (exit, said) = merged(&base, &[&right, &plain], &scratch.join("no"), &["--dry-run"]);
+    assert_eq!(exit, 2);
+    assert!(said.contains("[64, 32]") && said.contains("[66, 32]"), "{said}");
 }

@@ -229,7 +229,8 @@ impl Context<'_> {
                 evidence: "the base layer's shape is not known; names fit".into(),
             };
         }
-        let stored = [spec.shape[0], spec.shape.get(1).copied().unwrap_or(1)];
+        let brought = self.brought(module, &spec.shape);
+        let stored = brought.unwrap_or([spec.shape[0], spec.shape.get(1).copied().unwrap_or(1)]);
         let delta = |shape: [u64; 2]| [dims.out.unwrap_or(shape[0]), dims.inputs.unwrap_or(shape[1])];
         let turned = [stored[1], stored[0]];
         let is_turned = self.is_turned(module, layer, delta(stored) == stored);
@@ -239,12 +240,44 @@ impl Context<'_> {
         module.is_transposed = is_turned;
         if is_vector && dims.out.is_none_or(|out| out == shape[0]) || delta(shape) == shape {
             Self::whole_layer(module, layer, shape[0]);
+            let fits = if brought.is_some() { "the weight that the adapter brings for" } else { "the layer" };
             return Verdict {
                 state: State::Aligned,
-                evidence: format!("delta {:?} fits the layer {:?}", delta(shape), spec.shape),
+                evidence: format!("delta {:?} fits {fits} {:?}", delta(shape), spec.shape),
+            };
+        }
+        let ([rows, columns], [of_base, inputs]) = (delta(shape), shape);
+        if brought.is_some() {
+            return Verdict {
+                state: State::Shape,
+                evidence: format!(
+                    "delta [{rows}, {columns}], and the weight that the adapter itself brings [{of_base}, {inputs}]"
+                ),
+            };
+        }
+        let label = module.path.rsplit('.').next().unwrap_or("");
+        if EMBEDDINGS.contains(&label) && columns == inputs {
+            return Verdict {
+                state: State::Shape,
+                evidence: format!(
+                    "delta for a vocabulary of {rows}, the base has {of_base}, and the adapter does not bring the \
+                     embeddings with those rows"
+                ),
             };
         }
         mismatch(delta(shape), shape)
+    }
+
+    /// Returns the shape of the weight that an adapter brings for embeddings or a head beside its delta, where the
+    /// vocabulary was resized: the delta is for that.
+    fn brought(&self, module: &Aligned, base: &[u64]) -> Option<[u64; 2]> {
+        let label = module.path.rsplit('.').next().unwrap_or("");
+        let weight = module.part("weight").filter(|_| EMBEDDINGS.contains(&label))?;
+        let files = &self.adapter.files;
+        match (files.shape(&files.tensors[weight as usize]), base) {
+            (&[rows, inputs], &[of_base, of]) if inputs == of && rows != of_base => Some([rows, inputs]),
+            _ => None,
+        }
     }
 
     fn whole_layer(module: &mut Aligned, layer: u32, rows: u64) {
