@@ -265,9 +265,14 @@ impl Prover<'_> {
             }
             data.fill(written, row * row_bytes, &mut bytes).map_err(|why| failed(&why))?;
             values::to_f32(tensor.dtype, &bytes, &mut is);
+            let changes = exact.iter().zip(&before).map(|(exact, &before)| (exact - f64::from(before)).abs());
+            let lost = changes.fold(0.0, f64::max) * LOST_OF_CHANGE * edits.len() as f64;
             for (column, ((&is, &exact), &before)) in is.iter().zip(&exact).zip(&before).enumerate() {
                 let ulps = ulps(tensor.dtype, is, exact, before);
                 if ulps > ulps_allowed(tensor.dtype) * edits.len() as f64 {
+                    if (f64::from(is) - exact).abs() <= lost {
+                        continue;
+                    }
                     let name = escape(&tensor.name);
                     return Err(failed(&format!("{name}[{row}, {column}] is {is}, {exact} in f64")));
                 }
@@ -281,6 +286,10 @@ impl Prover<'_> {
 
 /// Rows of a merged weight that are computed in f64.
 const ROWS_EACH: u64 = 64;
+
+/// What sums in f32 may lose of the largest change in a row: where the products of an element cancel each other and
+/// the base has nothing there, what is left is smaller than the error of its sum. 64 units of an f32.
+const LOST_OF_CHANGE: f64 = 1.0 / (1 << 17) as f64;
 
 /// Returns how far a value is from the exact one, in units of the last place of the larger of the exact one and
 /// the base: where both nearly cancel, less is left than each was rounded to.

@@ -17,6 +17,7 @@ mod hostile;
 mod jobs;
 mod layouts;
 mod merge;
+mod merge_proof;
 mod packed_samples;
 mod pty;
 mod references;
