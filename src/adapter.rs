@@ -291,7 +291,7 @@ impl Module {
             .iter()
             .map(|&(mark, tensor)| {
                 let mut shape = shape(tensor).to_vec();
-                if mark.role == keys::Role::Transposed {
+                if mark.role == keys::Role::Transposed && shape.len() == 2 {
                     shape.reverse();
                 }
                 (mark.part, shape)

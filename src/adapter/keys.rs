@@ -9,6 +9,10 @@
 //! diffusers `loaders/lora_conversion_utils.py`; llama.cpp `convert_lora_to_gguf.py`; mlx-lm `tuner/lora.py`;
 //! torchtune `modules/peft`; NeMo `collections/llm/peft`.
 
+use std::sync::LazyLock;
+
+use rustc_hash::FxHashMap;
+
 use self::Family::{ComfyOrKohya, Diffusers, Gguf, Lycoris, Mlx, Nemo, Peft, Torchtune};
 use self::Form::{Any, Bare, Bias, Dotted, Joined, Weight};
 
@@ -276,6 +280,24 @@ const LN_BIAS: (&str, &str) = ("ln_tuning_layers.bias", "ln_tuning_layers.bias")
 const XLORA: (&str, &str) = ("internal_xlora_classifier", "internal_xlora_classifier");
 const TOKENS: (&str, &str) = ("trainable_tokens_delta", "token_adapter.trainable_tokens_delta");
 
+/// Marks that continue a component.
+static JOINED: LazyLock<Vec<&'static Mark>> =
+    LazyLock::new(|| MARKS.iter().filter(|mark| mark.form == Joined).collect());
+
+/// The other marks, by their first component: adapters have tens of thousands of keys.
+static BY_HEAD: LazyLock<FxHashMap<&'static str, Vec<&'static Mark>>> = LazyLock::new(|| {
+    let mut marks: FxHashMap<_, Vec<_>> = FxHashMap::default();
+    for mark in MARKS.iter().filter(|mark| mark.form != Joined) {
+        marks.entry(head(mark.text)).or_default().push(mark);
+    }
+    marks
+});
+
+/// Returns the first component.
+fn head(text: &str) -> &str {
+    text.split('.').next().unwrap_or(text)
+}
+
 /// The key segment that PEFT inserts before the weights it wraps.
 pub const BASE_LAYER: &str = "base_layer";
 
@@ -322,8 +344,7 @@ impl<'n> Key<'n> {
     }
 
     fn of_part(key: &'n str) -> Option<Self> {
-        let joined = MARKS.iter().filter(|mark| mark.form == Joined);
-        for mark in joined {
+        for mark in JOINED.iter() {
             if let Some(module) = key.strip_suffix(mark.text).filter(|module| !module.is_empty()) {
                 return Some(Self { module, tensor: Tensor::Part(mark), name: None });
             }
@@ -340,7 +361,8 @@ impl<'n> Key<'n> {
         }
         starts.into_iter().filter(|&start| start < key.len()).find_map(|start| {
             let rest = &key[start..];
-            let fitting = MARKS.iter().filter_map(|mark| Some((mark, mark.name_in(rest)?)));
+            let marks = BY_HEAD.get(head(rest))?;
+            let fitting = marks.iter().filter_map(|mark| Some((*mark, mark.name_in(rest)?)));
             let (mark, name) = fitting.max_by_key(|(mark, _)| mark.text.len())?;
             let module = key[..start].strip_suffix('.').unwrap_or("");
             Some(Self { module, tensor: Tensor::Part(mark), name })

@@ -12,16 +12,17 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use self::fields::Fields;
-use super::align::{Aligned, Alignment, Order};
+use super::align::{Aligned, Alignment, Asked, Order};
 use super::keys::{Key, Tensor};
 use super::{Adapter, align::Repair as Possible};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::config::Configs;
+use crate::checkpoint::config::{ConfigFile, Configs};
 use crate::checkpoint::files::{Files, Place, Shard};
 use crate::checkpoint::layers::Layers;
 use crate::container::{Header, View};
 use crate::name::escape;
 use crate::problem::kind;
+use crate::quant::HeadersOnly;
 
 /// What a repair does.
 #[derive(Clone, Debug, Default)]
@@ -176,6 +177,9 @@ impl Repair {
         repair.config = Value::Object(fields.config);
         repair.changes = fields.changes;
         repair.refused.extend(fields.refused);
+        if repair.refused.is_empty() {
+            repair.refused = repair.still_wrong(base, adapter);
+        }
         repair
     }
 
@@ -195,11 +199,32 @@ impl Repair {
     /// bytes of the same files, seen otherwise.
     #[must_use]
     pub fn result(&self, adapter: &Checkpoint) -> Checkpoint {
+        self.result_with(adapter, Configs::default(), true)
+    }
+
+    /// Holds the result against the base: what would not be right even so, in words.
+    fn still_wrong(&self, base: &Checkpoint, adapter: &Checkpoint) -> Vec<String> {
+        let name = "adapter_config.json".to_owned();
+        let file = ConfigFile { name, value: Some(self.config.clone()) };
+        let configs = Configs { files: vec![file], ..Configs::default() };
+        let result = self.result_with(adapter, configs, false);
+        let asked = Asked { strip_prefix: None, name: None, values: &HeadersOnly };
+        let alignment = Alignment::of(base, &result, &Adapter::read(&result), &asked);
+        let wrong = alignment.modules.iter().filter(|module| !module.is_applied);
+        wrong
+            .map(|module| {
+                format!("{} would still be {}: {}", escape(&module.name), module.state.name(), module.evidence)
+            })
+            .collect()
+    }
+
+    /// Returns the result with configs. `is_as_read`: rows in another order as they are read, not as they are written.
+    fn result_with(&self, adapter: &Checkpoint, configs: Configs, is_as_read: bool) -> Checkpoint {
         let files = &adapter.files;
         let mut headers: Vec<Header> = files.shards.iter().map(|_| Header::default()).collect();
         for key in &self.keys {
             let record = &files.tensors[key.tensor as usize];
-            let (shape, view) = key.seen(files);
+            let (shape, view) = if is_as_read { key.seen(files) } else { (key.shape(files), None) };
             let Some(header) = headers.get_mut(usize::from(record.shard)) else { continue };
             header.push(
                 &key.to,
@@ -230,7 +255,7 @@ impl Repair {
         };
         let shards = files.shards.iter().map(shard).collect();
         Checkpoint {
-            files: Arc::new(Files::assemble(place, shards, headers, Configs::default())),
+            files: Arc::new(Files::assemble(place, shards, headers, configs)),
             layers: Layers::default(),
             problems: Vec::new(),
             kind: adapter.kind,

@@ -150,7 +150,7 @@ impl Context<'_> {
             .map(|part| {
                 let files = &self.adapter.files;
                 let mut shape = files.shape(&files.tensors[part.tensor as usize]).to_vec();
-                if part.is_transposed {
+                if part.is_transposed && shape.len() == 2 {
                     shape.reverse();
                 }
                 (part.part, shape)
