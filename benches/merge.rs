@@ -1,7 +1,7 @@
 //! How fast an adapter is merged, disk to disk, against a copy and sync of the same output bytes and against the same
 //! bytes copied in memory, in one run; and how long an adapter of many modules takes to be held against its base.
 //!
-//! `cargo bench --bench merge -- [LAYERS]`: ten layers make 1 GB of output. The files go to the system's temporary
+//! `cargo bench --bench merge -- [LAYERS]`: ten layers make 1 GB of output, none skip the merges. The files go to the system's temporary
 //! folder, which should be on a disk. The most memory that was held is printed for each row.
 #![expect(clippy::print_stdout, reason = "its output is a table")]
 
@@ -18,6 +18,7 @@ use ckpt::adapter::Adapter;
 use ckpt::adapter::align::{Alignment, Asked};
 use ckpt::adapter::delta::Recipe;
 use ckpt::adapter::held::Held;
+use ckpt::app::{App, Effect, Event, keys};
 use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::{Options, Progress, Proof, Run};
@@ -25,6 +26,11 @@ use ckpt::memory;
 use ckpt::plan::merge::landing::Attached;
 use ckpt::plan::{Merging, Order, Plan};
 use ckpt::quant::HeadersOnly;
+use ckpt::ui::degrade::{Colors, Degrade};
+use ckpt::ui::theme::Theme;
+use ckpt::ui::{self, Look, Scroll};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
 
 use model::{FORMATS, Format, Tensor, copy, each_linear, make, median};
 
@@ -202,8 +208,51 @@ fn hold(folder: &Path) -> Result<(), String> {
     println!("  open and read keys   {:>7.0} ms", median(opening) * 1e3);
     println!("  align by headers     {:>7.0} ms", median(headers) * 1e3);
     println!("  all, with its values {:>7.0} ms", median(whole) * 1e3);
+    frames(&opened, &path)?;
+    // The same in another spelling: all of them stand on the board as a row of their own.
+    for tensor in &mut tensors {
+        tensor.0 = tensor.0.replace("base_model.model.", "");
+    }
+    std::fs::remove_dir_all(&adapter).map_err(io)?;
+    write_adapter(&adapter, 1, &tensors).map_err(io)?;
+    println!("the same, every key in another spelling");
+    frames(&opened, &path)?;
     std::fs::remove_dir_all(&base).map_err(io)?;
     std::fs::remove_dir_all(&adapter).map_err(io)
+}
+
+/// Draws the board of an adapter: opened, moved in, filtered, its keys shown.
+fn frames(base: &Arc<Checkpoint>, adapter: &str) -> Result<(), String> {
+    let path = base.files.path.display().to_string();
+    let (mut app, _) = App::new(std::slice::from_ref(&path), keys::keymap(None)?);
+    let opened = Checkpoint::open_examined(&path).map_err(|e| e.message)?;
+    app.update(Event::Opened(0, Box::new(Ok(opened))));
+    let held =
+        |id, number| Event::Attached(id, number, Box::new(Held::open(Arc::clone(base), adapter, None)));
+    let effects = app.attach(adapter);
+    let attached = effects.into_iter().find_map(|effect| match effect {
+        Effect::Attach(id, number) => Some(held(id, number)),
+        _ => None,
+    });
+    app.update(attached.ok_or("nothing was attached")?);
+    let theme = Theme::default();
+    let look = Look { theme: &theme, degrade: Degrade { colors: Colors::True, is_ascii: false } };
+    let mut terminal = Terminal::new(TestBackend::new(200, 60)).map_err(|e| e.to_string())?;
+    let mut scroll = Scroll::default();
+    let mut slowest = (0.0, "");
+    for key in
+        ["4", "j", "G", "g", "g", "n", "enter", "j", "esc", "f", "j", "esc", "/", "q", "enter", "G", "1", "4"]
+    {
+        let start = Instant::now();
+        app.update(Event::Key(key.to_owned()));
+        terminal.draw(|frame| ui::draw(frame, &mut app, &mut scroll, &look)).map_err(|e| e.to_string())?;
+        let seconds = start.elapsed().as_secs_f64();
+        if seconds > slowest.0 {
+            slowest = (seconds, key);
+        }
+    }
+    println!("  slowest board frame  {:>7.1} ms, key {}", slowest.0 * 1e3, slowest.1);
+    Ok(())
 }
 
 fn main() -> Result<(), String> {
@@ -211,7 +260,12 @@ fn main() -> Result<(), String> {
     memory::map_large_blocks();
     let folder = std::env::temp_dir().join(format!("ckpt-bench-merge-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
-    let merges = || FORMATS[..3].iter().try_for_each(|format| measure(&folder, layers, *format));
+    // No layers: only what is held.
+    let merges = || {
+        FORMATS[..if layers == 0 { 0 } else { 3 }]
+            .iter()
+            .try_for_each(|format| measure(&folder, layers, *format))
+    };
     let done = merges().and_then(|()| hold(&folder));
     std::fs::remove_dir_all(&folder).map_err(|e| e.to_string())?;
     done

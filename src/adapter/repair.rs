@@ -213,7 +213,12 @@ impl Repair {
         let wrong = alignment.modules.iter().filter(|module| !module.is_applied);
         wrong
             .map(|module| {
-                format!("{} would still be {}: {}", escape(&module.name), module.state.name(), module.evidence)
+                format!(
+                    "{} would still be {}: {}",
+                    escape(&module.name),
+                    module.state.name(),
+                    module.evidence
+                )
             })
             .collect()
     }
