@@ -12,6 +12,7 @@ pub mod delta;
 pub mod dims;
 pub mod group;
 pub mod held;
+pub mod identity;
 pub mod keys;
 pub mod names;
 pub mod open;
@@ -21,7 +22,6 @@ pub mod values;
 
 use serde_json::Value;
 
-use self::config::FIELD_VERSIONS;
 use self::group::{Group, Groups};
 use crate::checkpoint::files::Files;
 use crate::checkpoint::{Checkpoint, CheckpointKind};
@@ -129,11 +129,13 @@ impl Adapter {
         if let Some(odd) = config.get("r").filter(|v| !v.is_null() && v.as_u64().is_none()) {
             self.problem(&kind::CONFIG_VALUE, format!("adapter_config.json: r is {odd}, not a whole number"));
         }
-        self.alpha = config.get("lora_alpha").or_else(|| config.get("alpha")).and_then(Value::as_f64);
+        let has_alpha = ["LORA", "ADALORA", "LOHA", "LOKR"].contains(&self.kind());
+        self.alpha = match config.get("lora_alpha").or_else(|| config.get("alpha")) {
+            Some(alpha) => alpha.as_f64(),
+            None => has_alpha.then_some(config::ALPHA),
+        };
         self.base = text("base_model_name_or_path");
-        let newest = FIELD_VERSIONS.iter().find(|(field, _)| config.get(*field).is_some());
-        self.peft_version = text("peft_version")
-            .or_else(|| newest.map(|(field, version)| format!("≥ {version}, by {field}")));
+        self.peft_version = text("peft_version").or_else(|| config::dated(config));
         self.targets = match config.get("target_modules") {
             Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             Some(Value::String(pattern)) => vec![pattern.clone()],
@@ -172,7 +174,7 @@ impl Adapter {
 
     fn read_keys(&mut self, checkpoint: &Checkpoint) {
         let files = &checkpoint.files;
-        let groups = Groups::of(files, None);
+        let groups = Groups::of(files, None, None);
         self.by_keys = group::kind_of(&groups);
         for group in &groups.modules {
             self.saved.extend(group.saved.iter().map(|(_, tensor, _)| *tensor));
@@ -289,7 +291,7 @@ impl Module {
             .iter()
             .map(|&(mark, tensor)| {
                 let mut shape = shape(tensor).to_vec();
-                if mark.role == keys::Role::Transposed {
+                if mark.role == keys::Role::Transposed && shape.len() == 2 {
                     shape.reverse();
                 }
                 (mark.part, shape)

@@ -109,7 +109,7 @@ pub enum To {
 }
 
 /// Adapters that are merged, and how.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Merging {
     /// The adapters as given, in their order, and what their deltas are multiplied by.
     pub adapters: Vec<(String, f64)>,

@@ -251,6 +251,10 @@ kinds! {
     ADAPTER_UNUSED = "A012" "adapter-unused-keys" Warning;
     /// Fields of the config that PEFT does not know, or that cannot be read.
     ADAPTER_FIELD = "A013" "adapter-odd-field" Warning;
+    /// The adapter was made for another base, by what the two say of themselves.
+    ADAPTER_IDENTITY = "A014" "adapter-other-base" Warning;
+    /// A change of head or embeddings that the base ties to one tensor.
+    ADAPTER_TIED = "A015" "adapter-tied-embeddings" Warning;
 
     /// Values that are NaN.
     NAN_VALUES = "V001" "nan-values" Error;

@@ -15,6 +15,7 @@ mod fused;
 
 pub(crate) use self::build::EMBEDDINGS;
 mod naming;
+mod scale;
 
 use std::ops::Range;
 
@@ -86,6 +87,8 @@ pub struct Aligned {
     pub zero_delta: bool,
     /// Some of its values are NaN.
     pub has_nan: bool,
+    /// Some of its values are infinite.
+    pub has_infinity: bool,
     /// Why the state, in one sentence.
     pub evidence: String,
     /// What a repair could do.
@@ -103,8 +106,34 @@ pub struct Part {
     pub rename: Option<String>,
     /// True if it is stored transposed to how PEFT has it (mlx-lm).
     pub is_transposed: bool,
+    /// The order in which PEFT has its rows, where it is another (torchtune).
+    pub order: Option<Order>,
+    /// True if PEFT has it as a vector, and here it has two dimensions (LyCORIS).
+    pub is_flat: bool,
     /// True if a delta is gone when this part is all zero.
     pub(crate) is_factor: bool,
+}
+
+/// Rows that are paired in another way: the rotary embedding of torchtune (and of Meta's own models) turns neighbors,
+/// rows `2 i` and `2 i + 1` of a head, that of transformers rows `i` and `i + d / 2`.
+///
+/// Source: transformers `convert_llama_weights_to_hf.py` (`permute`), which torchtune's exporter undoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Heads that the rows are divided among.
+    pub heads: u64,
+}
+
+impl Order {
+    /// Returns the shape with the rows split as transformers orders them, `[heads, 2, d / 2, …]`, and `d / 2`; `None`
+    /// if the rows cannot be split so. Row `(h, p, i)` of the result is row `h d + 2 i + p` of the tensor.
+    #[must_use]
+    pub fn split(self, shape: &[u64]) -> Option<(Vec<u64>, u64)> {
+        let (&rows, behind) = shape.split_first()?;
+        let half = rows.checked_div(self.heads.checked_mul(2)?)?;
+        let is_whole = half > 0 && half.checked_mul(2)?.checked_mul(self.heads)? == rows;
+        is_whole.then(|| ([&[self.heads, 2, half], behind].concat(), half))
+    }
 }
 
 /// Rows of a base layer that a module's delta goes to.
@@ -184,6 +213,8 @@ pub enum Repair {
 pub struct Asked<'a> {
     /// A prefix of the adapter's keys that is none of a module's path.
     pub strip_prefix: Option<&'a str>,
+    /// Which adapter is meant, where the keys of a file have the names of several.
+    pub name: Option<&'a str>,
     /// Values of the adapter; `HeadersOnly` leaves them unread.
     pub values: &'a dyn SideData,
 }

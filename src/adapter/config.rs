@@ -40,6 +40,9 @@ pub const FIELD_VERSIONS: [(&str, &str); 30] = [
     ("init_lora_weights", "0.3"),
 ];
 
+/// Alpha where a config of LoRA, `AdaLoRA`, `LoHa` or `LoKr` gives none.
+pub const ALPHA: f64 = 8.0;
+
 /// Fields that every type has.
 pub const BASE_FIELDS: [&str; 8] = [
     "task_type",
@@ -130,6 +133,47 @@ pub fn version_of(field: &str) -> Option<&'static str> {
     newer.or(is_first.then_some("0.1"))
 }
 
+/// Fields that PEFT 0.3 took out of LoRA's config.
+const GONE_FIELDS: [&str; 2] = ["merge_weights", "enable_lora"];
+
+/// Fields of OFT's config by the version that brought them, newest first.
+const OFT_FIELDS: [(&str, &str); 3] =
+    [("use_cayley_neumann", "0.16"), ("num_cayley_neumann_terms", "0.16"), ("oft_block_size", "0.14")];
+
+/// Returns the bound that a config gives for the PEFT that wrote it, and by what: `≥ 0.6, by rank_pattern`.
+#[must_use]
+pub fn dated(config: &Value) -> Option<String> {
+    let kind = config.get("peft_type").and_then(Value::as_str).unwrap_or("").to_ascii_uppercase();
+    let since = TYPES.iter().find(|(known, _)| *known == kind).map(|(_, version)| *version);
+    let since = since.or(NEWEST_TYPES.contains(&kind.as_str()).then_some("0.21"));
+    let of_type = since.filter(|since| *since != "0.1").map(|since| (since, format!("peft_type {kind}")));
+    let fields = FIELD_VERSIONS.iter().chain(OFT_FIELDS.iter().filter(|_| kind == "OFT"));
+    let of_fields = fields
+        // AdaLoRA had its own from the beginning.
+        .filter(|(field, _)| config.get(*field).is_some() && !(kind == "ADALORA" && *field == "rank_pattern"))
+        .map(|(field, since)| (*since, (*field).to_owned()));
+    let mut newest: Option<(&str, String)> = None;
+    for (since, by) in of_fields.chain(of_type) {
+        if newest.as_ref().is_none_or(|(known, _)| parse(known) < parse(since)) {
+            newest = Some((since, by));
+        }
+    }
+    let gone = GONE_FIELDS.iter().find(|field| config.get(**field).is_some());
+    match (newest, gone) {
+        (Some((since, by)), _) => Some(format!("≥ {since}, by {by}")),
+        (None, Some(by)) => Some(format!("≤ 0.2, by {by}")),
+        (None, None) => None,
+    }
+}
+
+/// Returns `0.11` or `0.11.1` as numbers.
+#[must_use]
+pub fn parse(version: &str) -> Option<(u64, u64)> {
+    let mut parts = version.split('.');
+    let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some((major, minor))
+}
+
 /// Returns true if a field has the value that PEFT gives it by itself.
 #[must_use]
 pub fn is_default(field: &str, value: &Value) -> bool {
@@ -166,12 +210,21 @@ pub fn scaling(method: &str, rank: Option<u64>, alpha: Option<f64>, facts: &Adap
     }
 }
 
-/// Returns mlx-lm's scale of an adapter. Source: `mlx_lm/tuner/lora.py`, where it is 20 if none is given.
+/// Returns mlx-lm's scale of an adapter; `None` if the config does not tell. Before 0.19 it had an alpha too, and the
+/// scale was `scale * alpha / rank`. Source: `mlx_lm/tuner/lora.py`.
 #[must_use]
-pub fn mlx_scale(config: Option<&Value>) -> f64 {
-    const SCALE: f64 = 20.0;
-    let parameters = config.and_then(|config| config.get("lora_parameters"));
-    parameters.and_then(|p| p.get("scale")).and_then(Value::as_f64).unwrap_or(SCALE)
+pub fn mlx_scale(config: Option<&Value>) -> Option<f64> {
+    /// What older versions took for the scale if there was an alpha alone.
+    const SCALE: f64 = 10.0;
+    let parameters = config?.get("lora_parameters")?;
+    let number = |key: &str| parameters.get(key).and_then(Value::as_f64);
+    match (number("scale"), number("alpha")) {
+        (scale, Some(alpha)) => {
+            let rank = number("rank").or_else(|| number("r")).filter(|&rank| rank > 0.0)?;
+            Some(scale.unwrap_or(SCALE) * alpha / rank)
+        }
+        (scale, None) => scale,
+    }
 }
 
 /// Token rows that a config may name.

@@ -131,6 +131,14 @@ fn lora(shapes: &Shapes<'_>) -> Result<Dims, String> {
         return Ok(Dims { out: turned.inputs, inputs: turned.out, rank: turned.rank });
     }
     let found = pair(shapes, "lora_A", "lora_B")?;
+    if let Some(shape @ [1, inputs]) = shapes.get("lora_magnitude_vector")
+        && *inputs > 1
+    {
+        // LyCORIS without `wd_on_output`.
+        return Err(format!(
+            "magnitudes {shape:?} are of inputs; PEFT, and a merge here, have them of outputs"
+        ));
+    }
     for (part, which) in [("lora_magnitude_vector", found.out), ("lora_B.bias", found.out)] {
         let count = shapes.get(part).and_then(crate::tensor::elements);
         if let (Some(count), Some(out)) = (count, which)

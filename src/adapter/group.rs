@@ -42,13 +42,14 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Puts the tensors of an adapter together. `strip` is a prefix that is none of a module's path.
+    /// Puts the tensors of an adapter together. `strip` is a prefix that is none of a module's path, `name` the adapter
+    /// that is meant where keys have the names of several.
     #[must_use]
-    pub fn of(files: &Files, strip: Option<&str>) -> Self {
+    pub fn of(files: &Files, strip: Option<&str>, name: Option<&str>) -> Self {
         let keys: Vec<String> =
             (0..files.tensors.len() as u32).map(|tensor| files.tensor_name(tensor)).collect();
         let parsed: Vec<Key<'_>> = keys.iter().map(|key| Key::parse(stripped(key, strip))).collect();
-        let chosen = chosen_name(&parsed);
+        let chosen = name.map(str::to_owned).or_else(|| chosen_name(&parsed));
         let mut groups = Self { names: leaked_names(&parsed, chosen.as_deref()), ..Self::default() };
         let mut at: FxHashMap<(String, usize), usize> = FxHashMap::default();
         // Those without a name first: a second one of a part is another adapter's.
@@ -58,7 +59,9 @@ impl Groups {
         for index in order {
             let key = &parsed[index];
             let tensor = index as u32;
-            if key.name.is_some() && key.name != chosen.as_deref() && key.name != Some("default") {
+            let is_default = name.is_none() && key.name == Some("default");
+            let is_other = key.name.is_some() && key.name != chosen.as_deref() && !is_default;
+            if is_other || name.is_some() && key.name.is_none() && matches!(key.tensor, Tensor::Part(_)) {
                 groups.others.push(tensor);
                 continue;
             }

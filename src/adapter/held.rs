@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::align::{Alignment, Asked};
-use super::{Adapter, open, problems_of};
+use super::{Adapter, identity, open, problems_of};
 use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, CheckpointKind};
 use crate::error::{Error, Result};
@@ -31,6 +31,19 @@ impl Held {
     /// # Errors
     /// It cannot be opened, or nothing in it is an adapter's.
     pub fn open(base: Arc<Checkpoint>, path: &str, strip_prefix: Option<&str>) -> Result<Self> {
+        Self::open_named(base, path, strip_prefix, None)
+    }
+
+    /// Does the same for one of several adapters of a file: the one whose `name` its keys have.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_named(
+        base: Arc<Checkpoint>,
+        path: &str,
+        strip_prefix: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<Self> {
         let adapter = open::open(path)?;
         let facts = Adapter::read(&adapter);
         let is_adapter = adapter.kind == CheckpointKind::Adapter || facts.by_keys.is_some();
@@ -42,10 +55,11 @@ impl Held {
         }
         let alignment = {
             let values = FileSide::whole(&adapter.files);
-            Alignment::of(&base, &adapter, &facts, &Asked { strip_prefix, values: &values })
+            Alignment::of(&base, &adapter, &facts, &Asked { strip_prefix, name, values: &values })
         };
         let mut problems = problems_of(&adapter, Some(&facts));
         problems.extend(alignment.problems.clone());
+        problems.extend(identity::problems(&base, &adapter, &facts, &alignment));
         problems.sort_by_key(|problem| (problem.kind.severity, problem.kind.code));
         Ok(Self { base, adapter: Arc::new(adapter), facts, alignment, problems })
     }

@@ -9,6 +9,10 @@
 //! diffusers `loaders/lora_conversion_utils.py`; llama.cpp `convert_lora_to_gguf.py`; mlx-lm `tuner/lora.py`;
 //! torchtune `modules/peft`; NeMo `collections/llm/peft`.
 
+use std::sync::LazyLock;
+
+use rustc_hash::FxHashMap;
+
 use self::Family::{ComfyOrKohya, Diffusers, Gguf, Lycoris, Mlx, Nemo, Peft, Torchtune};
 use self::Form::{Any, Bare, Bias, Dotted, Joined, Weight};
 
@@ -127,10 +131,10 @@ const MAGNITUDE: (&str, &str) = ("lora_magnitude_vector", "lora_magnitude_vector
 
 /// Every spelling that is known. Where two texts begin alike, the longer one counts.
 pub static MARKS: &[Mark] = &[
-    weight("lora_A", "LORA", "lora_A.weight", Role::Other),
+    weight("lora_A", "LORA", "lora_A.weight", Role::Factor),
     weight("lora_B", "LORA", "lora_B.weight", Role::Factor),
     mark("lora_B", Bias, (Peft, "LORA"), ("lora_B.bias", "lora_B.bias"), Role::Other),
-    plain("lora_embedding_A", "LORA"),
+    factor("lora_embedding_A", "LORA"),
     factor("lora_embedding_B", "LORA"),
     plain("lora_magnitude_vector", "LORA"),
     factor("lora_E", "ADALORA"),
@@ -189,7 +193,7 @@ pub static MARKS: &[Mark] = &[
     factor("gralora_B", "GRALORA"),
     plain("gralora_A_general", "GRALORA"),
     plain("gralora_B_general", "GRALORA"),
-    plain("hira_A", "HIRA"),
+    factor("hira_A", "HIRA"),
     factor("hira_B", "HIRA"),
     plain("deft_P", "DEFT"),
     factor("deft_R", "DEFT"),
@@ -245,7 +249,7 @@ pub static MARKS: &[Mark] = &[
     plain("trainable_tokens_delta", "TRAINABLE_TOKENS"),
     mark("token_adapter.trainable_tokens_delta", Dotted, (Peft, "TRAINABLE_TOKENS"), TOKENS, Role::Other),
     // The same in other hands.
-    mark("lora_down", Weight, (ComfyOrKohya, "LORA"), A, Role::Other),
+    mark("lora_down", Weight, (ComfyOrKohya, "LORA"), A, Role::Factor),
     mark("lora_up", Weight, (ComfyOrKohya, "LORA"), B, Role::Factor),
     mark("lora_mid", Weight, (ComfyOrKohya, "LORA"), ("lora_mid", "lora_mid.weight"), Role::Other),
     mark("alpha", Bare, (ComfyOrKohya, "LORA"), ("alpha", "alpha"), Role::Other),
@@ -254,27 +258,45 @@ pub static MARKS: &[Mark] = &[
     mark("diff_b", Bare, (Lycoris, "DIFF"), ("diff_b", "diff_b"), Role::Other),
     mark("oft_blocks", Bare, (Lycoris, "OFT"), ("oft_blocks", "oft_blocks"), Role::Factor),
     mark("oft_diag", Bare, (Lycoris, "OFT"), ("oft_diag", "oft_diag"), Role::Factor),
-    mark("_lora.down.weight", Joined, (Diffusers, "LORA"), A, Role::Other),
+    mark("_lora.down.weight", Joined, (Diffusers, "LORA"), A, Role::Factor),
     mark("_lora.up.weight", Joined, (Diffusers, "LORA"), B, Role::Factor),
-    mark("lora_linear_layer.down", Weight, (Diffusers, "LORA"), A, Role::Other),
+    mark("lora_linear_layer.down", Weight, (Diffusers, "LORA"), A, Role::Factor),
     mark("lora_linear_layer.up", Weight, (Diffusers, "LORA"), B, Role::Factor),
-    mark("lora.down", Weight, (Diffusers, "LORA"), A, Role::Other),
+    mark("lora.down", Weight, (Diffusers, "LORA"), A, Role::Factor),
     mark("lora.up", Weight, (Diffusers, "LORA"), B, Role::Factor),
-    mark("weight.lora_a", Bare, (Gguf, "LORA"), A, Role::Other),
+    mark("weight.lora_a", Bare, (Gguf, "LORA"), A, Role::Factor),
     mark("weight.lora_b", Bare, (Gguf, "LORA"), B, Role::Factor),
     mark("lora_a", Bare, (Mlx, "LORA"), A, Role::Transposed),
     mark("lora_b", Bare, (Mlx, "LORA"), B, Role::Transposed),
     mark("m", Bare, (Mlx, "LORA"), MAGNITUDE, Role::Other),
-    mark("lora_a", Weight, (Torchtune, "LORA"), A, Role::Other),
+    mark("lora_a", Weight, (Torchtune, "LORA"), A, Role::Factor),
     mark("lora_b", Weight, (Torchtune, "LORA"), B, Role::Factor),
     mark("magnitude", Bare, (Torchtune, "LORA"), MAGNITUDE, Role::Other),
-    mark("adapter.linear_in", Weight, (Nemo, "LORA"), A, Role::Other),
+    mark("adapter.linear_in", Weight, (Nemo, "LORA"), A, Role::Factor),
     mark("adapter.linear_out", Weight, (Nemo, "LORA"), B, Role::Factor),
 ];
 
 const LN_BIAS: (&str, &str) = ("ln_tuning_layers.bias", "ln_tuning_layers.bias");
 const XLORA: (&str, &str) = ("internal_xlora_classifier", "internal_xlora_classifier");
 const TOKENS: (&str, &str) = ("trainable_tokens_delta", "token_adapter.trainable_tokens_delta");
+
+/// Marks that continue a component.
+static JOINED: LazyLock<Vec<&'static Mark>> =
+    LazyLock::new(|| MARKS.iter().filter(|mark| mark.form == Joined).collect());
+
+/// The other marks, by their first component: adapters have tens of thousands of keys.
+static BY_HEAD: LazyLock<FxHashMap<&'static str, Vec<&'static Mark>>> = LazyLock::new(|| {
+    let mut marks: FxHashMap<_, Vec<_>> = FxHashMap::default();
+    for mark in MARKS.iter().filter(|mark| mark.form != Joined) {
+        marks.entry(head(mark.text)).or_default().push(mark);
+    }
+    marks
+});
+
+/// Returns the first component.
+fn head(text: &str) -> &str {
+    text.split('.').next().unwrap_or(text)
+}
 
 /// The key segment that PEFT inserts before the weights it wraps.
 pub const BASE_LAYER: &str = "base_layer";
@@ -322,8 +344,7 @@ impl<'n> Key<'n> {
     }
 
     fn of_part(key: &'n str) -> Option<Self> {
-        let joined = MARKS.iter().filter(|mark| mark.form == Joined);
-        for mark in joined {
+        for mark in JOINED.iter() {
             if let Some(module) = key.strip_suffix(mark.text).filter(|module| !module.is_empty()) {
                 return Some(Self { module, tensor: Tensor::Part(mark), name: None });
             }
@@ -340,7 +361,8 @@ impl<'n> Key<'n> {
         }
         starts.into_iter().filter(|&start| start < key.len()).find_map(|start| {
             let rest = &key[start..];
-            let fitting = MARKS.iter().filter_map(|mark| Some((mark, mark.name_in(rest)?)));
+            let marks = BY_HEAD.get(head(rest))?;
+            let fitting = marks.iter().filter_map(|mark| Some((*mark, mark.name_in(rest)?)));
             let (mark, name) = fitting.max_by_key(|(mark, _)| mark.text.len())?;
             let module = key[..start].strip_suffix('.').unwrap_or("");
             Some(Self { module, tensor: Tensor::Part(mark), name })

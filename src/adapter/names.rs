@@ -324,6 +324,14 @@ pub fn unwrapped(path: &str) -> (String, bool) {
 
 /// Returns a path in transformers' names.
 fn translate(path: &str, family: Family) -> String {
+    // diffusers kept adapters in attention processors; what goes out is the first of a list.
+    if family == Family::Diffusers {
+        let inner = path.replace(".processor.", ".");
+        return match inner.strip_suffix(".to_out") {
+            Some(holder) => format!("{holder}.to_out.0"),
+            None => inner,
+        };
+    }
     let table: &[(&str, &str)] = match family {
         Family::Torchtune => &TORCHTUNE,
         Family::Nemo => &MEGATRON,

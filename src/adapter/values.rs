@@ -16,6 +16,13 @@ pub struct Seen {
     pub is_zero: bool,
     /// Some are NaN.
     pub has_nan: bool,
+    /// Some are infinite.
+    pub has_infinity: bool,
+}
+
+impl Seen {
+    /// What is seen of no values.
+    const NOTHING: Self = Self { is_zero: true, has_nan: false, has_infinity: false };
 }
 
 /// Looks at the values of a tensor; `None` if they cannot be had or are no plain floats.
@@ -28,7 +35,7 @@ pub fn look(files: &Files, values: &dyn SideData, tensor: u32) -> Option<Seen> {
     }
     // A view is gathered whole each time it is read.
     let piece = if files.views.contains_key(&tensor) { record.bytes } else { PIECE_BYTES };
-    let mut seen = Seen { is_zero: true, has_nan: false };
+    let mut seen = Seen::NOTHING;
     let mut at = 0;
     while at < record.bytes {
         let Side::Bytes(bytes) = values.read(tensor, at, piece.min(record.bytes - at)) else { return None };
@@ -37,28 +44,35 @@ pub fn look(files: &Files, values: &dyn SideData, tensor: u32) -> Option<Seen> {
         }
         at += bytes.len() as u64;
         let piece = match record.dtype {
-            Dtype::F16 => scan::<2>(&bytes, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
-            Dtype::BF16 => scan::<2>(&bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-            Dtype::F32 => scan::<4>(&bytes, f32::from_le_bytes),
-            // Rounded to f32 a value may become zero: it is none.
-            _ => scan::<8>(&bytes, |bytes| {
-                let value = f64::from_le_bytes(bytes);
-                if value == 0.0 || value.is_nan() { value as f32 } else { 1.0 }
-            }),
+            Dtype::F16 => scan::<2>(&bytes, |two| u16::from_le_bytes(two).into(), (0x7c00, 0x03ff)),
+            Dtype::BF16 => scan::<2>(&bytes, |two| u16::from_le_bytes(two).into(), (0x7f80, 0x007f)),
+            Dtype::F32 => {
+                scan::<4>(&bytes, |four| u32::from_le_bytes(four).into(), (0x7f80_0000, 0x007f_ffff))
+            }
+            _ => scan::<8>(&bytes, u64::from_le_bytes, (0x7ff << 52, (1 << 52) - 1)),
         };
         seen.is_zero &= piece.is_zero;
         seen.has_nan |= piece.has_nan;
+        seen.has_infinity |= piece.has_infinity;
     }
     Some(seen)
 }
 
-fn scan<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Seen {
+/// Looks at the bits of floats: `exponent` and `fraction` mask their fields, what is left is the sign.
+fn scan<const N: usize>(
+    bytes: &[u8],
+    bits: impl Fn([u8; N]) -> u64,
+    (exponent, fraction): (u64, u64),
+) -> Seen {
     let (values, _) = bytes.as_chunks::<N>();
-    let see = |seen: Seen, bytes: &[u8; N]| {
-        let value = value(*bytes);
-        Seen { is_zero: seen.is_zero && value == 0.0, has_nan: seen.has_nan || value.is_nan() }
-    };
-    values.iter().fold(Seen { is_zero: true, has_nan: false }, see)
+    let (mut any, mut has_nan, mut has_infinity) = (0, false, false);
+    for value in values {
+        let value = bits(*value) & (exponent | fraction);
+        any |= value;
+        has_nan |= value > exponent;
+        has_infinity |= value == exponent;
+    }
+    Seen { is_zero: any == 0, has_nan, has_infinity }
 }
 
 /// Returns the value of a tensor that holds one number.
@@ -90,4 +104,32 @@ fn number(dtype: Dtype, bytes: &[u8]) -> Option<f64> {
         Dtype::F64 => f64::from_le_bytes(bytes.try_into().ok()?),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Seen, scan};
+
+    #[test]
+    fn bits_of_floats_are_told_apart() {
+        let see = |values: &[f32]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            scan::<4>(&bytes, |four| u32::from_le_bytes(four).into(), (0x7f80_0000, 0x007f_ffff))
+        };
+        for (values, is_zero, has_nan, has_infinity) in [
+            (&[0.0, -0.0][..], true, false, false),
+            (&[0.0, f32::from_bits(1)], false, false, false),
+            (&[f32::MAX, f32::MIN_POSITIVE], false, false, false),
+            (&[0.0, f32::NAN], false, true, false),
+            (&[f32::from_bits(0xff80_0001)], false, true, false),
+            (&[f32::NEG_INFINITY], false, false, true),
+        ] {
+            assert_eq!(see(values), Seen { is_zero, has_nan, has_infinity }, "{values:?}");
+        }
+        let half = |value: half::f16| {
+            scan::<2>(&value.to_le_bytes(), |two| u16::from_le_bytes(two).into(), (0x7c00, 0x03ff))
+        };
+        assert!(half(half::f16::INFINITY).has_infinity && half(half::f16::NAN).has_nan);
+        assert!(!half(half::f16::MAX).has_infinity && !half(half::f16::MIN_POSITIVE_SUBNORMAL).is_zero);
+    }
 }

@@ -414,14 +414,14 @@ mod tests {
     fn what_does_not_fit_stands_first_and_the_cursor_passes_over_the_rule() {
         let mut board = board("extra-layer");
         let kinds: Vec<bool> = board.rows.iter().map(|row| *row == Row::Rule).collect();
-        assert_eq!(kinds.iter().position(|is_rule| *is_rule), Some(3));
+        assert_eq!(kinds.iter().position(|is_rule| *is_rule), Some(4));
         assert!(board.rows[..3].iter().all(|row| matches!(row, Row::Odd(_))));
-        for (by, cursor) in [(2, 2), (1, 4), (-1, 2), (isize::MAX, 6), (-isize::MAX, 0)] {
+        for (by, cursor) in [(3, 3), (1, 5), (-1, 3), (isize::MAX, 7), (-isize::MAX, 0)] {
             board.step(by);
             assert_eq!(board.cursor, cursor, "by {by}");
         }
         assert!(board.next_odd(false));
-        assert_eq!(board.cursor, 2);
+        assert_eq!(board.cursor, 3);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::json::{self, ProblemJson};
@@ -15,6 +15,7 @@ use super::{DONE, FOUND, stdout_error};
 use crate::adapter::Adapter;
 use crate::adapter::align::{Aligned, Alignment};
 use crate::adapter::held::Held;
+use crate::adapter::repair::{Keep, Wishes};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::problem::Problem;
@@ -31,6 +32,9 @@ pub struct Align {
     /// A prefix of the adapter's keys that belongs to no module.
     #[arg(long, value_name = "P")]
     pub strip_prefix: Option<String>,
+    /// Which adapter is meant, where the keys of the file have the names of several.
+    #[arg(long, value_name = "NAME")]
+    pub adapter_name: Option<String>,
     /// Write a repaired adapter: keys renamed, config corrected. Every change is printed first.
     #[arg(long)]
     pub repair: bool,
@@ -40,6 +44,12 @@ pub struct Align {
     /// Leave out config fields that this version of PEFT does not know: 0.11.
     #[arg(long, value_name = "V", requires = "repair")]
     pub peft_version: Option<String>,
+    /// Where the config's rank is not that of the tensors: what stays, alpha or the scale (alpha by rank).
+    #[arg(long, value_name = "WHAT", requires = "repair")]
+    pub keep: Option<Kept>,
+    /// Alpha of the adapter, where neither its config nor its tensors give it.
+    #[arg(long, value_name = "A", requires = "repair")]
+    pub alpha: Option<f64>,
     /// Print what a repair would do, and write nothing.
     #[arg(long, requires = "repair")]
     pub dry_run: bool,
@@ -49,6 +59,15 @@ pub struct Align {
     /// Print one line of JSON; with --repair, events as lines of JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What stays where the config's rank is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kept {
+    /// Alpha; the scale becomes alpha by the right rank.
+    Alpha,
+    /// The scale; alpha changes with the rank.
+    Scale,
 }
 
 /// A base and an adapter, opened and held against each other.
@@ -71,7 +90,11 @@ pub fn run(asked: &Align, out: &mut dyn Write) -> Result<u8> {
         return Err(Error::input("--repair: -o OUT names the folder to make"));
     }
     let base = Arc::new(Checkpoint::open_examined(&asked.base)?);
-    let held = Held::open(base, &asked.adapter, asked.strip_prefix.as_deref())?;
+    if asked.alpha.is_some_and(|alpha| !alpha.is_finite()) {
+        return Err(Error::input("--alpha: not a finite number"));
+    }
+    let (strip, name) = (asked.strip_prefix.as_deref(), asked.adapter_name.as_deref());
+    let held = Held::open_named(base, &asked.adapter, strip, name)?;
     let Held { base, adapter, facts, alignment, problems } = held;
     let pair = Pair { asked, base, adapter, facts, alignment, problems };
     if asked.repair {
@@ -94,6 +117,15 @@ impl Pair<'_> {
 
     fn rank(&self) -> Option<u64> {
         self.facts.rank.or_else(|| self.alignment.modules.iter().find_map(|module| module.rank))
+    }
+
+    /// Returns what the repair is to know.
+    fn wishes(&self) -> Wishes<'_> {
+        let keep = self.asked.keep.map(|kept| match kept {
+            Kept::Alpha => Keep::Alpha,
+            Kept::Scale => Keep::Scale,
+        });
+        Wishes { version: self.asked.peft_version.as_deref(), keep, alpha: self.asked.alpha }
     }
 
     fn layer_name(&self, module: &Aligned) -> Option<String> {

@@ -300,15 +300,12 @@ impl Prover<'_> {
             }
             data.fill(written, row * row_bytes, &mut bytes).map_err(|why| failed(&why))?;
             values::to_f32(tensor.dtype, &bytes, &mut is);
-            let scale = Scale::of(tensor.dtype, &exact, &before);
-            for (column, ((&is, &exact), &before)) in is.iter().zip(&exact).zip(&before).enumerate() {
-                let ulps = ulps(tensor.dtype, is, exact, scale.at(exact, before));
-                if ulps > ulps_allowed(tensor.dtype) * edits.len() as f64 {
-                    let name = escape(&tensor.name);
-                    return Err(failed(&format!("{name}[{row}, {column}] is {is}, {exact} in f64")));
-                }
-                proven.ulps = proven.ulps.max(ulps);
-            }
+            let far = farthest(tensor.dtype, (&is, &exact, &before), edits.len());
+            let ulps = far.map_err(|column| {
+                let (name, is, exact) = (escape(&tensor.name), is[column], exact[column]);
+                failed(&format!("{name}[{row}, {column}] is {is}, {exact} in f64"))
+            })?;
+            proven.ulps = proven.ulps.max(ulps);
             proven.rows += 1;
         }
         Ok(())
@@ -318,37 +315,37 @@ impl Prover<'_> {
 /// Rows of a merged weight that are computed in f64.
 const ROWS_EACH: u64 = 64;
 
-/// Against what the distance of a value is measured.
-enum Scale {
-    /// The larger of the exact value and the base: where both nearly cancel, less is left than each was rounded to.
-    Value,
-    /// The largest of the row: what is not rounded to 16 bits shows in which order the products of a delta were
-    /// summed, and they may cancel too.
-    Row(f64),
-}
+/// What sums in f32 may lose of the largest change in a row: where the products of an element cancel each other and
+/// the base has nothing there, what is left is smaller than the error of its sum. 64 units of an f32.
+const LOST_OF_CHANGE: f64 = 1.0 / (1 << 17) as f64;
 
-impl Scale {
-    fn of(dtype: Dtype, exact: &[f64], base: &[f32]) -> Self {
-        let largest = |largest: f64, (exact, base): (&f64, &f32)| {
-            let base = f64::from(*base);
-            largest.max(exact.abs()).max(base.abs()).max((exact - base).abs())
-        };
-        match dtype {
-            Dtype::F32 => Self::Row(exact.iter().zip(base).fold(0.0, largest)),
-            _ => Self::Value,
+/// Returns how far the values of a row are from the exact ones at most, in units of the last place; or the column of
+/// the first that is too far.
+fn farthest(
+    dtype: Dtype,
+    (values, exact, base): (&[f32], &[f64], &[f32]),
+    edits: usize,
+) -> std::result::Result<f64, usize> {
+    let changes = exact.iter().zip(base).map(|(exact, &base)| (exact - f64::from(base)).abs());
+    let lost = changes.fold(0.0, f64::max) * LOST_OF_CHANGE * edits as f64;
+    let mut most = 0f64;
+    for (column, ((&value, &exact), &base)) in values.iter().zip(exact).zip(base).enumerate() {
+        let ulps = ulps(dtype, value, exact, base);
+        // A NaN is neither near nor nothing.
+        let is_near = ulps <= ulps_allowed(dtype) * edits as f64;
+        let is_nothing = (f64::from(value) - exact).abs() <= lost;
+        if is_near {
+            most = most.max(ulps);
+        } else if !is_nothing {
+            return Err(column);
         }
     }
-
-    fn at(&self, exact: f64, base: f32) -> f64 {
-        match *self {
-            Self::Value => exact.abs().max(f64::from(base).abs()),
-            Self::Row(largest) => largest,
-        }
-    }
+    Ok(most)
 }
 
-/// Returns how far a value is from the exact one, in units of the last place of `scale`.
-fn ulps(dtype: Dtype, is: f32, exact: f64, scale: f64) -> f64 {
+/// Returns how far a value is from the exact one, in units of the last place of the larger of the exact one and
+/// the base: where both nearly cancel, less is left than each was rounded to.
+fn ulps(dtype: Dtype, is: f32, exact: f64, base: f32) -> f64 {
     // Bits behind the point, and the exponent below which they get fewer.
     let (bits, least) = match dtype {
         Dtype::BF16 => (7, -126),
@@ -358,7 +355,7 @@ fn ulps(dtype: Dtype, is: f32, exact: f64, scale: f64) -> f64 {
     if f64::from(is) == exact || is.is_nan() && exact.is_nan() {
         return 0.0;
     }
-    let exponent = scale.log2().floor().max(f64::from(least));
+    let exponent = exact.abs().max(f64::from(base).abs()).log2().floor().max(f64::from(least));
     (f64::from(is) - exact).abs() / 2f64.powf(exponent - f64::from(bits))
 }
 

@@ -15,6 +15,7 @@ use super::planner::list;
 use super::{Action, At, Base, Merge, Order, OutTensor, Source, Step};
 use crate::adapter::align::EMBEDDINGS;
 use crate::adapter::delta::{Combine, EditSpec, Method};
+use crate::adapter::dims::{self, Shapes};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -181,6 +182,9 @@ fn put(
         if edits.is_empty() {
             return Ok(None);
         }
+        for edit in &edits {
+            fits(attached, edit, &out.shape)?;
+        }
     }
     let edits = combine::combined(edits, combine)?;
     let stored = |tensor: u32| checkpoint.files.tensors[tensor as usize].dtype;
@@ -202,6 +206,32 @@ fn put(
     }
     out.source = Source::Merged(number);
     Ok(Some(Merge { base, change, native, dtype: out.dtype, is_packed: false, edits, is_flat }))
+}
+
+/// Says whether a delta has the rows of what an adapter brings in the base's place, which can be more.
+fn fits(attached: &[Attached<'_>], edit: &EditSpec, shape: &[u64]) -> std::result::Result<(), String> {
+    let kind = match edit.method {
+        Method::Lora | Method::Embedding => "LORA",
+        Method::AdaLora => "ADALORA",
+        Method::LoHa => "LOHA",
+        Method::LoKr => "LOKR",
+        _ => return Ok(()),
+    };
+    let files = &attached.get(edit.adapter).ok_or("no such adapter")?.checkpoint.files;
+    let of_part =
+        |&(part, tensor): &(&'static str, u32)| (part, files.shape(&files.tensors[tensor as usize]));
+    let dims = dims::of(kind, &Shapes(edit.parts.iter().map(of_part).collect()))?;
+    let (Some(out), Some(inputs)) = (dims.out, dims.inputs) else { return Ok(()) };
+    let delta = if edit.transposed { [inputs, out] } else { [out, inputs] };
+    if edit.rows.is_some() || edit.outputs.is_some() || delta == *shape {
+        return Ok(());
+    }
+    Err(format!(
+        "the delta of {} is {}, and the weight that is brought for it is {}",
+        escape(&edit.module),
+        units::shape(&delta),
+        units::shape(shape)
+    ))
 }
 
 /// Puts a tensor that an adapter brings in the place of the base's.

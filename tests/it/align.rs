@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use crate::convert::{Scratch, put, tensors};
 use crate::sample;
 
-fn ckpt(args: &[&str], base: &Path, adapter: &Path) -> Output {
+pub(crate) fn ckpt(args: &[&str], base: &Path, adapter: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
     command.arg("align").arg(base).arg("-a").arg(adapter).args(args).output().unwrap()
 }
 
 /// The last line of JSON that a run prints, and its exit code.
-fn told(args: &[&str], base: &Path, adapter: &Path) -> (Value, i32) {
+pub(crate) fn told(args: &[&str], base: &Path, adapter: &Path) -> (Value, i32) {
     let output = ckpt(&[args, &["--json"]].concat(), base, adapter);
     let text = String::from_utf8(output.stdout).unwrap();
     let last = text.lines().last().unwrap_or("null");
@@ -29,7 +29,7 @@ fn told(args: &[&str], base: &Path, adapter: &Path) -> (Value, i32) {
 }
 
 /// The states of the modules, counted: `aligned 2, wrapped 2`.
-fn states(document: &Value) -> String {
+pub(crate) fn states(document: &Value) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for module in document["modules"].as_array().into_iter().flatten() {
         *counts.entry(module["state"].as_str().unwrap()).or_default() += 1;
@@ -37,13 +37,13 @@ fn states(document: &Value) -> String {
     counts.iter().map(|(state, count)| format!("{state} {count}")).collect::<Vec<_>>().join(", ")
 }
 
-fn codes(document: &Value) -> Vec<String> {
+pub(crate) fn codes(document: &Value) -> Vec<String> {
     let code = |problem: &Value| problem["code"].as_str().unwrap().to_owned();
     document["problems"].as_array().into_iter().flatten().map(code).collect()
 }
 
 /// Writes a model or adapter: tensors of zeros (those whose name holds `lora_B` or `lora_b` of ones) and a config.
-fn made(folder: &Path, file: &str, list: &[(String, Vec<usize>)], config: (&str, &Value)) {
+pub(crate) fn made(folder: &Path, file: &str, list: &[(String, Vec<usize>)], config: (&str, &Value)) {
     fs::create_dir_all(folder).unwrap();
     let data: Vec<(String, Vec<usize>, Vec<u8>)> = list
         .iter()
@@ -64,12 +64,12 @@ fn made(folder: &Path, file: &str, list: &[(String, Vec<usize>)], config: (&str,
     }
 }
 
-fn named(list: &[(&str, &[usize])]) -> Vec<(String, Vec<usize>)> {
+pub(crate) fn named(list: &[(&str, &[usize])]) -> Vec<(String, Vec<usize>)> {
     list.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect()
 }
 
 /// A Llama of hidden 32, as `samples/load-errors/out` were made for.
-fn llama(folder: &Path, layers: usize, (has_bias, is_tied): (bool, bool)) -> PathBuf {
+pub(crate) fn llama(folder: &Path, layers: usize, (has_bias, is_tied): (bool, bool)) -> PathBuf {
     let mut list = named(&[("model.embed_tokens.weight", &[64, 32]), ("model.norm.weight", &[32])]);
     for layer in 0..layers {
         for (name, out, inputs) in [
@@ -145,7 +145,7 @@ fn every_broken_adapter_has_its_state_and_its_repair() {
         ("less", "renamed 4", 0, 1, &[], 0, true),
         ("lm", "renamed 4", 0, 1, &[], 0, true),
         ("koh", "renamed 4", 0, 1, &[], 0, true),
-        ("r8", "aligned 4", 4, 1, &["A003"], 0, true),
+        ("r8", "aligned 4", 4, 1, &["A003"], 1, false),
         ("rs", "aligned 4", 4, 1, &["C006"], 0, true),
         ("tn", "dropped 4", 0, 1, &["A008", "A012"], 0, true),
         ("tp", "aligned 4", 4, 0, &["A009"], 0, false),
@@ -165,11 +165,11 @@ fn every_broken_adapter_has_its_state_and_its_repair() {
         ("lt", "aligned 2, dropped 2", 2, 1, &["A012"], 0, true),
         ("dora", "incomplete 4", 0, 1, &[], 1, false),
         ("dora2", "aligned 4", 4, 0, &["A012"], 0, false),
-        ("pt", "aligned 4", 4, 1, &["A004"], 0, true),
+        ("pt", "aligned 4", 4, 1, &["A004"], 1, false),
         ("tt", "aligned 4", 4, 0, &[], 0, false),
         ("f16", "aligned 4", 4, 0, &[], 0, false),
         ("res", "aligned 2, saved 2", 4, 0, &["A010", "A011"], 0, false),
-        ("emb", "aligned 4", 4, 0, &["A010", "A011"], 0, false),
+        ("emb", "aligned 2, shape 2", 2, 1, &["A010", "A011"], 1, false),
     ];
     let folder = sample("load-errors/ae");
     let folders = fs::read_dir(&folder).unwrap().count();
@@ -190,9 +190,9 @@ fn every_set_of_bad_keys_has_its_state_and_its_repair() {
         ("orig-mod", "renamed 6", 0, 1, &[], 0, true),
         ("module-prefix", "renamed 6", 0, 1, &[], 0, true),
         ("full-state-with-base_layer", "aligned 6", 6, 0, &["A012"], 0, false),
-        ("wrong-shape", "shape 6", 0, 1, &[], 1, false),
+        ("wrong-shape", "shape 6", 0, 1, &["A014"], 1, false),
         ("missing-lora-B", "aligned 5, incomplete 1", 5, 1, &["A002"], 1, false),
-        ("extra-layer", "aligned 6, missing 3", 6, 1, &[], 1, false),
+        ("extra-layer", "aligned 6, missing 3", 6, 1, &["A014"], 1, false),
     ];
     let folder = sample("peft-bad-keys");
     check_rows(&rows, &sample("base-A-bf16/model"), &folder, &folder.join("good"));
@@ -265,7 +265,12 @@ fn align(base: &Path, adapter: &Path, strip: Option<&str>) -> Alignment {
     let base = Checkpoint::open_examined(base.to_str().unwrap()).unwrap();
     let adapter = Checkpoint::open_examined(adapter.to_str().unwrap()).unwrap();
     let values = FileSide::whole(&adapter.files);
-    Alignment::of(&base, &adapter, &Adapter::read(&adapter), &Asked { strip_prefix: strip, values: &values })
+    Alignment::of(
+        &base,
+        &adapter,
+        &Adapter::read(&adapter),
+        &Asked { strip_prefix: strip, name: None, values: &values },
+    )
 }
 
 #[test]
@@ -420,8 +425,10 @@ fn states_of_whole_models_and_pickles_are_repaired_to_the_adapter_alone() {
     let out = scratch.join("out");
     assert_eq!(told(&["--repair", "-o", out.to_str().unwrap()], &base, &dump).1, 0);
     let keys: Vec<String> = tensors(&out).into_keys().collect();
-    let expected = ["lora_A.other.weight", "lora_A.weight", "lora_B.weight"].map(|end| format!("{q}.{end}"));
+    let expected = ["lora_A.weight", "lora_B.weight"].map(|end| format!("{q}.{end}"));
     assert_eq!(keys, expected);
+    // The other one, where it is meant: it is half a pair.
+    assert_eq!(states(&told(&["--adapter-name", "other"], &base, &dump).0), "incomplete 1");
 
     let pickle = sample("peft-lora-bin-A/adapter");
     let folder = scratch.join("pickle");
@@ -430,15 +437,27 @@ fn states_of_whole_models_and_pickles_are_repaired_to_the_adapter_alone() {
     let config = fs::read_to_string(pickle.join("adapter_config.json")).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();
     let (right, rank) = (config["r"].clone(), config["r"].as_u64().unwrap());
-    config["r"] = json!(rank + 1);
+    config["r"] = json!(rank * 2);
     put(&folder.join("adapter_config.json"), config.to_string().as_bytes());
     let out = scratch.join("pickle-out");
+    let to = out.to_str().unwrap();
     let model = sample("base-A-bf16/model");
-    let (result, exit) = told(&["--repair", "-o", out.to_str().unwrap()], &model, &folder);
-    assert_eq!(exit, 0, "{result}");
-    let config: Value = serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap();
-    assert_eq!(config["r"], right);
-    assert_eq!(told(&[], &model, &out).1, 0);
+    // Alpha belongs to one of the two ranks: it is asked.
+    let (result, exit) = told(&["--repair", "-o", to], &model, &folder);
+    assert_eq!((exit, out.exists()), (1, false), "{result}");
+    let why = result["refused"].to_string();
+    assert!(
+        why.contains("--keep alpha makes the scale 2, --keep scale leaves it at 1 with alpha 4"),
+        "{why}"
+    );
+    for (keep, alpha) in [("scale", json!(4)), ("alpha", json!(8))] {
+        let (result, exit) = told(&["--repair", "-o", to, "--force", "--keep", keep], &model, &folder);
+        assert_eq!(exit, 0, "{result}");
+        let config = fs::read(out.join("adapter_config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!((&config["r"], &config["lora_alpha"]), (&right, &alpha), "{keep}");
+        assert_eq!(told(&[], &model, &out).1, 0);
+    }
     assert_eq!(tensors(&out).len(), 8);
 }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking and say what they counted")]
 
 mod align;
+mod align_foreign;
+mod align_identity;
 mod arrows;
 mod cli;
 mod combine;
@@ -16,6 +18,7 @@ mod hostile;
 mod jobs;
 mod layouts;
 mod merge;
+mod merge_proof;
 mod merge_same;
 mod packed_samples;
 mod pty;

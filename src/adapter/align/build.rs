@@ -34,7 +34,7 @@ pub(super) fn align<'a>(
     asked: &'a Asked<'a>,
 ) -> Alignment {
     let config = adapter.files.configs.get("adapter_config.json");
-    let groups = Groups::of(&adapter.files, asked.strip_prefix);
+    let groups = Groups::of(&adapter.files, asked.strip_prefix, asked.name);
     let context = Context {
         base,
         adapter,
@@ -88,7 +88,9 @@ pub(super) fn part_of(mark: &'static crate::adapter::keys::Mark, tensor: u32) ->
         tensor,
         rename: None,
         is_transposed: mark.role == Role::Transposed,
-        is_factor: mark.role != Role::Other && mark.part != "lora_A",
+        order: None,
+        is_flat: false,
+        is_factor: mark.role != Role::Other,
     }
 }
 
@@ -223,6 +225,7 @@ impl Aligned {
             tokens: Vec::new(),
             zero_delta: false,
             has_nan: false,
+            has_infinity: false,
             evidence: String::new(),
             repair: Repair::Nothing,
         }

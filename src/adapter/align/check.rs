@@ -107,7 +107,15 @@ impl Context<'_> {
                 _ => by_name && !is_wrapped,
             };
             if is_saved {
-                parts.push(Part { part, tensor, rename: None, is_transposed: false, is_factor: false });
+                parts.push(Part {
+                    part,
+                    tensor,
+                    rename: None,
+                    is_transposed: false,
+                    order: None,
+                    is_flat: false,
+                    is_factor: false,
+                });
             } else {
                 unused.push(tensor);
             }
@@ -142,7 +150,7 @@ impl Context<'_> {
             .map(|part| {
                 let files = &self.adapter.files;
                 let mut shape = files.shape(&files.tensors[part.tensor as usize]).to_vec();
-                if part.is_transposed {
+                if part.is_transposed && shape.len() == 2 {
                     shape.reverse();
                 }
                 (part.part, shape)
@@ -221,7 +229,8 @@ impl Context<'_> {
                 evidence: "the base layer's shape is not known; names fit".into(),
             };
         }
-        let stored = [spec.shape[0], spec.shape.get(1).copied().unwrap_or(1)];
+        let brought = self.brought(module, &spec.shape);
+        let stored = brought.unwrap_or([spec.shape[0], spec.shape.get(1).copied().unwrap_or(1)]);
         let delta = |shape: [u64; 2]| [dims.out.unwrap_or(shape[0]), dims.inputs.unwrap_or(shape[1])];
         let turned = [stored[1], stored[0]];
         let is_turned = self.is_turned(module, layer, delta(stored) == stored);
@@ -231,12 +240,44 @@ impl Context<'_> {
         module.is_transposed = is_turned;
         if is_vector && dims.out.is_none_or(|out| out == shape[0]) || delta(shape) == shape {
             Self::whole_layer(module, layer, shape[0]);
+            let fits = if brought.is_some() { "the weight that the adapter brings for" } else { "the layer" };
             return Verdict {
                 state: State::Aligned,
-                evidence: format!("delta {:?} fits the layer {:?}", delta(shape), spec.shape),
+                evidence: format!("delta {:?} fits {fits} {:?}", delta(shape), spec.shape),
+            };
+        }
+        let ([rows, columns], [of_base, inputs]) = (delta(shape), shape);
+        if brought.is_some() {
+            return Verdict {
+                state: State::Shape,
+                evidence: format!(
+                    "delta [{rows}, {columns}], and the weight that the adapter itself brings [{of_base}, {inputs}]"
+                ),
+            };
+        }
+        let label = module.path.rsplit('.').next().unwrap_or("");
+        if EMBEDDINGS.contains(&label) && columns == inputs {
+            return Verdict {
+                state: State::Shape,
+                evidence: format!(
+                    "delta for a vocabulary of {rows}, the base has {of_base}, and the adapter does not bring the \
+                     embeddings with those rows"
+                ),
             };
         }
         mismatch(delta(shape), shape)
+    }
+
+    /// Returns the shape of the weight that an adapter brings for embeddings or a head beside its delta, where the
+    /// vocabulary was resized: the delta is for that.
+    fn brought(&self, module: &Aligned, base: &[u64]) -> Option<[u64; 2]> {
+        let label = module.path.rsplit('.').next().unwrap_or("");
+        let weight = module.part("weight").filter(|_| EMBEDDINGS.contains(&label))?;
+        let files = &self.adapter.files;
+        match (files.shape(&files.tensors[weight as usize]), base) {
+            (&[rows, inputs], &[of_base, of]) if inputs == of && rows != of_base => Some([rows, inputs]),
+            _ => None,
+        }
     }
 
     fn whole_layer(module: &mut Aligned, layer: u32, rows: u64) {
@@ -270,35 +311,6 @@ impl Context<'_> {
         }
     }
 
-    /// Fills in alpha and scaling.
-    fn scale(&self, module: &mut Aligned, group: &Group) {
-        let by_tensor = group
-            .part("alpha")
-            .and_then(|tensor| values::single(&self.adapter.files, self.asked.values, tensor));
-        // Patterns are matched against the module's name in the wrapped model.
-        let own = group.path.strip_prefix(PREFIX).unwrap_or(&group.path);
-        let rank = module.rank;
-        let given = self.facts.rank.filter(|&rank| rank > 0);
-        let pattern = |path: &str| self.targets.rank(path);
-        let said = pattern(own).or_else(|| pattern(&module.path)).or(given);
-        // The tensors are right where the config contradicts them: a repair corrects it so.
-        let effective = match module.method {
-            "LORA" | "ADALORA" | "LOHA" => rank.or(said),
-            _ => said.or(rank),
-        };
-        let alpha = self.targets.alpha(own).or_else(|| self.targets.alpha(&module.path)).or(self.facts.alpha);
-        module.rank = effective;
-        (module.alpha, module.scaling) = match group.family {
-            Family::ComfyOrKohya | Family::Lycoris if by_tensor.is_some() || alpha.is_none() => {
-                let alpha = by_tensor.or(rank.map(|rank| rank as f64));
-                (alpha, alpha.zip(rank).map(|(alpha, rank)| alpha / rank as f64))
-            }
-            Family::Mlx => (None, Some(fields::mlx_scale(self.config))),
-            Family::Diffusers if alpha.is_none() => (None, Some(1.0)),
-            _ => (alpha, fields::scaling(module.method, effective, alpha, self.facts)),
-        };
-    }
-
     /// Looks at the values of a module's parts.
     pub(super) fn look(&self, module: &mut Aligned) {
         for part in &module.parts {
@@ -306,6 +318,7 @@ impl Context<'_> {
                 continue;
             };
             module.has_nan |= seen.has_nan;
+            module.has_infinity |= seen.has_infinity;
             module.zero_delta |= seen.is_zero && part.is_factor;
         }
     }
@@ -423,6 +436,14 @@ pub(super) fn missing(found: &Found) -> String {
 impl Verdict {
     pub(super) fn new(state: State, evidence: String) -> Self {
         Self { state, evidence }
+    }
+
+    /// Adds to the evidence of a part of a layer.
+    pub(super) fn with(mut self, more: &str) -> Self {
+        if self.state == State::Fused {
+            self.evidence.push_str(more);
+        }
+        self
     }
 }
 

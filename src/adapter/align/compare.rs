@@ -198,7 +198,7 @@ impl Context<'_> {
             self.say(
                 alignment,
                 &kind::ADAPTER_KEYS,
-                &format!("keys of other adapters in the same file: {names}"),
+                &format!("keys of other adapters in the same file: {names}; --adapter-name decides"),
             );
         }
         let hits =
@@ -217,6 +217,15 @@ impl Context<'_> {
                 escape(&first.name)
             );
             self.say(alignment, &kind::NAN_VALUES, &message);
+        }
+        let infinite: Vec<&Aligned> = alignment.modules.iter().filter(|m| m.has_infinity).collect();
+        if let Some(first) = infinite.first() {
+            let message = format!(
+                "{} with infinite values, such as {}",
+                units::plural(infinite.len(), "module"),
+                escape(&first.name)
+            );
+            self.say(alignment, &kind::INF_VALUES, &message);
         }
         let zero = alignment.zero_deltas();
         if zero > 0 {

@@ -30,7 +30,11 @@ pub(super) fn place(context: &Context<'_>, module: &mut Aligned, found: &Found, 
         .or_else(|| part(context, module, &path))
         .or_else(|| pieces(context, module, &path))
         .unwrap_or_else(|| Verdict::new(State::Missing, missing(found)))
+        .with(if module.layer.is_none() || module.places.is_empty() { "" } else { KNOWN })
 }
+
+/// What a merge can do with a part of a layer.
+const KNOWN: &str = "; no repair makes an adapter for PEFT of it, a merge puts it into its rows";
 
 /// A module that is a part of a fused layer: `q_proj` where the base has `qkv_proj`.
 fn part(context: &Context<'_>, module: &mut Aligned, path: &str) -> Option<Verdict> {
@@ -88,7 +92,10 @@ fn start_of(context: &Context<'_>, (at, count): (usize, usize), rows: u64, out: 
 fn pieces(context: &Context<'_>, module: &mut Aligned, path: &str) -> Option<Verdict> {
     let (parent, label) = path.rsplit_once('.')?;
     let parent = parent.replace("self_attention", "self_attn");
-    let parent = parent.strip_prefix("decoder.").map_or(parent.clone(), |rest| format!("model.{rest}"));
+    // Megatron's, in whatever wraps it.
+    let parent = parent
+        .find("decoder.layers.")
+        .map_or_else(|| parent.clone(), |at| format!("model.{}", &parent[at + "decoder.".len()..]));
     let (layers, pieces, in_order) =
         FUSED.iter().filter(|(names, ..)| names.contains(&label)).find_map(|(_, pieces, in_order)| {
             let layers: Option<Vec<u32>> =
@@ -104,7 +111,12 @@ fn pieces(context: &Context<'_>, module: &mut Aligned, path: &str) -> Option<Ver
         row = end;
     }
     module.layer = layers.first().copied();
-    let evidence = format!("the base keeps {} apart: PEFT finds no module {label}", pieces.join(", "));
+    let split = if in_order {
+        ""
+    } else {
+        "; its rows are interleaved by groups of heads: export it to PEFT's form with what wrote it, which splits them"
+    };
+    let evidence = format!("the base keeps {} apart: PEFT finds no module {label}{split}", pieces.join(", "));
     if module.delta.is_some_and(|[rows, _]| rows != row) {
         return Some(Verdict::new(
             State::Shape,

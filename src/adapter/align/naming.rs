@@ -1,7 +1,7 @@
 //! Naming: whether a module's keys are those that PEFT looks for, and which they should be.
 
 use super::build::Context;
-use super::{Aligned, Repair, State, experts};
+use super::{Aligned, Order, Repair, State, experts};
 use crate::adapter::group::Group;
 use crate::adapter::keys::{BASE_LAYER, Family};
 use crate::adapter::names::{Found, PREFIX};
@@ -52,6 +52,9 @@ impl Context<'_> {
         if reasons.is_empty() && module.is_renamed() {
             reasons.push("the keys' ends are not PEFT's".into());
         }
+        if is_foreign && !native {
+            self.form(module, moves_rows);
+        }
         if moves_rows {
             reasons.push("torchtune orders the rows of q and k by its own rotary embedding".into());
         }
@@ -67,13 +70,35 @@ impl Context<'_> {
         if !reasons.is_empty() {
             module.evidence = reasons.join("; ");
         }
-        module.repair = if moves_rows {
-            Repair::No("the rows of its lora_B have to be put in another order".into())
+        module.repair = if moves_rows && module.parts.iter().all(|part| part.order.is_none()) {
+            Repair::No(
+                "the rows of its lora_B have to be put in another order, and the base's config.json does not give heads that divide them".into(),
+            )
         } else if module.is_renamed() || is_foreign {
             Repair::Rename
         } else {
             Repair::Nothing
         };
+    }
+
+    /// Says how PEFT has the parts of a module that others wrote.
+    fn form(&self, module: &mut Aligned, moves_rows: bool) {
+        let configs = &self.base.files.configs;
+        let heads = configs.model_int("num_attention_heads");
+        let is_query = module.path.ends_with("q_proj");
+        let heads = if is_query { heads } else { configs.model_int("num_key_value_heads").or(heads) };
+        let head = configs.model_int("head_dim");
+        for part in &mut module.parts {
+            let files = &self.adapter.files;
+            let shape = files.shape(&files.tensors[part.tensor as usize]);
+            if moves_rows && ["lora_B", "lora_magnitude_vector"].contains(&part.part) {
+                let order = heads.map(|heads| Order { heads });
+                let is_head = |half: u64| head.is_none_or(|head| head == half * 2);
+                part.order = order.filter(|order| order.split(shape).is_some_and(|(_, half)| is_head(half)));
+            }
+            let long = shape.iter().filter(|&&size| size != 1).count();
+            part.is_flat = part.part == "lora_magnitude_vector" && shape.len() > 1 && long < 2;
+        }
     }
 
     /// Gives each part the key that PEFT looks for, where it is not its own.

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
@@ -40,6 +41,8 @@ struct PlanEvent<'a> {
 struct RenameJson<'a> {
     from: &'a str,
     to: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -58,8 +61,7 @@ struct ResultEvent<'a> {
 /// Says what a repair does, and does it: exit 0 done or nothing to do, 1 something cannot be repaired.
 pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
     let asked = pair.asked;
-    let repair =
-        Repair::plan(&pair.base, &pair.adapter, &pair.facts, &pair.alignment, asked.peft_version.as_deref());
+    let repair = Repair::plan_as(&pair.base, &pair.adapter, &pair.facts, &pair.alignment, pair.wishes());
     let result = repair.result(&pair.adapter);
     let plan = plan(pair, &repair, &result);
     let is_to_write = !repair.is_empty() && repair.refused.is_empty();
@@ -105,11 +107,11 @@ pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn event<'a>(repair: &'a Repair, plan: &'a Plan) -> PlanEvent<'a> {
-    let changed = repair.keys.iter().filter(|key| key.from != key.to || key.is_transposed);
+    let changed = repair.keys.iter().filter(|key| key.is_changed());
     PlanEvent {
         event: "plan",
         steps: &plan.steps,
-        renames: changed.map(|key| RenameJson { from: &key.from, to: &key.to }).collect(),
+        renames: changed.map(|key| RenameJson { from: &key.from, to: &key.to, form: key.form() }).collect(),
         config: &repair.changes,
         left_out: &repair.left_out,
         refused: &repair.refused,
@@ -120,9 +122,9 @@ fn event<'a>(repair: &'a Repair, plan: &'a Plan) -> PlanEvent<'a> {
 
 fn said(pair: &Pair<'_>, repair: &Repair, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "{}", board::gate(pair))?;
-    for key in repair.keys.iter().filter(|key| key.from != key.to || key.is_transposed) {
-        let turned = if key.is_transposed { "  (transposed)" } else { "" };
-        writeln!(out, "rename  {}\n     →  {}{turned}", escape(&key.from), escape(&key.to))?;
+    for key in repair.keys.iter().filter(|key| key.is_changed()) {
+        let form = key.form().map_or_else(String::new, |form| format!("  ({form})"));
+        writeln!(out, "rename  {}\n     →  {}{form}", escape(&key.from), escape(&key.to))?;
     }
     for change in &repair.changes {
         writeln!(out, "config  {change}")?;
@@ -139,10 +141,19 @@ fn said(pair: &Pair<'_>, repair: &Repair, out: &mut dyn Write) -> std::io::Resul
 /// Returns the plan of the folder.
 fn plan(pair: &Pair<'_>, repair: &Repair, result: &Checkpoint) -> Plan {
     let files = &result.files;
+    // Rows in another order are read as more dimensions than are written.
+    let ordered: FxHashMap<&str, Vec<u64>> = repair
+        .keys
+        .iter()
+        .filter(|key| key.order.is_some())
+        .map(|key| (key.to.as_str(), key.shape(&pair.adapter.files)))
+        .collect();
     let tensor = |(at, record): (usize, &TensorRecord)| OutTensor {
+        shape: ordered
+            .get(files.tensor_name(at as u32).as_str())
+            .map_or_else(|| files.shape(record).to_vec(), Clone::clone),
         name: files.tensor_name(at as u32),
         dtype: record.dtype,
-        shape: files.shape(record).to_vec(),
         // A view spans other bytes than its elements take.
         bytes: elements(files.shape(record)).and_then(|n| record.dtype.bytes_of(n)).unwrap_or(record.bytes),
         source: Source::Copy(At::base(at as u32)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Proven, Prover, ROWS_EACH, Scale, check_entry, differs, failed, ulps, ulps_allowed};
+use super::{Proven, Prover, ROWS_EACH, check_entry, differs, failed, farthest};
 use crate::engine::inputs::codes_of;
 use crate::engine::{Decoded, Scratch, encoded};
 use crate::error::Result;
@@ -104,17 +104,12 @@ impl Prover<'_> {
                     exact.iter_mut().for_each(round);
                 }
             }
-            let scale = Scale::of(dtype, &exact, &before);
-            for (column, ((&sum, &exact), &before)) in sum.iter().zip(&exact).zip(&before).enumerate() {
-                let ulps = ulps(dtype, sum, exact, scale.at(exact, before));
-                if ulps > ulps_allowed(dtype) * edits.len() as f64 {
-                    let name = escape(name);
-                    return Err(failed(&format!(
-                        "{name}[{row}, {column}] is packed of {sum}, {exact} in f64"
-                    )));
-                }
-                proven.ulps = proven.ulps.max(ulps);
-            }
+            let far = farthest(dtype, (&sum, &exact, &before), edits.len());
+            let ulps = far.map_err(|column| {
+                let (name, sum, exact) = (escape(name), sum[column], exact[column]);
+                failed(&format!("{name}[{row}, {column}] is packed of {sum}, {exact} in f64"))
+            })?;
+            proven.ulps = proven.ulps.max(ulps);
             let range = result.rows.codes(rows.clone());
             bytes.resize((range.end - range.start) as usize, 0);
             self.data.fill(result.codes, range.start, &mut bytes).map_err(|why| failed(&why))?;

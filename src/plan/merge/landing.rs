@@ -5,6 +5,8 @@ use serde_json::Value;
 use super::{Landing, Target, method};
 use crate::adapter::align::{Aligned, Alignment, Place, State};
 use crate::adapter::delta::{EditSpec, Method, Recipe};
+use crate::adapter::names::PREFIX;
+use crate::adapter::targets::Targets;
 use crate::checkpoint::Checkpoint;
 use crate::name::escape;
 use crate::plan::{At, Coverage};
@@ -38,10 +40,13 @@ impl Landings {
     pub fn add(&mut self, base: &Checkpoint, number: usize, attached: &Attached<'_>, recipe: Recipe) {
         let config = attached.checkpoint.files.configs.get("adapter_config.json");
         let (mut zero, mut is_drawn) = (0, false);
+        let targets = config.map(Targets::read).unwrap_or_default();
+        let rank = config.and_then(|config| config.get("r")).and_then(Value::as_u64);
         for module in &attached.alignment.modules {
             self.coverage.total += 1;
-            let found =
-                mergeable(module).and_then(|()| one(base, (number, attached), module, recipe, config));
+            let found = mergeable(module)
+                .and_then(|()| right_rank(module, &targets, rank))
+                .and_then(|()| one(base, (number, attached), module, recipe, config));
             match found {
                 Ok(landings) => {
                     self.coverage.merged += 1;
@@ -77,6 +82,9 @@ fn mergeable(module: &Aligned) -> Result<(), String> {
     if module.has_nan {
         return Err("its values are NaN".into());
     }
+    if module.has_infinity {
+        return Err("some of its values are infinite".into());
+    }
     let fits = match module.state {
         State::Aligned | State::Saved => module.is_applied || module.state == State::Saved,
         State::Renamed => module.is_applied,
@@ -92,6 +100,19 @@ fn mergeable(module: &Aligned) -> Result<(), String> {
     if fits { Ok(()) } else { Err(format!("{}: {}", module.state.name(), module.evidence)) }
 }
 
+/// Refuses a module of another rank than the config gives it: alpha belongs to one of the two, and which is not known.
+fn right_rank(module: &Aligned, targets: &Targets, rank: Option<u64>) -> Result<(), String> {
+    let own = module.name.strip_prefix(PREFIX).unwrap_or(&module.name);
+    let said = targets.rank(own).or_else(|| targets.rank(&module.path)).or(rank);
+    match (said, module.rank) {
+        (Some(said), Some(rank)) if module.method == "LORA" && said != rank => Err(format!(
+            "the config's rank is {said}, its tensors have {rank}, and which of the two alpha belongs to is not known: \
+             align --repair --keep decides"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Returns what a module brings.
 fn one(
     base: &Checkpoint,
@@ -103,6 +124,10 @@ fn one(
     let method = method::of(module, attached.alignment, config)?;
     let mut landings = Vec::new();
     let layer = module.layer.ok_or("it belongs to no layer of the base")?;
+    let has_scale = matches!(module.method, "LORA" | "ADALORA" | "LOHA" | "LOKR");
+    if has_scale && module.scaling.is_none() {
+        return Err("its scale is not known: neither config nor file give an alpha".into());
+    }
     if let Some(method) = method {
         for place in places(module, layer)? {
             let edit = edit(number, attached, module, (method, recipe), &place)?;
