@@ -17,6 +17,7 @@ mod merge;
 mod mouse;
 pub mod picker;
 mod ready;
+mod repair;
 mod shell;
 mod toast;
 mod typing;
@@ -294,6 +295,7 @@ impl App {
                 self.attached_to(id, number, *held);
                 Vec::new()
             }
+            Event::Held(number, held) => self.held_for_form(number, *held),
             Event::ClickBoard(row) => self.click_board(row),
             Event::Planned(question, plan) => self.planned(question, *plan),
             Event::JobTicked(id, counts) => {

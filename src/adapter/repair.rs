@@ -51,6 +51,14 @@ pub struct Rekeyed {
     pub is_transposed: bool,
 }
 
+impl Rekeyed {
+    /// Returns true if it gets another key, or is transposed.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.from != self.to || self.is_transposed
+    }
+}
+
 impl Repair {
     /// Plans the repair of an adapter. `version` is the oldest PEFT that is to load it: `0.11`.
     #[must_use]
@@ -84,7 +92,17 @@ impl Repair {
     /// Returns how many keys change.
     #[must_use]
     pub fn renames(&self) -> usize {
-        self.keys.iter().filter(|key| key.from != key.to || key.is_transposed).count()
+        self.keys.iter().filter(|key| key.is_changed()).count()
+    }
+
+    /// Returns what it does in a few words each: how many keys and fields change, and what is left out.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        let keys = (self.renames(), "key renamed", "keys renamed");
+        let fields = (self.changes.len(), "field of the config corrected", "fields of the config corrected");
+        let counted = [keys, fields].into_iter().filter(|(count, ..)| *count > 0);
+        let counted = counted.map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }));
+        counted.chain(self.left_out.iter().map(|what| format!("without {what}"))).collect()
     }
 
     /// Returns the adapter with its tensors under their new keys, and transposed where PEFT has them so: the same

@@ -10,6 +10,7 @@ use super::{App, Effect, Overlay, Tab};
 use crate::adapter::align::{Aligned, Repair, State};
 use crate::adapter::board::{self, Fold, Gate};
 use crate::adapter::held::Held;
+use crate::adapter::repair;
 use crate::name::escape;
 
 /// An adapter and its base, as rows.
@@ -32,6 +33,8 @@ pub struct Board {
     pub top: usize,
     /// The first row that was drawn last.
     pub first: usize,
+    /// True if a repair would change something, or something stands in its way.
+    pub is_repairable: bool,
     odd: Vec<u32>,
     unfolded: BTreeSet<u32>,
     lands: Vec<bool>,
@@ -127,7 +130,9 @@ impl Board {
                 }
             }
         }
+        let repair = repair::Repair::plan(&held.base, &held.adapter, &held.facts, &held.alignment, None);
         let mut made = Self {
+            is_repairable: !repair.is_empty() || !repair.refused.is_empty(),
             gate: Gate::of(&held.alignment),
             folds: board::folds(&held.alignment),
             odd: board::odd(&held.alignment),

@@ -9,7 +9,7 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
 use super::picker::Picker;
-use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs, merge};
+use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs, merge, repair};
 use crate::checkpoint::tree::Mode;
 
 /// Cells of a command's doc: help has two columns of it on a screen of 120.
@@ -63,8 +63,14 @@ pub static COMMANDS: &[Command] = &[
     row("open-result", "Open the result beside its input", &[], "open the result", enter)
         .foot(on_done_job)
         .needs(jobs::can_open_result),
+    row("attach-result", "Attach the repaired adapter", &[], "attach the repaired adapter", enter)
+        .foot(on_repaired_job)
+        .needs(jobs::can_attach_result),
     row("show-states", "Which modules the board shows…", &["f"], "show", board::choose)
         .foot(App::is_on_board)
+        .needs(board::needs_board),
+    row("repair", "Repair the adapter… (a list first)", &["r"], "repair", repair::open)
+        .foot(repair::has_repair)
         .needs(board::needs_board),
     row("filter", "Filter by words: name, dtype:, bits:…", &["/"], "filter", filter)
         .foot(with_pane)
@@ -234,7 +240,11 @@ fn on_active_job(app: &App) -> bool {
 }
 
 fn on_done_job(app: &App) -> bool {
-    in_jobs(app) && jobs::can_open_result(app).is_ok()
+    in_jobs(app) && jobs::can_open_result(app).is_ok() && jobs::can_attach_result(app).is_err()
+}
+
+fn on_repaired_job(app: &App) -> bool {
+    in_jobs(app) && jobs::can_attach_result(app).is_ok()
 }
 
 fn has_open(app: &App) -> Result<(), String> {

@@ -91,6 +91,8 @@ pub enum Purpose {
     Open,
     /// To be attached, as an adapter, to the checkpoint that is shown.
     Attach,
+    /// To be merged, as an adapter, with those of the form.
+    Merge,
 }
 
 /// What a key did.

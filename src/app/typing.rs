@@ -100,6 +100,7 @@ impl App {
             picker::Answer::Open(path) => match picker.purpose {
                 Purpose::Open => self.open(&path),
                 Purpose::Attach => self.attach(&path),
+                Purpose::Merge => self.add_adapter(&path),
             },
         }
     }

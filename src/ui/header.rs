@@ -9,7 +9,7 @@ use super::theme::{Role, Theme};
 use crate::adapter::Adapter;
 use crate::app::attach::{AttachState, Attached};
 use crate::app::command::Command;
-use crate::app::form::Kind;
+use crate::app::form::{Kind, Task};
 use crate::app::jobs::Question;
 use crate::app::keys::keys_of;
 use crate::app::picker::Purpose;
@@ -259,6 +259,9 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::Picker(_) if app.opens.is_empty() => {
             "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   q quit"
         }
+        Overlay::Picker(picker) if picker.purpose == Purpose::Merge => {
+            "Enter merge it too   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
+        }
         Overlay::Picker(picker) if picker.purpose == Purpose::Attach => {
             "Enter attach   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
         }
@@ -267,7 +270,16 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
 }
 
 fn form_hints(app: &App) -> Option<&'static str> {
-    Some(match app.form()?.field().kind {
+    let form = app.form()?;
+    Some(match form.field().kind {
+        Kind::Button(_) if form.task == Task::Repair => {
+            "Enter start   ↑↓ list, fields   PgDn page   Y copy command   Esc back (values kept)"
+        }
+        Kind::Button(_) if form.takes_adapters() => {
+            "Enter start   ↑↓ field   a another adapter   Y copy command   Esc back (kept)"
+        }
+        Kind::Version => "type a version   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
+        Kind::Scale(_) => "type a number   a another adapter   x take it out   ↑↓ field   Esc back (kept)",
         Kind::Folder => "type a path   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
         Kind::Globs { .. } => "type names   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
         Kind::Button(_) => "Enter start   ↑↓ field   Y copy command   PgDn plan   Esc back (values kept)",
@@ -282,7 +294,7 @@ pub fn key_name(command: &Command, app: &App) -> String {
         (Some(key), _) => *key,
         (None, Tab::Problems) if command.name == "go-to" => "enter",
         (None, Tab::Adapter) if command.name == "keys" => "enter",
-        (None, Tab::Jobs) if command.name == "open-result" => "enter",
+        (None, Tab::Jobs) if matches!(command.name, "open-result" | "attach-result") => "enter",
         (None, _) => "-",
     };
     pretty(key)

@@ -22,7 +22,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     let field = if picker.input.value().is_empty() {
         match picker.purpose {
             Purpose::Open => "path or Hub name (nothing is downloaded)".to_owned(),
-            Purpose::Attach => "an adapter's folder, file or Hub name".to_owned(),
+            Purpose::Attach | Purpose::Merge => "an adapter's folder, file or Hub name".to_owned(),
         }
     } else {
         field
@@ -54,16 +54,16 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     }
     if shown.is_empty() {
         let words = match (&picker.places, picker.input.value().is_empty()) {
-            (None, _) if picker.purpose == Purpose::Attach => " looking for adapters…",
+            (None, _) if picker.purpose != Purpose::Open => " looking for adapters…",
             (None, _) => " looking for checkpoints…",
-            (Some(_), true) if picker.purpose == Purpose::Attach => {
+            (Some(_), true) if picker.purpose != Purpose::Open => {
                 " No adapter was found near this checkpoint, here, or among recent ones. Type a path."
             }
             (Some(_), true) => {
                 " No checkpoint was found here, in the Hub cache, or among recent ones. Type a path."
             }
-            (Some(_), false) if picker.purpose == Purpose::Attach => {
-                " Nothing matches; Enter attaches what is typed."
+            (Some(_), false) if picker.purpose != Purpose::Open => {
+                " Nothing matches; Enter takes what is typed."
             }
             (Some(_), false) => " Nothing matches; Enter opens what is typed.",
         };
@@ -73,6 +73,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     let title = match picker.purpose {
         Purpose::Open => "Open",
         Purpose::Attach => "Attach an adapter",
+        Purpose::Merge => "Merge another adapter too",
     };
     let height = usize::from(area.height.saturating_sub(2));
     let top = (marked + 2).saturating_sub(height);

@@ -84,7 +84,11 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 None => continue,
             },
             Effect::Attach(id, number) => match work::pair(app, id) {
-                Some((base, path)) => work::held(base, (id, number), &path),
+                Some((base, path)) => Event::Attached(id, number, work::held(base, &path)),
+                None => continue,
+            },
+            Effect::Hold(id, number, path) => match work::base_of_form(app, id) {
+                Some(base) => Event::Held(number, work::held(base, &path)),
                 None => continue,
             },
             Effect::FindPlaces | Effect::FindAdapters => {

@@ -1,7 +1,6 @@
 //! A repair, said and carried out: every change first, then a folder that appears when it is complete.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,20 +8,13 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{FOUND, Pair, board};
 use crate::adapter::repair::Repair;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::files::TensorRecord;
-use crate::checkpoint::folder::container_of;
 use crate::cli::{DONE, json, stdout_error};
 use crate::engine::cpu::Cpu;
 use crate::engine::{Options, Progress, Run};
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::folder::{Copied, Text};
-use crate::plan::{Action, At, Names, Order, OutShard, OutTensor, Plan, Source, Step};
-use crate::tensor::elements;
-
-/// What files of a trainer's state begin with; they are large, and of no use beside an adapter.
-const TRAINING: [&str; 5] = ["optimizer", "scheduler", "scaler", "rng_state", "random_states"];
+use crate::plan::repaired::{self, Repaired};
+use crate::plan::{Plan, Step};
 
 #[derive(Serialize)]
 struct PlanEvent<'a> {
@@ -58,24 +50,23 @@ struct ResultEvent<'a> {
 /// Says what a repair does, and does it: exit 0 done or nothing to do, 1 something cannot be repaired.
 pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
     let asked = pair.asked;
-    let repair =
-        Repair::plan(&pair.base, &pair.adapter, &pair.facts, &pair.alignment, asked.peft_version.as_deref());
-    let result = repair.result(&pair.adapter);
-    let plan = plan(pair, &repair, &result);
-    let is_to_write = !repair.is_empty() && repair.refused.is_empty();
+    let order = repaired::order(&asked.adapter, asked.output.clone().unwrap_or_default());
+    let repaired = Repaired::plan(&pair.held, asked.peft_version.as_deref(), order);
+    let Repaired { repair, plan, .. } = &repaired;
+    let is_to_write = repaired.obstacle().is_none();
     if asked.json {
         if asked.dry_run {
-            json::write_line(out, &event(&repair, &plan))?;
+            json::write_line(out, &event(repair, plan))?;
         }
     } else {
-        said(pair, &repair, out).map_err(|e| stdout_error(&e))?;
+        said(pair, repair, out).map_err(|e| stdout_error(&e))?;
     }
     let mut written = 0;
     let mut output = None;
     if is_to_write && !asked.dry_run {
         // What was said is seen before the first byte is written.
         out.flush().map_err(|e| stdout_error(&e))?;
-        written = carry_out(pair, &result, &plan)?;
+        written = carry_out(pair, &repaired)?;
         output = Some(plan.order.output.display().to_string());
     }
     let code = if repair.refused.is_empty() { DONE } else { FOUND };
@@ -84,8 +75,8 @@ pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
             event: "result",
             verified: output.is_some(),
             output,
-            aligned: pair.alignment.aligned(),
-            total: pair.alignment.modules.len(),
+            aligned: pair.held.alignment.aligned(),
+            total: pair.held.alignment.modules.len(),
             renamed: repair.renames(),
             config: &repair.changes,
             refused: &repair.refused,
@@ -105,7 +96,7 @@ pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn event<'a>(repair: &'a Repair, plan: &'a Plan) -> PlanEvent<'a> {
-    let changed = repair.keys.iter().filter(|key| key.from != key.to || key.is_transposed);
+    let changed = repair.keys.iter().filter(|key| key.is_changed());
     PlanEvent {
         event: "plan",
         steps: &plan.steps,
@@ -120,7 +111,7 @@ fn event<'a>(repair: &'a Repair, plan: &'a Plan) -> PlanEvent<'a> {
 
 fn said(pair: &Pair<'_>, repair: &Repair, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "{}", board::gate(pair))?;
-    for key in repair.keys.iter().filter(|key| key.from != key.to || key.is_transposed) {
+    for key in repair.keys.iter().filter(|key| key.is_changed()) {
         let turned = if key.is_transposed { "  (transposed)" } else { "" };
         writeln!(out, "rename  {}\n     →  {}{turned}", escape(&key.from), escape(&key.to))?;
     }
@@ -136,91 +127,20 @@ fn said(pair: &Pair<'_>, repair: &Repair, out: &mut dyn Write) -> std::io::Resul
     Ok(())
 }
 
-/// Returns the plan of the folder.
-fn plan(pair: &Pair<'_>, repair: &Repair, result: &Checkpoint) -> Plan {
-    let files = &result.files;
-    let tensor = |(at, record): (usize, &TensorRecord)| OutTensor {
-        name: files.tensor_name(at as u32),
-        dtype: record.dtype,
-        shape: files.shape(record).to_vec(),
-        // A view spans other bytes than its elements take.
-        bytes: elements(files.shape(record)).and_then(|n| record.dtype.bytes_of(n)).unwrap_or(record.bytes),
-        source: Source::Copy(At::base(at as u32)),
-    };
-    let mut tensors: Vec<OutTensor> = files.tensors.iter().enumerate().map(tensor).collect();
-    tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bits().map_or(0, |bits| bits as u32)));
-    let bytes = tensors.iter().map(|tensor| tensor.bytes).sum();
-    let step = Step {
-        layer: pair.adapter.files.title.clone(),
-        action: Action::Copy,
-        from: pair.alignment.kind.clone(),
-        to: pair.alignment.kind.clone(),
-        bytes_in: bytes,
-        bytes_out: bytes,
-    };
-    let order = Order {
-        input: pair.asked.adapter.clone(),
-        output: pair.asked.output.clone().unwrap_or_default(),
-        dtype: None,
-        only: Vec::new(),
-        skip: Vec::new(),
-        skip_broken: false,
-        shard_bytes: u64::MAX,
-        names: Names::Own,
-        merging: None,
-    };
-    Plan {
-        order,
-        steps: vec![step],
-        shards: vec![OutShard { file: "adapter_model.safetensors".into(), tensors }],
-        merges: Vec::new(),
-        coverage: None,
-        texts: vec![Text { file: "adapter_config.json".into(), content: format!("{:#}\n", repair.config) }],
-        copies: copies(pair),
-        warnings: Vec::new(),
-        broken: Vec::new(),
-    }
-}
-
-/// Returns the files that go over as they are: all but weights and what is written anew.
-fn copies(pair: &Pair<'_>) -> Vec<Copied> {
-    let files = &pair.adapter.files;
-    // Beside an adapter that was named as a file may be anything.
-    if !files.path.is_dir() {
-        return Vec::new();
-    }
-    let is_kept = |name: &str| {
-        name != "adapter_config.json"
-            && !name.starts_with('.')
-            && !name.ends_with(".index.json")
-            && !TRAINING.iter().any(|word| name.starts_with(word))
-            && container_of(name).is_none()
-    };
-    let copied = |(name, bytes): &(String, u64)| Copied {
-        from: files.folder.join(name),
-        file: name.clone(),
-        bytes: *bytes,
-    };
-    files.others.iter().filter(|(name, _)| is_kept(name)).map(copied).collect()
-}
-
-fn carry_out(pair: &Pair<'_>, result: &Checkpoint, plan: &Plan) -> Result<u64> {
-    // The base is an input too: a result inside it would change it.
-    let base = pair.base.files.folder.canonicalize().unwrap_or_else(|_| pair.base.files.folder.clone());
-    let output = &plan.order.output;
-    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if pair.base.files.path.is_dir() && parent.canonicalize().is_ok_and(|parent| parent.starts_with(&base)) {
-        return Err(
-            Error::input(format!("-o {}: inside the base", escape(&output.display().to_string()))).at(output)
-        );
-    }
+fn carry_out(pair: &Pair<'_>, repaired: &Repaired) -> Result<u64> {
     let options = Options { force: pair.asked.force, ..Options::default() };
     let progress = Progress::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&progress.cancel))
             .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
     }
-    let run =
-        Run { checkpoint: result, adapters: &[], plan, options: &options, device: &Cpu, progress: &progress };
+    let run = Run {
+        checkpoint: &repaired.result,
+        adapters: &[&pair.held.base],
+        plan: &repaired.plan,
+        options: &options,
+        device: &Cpu,
+        progress: &progress,
+    };
     Ok(run.carry_out()?.bytes_written)
 }
