@@ -195,7 +195,8 @@ impl Run<'_> {
         }
         let identity = identity(plan, &inputs);
         let target = &plan.order.output;
-        let all: Vec<&Checkpoint> = std::iter::once(checkpoint).chain(self.adapters.iter().copied()).collect();
+        let all: Vec<&Checkpoint> =
+            std::iter::once(checkpoint).chain(self.adapters.iter().copied()).collect();
         let mut output = Output::begin(target, &all, plan.bytes_written(), &identity, options)?;
         let tally = match stream(self, &inputs, &mut output) {
             Err(error) if error.kind == ErrorKind::Cancelled => {

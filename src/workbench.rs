@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::Event as TermEvent;
 
+use crate::adapter::Adapter;
 use crate::adapter::held::Held;
 use crate::app::form::Request;
 use crate::app::picker::{Facts, Place};
@@ -298,6 +299,14 @@ impl Session {
                         self.hold(base, path, move |held| Event::Attached(id, number, held));
                     }
                 }
+                Effect::FindBase(id) => {
+                    if let Some(checkpoint) = checkpoint_of(app, id) {
+                        let work = move |_: &Sender<Message>| Some(Message::App(work::base(id, &checkpoint)));
+                        job::spawn("base", self.sender.clone(), work, |text| {
+                            Message::App(Event::JobPanicked("looking for the base", text))
+                        });
+                    }
+                }
                 Effect::Hold(id, number, path) => {
                     if let Some(base) = work::base_of_form(app, id) {
                         self.hold(base, path, move |held| Event::Held(number, held));
@@ -435,7 +444,8 @@ fn facts_of(place: &Place) -> Facts {
     };
     match opened {
         Ok(checkpoint) => Facts::Known {
-            format: checkpoint.headline(),
+            format: Adapter::of(&checkpoint)
+                .map_or_else(|| checkpoint.headline(), |adapter| adapter.headline()),
             bytes: checkpoint.files.total_bytes(),
             shards: checkpoint.files.shards.len(),
             errors: checkpoint.problems.iter().filter(|p| p.is_error()).count(),

@@ -98,10 +98,12 @@ impl Repair {
     /// Returns what it does in a few words each: how many keys and fields change, and what is left out.
     #[must_use]
     pub fn said(&self) -> Vec<String> {
-        let keys = (self.renames(), "key renamed", "keys renamed");
+        let keys =
+            (self.renames(), "key renamed, its values as they are", "keys renamed, their values as they are");
         let fields = (self.changes.len(), "field of the config corrected", "fields of the config corrected");
         let counted = [keys, fields].into_iter().filter(|(count, ..)| *count > 0);
-        let counted = counted.map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }));
+        let counted =
+            counted.map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }));
         counted.chain(self.left_out.iter().map(|what| format!("without {what}"))).collect()
     }
 

@@ -17,6 +17,7 @@ use tui_input::Input;
 
 pub use self::field::{Choice, Content, Field, Kind, Seen, There};
 pub use self::planned::{Made, Planned, Request, Task};
+pub(super) use self::used::last;
 pub use self::used::{Holding, Used};
 pub use self::words::in_form_words;
 use super::{shell_path, shell_word};
@@ -126,6 +127,13 @@ impl Form {
             (Some(Err(_)), _) => Err("not possible: the plan says why".into()),
             (Some(Ok(planned)), _) => planned.obstacle.clone().map_or(Ok(planned), Err),
         }
+    }
+
+    /// Returns true if there is nothing to repair, and nothing that stands in the way of it.
+    #[must_use]
+    pub fn is_in_order(&self) -> bool {
+        let repair = self.plan.as_ref().and_then(|plan| plan.as_ref().ok()?.repair.as_ref());
+        repair.is_some_and(|repair| repair.is_empty() && repair.refused.is_empty())
     }
 
     /// Returns what the button says: what it does with these choices.
@@ -243,7 +251,8 @@ impl Form {
                     set(&mut order, value.text.value().split_whitespace().map(str::to_owned).collect());
                 }
                 Kind::Version => {
-                    version = Some(value.text.value().trim()).filter(|text| !text.is_empty()).map(str::to_owned);
+                    version =
+                        Some(value.text.value().trim()).filter(|text| !text.is_empty()).map(str::to_owned);
                 }
                 Kind::Folder | Kind::Scale(_) | Kind::Button(_) => {}
             }
@@ -323,8 +332,8 @@ impl Form {
                 choices.get(self.values[self.cursor].at).map_or("", |c| c.about).to_owned()
             }
             Kind::Scale(at) => {
-                let name = self.used.get(at).map_or_else(String::new, |used| used.name());
-                format!("{}: {}", escape(&name), field.about)
+                let name = self.used.get(at).map_or("", Used::name);
+                format!("{}: {}", escape(name), field.about)
             }
             _ => field.about.to_owned(),
         }

@@ -85,7 +85,6 @@ pub struct Job {
     pub after: After,
 }
 
-
 /// What a job works on.
 pub struct Work {
     /// The input.

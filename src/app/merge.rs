@@ -8,7 +8,7 @@ use super::attach::AttachState;
 use super::convert::{
     ANY, AS_IS, BROKEN, DTYPES, NAMES, PROOFS, TAKEN, UNFINISHED, WHERE, default_output, exists, seen,
 };
-use super::form::{Choice, Field, Form, Kind, Seen, Task};
+use super::form::{Choice, Field, Form, Kind, Seen, Task, last};
 use super::{App, Effect};
 use crate::adapter::delta::Recipe;
 use crate::plan::Order;
@@ -131,8 +131,8 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
     if !app.form.as_deref().is_some_and(|form| form.is_of(Task::Merge, open.id, &board.held)) {
         let mut form = Form::new(Task::Merge, &FIELDS, (open.id, &open.path), &ready.files().title);
         form.begin_with(&attached.path, Arc::clone(&board.held));
-        let name = form.used.first().map_or_else(String::new, super::form::Used::name);
-        form.set_output(default_output(ready.files(), &name));
+        let name = form.used.first().map_or("", |used| last(used.name()));
+        form.set_output(default_output(ready.files(), name));
         app.form = Some(Box::new(form));
     }
     app.show_form(seen)
@@ -141,14 +141,18 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
 pub(super) fn can_merge(app: &App) -> Result<(), String> {
     super::command::has_checkpoint(app)?;
     if app.ready().is_some_and(|ready| ready.adapter.is_some()) {
-        return Err("this is an adapter: o opens its base, a attaches it there".into());
+        return Err("this is an adapter: it is merged into its base (o opens that, a chooses it)".into());
     }
     let Some(attached) = app.attached() else { return Err("attach an adapter first (a)".into()) };
     match &attached.state {
         AttachState::Aligning => Err("the adapter is still being aligned".into()),
         AttachState::Failed(_) => Err("the adapter could not be attached: 4 says why".into()),
         AttachState::Ready(board) if board.gate.total == 0 => Err("the adapter has no modules".into()),
-        AttachState::Ready(board) if board.can_merge() => Ok(()),
-        AttachState::Ready(_) => Err("no module of the adapter fits this base: 4 says why".into()),
+        AttachState::Ready(board) if !board.can_merge() => {
+            Err("no module of the adapter fits this base: 4 says why".into())
+        }
+        AttachState::Ready(board) => {
+            board.unmergeable.as_ref().map_or(Ok(()), |why| Err(format!("not possible: {why}")))
+        }
     }
 }

@@ -82,7 +82,9 @@ impl Pair<'_> {
     /// Returns true if every module is aligned and nothing is wrong.
     fn is_right(&self) -> bool {
         let total = self.held.alignment.modules.len();
-        total > 0 && self.held.alignment.aligned() == total && !self.held.problems.iter().any(Problem::is_error)
+        total > 0
+            && self.held.alignment.aligned() == total
+            && !self.held.problems.iter().any(Problem::is_error)
     }
 
     fn layer_name(&self, module: &Aligned) -> Option<String> {

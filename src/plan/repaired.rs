@@ -39,7 +39,7 @@ impl Repaired {
     #[must_use]
     pub fn obstacle(&self) -> Option<&'static str> {
         match (self.repair.refused.is_empty(), self.repair.is_empty()) {
-            (false, _) => Some("not everything can be repaired"),
+            (false, _) => Some("not everything can be repaired: nothing is written"),
             (true, true) => Some("nothing to repair"),
             (true, false) => None,
         }

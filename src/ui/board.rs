@@ -18,7 +18,7 @@ use crate::adapter::board::{mark, ranges};
 use crate::adapter::names::{PREFIX, split};
 use crate::app::App;
 use crate::app::attach::{AttachState, Attached};
-use crate::app::board::{Board, Row, Show};
+use crate::app::board::{Board, Order, Row, Show};
 use crate::name::{cut_middle, cut_name, escape};
 use crate::units;
 
@@ -105,10 +105,17 @@ fn rows(
         odd => format!(" {odd} of {} not aligned ", board.gate.total),
     };
     let tabs = tabs.title_bottom(Line::from(foot).right_aligned());
-    let tabs = if board.show == Show::All {
+    let mut notes = Vec::new();
+    if board.show != Show::All {
+        notes.push(format!("shows: {}   Esc shows all", board.show.name()));
+    }
+    if board.order != Order::State {
+        notes.push(format!("by {}", board.order.name()));
+    }
+    let tabs = if notes.is_empty() {
         tabs
     } else {
-        tabs.title_bottom(Line::from(format!(" shows: {}   Esc shows all ", board.show.name())))
+        tabs.title_bottom(Line::from(format!(" {} ", notes.join("   "))))
     };
     let inner = tabs.inner(area);
     let (width, height) = (usize::from(inner.width), usize::from(inner.height));

@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::header::{adapter_words, field_text};
+use super::header::field_text;
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use super::{Scroll, plan};
@@ -19,8 +19,8 @@ use crate::units;
 const FORM_CELLS: (u16, u16) = (38, 46);
 /// Below this width the plan stands under the form.
 const BESIDE_MIN: u16 = 70;
-/// Lines of what is to be known of a field, when the plan stands under the form.
-const ABOUT_STACKED: u16 = 2;
+/// Lines of what is to be known of a field beyond one, when the plan stands under the form.
+const ABOUT_STACKED: u16 = 1;
 /// Lines of the form at most when the plan stands under it.
 const FORM_LINES: u16 = 15;
 /// Lines that are kept for what is to be known of a field, so that the rows stand still.
@@ -68,6 +68,7 @@ fn fields(
     let below = match form.startable() {
         Ok(_) => Vec::new(),
         Err(why) if form.is_planning() => note(&escape(&why), Role::Muted),
+        Err(why) if form.is_in_order() => note(&format!("✓ {why}"), Role::Ok),
         Err(why) => note(&format!("✗ {}", escape(&why)), Role::Error),
     };
     let about = note(&form.about(), Role::Muted);
@@ -143,19 +144,14 @@ fn subject(app: &App, form: &Form, width: usize, theme: &Theme) -> Vec<Line<'sta
                 let gate = Gate::of(&held.alignment);
                 let is_all = gate.aligned == gate.total;
                 let mark = if is_all { "✓" } else { "▲" };
-                let kind = adapter_words(&held.facts);
+                let kind = held.facts.headline();
                 let words = format!("{kind}   {} of {} aligned {mark}", gate.aligned, gate.total);
                 (words, if is_all { Role::Ok } else { Role::Warn })
             }
             Holding::Aligning(_) => ("aligning".to_owned(), Role::Muted),
             Holding::Failed(_) => ("✗ cannot be merged: the plan says why".to_owned(), Role::Error),
         };
-        let name = match &used.holding {
-            // Of several the name must do, and it stands before what it is.
-            Holding::Here(held) if form.used.len() == 1 => held.adapter.files.title.clone(),
-            _ => used.name(),
-        };
-        let name = cut_middle(&escape(&name), room).into_owned();
+        let name = cut_middle(&escape(used.name()), room).into_owned();
         lines.push(Line::from(vec![label("adapter"), Span::styled(name, theme.style(Role::Adapter))]));
         let words = cut_middle(&words, room).into_owned();
         lines.push(Line::from(vec![label(""), Span::styled(words, theme.style(role))]));
@@ -232,7 +228,7 @@ fn text_field(
         && let Some(used) = form.used.get(*at)
     {
         let room = room(width).saturating_sub(cells + 2);
-        let name = cut_middle(&escape(&used.name()), room).into_owned();
+        let name = cut_middle(&escape(used.name()), room).into_owned();
         spans.push(Span::styled(format!("  {name}"), theme.style(Role::Adapter)));
     }
     spans

@@ -20,15 +20,16 @@ use crate::engine::Proof;
 use crate::name::{cut_middle, escape};
 use crate::units;
 
-/// Cells of the column of states: `▶ cancelling`, `▲ 193 of 196 merged`.
-fn state_cells(width: usize) -> usize {
-    if width >= WIDE { 20 } else { 13 }
-}
-
 /// From this width on there is room for long bars and one more figure.
 const WIDE: usize = 96;
 /// Rows of jobs that show at once, on a screen with room for the rest.
 const ROWS_MAX: usize = 6;
+
+/// Cells of the column of states: `▶ cancelling`; more where one says more, `▲ 193 of 196 merged`.
+fn state_cells(jobs: &[Job], width: usize) -> usize {
+    let widest = jobs.iter().map(|job| state(job)).map(|(_, word, _)| word.width() + 2).max().unwrap_or(0);
+    widest.clamp(12, if width >= WIDE { 22 } else { 16 })
+}
 
 /// Draws the tab; returns the screen line of each job that shows.
 pub fn draw(
@@ -46,11 +47,12 @@ pub fn draw(
     let first = (jobs.cursor + 1).saturating_sub(rows);
     let foot = format!(" {} ", units::plural(jobs.list.len(), "job"));
     let tabs = tabs.title_bottom(Line::from(foot).right_aligned());
-    let mut shown = vec![head(width, theme)];
+    let cells = state_cells(&jobs.list, width);
+    let mut shown = vec![head((width, cells), theme)];
     let mut places = Vec::new();
     for (at, job) in jobs.list.iter().enumerate().skip(first).take(rows) {
         places.push((above.y + 1 + shown.len() as u16, at));
-        shown.push(row(job, at == jobs.cursor, width, theme));
+        shown.push(row(job, at == jobs.cursor, (width, cells), theme));
     }
     text(frame, above, tabs, shown, 0);
     let Some(job) = jobs.current() else { return places };
@@ -111,19 +113,18 @@ fn bar_cells(width: usize) -> usize {
 }
 
 /// Cells of the name in a row: gutter, name, blank, bar, percent, left, state.
-fn name_cells(width: usize) -> usize {
-    width.saturating_sub(1 + 1 + bar_cells(width) + 5 + 8 + 2 + state_cells(width))
+fn name_cells(width: usize, state: usize) -> usize {
+    width.saturating_sub(1 + 1 + bar_cells(width) + 5 + 8 + 2 + state)
 }
 
-fn head(width: usize, theme: &Theme) -> Line<'static> {
-    let (name, bar) = (name_cells(width), bar_cells(width));
-    let state = state_cells(width);
+fn head((width, state): (usize, usize), theme: &Theme) -> Line<'static> {
+    let (name, bar) = (name_cells(width, state), bar_cells(width));
     let words = format!(" {:<name$} {:<bar$} {:>12}  {:<state$}", "job", "progress", "left", "state");
     Line::from(Span::styled(words, theme.style(Role::Muted)))
 }
 
-fn row(job: &Job, is_marked: bool, width: usize, theme: &Theme) -> Line<'static> {
-    let room = name_cells(width);
+fn row(job: &Job, is_marked: bool, (width, cells): (usize, usize), theme: &Theme) -> Line<'static> {
+    let room = name_cells(width, cells);
     let name = cut_middle(&escape(&format!("{}  {}", job.verb, job.subject)), room).into_owned();
     let pad = " ".repeat(room.saturating_sub(name.width()));
     let is_begun = !matches!(job.state, JobState::Queued);
@@ -140,7 +141,7 @@ fn row(job: &Job, is_marked: bool, width: usize, theme: &Theme) -> Line<'static>
         _ => "-".to_owned(),
     };
     let (glyph, word, role) = state(job);
-    let (state, cells) = (format!("{glyph} {word}"), state_cells(width));
+    let state = format!("{glyph} {word}");
     // Without room for the word, the numbers must do.
     let state = if state.width() > cells { state.replace(" merged", "") } else { state };
     let line = Line::from(vec![
@@ -170,8 +171,9 @@ fn queued(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
 
 /// What the job does: its steps, where it goes, and the command.
 fn what(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let mut lines = group_lines(&job.facts.groups, width, theme);
-    lines.extend(job.facts.said.iter().map(|words| Line::from(cut_middle(&escape(words), width).into_owned())));
+    let said = &job.facts.said;
+    let mut lines = if said.is_empty() { group_lines(&job.facts.groups, width, theme) } else { Vec::new() };
+    lines.extend(said.iter().map(|words| Line::from(cut_middle(&escape(words), width).into_owned())));
     lines.push(Line::default());
     lines.extend(command_line::lines(&job.command, width, theme));
     lines

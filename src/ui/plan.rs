@@ -274,9 +274,13 @@ fn refusal(error: &Error, task: Task, width: usize, theme: &Theme) -> Vec<Line<'
     ];
     // What is refused is a list behind a colon.
     let mut message = escape(&error.message).into_owned();
-    for head in
-        ["cannot be decoded: ", "as they are): ", "can be repaired): ", "would be merged: ", "What was seen: "]
-    {
+    for head in [
+        "cannot be decoded: ",
+        "as they are): ",
+        "can be repaired): ",
+        "would be merged: ",
+        "What was seen: ",
+    ] {
         message = message.replacen(head, &format!("{}; ", head.trim_end()), 1);
     }
     message = message.replacen(". What was seen:", "; seen in the files:", 1);

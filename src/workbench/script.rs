@@ -87,6 +87,10 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 Some((base, path)) => Event::Attached(id, number, work::held(base, &path)),
                 None => continue,
             },
+            Effect::FindBase(id) => match checkpoint_of(app, id) {
+                Some(checkpoint) => work::base(id, &checkpoint),
+                None => continue,
+            },
             Effect::Hold(id, number, path) => match work::base_of_form(app, id) {
                 Some(base) => Event::Held(number, work::held(base, &path)),
                 None => continue,

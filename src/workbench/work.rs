@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::Message;
+use crate::adapter::Adapter;
+use crate::adapter::base::Search;
 use crate::adapter::held::Held;
 use crate::app::form::{Content, Made, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
@@ -159,7 +161,7 @@ fn planned(mut request: Request) -> Result<Planned> {
         _ => (written, options.force),
     };
     let obstacle = match (missing_parent(output), engine::check_output(output, &inputs, bytes, may_exist)) {
-        _ if refusal.is_some() => refusal.map(|why| format!("{why}: nothing is written")),
+        _ if refusal.is_some() => refusal.map(str::to_owned),
         _ if output.as_os_str().is_empty() => Some("name the folder to make".to_owned()),
         (Some(parent), _) => Some(format!("there is no folder {parent}")),
         (None, Err(_)) if there == There::Nothing && output.exists() => {
@@ -211,6 +213,12 @@ fn content(folder: &Path) -> Content {
 fn missing_parent(output: &Path) -> Option<String> {
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
+}
+
+/// Looks for the base of an adapter.
+pub(super) fn base(id: u32, checkpoint: &Checkpoint) -> Event {
+    let facts = Adapter::read(checkpoint);
+    Event::BaseFound(id, Box::new(Search::of(checkpoint, &facts)))
 }
 
 /// Opens an adapter and holds it against a base, whatever happens.
@@ -307,7 +315,7 @@ mod tests {
         let (there, obstacle) = ask("full", plain);
         let There::Checkpoint(content) = there else { panic!("{there:?}") };
         assert_eq!(content.files, ["config.json", "model.safetensors"]);
-        assert!(obstacle.unwrap().ends_with("choose check or replace"));
+        assert!(obstacle.unwrap().ends_with("say in exists what becomes of it"));
         for options in [engine::Options { force: true, ..plain }, engine::Options { resume: true, ..plain }] {
             assert_eq!(ask("full", options).1, None);
         }

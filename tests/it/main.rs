@@ -4,6 +4,7 @@
 
 mod align;
 mod arrows;
+mod board;
 mod cli;
 mod convert;
 mod decode;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
+use super::last;
 use super::{Form, Kind, Planned, Request, Seen, Task, There};
 use crate::adapter::held::Held;
 use crate::app::jobs::{After, NewJob, Work};
@@ -119,7 +120,8 @@ impl App {
             "?" => self.overlay = Some(Overlay::Help(Input::default(), 0)),
             _ if form.text().is_some() => {
                 // Other letters are in no number.
-                let is_number = key.chars().count() > 1 || key.starts_with(|c: char| "0123456789.-+e".contains(c));
+                let is_number =
+                    key.chars().count() > 1 || key.starts_with(|c: char| "0123456789.-+e".contains(c));
                 return if is_number { self.edit_form(|input| keys::edit(input, key)) } else { Vec::new() };
             }
             "left" | "right" => match form.change(if key == "left" { -1 } else { 1 }) {
@@ -204,10 +206,13 @@ impl App {
             .output
             .file_name()
             .map_or_else(|| output.clone().into(), |name| name.to_string_lossy());
-        let names: Vec<String> = form.used.iter().map(super::Used::name).collect();
+        let names: Vec<&str> = form.used.iter().map(|used| last(used.name())).collect();
         let (from, after) = match form.task {
             Task::Repair => (names.concat(), After::Attach(form.id)),
-            _ => (std::iter::once(form.title.clone()).chain(names).collect::<Vec<_>>().join(" + "), After::Open),
+            _ => (
+                std::iter::once(form.title.as_str()).chain(names).collect::<Vec<_>>().join(" + "),
+                After::Open,
+            ),
         };
         let new = NewJob {
             verb: form.task.verb(),

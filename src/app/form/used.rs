@@ -28,15 +28,13 @@ pub enum Holding {
 }
 
 impl Used {
-    /// Returns its name: the last part of its title, or of what it was asked by.
+    /// Returns its name: its title, else the last part of what it was asked by.
     #[must_use]
-    pub fn name(&self) -> String {
-        let title = match &self.holding {
+    pub fn name(&self) -> &str {
+        match &self.holding {
             Holding::Here(held) => &held.adapter.files.title,
-            _ => &self.path,
-        };
-        let title = title.trim_end_matches('/');
-        title.rsplit('/').next().unwrap_or(title).to_owned()
+            _ => last(&self.path),
+        }
     }
 
     /// Returns it, if it is here.
@@ -47,6 +45,12 @@ impl Used {
             _ => None,
         }
     }
+}
+
+/// Returns the last part of a path or title.
+pub(in crate::app) fn last(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 impl Form {
@@ -83,7 +87,9 @@ impl Form {
     /// It is the one that is attached, or the field is another: in words.
     pub(in crate::app) fn remove_adapter(&mut self) -> Result<(), &'static str> {
         match self.field().kind {
-            Kind::Scale(0) => Err("this adapter is the one that is attached: a on the board attaches another"),
+            Kind::Scale(0) => {
+                Err("this adapter is the one that is attached: a on the board attaches another")
+            }
             Kind::Scale(at) => {
                 self.used.remove(at);
                 self.fields.remove(self.cursor);
@@ -120,7 +126,8 @@ impl Form {
     pub(super) fn held(&self) -> Result<Option<Vec<Arc<Held>>>, Error> {
         for used in &self.used {
             if let Holding::Failed(error) = &used.holding {
-                let message = format!("{}: {} (x on its scale takes it out)", escape(&used.name()), error.message);
+                let message =
+                    format!("{}: {} (x on its scale takes it out)", escape(used.name()), error.message);
                 return Err(Error::new(error.kind, message));
             }
         }
@@ -143,7 +150,10 @@ impl Form {
             Some(text) => text.parse::<f64>().ok().filter(|scale| scale.is_finite()).ok_or_else(|| {
                 let name = used.name();
                 let said = if text.is_empty() { "is empty" } else { "is no number" };
-                Error::input(format!("the scale of {} {said}: a number such as 0.5 goes there", escape(&name)))
+                Error::input(format!(
+                    "the scale of {} {said}: a number such as 0.5 goes there",
+                    escape(&name)
+                ))
             }),
         };
         self.used.iter().enumerate().map(scale).collect()

@@ -1,9 +1,10 @@
 //! What the planner and the engine say of flags, as a form says it: of its fields.
 
 /// What messages say of flags, and what it is in a form.
-const WORDS: [(&str, &str); 9] = [
+const WORDS: [(&str, &str); 10] = [
+    ("--peft-version ", "PEFT "),
     ("; --force replaces checkpoints only", "; only a checkpoint is replaced, type another name"),
-    ("; --force replaces a checkpoint", "; type another name, or choose check or replace"),
+    ("; --force replaces a checkpoint", "; type another name, or say in exists what becomes of it"),
     ("; --force replaces it", "; replace in the form makes it anew"),
     ("; --skip-broken copies their tensors as they are", " (broken: copy takes their tensors as they are)"),
     ("--only and --skip leave", "only and skip leave"),
@@ -33,7 +34,7 @@ mod tests {
         for (said, shown) in [
             (
                 "-o ../x: is there already; --force replaces a checkpoint",
-                "../x: is there already; type another name, or choose check or replace",
+                "../x: is there already; type another name, or say in exists what becomes of it",
             ),
             (
                 "-o x: it holds folders; --force replaces checkpoints only",

@@ -27,7 +27,8 @@ pub(super) fn write(pair: &Pair<'_>, out: &mut dyn Write) -> std::io::Result<()>
         pair.held.rank().map_or_else(|| "-".into(), |rank| rank.to_string()),
         number(pair.held.facts.alpha),
         escape(
-            pair.held.facts
+            pair.held
+                .facts
                 .peft_version
                 .as_deref()
                 .map_or_else(|| "PEFT version not told".into(), |v| format!("PEFT {v}"))

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::fact;
 use crate::adapter::repair::{Rekeyed, Repair};
-use crate::app::form::Planned;
+use crate::app::form::{Planned, in_form_words};
 use crate::name::escape;
 use crate::plan::Plan;
 use crate::ui::pane::wrap;
@@ -47,7 +47,7 @@ pub(super) fn lines(repair: &Repair, plan: &Plan, width: usize, theme: &Theme) -
         let words = "✗ In the way, so that nothing is written: an adapter that loads in part would be wrong";
         head(&mut lines, words.into(), Role::Error);
         for refused in &repair.refused {
-            listed(&mut lines, &escape(refused), Role::Text);
+            listed(&mut lines, &in_form_words(&escape(refused)), Role::Text);
         }
     }
     let keys = repair.renames();
@@ -66,7 +66,11 @@ pub(super) fn lines(repair: &Repair, plan: &Plan, width: usize, theme: &Theme) -
             lines.extend(rename(key, width, theme));
         }
         if keys > KEYS_MAX {
-            listed(&mut lines, &format!("… {} more; the command below prints all", keys - KEYS_MAX), Role::Muted);
+            listed(
+                &mut lines,
+                &format!("… {} more; the command below prints all", keys - KEYS_MAX),
+                Role::Muted,
+            );
         }
     }
     if !repair.changes.is_empty() {
