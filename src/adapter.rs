@@ -101,7 +101,8 @@ impl Adapter {
     /// Returns it in a few words: `LoRA r16 α32`.
     #[must_use]
     pub fn headline(&self) -> String {
-        let rank = self.rank.map_or_else(String::new, |rank| format!(" r{rank}"));
+        let rank = self.rank.filter(|&rank| rank > 0);
+        let rank = rank.map_or_else(String::new, |rank| format!(" r{rank}"));
         let alpha = self.alpha.map_or_else(String::new, |alpha| format!(" α{alpha}"));
         let kind = match self.kind() {
             "LORA" if self.variations.contains(&"DoRA") => "DoRA",

@@ -12,7 +12,7 @@ use tui_input::Input;
 
 use super::picker::Picker;
 use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs, merge, repair};
-use crate::checkpoint::tree::Mode;
+use crate::checkpoint::tree::{Mode, Sort};
 
 pub(super) use self::conditions::has_checkpoint;
 use self::conditions::{
@@ -364,7 +364,6 @@ fn sort(app: &mut App) -> Vec<Effect> {
     if app.is_on_board() {
         return board::choose_order(app);
     }
-    use crate::checkpoint::tree::Sort;
     let at = app.ready().map_or(0, |r| Sort::ALL.iter().position(|s| *s == r.tree.sort()).unwrap_or(0));
     app.overlay = Some(Overlay::SortMenu(at));
     Vec::new()

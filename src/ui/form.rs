@@ -19,8 +19,8 @@ use crate::units;
 const FORM_CELLS: (u16, u16) = (38, 46);
 /// Below this width the plan stands under the form.
 const BESIDE_MIN: u16 = 70;
-/// Lines of what is to be known of a field beyond one, when the plan stands under the form.
-const ABOUT_STACKED: u16 = 1;
+/// Lines that a form with its plan under it keeps for what is to be known of a field.
+const ABOUT_STACKED: u16 = 2;
 /// Lines of the form at most when the plan stands under it.
 const FORM_LINES: u16 = 15;
 /// Lines that are kept for what is to be known of a field, so that the rows stand still.
@@ -37,8 +37,15 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scrol
             let cells = (area.width * 38 / 100).clamp(FORM_CELLS.0, FORM_CELLS.1);
             Layout::horizontal([Constraint::Length(cells), Constraint::Min(20)]).areas(area)
         } else {
-            let about = if form.task == Task::Repair { ABOUT_STACKED } else { 0 };
-            let lines = form.shown().count() as u16 + 4 + about;
+            let more = if form.task == Task::Repair {
+                let hinders = form.startable().err().map_or(1, |why| {
+                    wrap(&escape(&format!("✗ {why}")), usize::from(area.width.saturating_sub(4))).len()
+                });
+                hinders as u16 + ABOUT_STACKED
+            } else {
+                2
+            };
+            let lines = form.shown().count() as u16 + 2 + more;
             let lines = lines.min(FORM_LINES).min(area.height * 2 / 3);
             Layout::vertical([Constraint::Length(lines), Constraint::Min(3)]).areas(area)
         };

@@ -107,10 +107,12 @@ fn row(place: &Place, is_marked: bool, width: usize, theme: &Theme) -> Line<'sta
                 spans.push(Span::styled(files, theme.style(Role::Muted)));
             }
             if *errors > 0 {
-                spans.push(Span::styled(
-                    format!("✗ {}", units::plural(*errors, "problem")),
-                    theme.style(Role::Error),
-                ));
+                let words = if is_wide {
+                    format!("✗ {}", units::plural(*errors, "problem"))
+                } else {
+                    format!(" ✗{errors}")
+                };
+                spans.push(Span::styled(words, theme.style(Role::Error)));
             }
         }
     }

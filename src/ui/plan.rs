@@ -39,19 +39,29 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form)
         (Some(Ok(planned)), _) if planned.options.force => "▲ replaces",
         (Some(Ok(_)), _) => "✓ ready",
     };
+    let mut command = vec![
+        Line::default(),
+        Line::from(vec![
+            Span::styled("same thing in a shell", theme.style(Role::Heading)),
+            Span::styled("   Y copies", theme.style(Role::Muted)),
+        ]),
+    ];
+    command.extend(command_line::lines(&form.command().join(" "), width, theme));
+    let frame_block = block(&format!("Plan  {verdict}"), false, theme);
     let mut lines = match &form.plan {
         None => vec![Line::from(Span::styled("reading what the layers need", theme.style(Role::Muted)))],
         Some(Err(error)) => refusal(error, form.task, width, theme),
-        Some(Ok(planned)) => planned_lines(planned, app, width, theme),
+        Some(Ok(planned)) => {
+            if let Some(found) = &planned.repair {
+                let above = standing(planned, width, theme);
+                let list = repair::List::new(found, &planned.plan, (above, command), width, theme);
+                return list.draw(frame, area, frame_block, form.top);
+            }
+            planned_lines(planned, app, width, theme)
+        }
     };
-    lines.push(Line::default());
-    lines.push(Line::from(vec![
-        Span::styled("same thing in a shell", theme.style(Role::Heading)),
-        Span::styled("   Y copies", theme.style(Role::Muted)),
-    ]));
-    lines.extend(command_line::lines(&form.command().join(" "), width, theme));
-    let lines = indented(lines);
-    text(frame, area, block(&format!("Plan  {verdict}"), false, theme), lines, form.top)
+    lines.extend(command);
+    text(frame, area, frame_block, indented(lines), form.top)
 }
 
 /// Puts a blank before each line.
@@ -66,10 +76,6 @@ pub(super) fn indented(lines: Vec<Line<'static>>) -> Vec<Line<'static>> {
 fn planned_lines(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let plan = &planned.plan;
     let mut lines = standing(planned, width, theme);
-    if let Some(found) = &planned.repair {
-        lines.extend(repair::lines(found, plan, width, theme));
-        return lines;
-    }
     if let Some(coverage) = &plan.coverage {
         lines.extend(merged(coverage, false, width, theme));
         lines.push(Line::default());

@@ -72,7 +72,7 @@ impl Robot {
                     Event::Held(number, Box::new(Held::open(base, &path, None)))
                 }
                 Effect::Plan(question) => {
-                    Event::Planned(question, Box::new(planned(self.app.plan_request().unwrap())))
+                    Event::Planned(question, Box::new(planned(&self.app.plan_request().unwrap())))
                 }
                 Effect::StartJob(id) => {
                     self.started.push(id);
@@ -131,7 +131,7 @@ impl Robot {
 }
 
 /// Plans for real; what stands where the result goes is told by its path.
-fn planned(request: Request) -> Result<Planned, Error> {
+fn planned(request: &Request) -> Result<Planned, Error> {
     let made = request.plan().map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
     let plan = made.plan;
     let output = plan.order.output.display().to_string();

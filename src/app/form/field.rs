@@ -67,6 +67,7 @@ pub struct Field {
 
 /// What decides which fields apply.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub struct Seen {
     /// True if the tensors have the names of a GGUF file.
     pub is_gguf: bool,

@@ -150,10 +150,7 @@ impl Form {
             Some(text) => text.parse::<f64>().ok().filter(|scale| scale.is_finite()).ok_or_else(|| {
                 let name = used.name();
                 let said = if text.is_empty() { "is empty" } else { "is no number" };
-                Error::input(format!(
-                    "the scale of {} {said}: a number such as 0.5 goes there",
-                    escape(&name)
-                ))
+                Error::input(format!("the scale of {} {said}: a number such as 0.5 goes there", escape(name)))
             }),
         };
         self.used.iter().enumerate().map(scale).collect()

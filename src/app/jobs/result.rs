@@ -79,6 +79,8 @@ pub(in crate::app) fn open_result(app: &mut App) -> Vec<Effect> {
         && let Some(at) = app.opens.iter().position(|open| open.id == id)
     {
         app.current = at;
+        let before = app.attached().map(|attached| attached.path.clone());
+        app.toast = before.map(|before| format!("{path} is attached in the place of {before}"));
         return app.attach(&path);
     }
     if let Some(at) = app.opens.iter().position(|open| open.path == path) {

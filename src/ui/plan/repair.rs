@@ -1,19 +1,24 @@
 //! What a repair does: what stands in its way, each key as it is and as it will be, the config, and what is left out.
 
-use ratatui::text::{Line, Span};
-use unicode_width::UnicodeWidthStr as _;
+use std::borrow::Cow;
 
-use super::fact;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Block;
+use unicode_width::UnicodeWidthChar as _;
+
+use super::{fact, indented};
 use crate::adapter::repair::{Rekeyed, Repair};
 use crate::app::form::{Planned, in_form_words};
 use crate::name::escape;
 use crate::plan::Plan;
-use crate::ui::pane::wrap;
+use crate::ui::pane::{window, wrap};
 use crate::ui::theme::{Role, Theme};
 use crate::units;
 
-/// Keys that are shown: more than any adapter of a dense model has.
-const KEYS_MAX: usize = 20_000;
+/// Reasons against a repair that are listed.
+const REFUSED_MAX: usize = 500;
 
 /// Returns what the title of the plan says.
 pub(super) fn verdict(planned: &Planned) -> &'static str {
@@ -27,104 +32,212 @@ pub(super) fn verdict(planned: &Planned) -> &'static str {
     }
 }
 
-/// Returns the lines of a repair, and of the folder that it makes.
-pub(super) fn lines(repair: &Repair, plan: &Plan, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    let head = |lines: &mut Vec<Line<'static>>, words: String, role: Role| {
-        if !lines.is_empty() {
-            lines.push(Line::default());
+/// A repair as lines. Of its keys only those that show are written: an adapter of experts has thousands.
+pub(super) struct List<'a> {
+    above: Vec<Line<'static>>,
+    keys: Vec<&'a Rekeyed>,
+    below: Vec<Line<'static>>,
+    width: usize,
+    theme: &'a Theme,
+}
+
+impl<'a> List<'a> {
+    /// Returns the list of a repair, with what stands above and below it.
+    pub(super) fn new(
+        repair: &'a Repair,
+        plan: &Plan,
+        (above, below): (Vec<Line<'static>>, Vec<Line<'static>>),
+        width: usize,
+        theme: &'a Theme,
+    ) -> Self {
+        let keys: Vec<&Rekeyed> = repair.keys.iter().filter(|key| key.is_changed()).collect();
+        let mut page = Page { lines: above, width, theme };
+        page.refused(repair);
+        if !keys.is_empty() {
+            let words = format!("{} renamed; the values stay as they are", units::plural(keys.len(), "key"));
+            page.head(&words, Role::Heading);
         }
-        let wrapped = wrap(&words, width);
-        lines.extend(wrapped.into_iter().map(|l| Line::from(Span::styled(l, theme.style(role)))));
-    };
-    let listed = |lines: &mut Vec<Line<'static>>, words: &str, role: Role| {
-        for (at, line) in wrap(words, width.saturating_sub(4)).into_iter().enumerate() {
-            let indent = if at == 0 { "  " } else { "    " };
-            lines.push(Line::from(vec![Span::raw(indent), Span::styled(line, theme.style(role))]));
+        let above = std::mem::take(&mut page.lines);
+        page.changes(repair, !above.is_empty());
+        if repair.refused.is_empty() && !repair.is_empty() {
+            page.lines.push(Line::default());
+            page.lines.extend(folder(repair, plan, width, theme));
         }
-    };
-    if !repair.refused.is_empty() {
-        let words = "✗ In the way, so that nothing is written: an adapter that loads in part would be wrong";
-        head(&mut lines, words.into(), Role::Error);
-        for refused in &repair.refused {
-            listed(&mut lines, &in_form_words(&escape(refused)), Role::Text);
-        }
+        page.lines.extend(below);
+        Self { above, keys, below: page.lines, width, theme }
     }
-    let keys = repair.renames();
-    if keys == 0 && repair.changes.is_empty() {
-        let words = if repair.refused.is_empty() {
-            "✓ Every key is one that PEFT looks for, and the config agrees with the tensors."
-        } else {
-            "Nothing else would change."
+
+    /// Draws it from a line on; returns the first line that shows.
+    pub(super) fn draw(self, frame: &mut Frame<'_>, area: Rect, block: Block<'_>, top: usize) -> usize {
+        let heights = self.heights();
+        let count = self.above.len() + heights.iter().sum::<usize>() + self.below.len();
+        window(frame, area, block, (count, top), |top, height| indented(self.lines(&heights, top, height)))
+    }
+
+    /// Returns how many lines each key has, old and new.
+    fn heights(&self) -> Vec<usize> {
+        // The lines of a plain key are counted without writing them.
+        let is_plain = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        let height = |text: &str| match text.len().saturating_sub(self.room(0)) {
+            0 if is_plain(text) => 1,
+            more if is_plain(text) => 1 + more.div_ceil(self.room(1)),
+            _ => self.pieces(text).len(),
         };
-        head(&mut lines, words.into(), Role::Text);
+        self.keys.iter().map(|key| height(&key.from) + height(&new_key(key))).collect()
     }
-    if keys > 0 {
-        let words = format!("{} renamed; the values stay as they are", units::plural(keys, "key"));
-        head(&mut lines, words, Role::Heading);
-        for key in repair.keys.iter().filter(|key| key.is_changed()).take(KEYS_MAX) {
-            lines.extend(rename(key, width, theme));
+
+    /// Returns the lines that show.
+    fn lines(&self, heights: &[usize], top: usize, height: usize) -> Vec<Line<'static>> {
+        let mut lines: Vec<Line<'static>> = self.above.iter().skip(top).take(height).cloned().collect();
+        // The line that comes next, of all there are.
+        let mut at = self.above.len();
+        for (key, lines_of_key) in self.keys.iter().zip(heights) {
+            if at + lines_of_key > top && lines.len() < height {
+                let skipped = top.saturating_sub(at);
+                lines.extend(self.rename(key).into_iter().skip(skipped));
+            }
+            at += lines_of_key;
         }
-        if keys > KEYS_MAX {
-            listed(
-                &mut lines,
-                &format!("… {} more; the command below prints all", keys - KEYS_MAX),
-                Role::Muted,
-            );
+        let skipped = top.saturating_sub(at);
+        lines.extend(self.below.iter().skip(skipped).take(height).cloned());
+        lines.truncate(height);
+        lines
+    }
+
+    /// Cells of a key behind its mark: in the first line, and in those that go on with it.
+    fn room(&self, line: usize) -> usize {
+        self.width.saturating_sub(if line == 0 { 2 } else { 4 }).max(8)
+    }
+
+    /// Returns a key in lines: nothing of it is left out, one that is too long goes on in the next line.
+    fn pieces(&self, key: &str) -> Vec<String> {
+        let mut pieces = vec![String::new()];
+        let mut cells = 0;
+        for c in escape(key).chars() {
+            let wide = c.width().unwrap_or(0);
+            if cells + wide > self.room(pieces.len() - 1) {
+                pieces.push(String::new());
+                cells = 0;
+            }
+            cells += wide;
+            if let Some(last) = pieces.last_mut() {
+                last.push(c);
+            }
         }
+        pieces
     }
-    if !repair.changes.is_empty() {
-        head(&mut lines, "adapter_config.json".into(), Role::Heading);
-        for change in &repair.changes {
-            listed(&mut lines, change, Role::Repair);
+
+    /// A key as it is, and below it as it will be: what goes and what comes stands out.
+    fn rename(&self, key: &Rekeyed) -> Vec<Line<'static>> {
+        let (from, to) = (self.pieces(&key.from), self.pieces(&new_key(key)));
+        let plain = self.theme.style(Role::Text);
+        let mut lines = Vec::new();
+        for (mark, pieces, other, role) in [("  ", &from, &to, Role::Warn), ("→ ", &to, &from, Role::Repair)]
+        {
+            let style = self.theme.style(role);
+            if let ([text], [other]) = (pieces.as_slice(), other.as_slice()) {
+                let (before, after) = alike(text, other);
+                let end = text.len() - after;
+                lines.push(Line::from(vec![
+                    Span::styled(mark, style),
+                    Span::styled(text[..before].to_owned(), plain),
+                    Span::styled(text[before..end].to_owned(), style),
+                    Span::styled(text[end..].to_owned(), plain),
+                ]));
+                continue;
+            }
+            for (at, piece) in pieces.iter().enumerate() {
+                let mark = if at == 0 { mark } else { "    " };
+                lines.push(Line::from(vec![Span::styled(mark, style), Span::styled(piece.clone(), plain)]));
+            }
         }
+        lines
     }
-    if !repair.left_out.is_empty() {
-        head(&mut lines, "left out".into(), Role::Heading);
-        for left in &repair.left_out {
-            listed(&mut lines, left, Role::Text);
-        }
-    }
-    if repair.refused.is_empty() && !repair.is_empty() {
-        lines.push(Line::default());
-        lines.extend(folder(repair, plan, width, theme));
-    }
-    lines
 }
 
-/// A key as it is, and below it as it will be: what goes and what comes stands out.
-fn rename(key: &Rekeyed, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let (from, to) = (escape(&key.from).into_owned(), escape(&key.to).into_owned());
-    let (before, after) = alike(&from, &to);
-    let mut lines = Vec::new();
-    let turned = if key.is_transposed { "  transposed" } else { "" };
-    for (mark, text, role, beside) in [("  ", &from, Role::Warn, ""), ("→ ", &to, Role::Repair, turned)] {
-        let plain = theme.style(Role::Text);
-        let mut spans = vec![Span::styled(mark, theme.style(role))];
-        if mark.width() + text.width() + beside.width() <= width {
-            let end = text.len() - after;
-            spans.push(Span::styled(text[..before].to_owned(), plain));
-            spans.push(Span::styled(text[before..end].to_owned(), theme.style(role)));
-            spans.push(Span::styled(text[end..].to_owned(), plain));
-            spans.push(Span::styled(beside, theme.style(Role::Muted)));
-            lines.push(Line::from(spans));
-            continue;
-        }
-        // Nothing of a key is left out: one that is too long goes on in the next line.
-        for (at, part) in wrap(&format!("{text}{beside}"), width.saturating_sub(4)).into_iter().enumerate() {
-            let mark = if at == 0 { mark } else { "    " };
-            lines.push(Line::from(vec![Span::styled(mark, theme.style(role)), Span::styled(part, plain)]));
-        }
-    }
-    lines
+/// The key it gets, and whether its values are turned.
+fn new_key(key: &Rekeyed) -> Cow<'_, str> {
+    if key.is_transposed { format!("{}  transposed", key.to).into() } else { key.to.as_str().into() }
 }
 
-/// Returns how many bytes two texts have in common at their beginnings and at their ends, at whole characters.
+/// Lines under headings.
+struct Page<'a> {
+    lines: Vec<Line<'static>>,
+    width: usize,
+    theme: &'a Theme,
+}
+
+impl Page<'_> {
+    fn head(&mut self, words: &str, role: Role) {
+        if self.lines.last().is_some_and(|line| line.width() > 0) {
+            self.lines.push(Line::default());
+        }
+        let style = self.theme.style(role);
+        self.lines.extend(wrap(words, self.width).into_iter().map(|l| Line::from(Span::styled(l, style))));
+    }
+
+    fn listed(&mut self, words: &str, role: Role) {
+        for (at, line) in wrap(words, self.width.saturating_sub(4)).into_iter().enumerate() {
+            let indent = if at == 0 { "  " } else { "    " };
+            self.lines.push(Line::from(vec![Span::raw(indent), Span::styled(line, self.theme.style(role))]));
+        }
+    }
+
+    /// What stands in the way; or that nothing is wrong.
+    fn refused(&mut self, repair: &Repair) {
+        let refused = &repair.refused;
+        if !refused.is_empty() {
+            let words =
+                "✗ In the way, so that nothing is written: an adapter that loads in part would be wrong";
+            self.head(words, Role::Error);
+            for words in refused.iter().take(REFUSED_MAX) {
+                self.listed(&in_form_words(&escape(words)), Role::Text);
+            }
+            if refused.len() > REFUSED_MAX {
+                let more = refused.len() - REFUSED_MAX;
+                self.listed(&format!("… {more} more; the command below prints all"), Role::Muted);
+            }
+        }
+        match (repair.is_empty(), refused.is_empty()) {
+            (true, true) => {
+                let words = "✓ Every key is one that PEFT looks for, and the config agrees with the tensors.";
+                self.head(words, Role::Text);
+            }
+            (true, false) => self.head("Nothing else would change.", Role::Text),
+            (false, _) => {}
+        }
+    }
+
+    /// What changes beside the keys, under what stands above.
+    fn changes(&mut self, repair: &Repair, is_below: bool) {
+        for (heading, list, role) in [
+            ("adapter_config.json", &repair.changes, Role::Repair),
+            ("left out", &repair.left_out, Role::Text),
+        ] {
+            if list.is_empty() {
+                continue;
+            }
+            if self.lines.is_empty() && is_below {
+                self.lines.push(Line::default());
+                self.lines.push(Line::from(Span::styled(heading, self.theme.style(Role::Heading))));
+            } else {
+                self.head(heading, Role::Heading);
+            }
+            for words in list {
+                self.listed(words, role);
+            }
+        }
+    }
+}
+
+/// Returns how many bytes two keys have in common at their beginnings and at their ends: whole parts between dots.
 fn alike(a: &str, b: &str) -> (usize, usize) {
-    let same = |(x, y): &(char, char)| x == y;
-    let before: usize = a.chars().zip(b.chars()).take_while(same).map(|(c, _)| c.len_utf8()).sum();
-    let ends = a[before..].chars().rev().zip(b[before..].chars().rev());
-    (before, ends.take_while(same).map(|(c, _)| c.len_utf8()).sum())
+    let shared = |pairs: &mut dyn Iterator<Item = (&str, &str)>| -> usize {
+        pairs.take_while(|(x, y)| x == y).map(|(x, _)| x.len()).sum()
+    };
+    let before = shared(&mut a.split_inclusive('.').zip(b.split_inclusive('.')));
+    let (a, b) = (&a[before..], &b[before..]);
+    (before, shared(&mut a.split_inclusive('.').rev().zip(b.split_inclusive('.').rev())))
 }
 
 /// What the folder holds.
@@ -147,16 +260,52 @@ fn folder(repair: &Repair, plan: &Plan, width: usize, theme: &Theme) -> Vec<Line
 
 #[cfg(test)]
 mod tests {
-    use super::alike;
+    use super::*;
+
+    #[test]
+    fn a_window_on_the_list_is_a_part_of_all_its_lines() {
+        let key = |at: usize| {
+            let long = "x.".repeat(at * 7 % 40);
+            let from = format!("base.\u{1b}é{long}.{at}.lora_A");
+            Rekeyed {
+                tensor: at as u32,
+                to: format!("base.{long}.{at}"),
+                from,
+                is_transposed: at.is_multiple_of(3),
+            }
+        };
+        let keys: Vec<Rekeyed> = (0..30).map(key).collect();
+        let line = |words: &str| Line::from(words.to_owned());
+        let theme = Theme::default();
+        for width in [1, 9, 20, 38, 76, 200] {
+            let list = List {
+                above: vec![line("a"), line("b")],
+                keys: keys.iter().collect(),
+                below: vec![line("c"), line("d"), line("e")],
+                width,
+                theme: &theme,
+            };
+            let heights = list.heights();
+            let count = 5 + heights.iter().sum::<usize>();
+            let all = list.lines(&heights, 0, usize::MAX);
+            assert_eq!(all.len(), count, "{width}: the heights are those of the lines");
+            for top in 0..count {
+                let shown = list.lines(&heights, top, 7);
+                assert_eq!(shown, all[top..count.min(top + 7)], "{width} from {top}");
+            }
+        }
+    }
 
     #[test]
     fn what_two_keys_share_is_found_at_both_ends_and_never_twice() {
         for (a, b, wanted) in [
             ("q.base_layer.lora_A", "q.lora_A", (2, 6)),
             ("module.q.a", "q.a", (0, 3)),
-            ("aa", "a", (1, 0)),
-            ("same", "same", (4, 0)),
-            ("ä.x", "ö.x", (0, 2)),
+            ("a.language_model.layers.0", "a.layers.0", (2, 8)),
+            ("aa", "a", (0, 0)),
+            ("same.key", "same.key", (8, 0)),
+            ("ä.x", "ö.x", (0, 1)),
+            ("a..b", "a.b", (2, 1)),
             ("", "x", (0, 0)),
         ] {
             assert_eq!(alike(a, b), wanted, "{a} {b}");
