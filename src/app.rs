@@ -420,6 +420,8 @@ impl App {
             return Vec::new();
         }
         let Some(command) = self.keymap.get(key).copied() else { return Vec::new() };
+        let stands_in = |other: &&Command| other.via == command.name && (other.here)(self);
+        let command = COMMANDS.iter().find(stands_in).unwrap_or(command);
         let mut effects = self.run(command);
         effects.extend(self.explain());
         effects

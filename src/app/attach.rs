@@ -110,11 +110,6 @@ pub(super) fn pick(app: &mut App) -> Vec<Effect> {
     vec![Effect::FindAdapters]
 }
 
-/// Opens the picker of adapters; on an adapter that of bases.
-pub(super) fn pick_or_base(app: &mut App) -> Vec<Effect> {
-    if is_adapter(app) { choose_base(app) } else { pick(app) }
-}
-
 /// Opens the picker of what could be the base of the adapter that is shown.
 pub(super) fn choose_base(app: &mut App) -> Vec<Effect> {
     let picker = Picker { purpose: Purpose::Base, ..Picker::default() };
@@ -159,7 +154,13 @@ pub(super) fn can_open_base(app: &App) -> std::result::Result<(), String> {
 
 pub(super) fn can_attach(app: &App) -> std::result::Result<(), String> {
     super::command::has_checkpoint(app)?;
-    if app.is_readable() { Ok(()) } else { Err("nothing of this checkpoint could be read".into()) }
+    if !app.is_readable() {
+        return Err("nothing of this checkpoint could be read".into());
+    }
+    if is_adapter(app) {
+        return Err("this is an adapter itself: o opens its base, a chooses it".into());
+    }
+    Ok(())
 }
 
 /// There is something in the tab of the adapter.

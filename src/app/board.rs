@@ -299,7 +299,9 @@ fn unmergeable(held: &Held) -> Option<String> {
         return Some(why);
     }
     let Coverage { merged, left, .. } = landings.coverage;
-    if merged > 0 { None } else { left.into_iter().next() }
+    // What does not fit is said row by row.
+    let fits = held.alignment.modules.iter().any(|module| board::is_fine(module));
+    if merged > 0 || !fits { None } else { left.into_iter().next() }
 }
 
 #[cfg(test)]

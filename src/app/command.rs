@@ -32,7 +32,7 @@ pub struct Command {
     pub doc: &'static str,
     /// Its keys, as `keys::text` names them.
     pub keys: &'static [&'static str],
-    /// The command whose key runs it where it stands in for that, if it has none of its own.
+    /// The command that it stands in for where it is in the footer: it is run by that one's keys there.
     pub via: &'static str,
     /// A short word for the footer.
     pub short: &'static str,
@@ -98,7 +98,7 @@ pub static COMMANDS: &[Command] = &[
     row("filter", "Filter by words: name, dtype:, bits:…", &["/"], "filter", filter)
         .foot(off_board)
         .needs(has_checkpoint),
-    row("attach", "Attach an adapter to this base…", &["a"], "attach", attach::pick_or_base)
+    row("attach", "Attach an adapter to this base…", &["a"], "attach", attach::pick)
         .foot(with_base)
         .needs(attach::can_attach),
     row("convert", "Convert… (a plan first, always)", &["c"], "convert", convert::open)
@@ -133,7 +133,7 @@ pub static COMMANDS: &[Command] = &[
         .needs(jobs::has_jobs),
     row("next-pane", "Next pane", &["tab"], "pane", other_pane),
     row("previous-pane", "Previous pane", &["backtab"], "pane", other_pane),
-    row("open", "Open a path, cached or recent", &["o"], "open", open_or_base).foot(without_base),
+    row("open", "Open a path, cached or recent", &["o"], "open", open).foot(without_base),
     row("previous-checkpoint", "Previous open checkpoint", &[","], "previous", |app| turn(app, -1))
         .needs(has_several),
     row("next-checkpoint", "Next open checkpoint", &["."], "next", |app| turn(app, 1)).needs(has_several),
@@ -396,11 +396,6 @@ fn other_pane(app: &mut App) -> Vec<Effect> {
         app.focus = if app.focus == Focus::Tree { Focus::Side } else { Focus::Tree };
     }
     Vec::new()
-}
-
-/// Opens the base of the adapter that is shown, if it was found; else the picker.
-fn open_or_base(app: &mut App) -> Vec<Effect> {
-    if attach::has_base(app) { attach::open_base(app) } else { open(app) }
 }
 
 /// Opens the picker.

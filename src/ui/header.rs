@@ -128,6 +128,7 @@ pub fn verdict(app: &App, theme: &Theme) -> Vec<Span<'static>> {
             if let Some(board) = app.board() {
                 let odd = board.odd();
                 let (words, role) = match odd {
+                    0 if board.unmergeable.is_some() => ("merge ✗  ".to_owned(), Role::Error),
                     0 => ("merge ✓  ".to_owned(), Role::Ok),
                     _ => (format!("merge ✗{odd}  "), Role::Error),
                 };
