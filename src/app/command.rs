@@ -204,8 +204,9 @@ pub fn search(text: &str) -> Vec<&'static Command> {
         .iter()
         .filter_map(|command| {
             let by_name = pattern.score(Utf32Str::new(command.name, &mut buffer), &mut matcher);
-            // A hit in the name beats any in the doc.
-            let by_name = by_name.map(|score| score + 10_000);
+            // A hit in the name beats any in the doc, and the whole name any other.
+            let more = if command.name.eq_ignore_ascii_case(text) { 20_000 } else { 10_000 };
+            let by_name = by_name.map(|score| score + more);
             let score =
                 by_name.or_else(|| pattern.score(Utf32Str::new(command.doc, &mut buffer), &mut matcher))?;
             Some((score, command))

@@ -2,9 +2,12 @@
 
 use ckpt::adapter::base::Search;
 use ckpt::app::board::{Order, Row};
+use ckpt::app::picker::Purpose;
 use ckpt::app::{Event, Overlay, Tab};
 
+use crate::convert::{Scratch, put};
 use crate::jobs::{LARGE, Robot, SMALL, outcome};
+use crate::sample;
 
 #[test]
 fn a_repaired_adapter_takes_the_place_of_the_other() {
@@ -142,14 +145,52 @@ fn a_base_that_is_not_here_says_where_it_was_looked_for() {
 }
 
 #[test]
-fn what_cannot_be_merged_at_all_greys_the_merge_out_with_its_reason() {
+fn what_fits_and_cannot_be_merged_says_why_before_the_form() {
+    let scratch = Scratch::new("board-pissa");
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        let bytes = std::fs::read(sample("peft-bad-keys/good").join(file)).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        let changed = text.replace("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa_niter_4\"");
+        let bytes = if file.ends_with("json") { changed.into_bytes() } else { bytes };
+        put(&scratch.join(file), &bytes);
+    }
     let mut robot = Robot::open("samples/base-A-bf16/model");
-    let effects = robot.app.attach("samples/load-errors/out/hra");
+    let effects = robot.app.attach(&scratch.join("").display().to_string());
     robot.answer(effects);
+    for size in [LARGE, SMALL] {
+        let text = robot.draw(size);
+        assert!(text.contains("✗ it cannot be merged: init_lora_weights is pissa_niter_4"), "{text}");
+        assert!(text.contains("merge ✗") && !text.contains("ready to merge"), "{text}");
+    }
     robot.press("m");
-    let toast = robot.app.toast.clone().unwrap();
-    assert!(toast.starts_with("merge: "), "{toast}");
     assert!(robot.app.form().is_none());
+    let toast = robot.app.toast.unwrap();
+    assert!(toast.starts_with("merge: not possible: init_lora_weights is pissa_niter_4"), "{toast}");
+}
+
+#[test]
+fn what_does_not_fit_leaves_no_merge() {
+    let mut robot = Robot::attach("wrong-shape");
+    robot.press("m");
+    assert_eq!(
+        robot.app.toast.as_deref(),
+        Some("merge: no module of the adapter fits this base: 4 says why")
+    );
+}
+
+#[test]
+fn a_key_leads_to_the_base_and_the_command_of_its_name_to_anything() {
+    let mut robot = Robot::open("samples/peft-bad-keys/good");
+    robot.press(": type:open enter");
+    assert!(matches!(robot.app.overlay, Some(Overlay::Picker(_))), "the palette opens what is chosen there");
+    robot.press("esc : type:attach enter");
+    assert_eq!(
+        robot.app.toast.as_deref(),
+        Some("attach: this is an adapter itself: o opens its base, a chooses it")
+    );
+    robot.press("a");
+    let Some(Overlay::Picker(picker)) = &robot.app.overlay else { panic!("no picker") };
+    assert_eq!(picker.purpose, Purpose::Base);
 }
 
 #[test]
