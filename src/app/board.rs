@@ -300,7 +300,7 @@ fn unmergeable(held: &Held) -> Option<String> {
     }
     let Coverage { merged, left, .. } = landings.coverage;
     // What does not fit is said row by row.
-    let fits = held.alignment.modules.iter().any(|module| board::is_fine(module));
+    let fits = held.alignment.modules.iter().any(board::is_fine);
     if merged > 0 || !fits { None } else { left.into_iter().next() }
 }
 
