@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::Event as TermEvent;
 
-use crate::adapter::Adapter;
 use crate::adapter::held::Held;
 use crate::app::form::Request;
-use crate::app::picker::{Facts, Place};
+use crate::app::picker::Place;
 use crate::app::{App, Effect, Event, OpenState, keys};
 use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, Progress};
@@ -401,7 +400,7 @@ impl Session {
             let places = find();
             sender.send(Message::App(Event::Places(places.clone()))).ok()?;
             for place in places {
-                let facts = facts_of(&place);
+                let facts = places::facts_of(&place);
                 sender.send(Message::App(Event::PlaceFacts(place.path, facts))).ok()?;
             }
             None
@@ -434,22 +433,4 @@ fn evidence(checkpoint: &Checkpoint, layer: u32) -> Vec<Evidence> {
     checkpoint
         .layers
         .with_parts(&checkpoint.files, layer, &data, |parts| spec.format.get().explain(parts, spec))
-}
-
-/// Reads the headers of a place for the picker.
-fn facts_of(place: &Place) -> Facts {
-    let opened = match job::caught(|| Checkpoint::open(&place.path)) {
-        Ok(opened) => opened,
-        Err(text) => return Facts::Gone(text),
-    };
-    match opened {
-        Ok(checkpoint) => Facts::Known {
-            format: Adapter::of(&checkpoint)
-                .map_or_else(|| checkpoint.headline(), |adapter| adapter.headline()),
-            bytes: checkpoint.files.total_bytes(),
-            shards: checkpoint.files.shards.len(),
-            errors: checkpoint.problems.iter().filter(|p| p.is_error()).count(),
-        },
-        Err(error) => Facts::Gone(error.message),
-    }
 }

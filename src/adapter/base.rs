@@ -10,10 +10,13 @@ use super::Adapter;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::{container_of, list};
 use crate::checkpoint::hub_cache;
-use crate::name::escape;
+use crate::name::{cut_middle, escape};
 
 /// Folders below one that is named as the base that are looked into: `model`.
 const BELOW_MAX: usize = 100;
+
+/// Cells of a place that was looked at: a name in a file may have any length.
+const SHOWN_MAX: usize = 400;
 
 /// What a search for a base found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +101,8 @@ impl Search {
         } else {
             ""
         };
-        let shown = format!("{}{place}", escape(&path.display().to_string()));
+        let shown = cut_middle(&escape(&path.display().to_string()), SHOWN_MAX).into_owned();
+        let shown = format!("{shown}{place}");
         self.looked.push(match below.len() {
             0 if path.is_dir() => format!("{shown}: no weight file"),
             0 => shown,
@@ -153,6 +157,8 @@ mod tests {
             assert_eq!(search.found, None, "{named}");
             assert_eq!(search.looked.len(), looked, "{named}: {:?}", search.looked);
         }
+        let long = search("samples/peft-bad-keys/good", |facts| facts.base = Some("x/".repeat(1 << 20)));
+        assert!(long.found.is_none() && long.looked.iter().all(|place| place.len() < 1000));
         let none = search("samples/peft-bad-keys/good", |facts| facts.base = None);
         assert_eq!((none.named, none.found, none.looked.len()), (None, None, 0));
     }

@@ -7,7 +7,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
-use super::{checkpoint_of, evidence, facts_of, open_path, places, work};
+use super::{checkpoint_of, evidence, open_path, places, work};
 use crate::app::{App, Effect, Event, keys};
 use crate::checkpoint::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -100,7 +100,7 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 let is_any = effect == Effect::FindPlaces;
                 let mut found = if is_any { places::find() } else { places::find_adapters(&base) };
                 for place in &mut found {
-                    place.facts = facts_of(place);
+                    place.facts = places::facts_of(place);
                 }
                 Event::Places(found)
             }

@@ -76,7 +76,8 @@ impl Page<'_> {
     /// The base of an adapter: what the config names, and whether it is here.
     fn base(&self) -> Vec<Line<'static>> {
         let Some(adapter) = &self.ready.adapter else { return Vec::new() };
-        let named = escape(adapter.base.as_deref().unwrap_or("not named")).into_owned();
+        let named = escape(adapter.base.as_deref().unwrap_or("not named"));
+        let named = cut_middle(&named, self.width * 3).into_owned();
         let mut lines = self.fact("base", named, Role::Path);
         let words = base_words(self.ready.base.as_ref());
         // Where it was looked for is said on the tab of the adapter.
