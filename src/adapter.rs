@@ -6,6 +6,7 @@
 //! Source: PEFT 0.21, `utils/save_and_load.py`; the field table by versions in `LoraConfig`'s history.
 
 pub mod align;
+pub mod base;
 pub mod board;
 pub mod config;
 pub mod delta;
@@ -95,6 +96,25 @@ impl Adapter {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.declared.as_deref().or(self.by_keys).unwrap_or("unknown kind")
+    }
+
+    /// Returns it in a few words: `LoRA r16 α32`.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let rank = self.rank.filter(|&rank| rank > 0);
+        let rank = rank.map_or_else(String::new, |rank| format!(" r{rank}"));
+        let alpha = self.alpha.map_or_else(String::new, |alpha| format!(" α{alpha}"));
+        let kind = match self.kind() {
+            "LORA" if self.variations.contains(&"DoRA") => "DoRA",
+            "LORA" if self.variations.contains(&"rsLoRA") => "rsLoRA",
+            "LORA" => "LoRA",
+            "ADALORA" => "AdaLoRA",
+            "LOHA" => "LoHa",
+            "LOKR" => "LoKr",
+            "VERA" => "VeRA",
+            kind => kind,
+        };
+        format!("{}{rank}{alpha}", escape(kind))
     }
 
     fn problem(&mut self, kind: &'static crate::problem::ProblemKind, message: String) {

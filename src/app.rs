@@ -17,6 +17,7 @@ mod merge;
 mod mouse;
 pub mod picker;
 mod ready;
+mod repair;
 mod shell;
 mod toast;
 mod typing;
@@ -143,6 +144,8 @@ pub enum Overlay {
     SortMenu(usize),
     /// Which rows of the board show.
     StatesMenu(usize),
+    /// The orders of the board.
+    OrderMenu(usize),
     /// The commands of this session as a shell script.
     Log,
     /// Choosing what to open.
@@ -294,6 +297,13 @@ impl App {
                 self.attached_to(id, number, *held);
                 Vec::new()
             }
+            Event::BaseFound(id, search) => {
+                if let Some(ready) = self.by_id(id) {
+                    ready.base = Some(*search);
+                }
+                Vec::new()
+            }
+            Event::Held(number, held) => self.held_for_form(number, *held),
             Event::ClickBoard(row) => self.click_board(row),
             Event::Planned(question, plan) => self.planned(question, *plan),
             Event::JobTicked(id, counts) => {
@@ -340,8 +350,10 @@ impl App {
                 if let Some(before) = before {
                     ready.return_to(&before);
                 }
+                let is_adapter = ready.adapter.is_some();
                 open.state = OpenState::Ready(Box::new(ready));
                 let mut effects = vec![Effect::Examine(id)];
+                effects.extend(is_adapter.then_some(Effect::FindBase(id)));
                 effects.extend(self.explain());
                 effects
             }
@@ -408,6 +420,8 @@ impl App {
             return Vec::new();
         }
         let Some(command) = self.keymap.get(key).copied() else { return Vec::new() };
+        let stands_in = |other: &&Command| other.via == command.name && (other.here)(self);
+        let command = COMMANDS.iter().find(stands_in).unwrap_or(command);
         let mut effects = self.run(command);
         effects.extend(self.explain());
         effects

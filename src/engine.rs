@@ -170,7 +170,7 @@ pub struct Outcome {
 pub struct Run<'a> {
     /// The input.
     pub checkpoint: &'a Checkpoint,
-    /// The adapters that the plan merges into it.
+    /// The further inputs: the adapters that the plan merges into it; of a repair the base, of which nothing is copied.
     pub adapters: &'a [&'a Checkpoint],
     /// What becomes of it.
     pub plan: &'a Plan,
@@ -197,7 +197,9 @@ impl Run<'_> {
         }
         let identity = identity(plan, &inputs);
         let target = &plan.order.output;
-        let mut output = Output::begin(target, checkpoint, plan.bytes_written(), &identity, options)?;
+        let all: Vec<&Checkpoint> =
+            std::iter::once(checkpoint).chain(self.adapters.iter().copied()).collect();
+        let mut output = Output::begin(target, &all, plan.bytes_written(), &identity, options)?;
         let tally = match stream(self, &inputs, &mut output) {
             Err(error) if error.kind == ErrorKind::Cancelled => {
                 let kept = output.keep();
@@ -368,12 +370,7 @@ pub fn disk_free(output: &std::path::Path) -> Result<u64> {
 /// a checkpoint that is there may be replaced.
 ///
 /// # Errors
-/// The folder above it is not there, it is taken, lies in the input, or the disk is too small.
-pub fn check_output(
-    output: &std::path::Path,
-    checkpoint: &Checkpoint,
-    bytes: u64,
-    force: bool,
-) -> Result<()> {
-    output::check(output, checkpoint, bytes, force)
+/// The folder above it is not there, it is taken, lies in one of the inputs, or the disk is too small.
+pub fn check_output(output: &std::path::Path, inputs: &[&Checkpoint], bytes: u64, force: bool) -> Result<()> {
+    output::check(output, inputs, bytes, force)
 }

@@ -11,6 +11,7 @@ mod gguf;
 mod groups;
 pub mod merge;
 mod planner;
+pub mod repaired;
 mod select;
 
 use std::path::{Path, PathBuf};

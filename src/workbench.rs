@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::Event as TermEvent;
 
+use crate::adapter::held::Held;
 use crate::app::form::Request;
-use crate::app::picker::{Facts, Place};
+use crate::app::picker::Place;
 use crate::app::{App, Effect, Event, OpenState, keys};
 use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, Progress};
@@ -292,7 +293,24 @@ impl Session {
                     let base = app.ready().map(|ready| ready.files().folder.clone()).unwrap_or_default();
                     self.find_places(move || places::find_adapters(&base));
                 }
-                Effect::Attach(id, number) => self.attach(app, id, number),
+                Effect::Attach(id, number) => {
+                    if let Some((base, path)) = work::pair(app, id) {
+                        self.hold(base, path, move |held| Event::Attached(id, number, held));
+                    }
+                }
+                Effect::FindBase(id) => {
+                    if let Some(checkpoint) = checkpoint_of(app, id) {
+                        let work = move |_: &Sender<Message>| Some(Message::App(work::base(id, &checkpoint)));
+                        job::spawn("base", self.sender.clone(), work, |text| {
+                            Message::App(Event::JobPanicked("looking for the base", text))
+                        });
+                    }
+                }
+                Effect::Hold(id, number, path) => {
+                    if let Some(base) = work::base_of_form(app, id) {
+                        self.hold(base, path, move |held| Event::Held(number, held));
+                    }
+                }
                 Effect::Plan(_) => {
                     if let Some(request) = app.plan_request() {
                         // The planner ends only with the workbench.
@@ -363,13 +381,17 @@ impl Session {
         }
     }
 
-    /// Opens an adapter and holds it against its base.
-    fn attach(&self, app: &App, id: u32, number: u32) {
-        let Some((base, path)) = work::pair(app, id) else { return };
-        let work = move |_: &Sender<Message>| Some(Message::App(work::held(base, (id, number), &path)));
+    /// Opens an adapter and holds it against its base; `event` is what comes of it.
+    fn hold(
+        &self,
+        base: Arc<Checkpoint>,
+        path: String,
+        event: impl Fn(Box<Result<Held>>) -> Event + Clone + Send + 'static,
+    ) {
+        let done = event.clone();
+        let work = move |_: &Sender<Message>| Some(Message::App(done(work::held(base, &path))));
         job::spawn("align", self.sender.clone(), work, move |text| {
-            let error = Error::input(format!("aligning ended: {text}"));
-            Message::App(Event::Attached(id, number, Box::new(Err(error))))
+            Message::App(event(Box::new(Err(Error::input(format!("aligning ended: {text}"))))))
         });
     }
 
@@ -378,7 +400,7 @@ impl Session {
             let places = find();
             sender.send(Message::App(Event::Places(places.clone()))).ok()?;
             for place in places {
-                let facts = facts_of(&place);
+                let facts = places::facts_of(&place);
                 sender.send(Message::App(Event::PlaceFacts(place.path, facts))).ok()?;
             }
             None
@@ -411,21 +433,4 @@ fn evidence(checkpoint: &Checkpoint, layer: u32) -> Vec<Evidence> {
     checkpoint
         .layers
         .with_parts(&checkpoint.files, layer, &data, |parts| spec.format.get().explain(parts, spec))
-}
-
-/// Reads the headers of a place for the picker.
-fn facts_of(place: &Place) -> Facts {
-    let opened = match job::caught(|| Checkpoint::open(&place.path)) {
-        Ok(opened) => opened,
-        Err(text) => return Facts::Gone(text),
-    };
-    match opened {
-        Ok(checkpoint) => Facts::Known {
-            format: checkpoint.headline(),
-            bytes: checkpoint.files.total_bytes(),
-            shards: checkpoint.files.shards.len(),
-            errors: checkpoint.problems.iter().filter(|p| p.is_error()).count(),
-        },
-        Err(error) => Facts::Gone(error.message),
-    }
 }

@@ -148,21 +148,9 @@ fn strides(shape: &[u64]) -> Vec<u64> {
 }
 
 impl Repair {
-    /// Plans the repair of an adapter. `version` is the oldest PEFT that is to load it: `0.11`.
-    #[must_use]
-    pub fn plan(
-        base: &Checkpoint,
-        adapter: &Checkpoint,
-        facts: &Adapter,
-        alignment: &Alignment,
-        version: Option<&str>,
-    ) -> Self {
-        Self::plan_as(base, adapter, facts, alignment, Wishes { version, ..Wishes::default() })
-    }
-
     /// Plans the repair of an adapter as wished.
     #[must_use]
-    pub fn plan_as(
+    pub fn plan(
         base: &Checkpoint,
         adapter: &Checkpoint,
         facts: &Adapter,
@@ -193,6 +181,18 @@ impl Repair {
     #[must_use]
     pub fn renames(&self) -> usize {
         self.keys.iter().filter(|key| key.is_changed()).count()
+    }
+
+    /// Returns what it does in a few words each: how many keys and fields change, and what is left out.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        let keys =
+            (self.renames(), "key renamed, its values as they are", "keys renamed, their values as they are");
+        let fields = (self.changes.len(), "field of the config corrected", "fields of the config corrected");
+        let counted = [keys, fields].into_iter().filter(|(count, ..)| *count > 0);
+        let counted =
+            counted.map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }));
+        counted.chain(self.left_out.iter().map(|what| format!("without {what}"))).collect()
     }
 
     /// Returns the adapter with its tensors under their new keys, and transposed where PEFT has them so: the same

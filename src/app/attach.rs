@@ -62,6 +62,20 @@ impl App {
         self.align(id)
     }
 
+    /// Opens a checkpoint and attaches the adapter that is shown to it.
+    pub(super) fn open_base(&mut self, path: &str) -> Vec<Effect> {
+        let Some(adapter) = self.opens.get(self.current).map(|open| open.path.clone()) else {
+            return Vec::new();
+        };
+        let mut effects = Vec::new();
+        match self.opens.iter().position(|open| open.path == path) {
+            Some(at) => self.current = at,
+            None => effects = self.open(path),
+        }
+        effects.extend(self.attach(&adapter));
+        effects
+    }
+
     /// Asks for the alignment of what is attached, once the base has been examined.
     pub(super) fn align(&mut self, id: u32) -> Vec<Effect> {
         let number = self.next_id;
@@ -96,13 +110,55 @@ pub(super) fn pick(app: &mut App) -> Vec<Effect> {
     vec![Effect::FindAdapters]
 }
 
+/// Opens the picker of what could be the base of the adapter that is shown.
+pub(super) fn choose_base(app: &mut App) -> Vec<Effect> {
+    let picker = Picker { purpose: Purpose::Base, ..Picker::default() };
+    app.overlay = Some(Overlay::Picker(Box::new(picker)));
+    vec![Effect::FindPlaces]
+}
+
+/// Opens the base that was found.
+pub(super) fn open_base(app: &mut App) -> Vec<Effect> {
+    let found = app.ready().and_then(|ready| ready.base.as_ref()?.found.clone());
+    found.map_or_else(Vec::new, |found| app.open_base(&found.path))
+}
+
+/// An adapter is shown by itself.
+pub(super) fn is_adapter(app: &App) -> bool {
+    app.ready().is_some_and(|ready| ready.adapter.is_some())
+}
+
+/// An adapter is shown by itself, and its base was found.
+pub(super) fn has_base(app: &App) -> bool {
+    is_adapter(app) && can_open_base(app).is_ok()
+}
+
+pub(super) fn needs_adapter(app: &App) -> std::result::Result<(), String> {
+    super::command::has_checkpoint(app)?;
+    if is_adapter(app) { Ok(()) } else { Err("this is no adapter: a attaches one to it".into()) }
+}
+
+pub(super) fn can_open_base(app: &App) -> std::result::Result<(), String> {
+    needs_adapter(app)?;
+    match app.ready().map(|ready| &ready.base) {
+        Some(Some(search)) if search.found.is_some() => Ok(()),
+        Some(Some(search)) if search.named.is_none() => {
+            Err("the adapter does not name its base: a chooses it".into())
+        }
+        Some(Some(_)) => {
+            Err("the base was not found here (4 says where it was looked for): a chooses it".into())
+        }
+        _ => Err("the base is still being looked for".into()),
+    }
+}
+
 pub(super) fn can_attach(app: &App) -> std::result::Result<(), String> {
     super::command::has_checkpoint(app)?;
     if !app.is_readable() {
         return Err("nothing of this checkpoint could be read".into());
     }
-    if app.ready().is_some_and(|ready| ready.adapter.is_some()) {
-        return Err("this is an adapter itself: o opens its base, a attaches it there".into());
+    if is_adapter(app) {
+        return Err("this is an adapter itself: o opens its base, a chooses it".into());
     }
     Ok(())
 }

@@ -3,14 +3,22 @@
 //! Rows are made when the adapter is attached, and when another choice of them is to show; a frame reads those
 //! that are on the screen.
 
+mod acts;
+mod show;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{App, Effect, Overlay, Tab};
-use crate::adapter::align::{Aligned, Repair, State};
+pub(super) use self::acts::{choose, choose_order, needs_board, next};
+pub use self::show::{Order, Show};
+use crate::adapter::align::{Aligned, State};
 use crate::adapter::board::{self, Fold, Gate};
+use crate::adapter::delta::Recipe;
 use crate::adapter::held::Held;
-use crate::name::escape;
+use crate::adapter::repair::{Repair, Wishes};
+use crate::plan::Coverage;
+use crate::plan::merge::landing::{Attached, Landings};
+use crate::plan::merge::refused;
 
 /// An adapter and its base, as rows.
 pub struct Board {
@@ -26,12 +34,18 @@ pub struct Board {
     pub cursor: usize,
     /// Which rows show.
     pub show: Show,
+    /// Their order.
+    pub order: Order,
     /// True if the keys of the row have the focus.
     pub is_reading: bool,
     /// First line of the keys that shows.
     pub top: usize,
     /// The first row that was drawn last.
     pub first: usize,
+    /// True if a repair would change something, or something stands in its way.
+    pub is_repairable: bool,
+    /// Why nothing of it can be merged, though it fits: its kind, or how its training began.
+    pub unmergeable: Option<String>,
     odd: Vec<u32>,
     unfolded: BTreeSet<u32>,
     lands: Vec<bool>,
@@ -56,64 +70,6 @@ pub enum Row {
     Untouched(u32),
 }
 
-/// Which rows show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
-    /// All.
-    All,
-    /// Modules that do not fit, and problems.
-    Odd,
-    /// What a repair puts right.
-    Repairable,
-    /// What no repair helps.
-    Hopeless,
-    /// What fits.
-    Fine,
-    /// What changes nothing.
-    WithoutEffect,
-    /// Tensors that are not used, and targets that nothing is for.
-    Unused,
-}
-
-impl Show {
-    /// All choices, in the order of the menu.
-    pub const ALL: [Self; 7] = [
-        Self::All,
-        Self::Odd,
-        Self::Repairable,
-        Self::Hopeless,
-        Self::Fine,
-        Self::WithoutEffect,
-        Self::Unused,
-    ];
-
-    /// Returns its words in the menu.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Odd => "not aligned",
-            Self::Repairable => "can be repaired",
-            Self::Hopeless => "can not be repaired",
-            Self::Fine => "aligned",
-            Self::WithoutEffect => "without effect",
-            Self::Unused => "unused and untouched",
-        }
-    }
-
-    fn shows(self, module: &Aligned) -> bool {
-        match self {
-            Self::All => true,
-            Self::Odd => !board::is_fine(module),
-            Self::Repairable => matches!(module.repair, Repair::Rename | Repair::Config),
-            Self::Hopeless => matches!(module.repair, Repair::No(_)),
-            Self::Fine => board::is_fine(module),
-            Self::WithoutEffect => module.zero_delta,
-            Self::Unused => false,
-        }
-    }
-}
-
 impl Board {
     /// Makes the board of an adapter.
     #[must_use]
@@ -127,7 +83,10 @@ impl Board {
                 }
             }
         }
+        let repair = Repair::plan(&held.base, &held.adapter, &held.facts, &held.alignment, Wishes::default());
         let mut made = Self {
+            is_repairable: !repair.is_empty() || !repair.refused.is_empty(),
+            unmergeable: unmergeable(&held),
             gate: Gate::of(&held.alignment),
             folds: board::folds(&held.alignment),
             odd: board::odd(&held.alignment),
@@ -135,6 +94,7 @@ impl Board {
             rows: Vec::new(),
             cursor: 0,
             show: Show::All,
+            order: Order::State,
             is_reading: false,
             top: 0,
             first: 0,
@@ -208,12 +168,17 @@ impl Board {
         let held = Arc::clone(&self.held);
         let modules = &held.alignment.modules;
         let shows = |at: &u32| self.show.shows(&modules[*at as usize]);
-        let mut rows: Vec<Row> = self.odd.iter().copied().filter(shows).map(Row::Odd).collect();
+        let mut odd: Vec<u32> = self.odd.iter().copied().filter(shows).collect();
+        self.order.sort(&mut odd, |at| *at, modules);
+        let mut folds: Vec<(usize, &Fold)> = self.folds.iter().enumerate().collect();
+        let first = |(_, fold): &(usize, &Fold)| fold.modules.first().copied().unwrap_or(u32::MAX);
+        self.order.sort(&mut folds, first, modules);
+        let mut rows: Vec<Row> = odd.into_iter().map(Row::Odd).collect();
         if matches!(self.show, Show::All | Show::Odd) {
             rows.extend((0..held.problems.len() as u32).map(Row::Problem));
         }
         let above = rows.len();
-        for (at, fold) in self.folds.iter().enumerate() {
+        for (at, fold) in folds {
             let shown: Vec<u32> = fold.modules.iter().copied().filter(shows).collect();
             match shown.as_slice() {
                 [] => {}
@@ -276,6 +241,15 @@ impl Board {
         self.fill();
     }
 
+    /// Sorts the rows; the cursor stays on its row.
+    pub(super) fn set_order(&mut self, order: Order) {
+        let row = self.row();
+        self.order = order;
+        self.fill();
+        let at = row.and_then(|row| self.rows.iter().position(|other| *other == row));
+        self.move_to(at.unwrap_or(0), 1);
+    }
+
     /// Unfolds the row, or folds it again; of any other its keys get the focus.
     pub(super) fn enter(&mut self) {
         match self.row() {
@@ -318,132 +292,19 @@ impl Board {
     }
 }
 
-impl App {
-    /// Returns true if the board shows.
-    #[must_use]
-    pub fn is_on_board(&self) -> bool {
-        self.tab == Tab::Adapter && self.board().is_some()
+/// Returns why nothing of an adapter can be merged, as the plan of a merge finds it.
+fn unmergeable(held: &Held) -> Option<String> {
+    let mut landings = Landings::default();
+    let attached = Attached { checkpoint: &held.adapter, alignment: &held.alignment, weight: 1.0 };
+    if let Err(why) = refused::check(&attached, false) {
+        return Some(why);
     }
-
-    pub(super) fn click_board(&mut self, row: usize) -> Vec<Effect> {
-        if let Some(board) = self.board_mut() {
-            if board.cursor == row && !board.is_reading {
-                board.enter();
-            } else {
-                board.is_reading = false;
-                board.move_to(row, 1);
-            }
-        }
-        Vec::new()
-    }
-
-    pub(super) fn states_key(&mut self, at: usize, key: &str) -> Vec<Effect> {
-        let last = Show::ALL.len() - 1;
-        match key {
-            "esc" | "q" | "f" => {}
-            "j" | "down" => self.overlay = Some(Overlay::StatesMenu((at + 1).min(last))),
-            "k" | "up" => self.overlay = Some(Overlay::StatesMenu(at.saturating_sub(1))),
-            "enter" => {
-                if let Some(board) = self.board_mut() {
-                    board.set_show(Show::ALL[at.min(last)]);
-                }
-            }
-            _ => self.overlay = Some(Overlay::StatesMenu(at)),
-        }
-        Vec::new()
-    }
-
-    /// Takes a step back on the board: to its rows, to all of them, or to the tree on the layer of the row.
-    pub(super) fn back_on_board(&mut self) {
-        let Some(board) = self.board_mut() else { return };
-        if board.back() {
-            return;
-        }
-        let layer = board.row().and_then(|row| board.module_of(row)).and_then(|module| module.layer);
-        if let (Some(layer), Some(ready)) = (layer, self.ready_mut()) {
-            let checkpoint = Arc::clone(&ready.checkpoint);
-            let name = checkpoint.layers.name(&checkpoint.files.names, layer);
-            if let Some(node) = ready.tree.find(&checkpoint, &name) {
-                ready.tree.select_node(&checkpoint, node);
-            }
-        }
-        self.show(Tab::Detail);
-    }
-}
-
-/// Opens the menu of what the board shows.
-pub(super) fn choose(app: &mut App) -> Vec<Effect> {
-    let show = app.board().map_or(Show::All, |board| board.show);
-    let at = Show::ALL.iter().position(|choice| *choice == show).unwrap_or(0);
-    app.overlay = Some(Overlay::StatesMenu(at));
-    Vec::new()
-}
-
-pub(super) fn next(app: &mut App, is_forward: bool) -> Vec<Effect> {
-    if app.board_mut().is_some_and(|board| !board.next_odd(is_forward)) {
-        app.toast = Some("every module that shows is aligned".into());
-    }
-    Vec::new()
-}
-
-pub(super) fn needs_board(app: &App) -> Result<(), String> {
-    super::attach::has_adapter(app)?;
-    if app.is_on_board() {
-        return Ok(());
-    }
-    let why = match app.attached().map(|attached| &attached.state) {
-        Some(super::attach::AttachState::Ready(_)) => "only on the adapter board (4)".into(),
-        Some(super::attach::AttachState::Failed(error)) => escape(&error.message).into_owned(),
-        Some(super::attach::AttachState::Aligning) => "the adapter is still being aligned".into(),
-        None => "this is an adapter itself: o opens its base, a attaches it there".into(),
-    };
-    Err(why)
+    landings.add(&held.base, 0, &attached, Recipe::Peft);
+    let Coverage { merged, left, .. } = landings.coverage;
+    // What does not fit is said row by row.
+    let fits = held.alignment.modules.iter().any(board::is_fine);
+    if merged > 0 || !fits { None } else { left.into_iter().next() }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checkpoint::Checkpoint;
-
-    fn board(adapter: &str) -> Board {
-        let base = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
-        Board::new(Held::open(base, &format!("samples/peft-bad-keys/{adapter}"), None).unwrap())
-    }
-
-    #[test]
-    fn what_does_not_fit_stands_first_and_the_cursor_passes_over_the_rule() {
-        let mut board = board("extra-layer");
-        let kinds: Vec<bool> = board.rows.iter().map(|row| *row == Row::Rule).collect();
-        assert_eq!(kinds.iter().position(|is_rule| *is_rule), Some(4));
-        assert!(board.rows[..3].iter().all(|row| matches!(row, Row::Odd(_))));
-        for (by, cursor) in [(3, 3), (1, 5), (-1, 3), (isize::MAX, 7), (-isize::MAX, 0)] {
-            board.step(by);
-            assert_eq!(board.cursor, cursor, "by {by}");
-        }
-        assert!(board.next_odd(false));
-        assert_eq!(board.cursor, 3);
-    }
-
-    #[test]
-    fn a_fold_opens_and_closes_and_states_choose_rows() {
-        let mut board = board("good");
-        assert_eq!(board.rows, [Row::Fold(0), Row::Fold(1), Row::Fold(2)]);
-        board.enter();
-        assert_eq!(board.rows[..3], [Row::Fold(0), Row::Fine(0), Row::Fine(3)]);
-        board.enter();
-        assert_eq!(board.rows.len(), 3);
-        assert!(!board.next_odd(true));
-        board.set_show(Show::Odd);
-        assert_eq!(board.rows, []);
-        board.step(1);
-        assert!(board.back() && board.show == Show::All);
-        assert!(!board.back());
-    }
-
-    #[test]
-    fn a_model_is_no_adapter_and_that_is_said() {
-        let base = Arc::new(Checkpoint::open_examined("samples/base-A-bf16/model").unwrap());
-        let error = Held::open(base, "samples/base-B-bf16/model", None).err().unwrap();
-        assert!(error.message.contains("no adapter"), "{}", error.message);
-    }
-}
+mod tests;

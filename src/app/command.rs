@@ -2,6 +2,8 @@
 //!
 //! A command that cannot run now says why: the missing thing and the key that brings it.
 
+mod conditions;
+
 use std::sync::Arc;
 
 use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
@@ -9,8 +11,15 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
 use super::picker::Picker;
-use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs, merge};
-use crate::checkpoint::tree::Mode;
+use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs, merge, repair};
+use crate::checkpoint::tree::{Mode, Sort};
+
+pub(super) use self::conditions::has_checkpoint;
+use self::conditions::{
+    can_sort, can_unfold, everywhere, has_open, has_problem, has_rows, has_several, in_jobs, in_problems,
+    in_tree, in_tree_only, off_adapter, off_board, off_board_with_weights, off_jobs, off_tree, on_active_job,
+    on_done_job, on_repaired_job, with_base, with_pane, without_base, without_rows,
+};
 
 /// Cells of a command's doc: help has two columns of it on a screen of 120.
 pub const DOC_CELLS_MAX: usize = 37;
@@ -23,6 +32,8 @@ pub struct Command {
     pub doc: &'static str,
     /// Its keys, as `keys::text` names them.
     pub keys: &'static [&'static str],
+    /// The command that it stands in for where it is in the footer: it is run by that one's keys there.
+    pub via: &'static str,
     /// A short word for the footer.
     pub short: &'static str,
     /// True if the footer may show it.
@@ -41,6 +52,7 @@ pub static COMMANDS: &[Command] = &[
         .foot(in_tree)
         .needs(has_rows),
     row("keys", "Keys of the module; unfold alike ones", &[], "keys", enter)
+        .via("details")
         .foot(App::is_on_board)
         .needs(board::needs_board),
     row("down", "Move down", &["j", "down"], "down", |app| step(app, 1)).needs(has_rows),
@@ -55,25 +67,42 @@ pub static COMMANDS: &[Command] = &[
     row("half-page-up", "Half a page up", &["ctrl-u", "pgup"], "page", |app| half_page(app, -1))
         .needs(has_rows),
     row("go-to", "Go to the layer of this problem", &[], "go to its layer", enter)
+        .via("details")
         .foot(in_problems)
         .needs(has_problem),
     row("cancel-job", "Cancel the job that runs…", &["x"], "cancel…", jobs::cancel)
         .foot(on_active_job)
         .needs(jobs::can_cancel),
     row("open-result", "Open the result beside its input", &[], "open the result", enter)
+        .via("details")
         .foot(on_done_job)
         .needs(jobs::can_open_result),
+    row("attach-result", "Attach the repaired adapter", &[], "attach the repaired adapter", enter)
+        .via("details")
+        .foot(on_repaired_job)
+        .needs(jobs::can_attach_result),
     row("show-states", "Which modules the board shows…", &["f"], "show", board::choose)
         .foot(App::is_on_board)
         .needs(board::needs_board),
+    row("repair", "Repair the adapter… (a list first)", &["r"], "repair", repair::open)
+        .foot(repair::has_repair)
+        .needs(board::needs_board),
+    row("open-base", "Open the base, this adapter attached", &[], "open its base", attach::open_base)
+        .via("open")
+        .foot(attach::has_base)
+        .needs(attach::can_open_base),
+    row("choose-base", "Open another base for this adapter…", &[], "choose its base", attach::choose_base)
+        .via("attach")
+        .foot(attach::is_adapter)
+        .needs(attach::needs_adapter),
     row("filter", "Filter by words: name, dtype:, bits:…", &["/"], "filter", filter)
-        .foot(with_pane)
+        .foot(off_board)
         .needs(has_checkpoint),
     row("attach", "Attach an adapter to this base…", &["a"], "attach", attach::pick)
         .foot(with_base)
         .needs(attach::can_attach),
     row("convert", "Convert… (a plan first, always)", &["c"], "convert", convert::open)
-        .foot(with_rows)
+        .foot(off_board_with_weights)
         .needs(convert::can_convert),
     row("merge", "Merge the adapter… (a plan first)", &["m"], "merge", merge::open)
         .foot(with_base)
@@ -82,7 +111,7 @@ pub static COMMANDS: &[Command] = &[
     row("unfold", "Unfold alike layers, fold them again", &["u"], "unfold", unfold)
         .foot(in_tree)
         .needs(can_unfold),
-    row("sort", "Sort…", &["s"], "sort", sort).needs(has_checkpoint),
+    row("sort", "Sort…", &["s"], "sort", sort).foot(App::is_on_board).needs(can_sort),
     row("next", "Next that stands out, or filter hit", &["n"], "next", |app| next(app, true))
         .foot(App::is_on_board)
         .needs(has_checkpoint),
@@ -104,7 +133,7 @@ pub static COMMANDS: &[Command] = &[
         .needs(jobs::has_jobs),
     row("next-pane", "Next pane", &["tab"], "pane", other_pane),
     row("previous-pane", "Previous pane", &["backtab"], "pane", other_pane),
-    row("open", "Open a path, cached or recent", &["o"], "open", open).foot(everywhere),
+    row("open", "Open a path, cached or recent", &["o"], "open", open).foot(without_base),
     row("previous-checkpoint", "Previous open checkpoint", &[","], "previous", |app| turn(app, -1))
         .needs(has_several),
     row("next-checkpoint", "Next open checkpoint", &["."], "next", |app| turn(app, 1)).needs(has_several),
@@ -141,13 +170,18 @@ const fn row(
     short: &'static str,
     run: fn(&mut App) -> Vec<Effect>,
 ) -> Command {
-    Command { name, doc, keys, short, footer: false, here: |_| true, ready: |_| Ok(()), run }
+    Command { name, doc, keys, via: "", short, footer: false, here: |_| true, ready: |_| Ok(()), run }
 }
 
 impl Command {
     const fn foot(mut self, here: fn(&App) -> bool) -> Self {
         self.footer = true;
         self.here = here;
+        self
+    }
+
+    const fn via(mut self, other: &'static str) -> Self {
+        self.via = other;
         self
     }
 
@@ -170,8 +204,9 @@ pub fn search(text: &str) -> Vec<&'static Command> {
         .iter()
         .filter_map(|command| {
             let by_name = pattern.score(Utf32Str::new(command.name, &mut buffer), &mut matcher);
-            // A hit in the name beats any in the doc.
-            let by_name = by_name.map(|score| score + 10_000);
+            // A hit in the name beats any in the doc, and the whole name any other.
+            let more = if command.name.eq_ignore_ascii_case(text) { 20_000 } else { 10_000 };
+            let by_name = by_name.map(|score| score + more);
             let score =
                 by_name.or_else(|| pattern.score(Utf32Str::new(command.doc, &mut buffer), &mut matcher))?;
             Some((score, command))
@@ -179,98 +214,6 @@ pub fn search(text: &str) -> Vec<&'static Command> {
         .collect();
     found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     found.into_iter().map(|(_, command)| command).collect()
-}
-
-fn everywhere(_: &App) -> bool {
-    true
-}
-
-fn in_tree(app: &App) -> bool {
-    app.tab == Tab::Detail && app.is_readable()
-}
-
-fn with_rows(app: &App) -> bool {
-    app.is_readable()
-}
-
-/// A pane about the checkpoint shows.
-fn with_pane(app: &App) -> bool {
-    app.is_readable() && !in_jobs(app)
-}
-
-/// A checkpoint shows that an adapter can be attached to.
-fn with_base(app: &App) -> bool {
-    with_rows(app) && !in_jobs(app) && app.ready().is_some_and(|ready| ready.adapter.is_none())
-}
-
-/// The tab of the adapter is in the footer while one is attached and this is another tab.
-fn off_adapter(app: &App) -> bool {
-    app.tab != Tab::Adapter && app.attached().is_some()
-}
-
-fn without_rows(app: &App) -> bool {
-    !app.opens.is_empty() && !app.is_readable()
-}
-
-fn off_tree(app: &App) -> bool {
-    app.tab != Tab::Detail
-}
-
-fn in_problems(app: &App) -> bool {
-    app.tab == Tab::Problems
-}
-
-fn in_jobs(app: &App) -> bool {
-    app.tab == Tab::Jobs
-}
-
-/// The tab of jobs is in the footer while it shows nothing else: there is a job, and this is another tab.
-fn off_jobs(app: &App) -> bool {
-    app.tab != Tab::Jobs && !app.jobs.list.is_empty()
-}
-
-fn on_active_job(app: &App) -> bool {
-    in_jobs(app) && app.jobs.current().is_some_and(jobs::Job::is_active)
-}
-
-fn on_done_job(app: &App) -> bool {
-    in_jobs(app) && jobs::can_open_result(app).is_ok()
-}
-
-fn has_open(app: &App) -> Result<(), String> {
-    if app.opens.is_empty() { Err("open a checkpoint first (o)".into()) } else { Ok(()) }
-}
-
-/// There are rows to walk through: jobs, or a checkpoint.
-fn has_rows(app: &App) -> Result<(), String> {
-    if in_jobs(app) { jobs::has_jobs(app) } else { has_checkpoint(app) }
-}
-
-pub(super) fn has_checkpoint(app: &App) -> Result<(), String> {
-    has_open(app)?;
-    app.ready().map(|_| ()).ok_or_else(|| "this one is not open yet, or could not be read".into())
-}
-
-fn has_several(app: &App) -> Result<(), String> {
-    if app.opens.len() > 1 { Ok(()) } else { Err("only one checkpoint is open (o opens another)".into()) }
-}
-
-fn in_tree_only(app: &App) -> Result<(), String> {
-    has_checkpoint(app)?;
-    if app.tab == Tab::Detail { Ok(()) } else { Err("only in the layer tree (1)".into()) }
-}
-
-fn can_unfold(app: &App) -> Result<(), String> {
-    has_checkpoint(app)?;
-    let Some(ready) = app.ready() else { return Ok(()) };
-    let is_folded = ready.tree.can_unfold(&ready.checkpoint, ready.tree.cursor());
-    if is_folded { Ok(()) } else { Err("this row is in no fold of alike layers".into()) }
-}
-
-fn has_problem(app: &App) -> Result<(), String> {
-    has_checkpoint(app)?;
-    let any = app.ready().is_some_and(|ready| !ready.problems.is_empty());
-    if any { Ok(()) } else { Err("no problem was found".into()) }
 }
 
 /// Runs `change` on the checkpoint that is shown.
@@ -419,7 +362,9 @@ fn unfold(app: &mut App) -> Vec<Effect> {
 }
 
 fn sort(app: &mut App) -> Vec<Effect> {
-    use crate::checkpoint::tree::Sort;
+    if app.is_on_board() {
+        return board::choose_order(app);
+    }
     let at = app.ready().map_or(0, |r| Sort::ALL.iter().position(|s| *s == r.tree.sort()).unwrap_or(0));
     app.overlay = Some(Overlay::SortMenu(at));
     Vec::new()

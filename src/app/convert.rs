@@ -4,17 +4,12 @@
 //! folder that is there is asked anew each time.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use tui_input::Input;
-
-use super::form::{Choice, Field, Form, Kind, Planned, Request, Seen, There};
-use super::jobs::{NewJob, Work};
-use super::{App, Effect, Overlay, jobs, keys};
+use super::form::{Choice, Field, Form, Kind, Seen, Task, There};
+use super::{App, Effect};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::Files;
 use crate::engine::Proof;
-use crate::error::Error;
 use crate::plan::Names;
 use crate::tensor::Dtype;
 
@@ -225,6 +220,7 @@ pub(super) fn seen(checkpoint: &Checkpoint) -> Seen {
     Seen {
         is_misaligned: false,
         is_gguf: checkpoint.files.container.name() == "gguf",
+        is_quantized: checkpoint.layers.specs().iter().any(|spec| spec.format.get().name() != "dense"),
         is_broken: checkpoint.layers.specs().iter().any(|spec| !spec.broken.is_empty()),
         there: There::Nothing,
     }
@@ -250,172 +246,13 @@ pub(super) fn default_output(files: &Files, what: &str) -> String {
     }
 }
 
-impl App {
-    /// Returns the form, if it shows.
-    #[must_use]
-    pub fn form(&self) -> Option<&Form> {
-        self.form.as_deref().filter(|_| self.is_form_open)
-    }
-
-    /// Returns what the form asks to plan.
-    #[must_use]
-    pub fn plan_request(&self) -> Option<Request> {
-        let form = self.form.as_ref()?;
-        let open = self.opens.iter().find(|open| open.id == form.id)?;
-        match &open.state {
-            super::OpenState::Ready(ready) => Some(form.request(Arc::clone(&ready.checkpoint))),
-            _ => None,
-        }
-    }
-
-    /// Shows the form for what was seen.
-    pub(super) fn show_form(&mut self, seen: Seen) -> Vec<Effect> {
-        if let Some(form) = &mut self.form {
-            // Whoever comes back has not said again what is to become of what is there.
-            form.forget_folder();
-            form.see(seen);
-        }
-        self.is_form_open = true;
-        // Disk and folders may have changed since.
-        self.ask_plan()
-    }
-
-    fn ask_plan(&mut self) -> Vec<Effect> {
-        let Some(form) = &mut self.form else { return Vec::new() };
-        form.asked += 1;
-        vec![Effect::Plan(form.asked)]
-    }
-
-    pub(super) fn planned(&mut self, question: u32, plan: Result<Planned, Error>) -> Vec<Effect> {
-        let Some(form) = self.form.as_mut().filter(|form| form.asked == question) else { return Vec::new() };
-        form.answered = question;
-        // What a job of ours writes at this moment is no run that was left.
-        let is_ours = |planned: &Planned| {
-            let output = planned.plan.order.output.display().to_string();
-            self.jobs.list.iter().any(|job| job.is_active() && job.facts.output == output)
-        };
-        let plan = plan.map(|mut planned| {
-            if is_ours(&planned) {
-                planned.there = There::Nothing;
-            }
-            planned
-        });
-        if form.take(plan) { self.ask_plan() } else { Vec::new() }
-    }
-
-    pub(super) fn form_key(&mut self, key: &str) -> Vec<Effect> {
-        let Some(form) = &mut self.form else { return Vec::new() };
-        let is_button = matches!(form.field().kind, Kind::Button(_));
-        match key {
-            "esc" => self.is_form_open = false,
-            "ctrl-c" => return jobs::quit(self),
-            "tab" => form.step(1, true),
-            "backtab" => form.step(-1, true),
-            "enter" if is_button => return self.start(),
-            "down" | "enter" => form.step(1, false),
-            "up" => form.step(-1, false),
-            "pgdn" => form.top += 8,
-            "pgup" => form.top = form.top.saturating_sub(8),
-            _ if form.text().is_some() => return self.edit_form(|input| keys::edit(input, key)),
-            "left" | "right" => match form.change(if key == "left" { -1 } else { 1 }) {
-                Ok(true) => return self.ask_plan(),
-                Ok(false) => {}
-                Err(why) => self.toast = Some(why.into()),
-            },
-            "q" => self.is_form_open = false,
-            "Y" => {
-                let command = form.command().join(" ");
-                self.toast = Some(format!("copied {command}"));
-                return vec![Effect::Copy(command)];
-            }
-            "?" => self.overlay = Some(Overlay::Help(Input::default(), 0)),
-            _ => {}
-        }
-        Vec::new()
-    }
-
-    /// Edits the text of the field that has the focus.
-    fn edit_form(&mut self, edit: impl FnOnce(&mut Input) -> bool) -> Vec<Effect> {
-        let Some(form) = &mut self.form else { return Vec::new() };
-        if !form.text().is_some_and(edit) {
-            return Vec::new();
-        }
-        if matches!(form.field().kind, Kind::Folder) {
-            form.forget_folder();
-        }
-        self.ask_plan()
-    }
-
-    /// Puts the focus on a field; a click on the button starts.
-    pub(super) fn click_field(&mut self, field: usize) -> Vec<Effect> {
-        let Some(form) = self.form.as_mut().filter(|form| field < form.fields.len()) else {
-            return Vec::new();
-        };
-        form.cursor = field;
-        if matches!(form.field().kind, Kind::Button(_)) { self.start() } else { Vec::new() }
-    }
-
-    /// Inserts pasted text into the field that has the focus.
-    pub(super) fn paste_into_form(&mut self, line: &str) -> Vec<Effect> {
-        if self.form.as_mut().is_some_and(|form| form.text().is_none()) {
-            let is_merge = self.form.as_ref().is_some_and(|form| form.used.is_some());
-            let fields = if is_merge { "field where" } else { "fields where, only and skip" };
-            self.toast = Some(format!("pasted text goes into the {fields}"));
-        }
-        self.edit_form(|input| {
-            keys::insert(input, line);
-            true
-        })
-    }
-
-    fn start(&mut self) -> Vec<Effect> {
-        let Some(form) = &self.form else { return Vec::new() };
-        let planned = match form.startable() {
-            Ok(planned) => planned,
-            Err(why) => {
-                self.toast = Some(why);
-                return Vec::new();
-            }
-        };
-        let output = planned.plan.order.output.display().to_string();
-        if self.jobs.list.iter().any(|job| job.is_active() && job.facts.output == output) {
-            self.toast = Some("a job already writes there: choose another folder".into());
-            return Vec::new();
-        }
-        let name = planned
-            .plan
-            .order
-            .output
-            .file_name()
-            .map_or_else(|| output.clone().into(), |name| name.to_string_lossy());
-        let with = form.used.as_ref().map_or_else(String::new, |used| {
-            let title = &used.held.adapter.files.title;
-            format!(" + {}", title.rsplit('/').next().unwrap_or(title))
-        });
-        let new = NewJob {
-            verb: form.verb,
-            subject: format!("{}{with} → {name}", form.title),
-            command: form.command().join(" "),
-            work: Work {
-                checkpoint: Arc::clone(&planned.checkpoint),
-                adapters: planned.adapters.clone(),
-                plan: Arc::clone(&planned.plan),
-                options: planned.options,
-            },
-        };
-        self.is_form_open = false;
-        self.form = None;
-        self.add_job(new)
-    }
-}
-
 /// Opens the form, with the values it had.
 pub(super) fn open(app: &mut App) -> Vec<Effect> {
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     let Some(ready) = app.ready() else { return Vec::new() };
     let (files, seen) = (ready.files(), seen(&ready.checkpoint));
-    if app.form.as_ref().is_none_or(|form| form.id != open.id || form.used.is_some()) {
-        let mut form = Form::new("convert", &FIELDS, (open.id, &open.path), &files.title);
+    if app.form.as_ref().is_none_or(|form| form.id != open.id || form.task != Task::Convert) {
+        let mut form = Form::new(Task::Convert, &FIELDS, (open.id, &open.path), &files.title);
         form.set_output(default_output(files, "dense"));
         app.form = Some(Box::new(form));
     }

@@ -3,6 +3,7 @@
 use super::form::Planned;
 use super::jobs::meter::Counts;
 use super::{Focus, Tab, picker};
+use crate::adapter::base::Search;
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::engine::Outcome;
@@ -48,6 +49,10 @@ pub enum Event {
     PlaceFacts(String, picker::Facts),
     /// An adapter was held against the checkpoint of this id, or could not be: the number of the question.
     Attached(u32, u32, Box<Result<Held, Error>>),
+    /// The base of the adapter of this id was looked for.
+    BaseFound(u32, Box<Search>),
+    /// A further adapter was held against the base of the form, or could not be: the number of the question.
+    Held(u32, Box<Result<Held, Error>>),
     /// A plan has been made, or could not be, for the question of this number.
     Planned(u32, Box<Result<Planned, Error>>),
     /// Counts of the job that runs were taken.
@@ -73,6 +78,10 @@ pub enum Effect {
     FindAdapters,
     /// Open the adapter of a checkpoint and hold it against it; the number of the question.
     Attach(u32, u32),
+    /// Look for the base of an adapter that was opened.
+    FindBase(u32),
+    /// Open an adapter and hold it against a checkpoint, for its form: the number of the question, the adapter.
+    Hold(u32, u32, String),
     /// Make the plan that the form asks for; the number of the question.
     Plan(u32),
     /// Start a job.

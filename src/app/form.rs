@@ -4,141 +4,30 @@
 //! Each change asks for a plan (`Effect::Plan`), which a job makes: planning reads side tensors, and looks at
 //! what stands where the result goes. An answer to a question that a later one has overtaken is dropped.
 
+mod acts;
+mod field;
+mod planned;
+mod used;
+mod words;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use tui_input::Input;
 
+pub use self::field::{Choice, Content, Field, Kind, Seen, There};
+pub use self::planned::{Made, Planned, Request, Task};
+pub(super) use self::used::last;
+pub use self::used::{Holding, Used};
+pub use self::words::in_form_words;
 use super::{shell_path, shell_word};
 use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::engine::Options;
 use crate::error::Error;
-use crate::plan::{Merging, Order, Plan};
-
-/// One value of a field.
-pub struct Choice {
-    /// Its word.
-    pub word: &'static str,
-    /// What it does.
-    pub about: &'static str,
-    /// What the command line says for it; nothing for its default.
-    pub flag: &'static str,
-    /// What it makes of the order and of how it is carried out.
-    pub set: fn(&mut Order, &mut Options),
-    /// What the button says with it; nothing: what it always says.
-    pub button: &'static str,
-}
-
-/// What a field holds.
-pub enum Kind {
-    /// One of some values; the first is the default.
-    Choice(&'static [Choice]),
-    /// The folder that is made.
-    Folder,
-    /// Patterns of layer names, separated by blanks.
-    Globs {
-        /// What no pattern means.
-        empty: &'static str,
-        /// What the command line says before each.
-        flag: &'static str,
-        /// Where they go.
-        set: fn(&mut Order, Vec<String>),
-    },
-    /// What starts it, and what it says.
-    Button(&'static str),
-}
-
-/// A field: a row of the table of a form.
-pub struct Field {
-    /// Its name.
-    pub name: &'static str,
-    /// What it holds.
-    pub kind: Kind,
-    /// What it is for, or why it has no other value.
-    pub about: &'static str,
-    /// True if it means something for what was seen.
-    pub applies: fn(&Seen) -> bool,
-    /// True if its value is about what stands in the folder: another folder begins with the default.
-    pub is_of_folder: bool,
-}
-
-/// What decides which fields apply.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// True if the tensors have the names of a GGUF file.
-    pub is_gguf: bool,
-    /// True if a layer is broken.
-    pub is_broken: bool,
-    /// True if a module of the adapter does not fit.
-    pub is_misaligned: bool,
-    /// What stands where the result goes.
-    pub there: There,
-}
-
-/// What stands where the result goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum There {
-    /// Nothing, or what no run may touch.
-    #[default]
-    Nothing,
-    /// What an earlier run left.
-    Unfinished(Content),
-    /// A checkpoint, or an empty folder.
-    Checkpoint(Content),
-}
-
-/// What a folder holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Content {
-    /// Names of its files, in order.
-    pub files: Vec<String>,
-    /// Their bytes, in sum.
-    pub bytes: u64,
-}
-
-/// A plan that a job has made, and what stands around it.
-pub struct Planned {
-    /// The input that it was made for.
-    pub checkpoint: Arc<Checkpoint>,
-    /// The adapters that are merged into it.
-    pub adapters: Vec<Arc<Checkpoint>>,
-    /// The plan.
-    pub plan: Arc<Plan>,
-    /// How it would be run.
-    pub options: Options,
-    /// Bytes that are free where the result goes, if that can be known.
-    pub disk_free: Option<u64>,
-    /// Memory that it takes at most.
-    pub peak: u64,
-    /// What stands where the result goes.
-    pub there: There,
-    /// Why it cannot be started as it is: the folder is taken, the disk is too small.
-    pub obstacle: Option<String>,
-}
-
-/// What is to be planned.
-pub struct Request {
-    /// Number of the question.
-    pub question: u32,
-    /// The input.
-    pub checkpoint: Arc<Checkpoint>,
-    /// What the user asked.
-    pub order: Order,
-    /// How it would be run.
-    pub options: Options,
-    /// The adapter that is merged, if one is.
-    pub held: Option<Arc<Held>>,
-}
-
-/// The adapter that a form is about.
-pub struct Used {
-    /// What it was attached by.
-    pub path: String,
-    /// It, held against the base.
-    pub held: Arc<Held>,
-}
+use crate::name::escape;
+use crate::plan::{Merging, Order};
 
 /// The value of a field.
 #[derive(Default)]
@@ -151,18 +40,18 @@ pub struct Value {
 
 /// A form with its values.
 pub struct Form {
-    /// The command that it is for: `convert`.
-    pub verb: &'static str,
+    /// What it is for.
+    pub task: Task,
     /// Id of the checkpoint that it is about.
     pub id: u32,
     /// What the checkpoint was opened by.
     pub input: String,
     /// The name of the checkpoint.
     pub title: String,
-    /// The adapter that is merged, if one is.
-    pub used: Option<Used>,
-    /// The table: its last row is the button, and one row holds the folder.
-    pub fields: &'static [Field],
+    /// The adapters that are merged, or the one that is repaired: first the one that is attached.
+    pub used: Vec<Used>,
+    /// The table: its last row is the button, one row holds the folder, and each adapter that is merged has one.
+    pub fields: Vec<Field>,
     /// The value of each field.
     pub values: Vec<Value>,
     /// The field that has the focus.
@@ -179,16 +68,16 @@ pub struct Form {
 
 impl Form {
     /// Returns a form with its focus on the button.
-    pub(super) fn new(verb: &'static str, fields: &'static [Field], open: (u32, &str), title: &str) -> Self {
+    pub(super) fn new(task: Task, fields: &[Field], open: (u32, &str), title: &str) -> Self {
         Self {
-            verb,
+            task,
             id: open.0,
             input: open.1.to_owned(),
             title: title.to_owned(),
-            used: None,
-            fields,
+            used: Vec::new(),
             values: fields.iter().map(|_| Value::default()).collect(),
             cursor: fields.len() - 1,
+            fields: fields.to_vec(),
             seen: Seen::default(),
             plan: None,
             top: 0,
@@ -199,12 +88,12 @@ impl Form {
 
     /// Returns the field that has the focus.
     #[must_use]
-    pub fn field(&self) -> &'static Field {
+    pub fn field(&self) -> &Field {
         &self.fields[self.cursor]
     }
 
     /// Returns the fields that show, with their place in the table.
-    pub fn shown(&self) -> impl Iterator<Item = (usize, &'static Field)> + '_ {
+    pub fn shown(&self) -> impl Iterator<Item = (usize, &Field)> + '_ {
         self.fields.iter().enumerate().filter(|(_, field)| (field.applies)(&self.seen))
     }
 
@@ -227,12 +116,21 @@ impl Form {
     /// # Errors
     /// The reason, in words.
     pub fn startable(&self) -> Result<&Planned, String> {
-        match &self.plan {
+        let aligning = self.used.iter().find(|used| matches!(used.holding, Holding::Aligning(_)));
+        match (&self.plan, aligning) {
+            (_, Some(used)) => Err(format!("aligning {}", used.name())),
             _ if self.is_planning() => Err("the plan is being made".into()),
-            None => Err("the plan is being made".into()),
-            Some(Err(_)) => Err("not possible: the plan says why".into()),
-            Some(Ok(planned)) => planned.obstacle.clone().map_or(Ok(planned), Err),
+            (None, _) => Err("the plan is being made".into()),
+            (Some(Err(_)), _) => Err("not possible: the plan says why".into()),
+            (Some(Ok(planned)), _) => planned.obstacle.clone().map_or(Ok(planned), Err),
         }
+    }
+
+    /// Returns true if there is nothing to repair, and nothing that stands in the way of it.
+    #[must_use]
+    pub fn is_in_order(&self) -> bool {
+        let repair = self.plan.as_ref().and_then(|plan| plan.as_ref().ok()?.repair.as_ref());
+        repair.is_some_and(|repair| repair.is_empty() && repair.refused.is_empty())
     }
 
     /// Returns what the button says: what it does with these choices.
@@ -274,8 +172,12 @@ impl Form {
     /// Returns the equivalent command line in parts that a line should not break.
     #[must_use]
     pub fn command(&self) -> Vec<String> {
-        let mut parts = vec![format!("ckpt {}", self.verb), shell_path(&self.input)];
-        parts.extend(self.used.iter().map(|used| format!("-a {}", shell_path(&used.path))));
+        let verb = if self.task == Task::Repair { "align" } else { self.task.verb() };
+        let mut parts = vec![format!("ckpt {verb}"), shell_path(&self.input)];
+        parts.extend(self.used.iter().enumerate().map(|(at, used)| self.adapter_words(at, used)));
+        if self.task == Task::Repair {
+            parts.push("--repair".into());
+        }
         for (at, field) in self.shown() {
             let value = &self.values[at];
             match &field.kind {
@@ -284,7 +186,10 @@ impl Form {
                     let globs = value.text.value().split_whitespace();
                     parts.extend(globs.map(|glob| format!("{flag} {}", shell_word(glob))));
                 }
-                Kind::Folder | Kind::Button(_) => {}
+                Kind::Version if !value.text.value().trim().is_empty() => {
+                    parts.push(format!("--peft-version {}", shell_word(value.text.value().trim())));
+                }
+                Kind::Folder | Kind::Scale(_) | Kind::Version | Kind::Button(_) => {}
             }
         }
         parts.retain(|part| !part.is_empty());
@@ -292,11 +197,28 @@ impl Form {
         parts
     }
 
+    /// An adapter on the command line: with its scale, unless that is 1.
+    fn adapter_words(&self, at: usize, used: &Used) -> String {
+        match self.scale_text(at) {
+            Some(scale) if scale.parse() != Ok(1.0) => {
+                format!("-a {}", shell_path(&format!("{}={scale}", used.path)))
+            }
+            _ => format!("-a {}", shell_path(&used.path)),
+        }
+    }
+
     /// Returns what the form asks to plan.
-    pub(super) fn request(&self, checkpoint: Arc<Checkpoint>) -> Request {
+    ///
+    /// # Errors
+    /// What cannot be planned, in words: a scale that is no number, an adapter that could not be held against the
+    /// base. `None` while one is being held against it.
+    pub(super) fn request(&self, checkpoint: Arc<Checkpoint>) -> Result<Option<Request>, Error> {
+        let Some(held) = self.held()? else { return Ok(None) };
+        let scales = self.scales()?;
+        let named = self.used.iter().map(|used| used.path.clone()).zip(scales.iter().copied());
         let mut order = Order {
-            merging: self.used.as_ref().map(|used| Merging {
-                adapters: vec![(used.path.clone(), 1.0)],
+            merging: (self.task == Task::Merge).then(|| Merging {
+                adapters: named.collect(),
                 recipe: Recipe::Peft,
                 combine: Combine::Sequential,
                 allow_partial: false,
@@ -304,7 +226,11 @@ impl Form {
             }),
             ..Order::new(&self.input, Path::new(self.output()))
         };
-        let mut options = Options::default();
+        if self.task == Task::Repair {
+            let input = self.used.first().map_or("", |used| used.path.as_str());
+            order = crate::plan::repaired::order(input, &order.output);
+        }
+        let (mut options, mut version) = (Options::default(), None);
         for (at, field) in self.shown() {
             let value = &self.values[at];
             match &field.kind {
@@ -316,13 +242,25 @@ impl Form {
                 Kind::Globs { set, .. } => {
                     set(&mut order, value.text.value().split_whitespace().map(str::to_owned).collect());
                 }
-                Kind::Folder | Kind::Button(_) => {}
+                Kind::Version => {
+                    version =
+                        Some(value.text.value().trim()).filter(|text| !text.is_empty()).map(str::to_owned);
+                }
+                Kind::Folder | Kind::Scale(_) | Kind::Button(_) => {}
             }
         }
-        let held = self.used.as_ref().map(|used| Arc::clone(&used.held));
         // Its layers are those that the adapter was held against.
-        let checkpoint = held.as_ref().map_or(checkpoint, |held| Arc::clone(&held.base));
-        Request { question: self.asked, checkpoint, order, options, held }
+        let checkpoint = held.first().map_or(checkpoint, |held: &Arc<Held>| Arc::clone(&held.base));
+        let adapters = held.into_iter().zip(scales).collect();
+        Ok(Some(Request {
+            question: self.asked,
+            task: self.task,
+            checkpoint,
+            order,
+            options,
+            adapters,
+            version,
+        }))
     }
 
     /// Takes what decides which fields apply; the focus leaves a field that goes.
@@ -338,10 +276,14 @@ impl Form {
         let there = plan.as_ref().map_or(There::Nothing, |planned| planned.there.clone());
         self.see(Seen { there, ..self.seen });
         let is_stale = plan.as_ref().is_ok_and(|planned| {
-            let now = self.request(Arc::clone(&planned.checkpoint)).options;
-            (now.force, now.resume) != (planned.options.force, planned.options.resume)
+            let now = self.request(Arc::clone(&planned.checkpoint));
+            let now = now.ok().flatten().map(|request| (request.options.force, request.options.resume));
+            now.is_some_and(|now| now != (planned.options.force, planned.options.resume))
         });
-        self.top = 0;
+        // The list of what is repaired stays where it was read.
+        if self.task != Task::Repair {
+            self.top = 0;
+        }
         self.plan = Some(plan);
         is_stale
     }
@@ -357,7 +299,7 @@ impl Form {
 
     /// Changes the value of the field; returns true if it is another, or why there is no other.
     pub(super) fn change(&mut self, by: isize) -> Result<bool, &'static str> {
-        let field = self.field();
+        let field = *self.field();
         let Kind::Choice(choices) = field.kind else { return Ok(false) };
         if choices.len() == 1 {
             return Err(field.about);
@@ -369,74 +311,23 @@ impl Form {
 
     /// Returns the text of the field, if it takes one.
     pub(super) fn text(&mut self) -> Option<&mut Input> {
-        match self.field().kind {
-            Kind::Folder | Kind::Globs { .. } => Some(&mut self.values[self.cursor].text),
-            Kind::Choice(_) | Kind::Button(_) => None,
-        }
+        let kind = self.field().kind;
+        (kind.is_text() || matches!(kind, Kind::Scale(_))).then(|| &mut self.values[self.cursor].text)
     }
 
     /// Returns what is to be known of the field with the value that it has.
     #[must_use]
-    pub fn about(&self) -> &'static str {
+    pub fn about(&self) -> String {
         let field = self.field();
         match field.kind {
-            Kind::Choice(choices) => choices.get(self.values[self.cursor].at).map_or("", |c| c.about),
-            _ => field.about,
-        }
-    }
-}
-
-/// What messages say of flags, and what it is in a form.
-const WORDS: [(&str, &str); 9] = [
-    ("; --force replaces checkpoints only", "; only a checkpoint is replaced, type another name"),
-    ("; --force replaces a checkpoint", "; type another name, or choose check or replace"),
-    ("; --force replaces it", "; replace in the form makes it anew"),
-    ("; --skip-broken copies their tensors as they are", " (broken: copy takes their tensors as they are)"),
-    ("--only and --skip leave", "only and skip leave"),
-    ("--only, --skip ", "only, skip: "),
-    ("--names hf", "names: hf"),
-    ("--resume continues", "starting it again resumes"),
-    (
-        "; --allow-partial leaves the others out, align --repair mends what can be mended",
-        " (modules: those that fit leaves the others out, ckpt align --repair mends what can be mended)",
-    ),
-];
-
-/// Returns a message of the plan or of a run as a form says it: of its fields, not of flags.
-#[must_use]
-pub fn in_form_words(message: &str) -> String {
-    // The folder's flag stands first, and only there: a name may hold the same letters.
-    let message = message.strip_prefix("-o ").unwrap_or(message);
-    WORDS.iter().fold(message.to_owned(), |message, (flag, word)| message.replacen(flag, word, 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_in_a_form_speaks_of_no_flags() {
-        for (said, shown) in [
-            (
-                "-o ../x: is there already; --force replaces a checkpoint",
-                "../x: is there already; type another name, or choose check or replace",
-            ),
-            (
-                "-o x: it holds folders; --force replaces checkpoints only",
-                "x: it holds folders; only a checkpoint is replaced, type another name",
-            ),
-            ("--only and --skip leave none of the 21 layers", "only and skip leave none of the 21 layers"),
-            (
-                "1 layer broken; --skip-broken copies their tensors as they are: a: b",
-                "1 layer broken (broken: copy takes their tensors as they are): a: b",
-            ),
-            (
-                "cancelled; 2 files done are kept aside, --resume continues",
-                "cancelled; 2 files done are kept aside, starting it again resumes",
-            ),
-            ("a-o b: the disk is full", "a-o b: the disk is full"),
-        ] {
-            assert_eq!(in_form_words(said), shown);
+            Kind::Choice(choices) => {
+                choices.get(self.values[self.cursor].at).map_or("", |c| c.about).to_owned()
+            }
+            Kind::Scale(at) => {
+                let name = self.used.get(at).map_or("", Used::name);
+                format!("{}: {}", escape(name), field.about)
+            }
+            _ => field.about.to_owned(),
         }
     }
 }

@@ -9,7 +9,6 @@ use super::tests::Robot;
 use super::*;
 use crate::engine::{Outcome, Proof, Tally, cancelled};
 use crate::error::ErrorKind;
-use crate::plan::Plan;
 use crate::tensor::Dtype;
 
 /// Returns the number of the last question for a plan.
@@ -30,10 +29,11 @@ fn plan_beside(robot: &mut Robot, there: There, obstacle: Option<&str>) {
     let question = question(robot).expect("a plan was asked for");
     let request = robot.app.plan_request().unwrap();
     assert_eq!(request.question, question);
-    let planned = Plan::dense(&request.checkpoint, request.order).map(|plan| Planned {
-        checkpoint: request.checkpoint,
-        adapters: Vec::new(),
-        plan: Arc::new(plan),
+    let planned = request.plan().map(|made| Planned {
+        checkpoint: made.checkpoint,
+        adapters: made.adapters,
+        plan: Arc::new(made.plan),
+        repair: made.repair,
         options: request.options,
         disk_free: Some(1 << 30),
         peak: 1 << 20,

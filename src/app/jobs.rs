@@ -4,6 +4,8 @@
 //! (`Effect::CancelJob`). While one runs the loop takes counts a few times a second (`Event::JobTicked`).
 
 pub mod meter;
+mod question;
+mod result;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +16,13 @@ use super::{App, Effect, Overlay, Tab};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD};
 use crate::error::{Error, ErrorKind};
-use crate::name::escape;
 use crate::plan::{Coverage, Group, Plan};
 use crate::units;
 use meter::{Counts, Meter, Speed};
+pub use question::Question;
+pub(super) use question::{can_cancel, cancel, quit};
+pub use result::{After, Verdict};
+pub(super) use result::{can_attach_result, can_open_result, open_result};
 
 /// The jobs of this session.
 #[derive(Default)]
@@ -76,6 +81,8 @@ pub struct Job {
     pub meter: Meter,
     /// True once it was told to end.
     pub is_cancelling: bool,
+    /// What becomes of its result.
+    pub after: After,
 }
 
 /// What a job works on.
@@ -112,12 +119,12 @@ pub struct Facts {
     pub broken: usize,
     /// How many modules of adapters are merged, if there are any.
     pub coverage: Option<Coverage>,
+    /// What it does besides, in words.
+    pub said: Vec<String>,
 }
 
 impl Facts {
-    /// Returns the numbers of a plan.
-    #[must_use]
-    pub fn of(plan: &Plan, options: &Options) -> Self {
+    fn of(plan: &Plan, options: &Options, said: Vec<String>) -> Self {
         Self {
             output: plan.order.output.display().to_string(),
             groups: plan.groups(),
@@ -129,6 +136,7 @@ impl Facts {
             proof: options.proof,
             broken: plan.broken.len(),
             coverage: plan.coverage.clone(),
+            said,
         }
     }
 }
@@ -226,12 +234,14 @@ pub(super) struct NewJob {
     pub(super) subject: String,
     pub(super) command: String,
     pub(super) work: Work,
+    pub(super) after: After,
+    pub(super) said: Vec<String>,
 }
 
 impl App {
     /// Adds a job, starts it if none runs, and shows it.
     pub(super) fn add_job(&mut self, new: NewJob) -> Vec<Effect> {
-        let NewJob { verb, subject, command, work } = new;
+        let NewJob { verb, subject, command, work, after, said } = new;
         let id = self.next_id;
         self.next_id += 1;
         self.log.push(command.clone());
@@ -240,12 +250,13 @@ impl App {
             verb,
             subject,
             command,
-            facts: Facts::of(&work.plan, &work.options),
+            facts: Facts::of(&work.plan, &work.options, said),
             work: Some(work),
             progress: Arc::default(),
             state: JobState::Queued,
             meter: Meter::default(),
             is_cancelling: false,
+            after,
         });
         self.jobs.cursor = self.jobs.list.len() - 1;
         self.jobs.top = 0;
@@ -266,12 +277,7 @@ impl App {
         job.work = None;
         let ended = ended.map_err(|error| Error { message: in_form_words(&error.message), ..error });
         let words = match &ended {
-            Ok(outcome) => {
-                let is_proven = outcome.proof.is_some() && job.facts.broken == 0;
-                let verdict = if is_proven { "done and verified" } else { "done, not proven" };
-                let open = if is_shown { "Enter opens it" } else { "6 shows it" };
-                format!("{verb} {verdict}: {}   {open}", job.facts.output)
-            }
+            Ok(outcome) => job.done_words(outcome, is_shown),
             Err(error) if error.kind == ErrorKind::Cancelled => format!("{verb} {}", error.message),
             Err(error) => format!("{verb} failed: {}", error.message),
         };
@@ -299,148 +305,10 @@ impl App {
     }
 }
 
-/// What is asked before something is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// End the job of this id.
-    Cancel(u32),
-    /// Quit while a job runs.
-    Quit,
-}
-
-impl App {
-    /// Returns what a question says: the question, its cost, the answers.
-    #[must_use]
-    pub fn question(&self, question: Question) -> [String; 3] {
-        let running = self.jobs.list.iter().find(|job| match question {
-            Question::Cancel(id) => job.id == id,
-            Question::Quit => matches!(job.state, JobState::Running),
-        });
-        let (at, cost) = running.map_or_else(Default::default, |job| {
-            let output = escape(&job.facts.output).into_owned();
-            let cost = if job.facts.shards > 1 {
-                format!(
-                    "{output} will not be made; files that are whole are kept, starting it again resumes."
-                )
-            } else {
-                format!("{output} will not be made; what is written so far is removed.")
-            };
-            (job.at(), cost)
-        });
-        match question {
-            Question::Cancel(_) => {
-                [format!("Cancel {at}?"), cost, "Enter cancels it   Esc lets it run".to_owned()]
-            }
-            Question::Quit => [
-                format!("Quit and cancel {at}?"),
-                cost,
-                "q again quits and cancels   Esc stays, it goes on".to_owned(),
-            ],
-        }
-    }
-
-    pub(super) fn question_key(&mut self, question: Question, key: &str) -> Vec<Effect> {
-        match (question, key) {
-            (Question::Cancel(id), "enter" | "x") => self.cancel_job(id),
-            (Question::Quit, "enter" | "q" | "ctrl-c") => self.leave(),
-            (_, "ctrl-c") => quit(self),
-            (_, "esc" | "q") => Vec::new(),
-            _ => {
-                self.overlay = Some(Overlay::Ask(question));
-                Vec::new()
-            }
-        }
-    }
-
-    fn cancel_job(&mut self, id: u32) -> Vec<Effect> {
-        let Some(job) = self.jobs.by_id(id) else { return Vec::new() };
-        match job.state {
-            JobState::Running => {
-                job.is_cancelling = true;
-                vec![Effect::CancelJob(id)]
-            }
-            JobState::Queued => {
-                job.work = None;
-                job.state = JobState::Cancelled("cancelled before it started; nothing was written".into());
-                Vec::new()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// Ends all jobs, and then the workbench: what is half written must be gone first.
-    fn leave(&mut self) -> Vec<Effect> {
-        self.jobs.is_leaving = true;
-        let active: Vec<u32> =
-            self.jobs.list.iter().filter(|job| job.is_active()).map(|job| job.id).collect();
-        let effects: Vec<Effect> = active.into_iter().flat_map(|id| self.cancel_job(id)).collect();
-        if effects.is_empty() {
-            return vec![Effect::Quit];
-        }
-        self.toast = Some("cancelling, then it quits".into());
-        effects
-    }
-}
-
-/// Quits, or asks first while a job runs.
-pub(super) fn quit(app: &mut App) -> Vec<Effect> {
-    if app.jobs.running().is_none() || app.jobs.is_leaving {
-        return vec![Effect::Quit];
-    }
-    app.overlay = Some(Overlay::Ask(Question::Quit));
-    Vec::new()
-}
-
-/// Asks whether to end the job under the cursor, or the one that runs.
-pub(super) fn cancel(app: &mut App) -> Vec<Effect> {
-    let Some((id, is_queued)) = subject(app).map(|job| (job.id, matches!(job.state, JobState::Queued)))
-    else {
-        return Vec::new();
-    };
-    if is_queued {
-        return app.cancel_job(id);
-    }
-    app.overlay = Some(Overlay::Ask(Question::Cancel(id)));
-    Vec::new()
-}
-
-/// Returns the job that `x` is about.
-fn subject(app: &App) -> Option<&Job> {
-    let marked = app.jobs.current().filter(|_| app.tab == Tab::Jobs);
-    marked.or_else(|| app.jobs.running()).filter(|job| job.is_active() && !job.is_cancelling)
-}
-
-pub(super) fn can_cancel(app: &App) -> Result<(), String> {
-    if app.jobs.list.iter().all(|job| !job.is_active()) {
-        return Err("no job runs".into());
-    }
-    subject(app).map(|_| ()).ok_or_else(|| "this job has ended, or is ending".into())
-}
-
-pub(super) fn has_jobs(app: &App) -> Result<(), String> {
+pub(in crate::app) fn has_jobs(app: &App) -> Result<(), String> {
     if app.jobs.list.is_empty() {
         Err("no job was started yet (c converts, m merges)".into())
     } else {
         Ok(())
     }
-}
-
-pub(super) fn can_open_result(app: &App) -> Result<(), String> {
-    has_jobs(app)?;
-    match app.jobs.current().map(|job| &job.state) {
-        Some(JobState::Done(_)) if app.tab == Tab::Jobs => Ok(()),
-        _ if app.tab != Tab::Jobs => Err("only on the tab of jobs (6)".into()),
-        _ => Err("this job has no result".into()),
-    }
-}
-
-/// Opens the result of the job under the cursor beside what is open.
-pub(super) fn open_result(app: &mut App) -> Vec<Effect> {
-    let Some(path) = app.jobs.current().map(|job| job.facts.output.clone()) else { return Vec::new() };
-    if let Some(at) = app.opens.iter().position(|open| open.path == path) {
-        app.current = at;
-        app.show(Tab::Detail);
-        return Vec::new();
-    }
-    app.open(&path)
 }

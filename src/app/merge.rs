@@ -8,13 +8,13 @@ use super::attach::AttachState;
 use super::convert::{
     ANY, AS_IS, BROKEN, DTYPES, NAMES, PROOFS, TAKEN, UNFINISHED, WHERE, default_output, exists, seen,
 };
-use super::form::{Choice, Field, Form, Kind, Seen, Used};
+use super::form::{Choice, Field, Form, Kind, Seen, Task, last};
 use super::{App, Effect};
 use crate::adapter::delta::Recipe;
 use crate::plan::Order;
 
 /// The fields: what is written, which modules, where, and how.
-static FIELDS: [Field; 11] = [
+static FIELDS: [Field; 14] = [
     Field {
         name: "format",
         kind: Kind::Choice(&FORMATS),
@@ -22,8 +22,28 @@ static FIELDS: [Field; 11] = [
         ..ANY
     },
     Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
+    Field {
+        name: "scale",
+        kind: Kind::Scale(0),
+        about: "its delta is multiplied by this, beside its own scaling. a merges another adapter as well, x takes one out again.",
+        ..ANY
+    },
     Field { name: "rounded", kind: Kind::Choice(&ROUNDINGS), ..ANY },
     Field { name: "modules", kind: Kind::Choice(&MODULES), applies: |seen| seen.is_misaligned, ..ANY },
+    Field {
+        name: "only",
+        kind: Kind::Globs { empty: "all layers", flag: "--only", set: |order, globs| order.only = globs },
+        about: "Only quantized layers whose whole name matches are decoded; those that the adapter changes have to be. * is any text, a blank separates.",
+        applies: |seen| seen.is_quantized,
+        ..ANY
+    },
+    Field {
+        name: "skip",
+        kind: Kind::Globs { empty: "none", flag: "--skip", set: |order, globs| order.skip = globs },
+        about: "Quantized layers whose whole name matches stay as they are; those that the adapter changes cannot. * is any text, a blank separates.",
+        applies: |seen| seen.is_quantized,
+        ..ANY
+    },
     Field { name: "names", kind: Kind::Choice(&NAMES), applies: |seen| seen.is_gguf, ..ANY },
     Field { name: "broken", kind: Kind::Choice(&BROKEN), applies: |seen| seen.is_broken, ..ANY },
     WHERE,
@@ -79,7 +99,7 @@ static ROUNDINGS: [Choice; 4] = [
 static MODULES: [Choice; 2] = [
     Choice {
         word: "all",
-        about: "Nothing is merged while a module does not fit; the board (4) says which, and what would repair it.",
+        about: "Nothing is merged while a module does not fit; the board (4) says which, and r there repairs what can be repaired.",
         ..AS_IS
     },
     Choice {
@@ -108,18 +128,11 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
         return Vec::new();
     };
     let seen = Seen { is_misaligned: board.odd() > 0, ..seen(&ready.checkpoint) };
-    let used = Used { path: attached.path.clone(), held: Arc::clone(&board.held) };
-    let is_same = |form: &Form| {
-        let held = form.used.as_ref().map(|used| &used.held);
-        form.id == open.id && held.is_some_and(|held| Arc::ptr_eq(held, &board.held))
-    };
-    if !app.form.as_deref().is_some_and(is_same) {
-        let title = &used.held.adapter.files.title;
-        let name = title.trim_end_matches('/').rsplit('/').next().unwrap_or("adapter");
-        let output = default_output(ready.files(), name);
-        let mut form = Form::new("merge", &FIELDS, (open.id, &open.path), &ready.files().title);
-        form.set_output(output);
-        form.used = Some(used);
+    if !app.form.as_deref().is_some_and(|form| form.is_of(Task::Merge, open.id, &board.held)) {
+        let mut form = Form::new(Task::Merge, &FIELDS, (open.id, &open.path), &ready.files().title);
+        form.begin_with(&attached.path, Arc::clone(&board.held));
+        let name = form.used.first().map_or("", |used| last(used.name()));
+        form.set_output(default_output(ready.files(), name));
         app.form = Some(Box::new(form));
     }
     app.show_form(seen)
@@ -128,14 +141,18 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
 pub(super) fn can_merge(app: &App) -> Result<(), String> {
     super::command::has_checkpoint(app)?;
     if app.ready().is_some_and(|ready| ready.adapter.is_some()) {
-        return Err("this is an adapter: o opens its base, a attaches it there".into());
+        return Err("this is an adapter: it is merged into its base (o opens that, a chooses it)".into());
     }
     let Some(attached) = app.attached() else { return Err("attach an adapter first (a)".into()) };
     match &attached.state {
         AttachState::Aligning => Err("the adapter is still being aligned".into()),
         AttachState::Failed(_) => Err("the adapter could not be attached: 4 says why".into()),
         AttachState::Ready(board) if board.gate.total == 0 => Err("the adapter has no modules".into()),
-        AttachState::Ready(board) if board.can_merge() => Ok(()),
-        AttachState::Ready(_) => Err("no module of the adapter fits this base: 4 says why".into()),
+        AttachState::Ready(board) if !board.can_merge() => {
+            Err("no module of the adapter fits this base: 4 says why".into())
+        }
+        AttachState::Ready(board) => {
+            board.unmergeable.as_ref().map_or(Ok(()), |why| Err(format!("not possible: {why}")))
+        }
     }
 }

@@ -34,6 +34,11 @@ impl App {
         if let Some(Overlay::Picker(_)) = self.overlay {
             return self.overlay_key(if lines > 0 { "down" } else { "up" });
         }
+        if let Some(form) = self.form.as_mut().filter(|_| self.is_form_open) {
+            // Where it ends the view knows; it stops there.
+            form.top = form.top.saturating_add_signed(lines);
+            return Vec::new();
+        }
         let tab = self.tab;
         if tab == Tab::Jobs {
             // Where it ends the view knows; it stops there.

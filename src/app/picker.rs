@@ -91,6 +91,18 @@ pub enum Purpose {
     Open,
     /// To be attached, as an adapter, to the checkpoint that is shown.
     Attach,
+    /// To be merged, as an adapter, with those of the form.
+    Merge,
+    /// To be opened as the base of the adapter that is shown, which is attached to it.
+    Base,
+}
+
+impl Purpose {
+    /// Returns true if adapters are looked for.
+    #[must_use]
+    pub fn is_adapter(self) -> bool {
+        matches!(self, Self::Attach | Self::Merge)
+    }
 }
 
 /// What a key did.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::adapter::base::Search;
 use crate::adapter::{Adapter, problems_of};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::Files;
@@ -17,6 +18,8 @@ pub struct Ready {
     pub checkpoint: Arc<Checkpoint>,
     /// Its adapter facts.
     pub adapter: Option<Adapter>,
+    /// Where the base of the adapter is, once it was looked for.
+    pub base: Option<Search>,
     /// Its problems and its adapter's, errors first.
     pub problems: Vec<Problem>,
     /// Its tree.
@@ -47,6 +50,7 @@ impl Ready {
         Self {
             problems: problems_of(&checkpoint, adapter.as_ref()),
             adapter,
+            base: None,
             tree: Tree::new(&checkpoint),
             summary: checkpoint.summary(),
             headline: checkpoint.headline(),

@@ -16,6 +16,7 @@ impl App {
             Overlay::Palette(input, at) => self.palette_key(input, at, key),
             Overlay::SortMenu(at) => self.sort_key(at, key),
             Overlay::StatesMenu(at) => self.states_key(at, key),
+            Overlay::OrderMenu(at) => self.order_key(at, key),
             Overlay::Log => {
                 if !matches!(key, "esc" | "q" | "@") {
                     self.overlay = Some(Overlay::Log);
@@ -100,6 +101,8 @@ impl App {
             picker::Answer::Open(path) => match picker.purpose {
                 Purpose::Open => self.open(&path),
                 Purpose::Attach => self.attach(&path),
+                Purpose::Base => self.open_base(&path),
+                Purpose::Merge => self.add_adapter(&path),
             },
         }
     }

@@ -12,8 +12,7 @@ use serde::Serialize;
 
 use super::json::{self, ProblemJson};
 use super::{DONE, FOUND, stdout_error};
-use crate::adapter::Adapter;
-use crate::adapter::align::{Aligned, Alignment};
+use crate::adapter::align::Aligned;
 use crate::adapter::held::Held;
 use crate::adapter::repair::{Keep, Wishes};
 use crate::checkpoint::Checkpoint;
@@ -73,12 +72,7 @@ pub enum Kept {
 /// A base and an adapter, opened and held against each other.
 struct Pair<'a> {
     asked: &'a Align,
-    base: Arc<Checkpoint>,
-    adapter: Arc<Checkpoint>,
-    facts: Adapter,
-    alignment: Alignment,
-    /// What is wrong with the adapter and with the two together, errors first.
-    problems: Vec<Problem>,
+    held: Held,
 }
 
 /// Runs the command: exit 0 when every module is aligned and nothing is wrong, else 1.
@@ -95,8 +89,7 @@ pub fn run(asked: &Align, out: &mut dyn Write) -> Result<u8> {
     }
     let (strip, name) = (asked.strip_prefix.as_deref(), asked.adapter_name.as_deref());
     let held = Held::open_named(base, &asked.adapter, strip, name)?;
-    let Held { base, adapter, facts, alignment, problems } = held;
-    let pair = Pair { asked, base, adapter, facts, alignment, problems };
+    let pair = Pair { asked, held };
     if asked.repair {
         return repaired::run(&pair, out);
     }
@@ -111,12 +104,10 @@ pub fn run(asked: &Align, out: &mut dyn Write) -> Result<u8> {
 impl Pair<'_> {
     /// Returns true if every module is aligned and nothing is wrong.
     fn is_right(&self) -> bool {
-        let total = self.alignment.modules.len();
-        total > 0 && self.alignment.aligned() == total && !self.problems.iter().any(Problem::is_error)
-    }
-
-    fn rank(&self) -> Option<u64> {
-        self.facts.rank.or_else(|| self.alignment.modules.iter().find_map(|module| module.rank))
+        let total = self.held.alignment.modules.len();
+        total > 0
+            && self.held.alignment.aligned() == total
+            && !self.held.problems.iter().any(Problem::is_error)
     }
 
     /// Returns what the repair is to know.
@@ -133,26 +124,27 @@ impl Pair<'_> {
         if module.places.len() > 1 {
             return Some(module.path.clone());
         }
-        Some(self.base.layers.name(&self.base.files.names, layer))
+        Some(self.held.base.layers.name(&self.held.base.files.names, layer))
     }
 
     fn key(&self, tensor: u32) -> String {
-        self.adapter.files.tensor_name(tensor)
+        self.held.adapter.files.tensor_name(tensor)
     }
 
     fn write_json(&self, out: &mut dyn Write) -> Result<()> {
-        let alignment = &self.alignment;
+        let alignment = &self.held.alignment;
         let mut object = json::Object::new(out);
         let adapter = AdapterJson {
             path: &self.asked.adapter,
             kind: &alignment.kind,
-            rank: self.rank(),
-            alpha: self.facts.alpha,
+            rank: self.held.rank(),
+            alpha: self.held.facts.alpha,
             scaling: self
+                .held
                 .facts
                 .scaling
                 .or_else(|| alignment.modules.iter().find_map(|module| module.scaling)),
-            peft_version: self.facts.peft_version.as_deref(),
+            peft_version: self.held.facts.peft_version.as_deref(),
         };
         object.member("adapter", &adapter)?;
         object.list("modules", alignment.modules.len() as u32, |at, buffer| {
@@ -166,7 +158,7 @@ impl Pair<'_> {
         object.member("unused_keys", &unused)?;
         object.member("untouched_targets", &alignment.untouched)?;
         object.member("zero_deltas", &alignment.zero_deltas())?;
-        let problems = &self.problems;
+        let problems = &self.held.problems;
         let problems: Vec<ProblemJson<'_>> = problems.iter().map(ProblemJson::from).collect();
         object.member("problems", &problems)?;
         object.end()
@@ -182,7 +174,7 @@ impl Pair<'_> {
             state: module.state.name(),
             keys: module.parts.iter().map(|part| self.key(part.tensor)).collect(),
             delta: module.delta,
-            format: module.layer.map(|layer| self.base.layers.spec(layer).format.get().name()),
+            format: module.layer.map(|layer| self.held.base.layers.spec(layer).format.get().name()),
             base: module.base_shape.as_deref(),
             method: module.method,
             rank: module.rank,

@@ -19,7 +19,9 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         (paths, adapters) => (paths, adapters.first()),
     };
     if adapter.is_some() && cli.adapters.len() > 1 {
-        return Err(Error::input("-a: the workbench attaches one adapter; ckpt merge takes several"));
+        return Err(Error::input(
+            "-a: the workbench attaches one adapter, its merge form adds others; ckpt merge takes several",
+        ));
     }
     let adapter = adapter.map(String::as_str);
     if let Some(target) = &cli.screenshot {

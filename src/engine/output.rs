@@ -40,13 +40,13 @@ impl Output {
     /// run of the same `identity` left.
     pub(super) fn begin(
         target: &Path,
-        checkpoint: &Checkpoint,
+        inputs: &[&Checkpoint],
         bytes: u64,
         identity: &str,
         options: &Options,
     ) -> Result<Self> {
         let place = Place::of(target)?;
-        let replaces = place.check(checkpoint, options.force)?;
+        let replaces = place.check(inputs, options.force)?;
         let partial = place.parent.join(format!(".{}.ckpt-partial", place.name));
         let mut notes = Vec::new();
         let (lock, journal) = take_partial(&partial, identity, options.resume, &mut notes)?;
@@ -173,18 +173,23 @@ impl Place {
         Ok(Self { parent, name: name.to_owned() })
     }
 
-    /// Refuses an output that is taken, or lies in the input; returns true if it replaces what is there.
-    fn check(&self, checkpoint: &Checkpoint, force: bool) -> Result<bool> {
+    /// Refuses an output that is taken, or lies in an input; returns true if it replaces what is there.
+    fn check(&self, inputs: &[&Checkpoint], force: bool) -> Result<bool> {
         let target = self.parent.join(&self.name);
-        // A file that was opened by its name is the input; what lies beside it is not.
-        let files = &checkpoint.files;
-        let input = if files.path.is_file() { &files.path } else { &files.folder };
-        let input = input.canonicalize().map_err(|e| Error::io("open", input, &e))?;
         let real = target.canonicalize().unwrap_or_else(|_| target.clone());
-        if real.starts_with(&input) {
-            let message =
-                format!("-o {}: inside the input, or the input itself", escape(&real.display().to_string()));
-            return Err(Error::input(message).at(&target));
+        let shown = || escape(&real.display().to_string()).into_owned();
+        let mut real_inputs = Vec::new();
+        for (number, checkpoint) in inputs.iter().enumerate() {
+            // A file that was opened by its name is the input; what lies beside it is not.
+            let files = &checkpoint.files;
+            let input = if files.path.is_file() { &files.path } else { &files.folder };
+            let input = input.canonicalize().map_err(|e| Error::io("open", input, &e))?;
+            let name = if number == 0 { String::new() } else { format!(" {}", escape(&files.title)) };
+            if real.starts_with(&input) {
+                let message = format!("-o {}: inside the input{name}, or the input itself", shown());
+                return Err(Error::input(message).at(&target));
+            }
+            real_inputs.push((input, name));
         }
         if !target.exists() && !target.is_symlink() {
             return Ok(false);
@@ -192,8 +197,8 @@ impl Place {
         if !force {
             return Err(taken(&target));
         }
-        if input.starts_with(&real) {
-            let message = format!("-o {}: the input lies in it", escape(&real.display().to_string()));
+        if let Some((_, name)) = real_inputs.iter().find(|(input, _)| input.starts_with(&real)) {
+            let message = format!("-o {}: the input{name} lies in it", shown());
             return Err(Error::input(message).at(&target));
         }
         check_replaceable(&target)?;
@@ -292,9 +297,9 @@ fn sync_folder(folder: &Path) -> Result<()> {
 }
 
 /// Checks that a result of so many bytes may be made at `target`.
-pub(super) fn check(target: &Path, checkpoint: &Checkpoint, bytes: u64, force: bool) -> Result<()> {
+pub(super) fn check(target: &Path, inputs: &[&Checkpoint], bytes: u64, force: bool) -> Result<()> {
     let place = Place::of(target)?;
-    place.check(checkpoint, force)?;
+    place.check(inputs, force)?;
     let room = free_bytes(&place.parent)?;
     if room < bytes.saturating_add(SLACK_BYTES) { Err(no_room(target, room, bytes)) } else { Ok(()) }
 }

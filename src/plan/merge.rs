@@ -4,7 +4,7 @@ pub(super) mod combine;
 pub mod landing;
 mod method;
 mod packed;
-pub(super) mod refused;
+pub mod refused;
 
 use std::collections::BTreeMap;
 
@@ -113,6 +113,14 @@ pub(super) fn apply(
             refused.push(format!("{}: its {} is not written", escape(layer), target.word()));
             continue;
         };
+        let step = &steps[target.layer as usize];
+        if step.from != "dense" && step.action == Action::Copy && !target.is_bias {
+            let is_broken = !checkpoint.layers.spec(target.layer).broken.is_empty();
+            let why =
+                if is_broken { "it is broken and goes over as it is" } else { "left out by only or skip" };
+            refused.push(format!("{}: it stays quantized, {why}", escape(layer)));
+            continue;
+        }
         let rows = |tensor: &OutTensor| tensor.shape.first().copied().unwrap_or(0);
         let before = rows(&tensors[index]);
         match put(checkpoint, (attached, combine), &landings, &mut tensors[index], merges.len() as u32) {

@@ -8,6 +8,7 @@ use ratatui::widgets::Block;
 use super::pane::{text, wrap};
 use super::theme::{Role, Theme};
 use crate::adapter::Adapter;
+use crate::adapter::base::{Found, Search};
 use crate::app::{App, Ready};
 use crate::name::{cut_middle, cut_name, escape};
 use crate::units;
@@ -24,6 +25,25 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, 
         None => vec![Line::from(" No adapter attached. a attaches one.")],
     };
     ready.tab_top = text(frame, area, block, lines, ready.tab_top);
+}
+
+/// What is known of the base: where it is, or where it was looked for, and the key that opens it.
+pub(super) fn base_words(search: Option<&Search>) -> Vec<(String, Role)> {
+    let Some(search) = search else { return vec![("looking for it".into(), Role::Muted)] };
+    if let Some(Found { path, how }) = &search.found {
+        let path = escape(path);
+        return vec![
+            (format!("✓ found {how}: {path}"), Role::Ok),
+            ("o opens it with this adapter attached, a chooses another".into(), Role::Text),
+        ];
+    }
+    if search.named.is_none() {
+        return vec![("a opens a base with this adapter attached".into(), Role::Text)];
+    }
+    let mut words = vec![("▲ not found on this machine; looked for".to_owned(), Role::Warn)];
+    words.extend(search.looked.iter().map(|place| (format!("  {place}"), Role::Muted)));
+    words.push(("a opens a base that you choose, with this adapter attached".into(), Role::Text));
+    words
 }
 
 fn facts(ready: &Ready, adapter: &Adapter, width: usize, theme: &Theme) -> Vec<Line<'static>> {
@@ -61,6 +81,9 @@ fn facts(ready: &Ready, adapter: &Adapter, width: usize, theme: &Theme) -> Vec<L
         escape(adapter.base.as_deref().unwrap_or("not named")).into_owned(),
         Role::Path,
     ));
+    for (words, role) in base_words(ready.base.as_ref()) {
+        lines.extend(fact("", words, role));
+    }
     lines.extend(fact(
         "PEFT version",
         escape(adapter.peft_version.as_deref().unwrap_or("not told by its fields")).into_owned(),

@@ -18,7 +18,7 @@ use crate::adapter::board::{mark, ranges};
 use crate::adapter::names::{PREFIX, split};
 use crate::app::App;
 use crate::app::attach::{AttachState, Attached};
-use crate::app::board::{Board, Row, Show};
+use crate::app::board::{Board, Order, Row, Show};
 use crate::name::{cut_middle, cut_name, escape};
 use crate::units;
 
@@ -105,14 +105,27 @@ fn rows(
         odd => format!(" {odd} of {} not aligned ", board.gate.total),
     };
     let tabs = tabs.title_bottom(Line::from(foot).right_aligned());
-    let tabs = if board.show == Show::All {
+    let mut notes = Vec::new();
+    if board.show != Show::All {
+        notes.push(format!("shows: {}   Esc shows all", board.show.name()));
+    }
+    if board.order != Order::State {
+        notes.push(format!("by {}", board.order.name()));
+    }
+    let tabs = if notes.is_empty() {
         tabs
     } else {
-        tabs.title_bottom(Line::from(format!(" shows: {}   Esc shows all ", board.show.name())))
+        tabs.title_bottom(Line::from(format!(" {} ", notes.join("   "))))
     };
     let inner = tabs.inner(area);
     let (width, height) = (usize::from(inner.width), usize::from(inner.height));
     let mut lines = vec![gate(board, width, theme)];
+    if let Some(why) = &board.unmergeable {
+        // It fits, and that is not enough.
+        let wrapped = wrap(&format!("✗ it cannot be merged: {why}"), width.saturating_sub(2));
+        let line = |words: String| Line::from(Span::styled(format!(" {words}"), theme.style(Role::Error)));
+        lines.extend(wrapped.into_iter().take(height / 3).map(line));
+    }
     if height > 8 {
         lines.push(Line::default());
     }
@@ -159,16 +172,17 @@ fn gate(board: &Board, width: usize, theme: &Theme) -> Line<'static> {
             line.spans.push(Span::styled(format!("  {note}"), theme.style(role)));
         }
     }
-    let verdict = if is_all {
-        "✓ ready to merge".to_owned()
-    } else {
-        format!("merge waits for {0} of {0}", gate.total)
+    let is_ready = is_all && board.unmergeable.is_none();
+    let verdict = match (is_all, &board.unmergeable) {
+        (_, Some(_)) => String::new(),
+        (true, None) => "✓ ready to merge".to_owned(),
+        (false, None) => format!("merge waits for {0} of {0}", gate.total),
     };
     let used = line.width();
     if used + 3 + verdict.width() < width {
         let pad = width - used - verdict.width() - 1;
         line.spans.push(Span::raw(" ".repeat(pad)));
-        line.spans.push(Span::styled(verdict, theme.style(if is_all { Role::Ok } else { Role::Muted })));
+        line.spans.push(Span::styled(verdict, theme.style(if is_ready { Role::Ok } else { Role::Muted })));
     }
     line
 }

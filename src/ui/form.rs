@@ -5,13 +5,13 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::header::{adapter_words, field_text};
+use super::header::field_text;
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use super::{Scroll, plan};
 use crate::adapter::board::Gate;
 use crate::app::App;
-use crate::app::form::{Choice, Form, Kind};
+use crate::app::form::{Choice, Form, Holding, Kind, Task, Value};
 use crate::name::{cut_middle, escape};
 use crate::units;
 
@@ -19,6 +19,8 @@ use crate::units;
 const FORM_CELLS: (u16, u16) = (38, 46);
 /// Below this width the plan stands under the form.
 const BESIDE_MIN: u16 = 70;
+/// Lines that a form with its plan under it keeps for what is to be known of a field.
+const ABOUT_STACKED: u16 = 2;
 /// Lines of the form at most when the plan stands under it.
 const FORM_LINES: u16 = 15;
 /// Lines that are kept for what is to be known of a field, so that the rows stand still.
@@ -27,19 +29,33 @@ const ABOUT_LINES: usize = 4;
 const LABEL: usize = 9;
 
 /// Draws form and plan.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, scroll: &mut Scroll, theme: &Theme) {
-    let Some(form) = app.form() else { return };
-    let is_beside = area.width >= BESIDE_MIN;
-    let [left, right] = if is_beside {
-        let cells = (area.width * 38 / 100).clamp(FORM_CELLS.0, FORM_CELLS.1);
-        Layout::horizontal([Constraint::Length(cells), Constraint::Min(20)]).areas(area)
-    } else {
-        let lines = (form.shown().count() as u16 + 4).min(FORM_LINES).min(area.height * 2 / 3);
-        Layout::vertical([Constraint::Length(lines), Constraint::Min(3)]).areas(area)
-    };
-    scroll.side = if is_beside { right } else { Rect { x: area.right(), ..right } };
-    fields(frame, left, (app, form), is_beside, scroll, theme);
-    plan::draw(frame, right, (app, form), theme);
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, theme: &Theme) {
+    let top = app.form().map(|form| {
+        // What is repaired is a list of long keys: it has the whole width.
+        let is_beside = area.width >= BESIDE_MIN && form.task != Task::Repair;
+        let [left, right] = if is_beside {
+            let cells = (area.width * 38 / 100).clamp(FORM_CELLS.0, FORM_CELLS.1);
+            Layout::horizontal([Constraint::Length(cells), Constraint::Min(20)]).areas(area)
+        } else {
+            let more = if form.task == Task::Repair {
+                let hinders = form.startable().err().map_or(1, |why| {
+                    wrap(&escape(&format!("✗ {why}")), usize::from(area.width.saturating_sub(4))).len()
+                });
+                hinders as u16 + ABOUT_STACKED
+            } else {
+                2
+            };
+            let lines = form.shown().count() as u16 + 2 + more;
+            let lines = lines.min(FORM_LINES).min(area.height * 2 / 3);
+            Layout::vertical([Constraint::Length(lines), Constraint::Min(3)]).areas(area)
+        };
+        scroll.side = if is_beside { right } else { Rect { x: area.right(), ..right } };
+        fields(frame, left, (app, form), is_beside, scroll, theme);
+        plan::draw(frame, right, (app, form), theme)
+    });
+    if let (Some(top), Some(form)) = (top, app.form.as_mut()) {
+        form.top = top;
+    }
 }
 
 fn fields(
@@ -58,19 +74,17 @@ fn fields(
     };
     let below = match form.startable() {
         Ok(_) => Vec::new(),
-        Err(why) if form.is_planning() => note(&why, Role::Muted),
+        Err(why) if form.is_planning() => note(&escape(&why), Role::Muted),
+        Err(why) if form.is_in_order() => note(&format!("✓ {why}"), Role::Ok),
         Err(why) => note(&format!("✗ {}", escape(&why)), Role::Error),
     };
-    let about = note(form.about(), Role::Muted);
+    let about = note(&form.about(), Role::Muted);
     // Input, fields, three blanks, a heading, and what is below them; without room for all, the words go first
     // that say least.
-    let needed = if form.used.is_some() { 4 } else { 2 }
-        + form.shown().count()
-        + 4
-        + below.len()
-        + about.len().max(ABOUT_LINES);
+    let subject = if is_beside { subject(app, form, width, theme) } else { Vec::new() };
+    let needed = subject.len() + form.shown().count() + 4 + below.len() + about.len().max(ABOUT_LINES);
     let is_airy = is_beside && needed <= height;
-    let mut lines = if is_beside { subject(app, form, width, theme) } else { Vec::new() };
+    let mut lines = subject;
     if is_airy {
         lines.push(Line::default());
     }
@@ -90,7 +104,7 @@ fn fields(
     } else if lines.len() + about.len() < height {
         lines.push(Line::default());
     }
-    if is_beside {
+    if is_beside || form.task == Task::Repair {
         lines.extend(about);
     }
     // The field that has the focus shows on any screen.
@@ -100,20 +114,20 @@ fn fields(
     let on_screen =
         |line: usize| (line >= top && line < top + height).then(|| area.y + 1 + (line - top) as u16);
     scroll.fields.extend(rows.iter().filter_map(|&(line, at)| Some((on_screen(line)?, at))));
-    if let (Kind::Folder | Kind::Globs { .. }, Some(y)) = (&form.field().kind, on_screen(focused)) {
+    if let (true, Some(y)) = (takes_text(&form.field().kind), on_screen(focused)) {
         let input = &form.values[form.cursor].text;
-        let (_, at) = field_text(input.value(), input.visual_cursor(), room(width));
+        let (_, at) = field_text(input.value(), input.visual_cursor(), text_room(&form.field().kind, width));
         frame.set_cursor_position((area.x + 1 + (LABEL + at) as u16, y));
     }
 }
 
 /// The command's name as a title.
 fn title(form: &Form) -> String {
-    let mut letters = form.verb.chars();
+    let mut letters = form.task.verb().chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// What is converted: its name, format and size.
+/// What is converted: its name, format and size; and the adapters that are merged into it.
 fn subject(app: &App, form: &Form, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let label = |word: &str| Span::styled(format!(" {word:<8}"), theme.style(Role::Muted));
     let room = room(width);
@@ -123,7 +137,7 @@ fn subject(app: &App, form: &Form, width: usize, theme: &Theme) -> Vec<Line<'sta
     });
     let mut lines = vec![
         Line::from(vec![
-            label(if form.used.is_some() { "base" } else { "input" }),
+            label(if form.used.is_empty() { "input" } else { "base" }),
             Span::styled(title, theme.style(Role::Heading)),
         ]),
         Line::from(vec![
@@ -131,24 +145,38 @@ fn subject(app: &App, form: &Form, width: usize, theme: &Theme) -> Vec<Line<'sta
             Span::styled(cut_middle(&facts, room).into_owned(), theme.style(Role::Quant)),
         ]),
     ];
-    if let Some(used) = &form.used {
-        let held = &used.held;
-        let title = cut_middle(&escape(&held.adapter.files.title), room).into_owned();
-        lines.push(Line::from(vec![label("adapter"), Span::styled(title, theme.style(Role::Adapter))]));
-        let gate = Gate::of(&held.alignment);
-        let is_all = gate.aligned == gate.total;
-        let words = format!(
-            "{}   {} of {} aligned {}",
-            adapter_words(&held.facts),
-            gate.aligned,
-            gate.total,
-            if is_all { "✓" } else { "▲" }
-        );
-        let role = if is_all { Role::Ok } else { Role::Warn };
+    for used in &form.used {
+        let (words, role) = match &used.holding {
+            Holding::Here(held) => {
+                let gate = Gate::of(&held.alignment);
+                let is_all = gate.aligned == gate.total;
+                let mark = if is_all { "✓" } else { "▲" };
+                let kind = held.facts.headline();
+                let words = format!("{kind}   {} of {} aligned {mark}", gate.aligned, gate.total);
+                (words, if is_all { Role::Ok } else { Role::Warn })
+            }
+            Holding::Aligning(_) => ("aligning".to_owned(), Role::Muted),
+            Holding::Failed(_) => ("✗ cannot be merged: the plan says why".to_owned(), Role::Error),
+        };
+        let name = cut_middle(&escape(used.name()), room).into_owned();
+        lines.push(Line::from(vec![label("adapter"), Span::styled(name, theme.style(Role::Adapter))]));
         let words = cut_middle(&words, room).into_owned();
         lines.push(Line::from(vec![label(""), Span::styled(words, theme.style(role))]));
     }
     lines
+}
+
+/// Cells of a number.
+const NUMBER: usize = 8;
+
+/// Returns true if a field shows a caret.
+fn takes_text(kind: &Kind) -> bool {
+    kind.is_text() || matches!(kind, Kind::Scale(_))
+}
+
+/// Cells of the text of a field.
+fn text_room(kind: &Kind, width: usize) -> usize {
+    if matches!(kind, Kind::Scale(_)) { NUMBER.min(room(width)) } else { room(width) }
 }
 
 fn room(width: usize) -> usize {
@@ -163,25 +191,10 @@ fn row(form: &Form, at: usize, width: usize, theme: &Theme) -> Line<'static> {
         let role = if is_focused { Role::Text } else { Role::Muted };
         spans.push(Span::styled(format!("{:<8}", field.name), theme.style(role)));
     }
-    let room = room(width);
     match &field.kind {
-        Kind::Choice(all) => spans.extend(choices(all, value.at, room, theme)),
+        Kind::Choice(all) => spans.extend(choices(all, value.at, room(width), theme)),
         Kind::Button(_) => spans.extend(button(form, is_focused, width, theme)),
-        Kind::Folder | Kind::Globs { .. } => {
-            let input = &value.text;
-            let mut style = theme.style(Role::Input);
-            let shown = match &field.kind {
-                Kind::Globs { empty, .. } if input.value().is_empty() => {
-                    // It takes text, and what it says is none that was typed.
-                    style.fg = theme.style(Role::Muted).fg.or(style.fg);
-                    (*empty).to_owned()
-                }
-                _ if is_focused => field_text(input.value(), input.visual_cursor(), room).0,
-                _ => cut_middle(&escape(input.value()), room).into_owned(),
-            };
-            let pad = room.saturating_sub(shown.width());
-            spans.push(Span::styled(format!("{shown}{}", " ".repeat(pad)), style));
-        }
+        kind => spans.extend(text_field(form, kind, value, (is_focused, width), theme)),
     }
     let mut line = Line::from(spans);
     if is_focused {
@@ -190,6 +203,42 @@ fn row(form: &Form, at: usize, width: usize, theme: &Theme) -> Line<'static> {
         line = line.style(theme.style(Role::Cursor));
     }
     line
+}
+
+/// A text as it stands in its field, and beside a scale the adapter that it is for.
+fn text_field(
+    form: &Form,
+    kind: &Kind,
+    value: &Value,
+    (is_focused, width): (bool, usize),
+    theme: &Theme,
+) -> Vec<Span<'static>> {
+    let (input, cells) = (&value.text, text_room(kind, width));
+    let mut style = theme.style(Role::Input);
+    let empty = match kind {
+        Kind::Globs { empty, .. } => empty,
+        Kind::Version => "the newest",
+        _ => "",
+    };
+    let shown = if input.value().is_empty() && !empty.is_empty() {
+        // It takes text, and what it says is none that was typed.
+        style.fg = theme.style(Role::Muted).fg.or(style.fg);
+        empty.to_owned()
+    } else if is_focused {
+        field_text(input.value(), input.visual_cursor(), cells).0
+    } else {
+        cut_middle(&escape(input.value()), cells).into_owned()
+    };
+    let pad = cells.saturating_sub(shown.width());
+    let mut spans = vec![Span::styled(format!("{shown}{}", " ".repeat(pad)), style)];
+    if let Kind::Scale(at) = kind
+        && let Some(used) = form.used.get(*at)
+    {
+        let room = room(width).saturating_sub(cells + 2);
+        let name = cut_middle(&escape(used.name()), room).into_owned();
+        spans.push(Span::styled(format!("  {name}"), theme.style(Role::Adapter)));
+    }
+    spans
 }
 
 /// A row of values, the chosen one in brackets; without room for all, the chosen one and how many there are.

@@ -6,14 +6,13 @@ use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::theme::{Role, Theme};
-use crate::adapter::Adapter;
 use crate::app::attach::{AttachState, Attached};
-use crate::app::command::Command;
-use crate::app::form::Kind;
+use crate::app::command::{COMMANDS, Command};
+use crate::app::form::{Kind, Task};
 use crate::app::jobs::Question;
 use crate::app::keys::keys_of;
 use crate::app::picker::Purpose;
-use crate::app::{App, OpenState, Overlay, Tab};
+use crate::app::{App, OpenState, Overlay};
 use crate::name::{cut_middle, escape};
 use crate::units;
 
@@ -77,7 +76,7 @@ pub fn facts(app: &App, is_wide: bool) -> Vec<String> {
                 return facts;
             }
             if let Some(adapter) = &ready.adapter {
-                facts.push(adapter_words(adapter));
+                facts.push(adapter.headline());
             }
             facts.push(escape(&ready.headline).into_owned());
             if let Some(attached) = app.attached() {
@@ -101,21 +100,6 @@ pub fn facts(app: &App, is_wide: bool) -> Vec<String> {
     facts
 }
 
-/// Returns an adapter in a few words: `LORA r16 α32`.
-pub(super) fn adapter_words(adapter: &Adapter) -> String {
-    let rank = adapter.rank.map_or_else(String::new, |r| format!(" r{r}"));
-    let alpha = adapter.alpha.map_or_else(String::new, |alpha| format!(" α{alpha}"));
-    let kind = match adapter.kind() {
-        "LORA" => "LoRA",
-        "ADALORA" => "AdaLoRA",
-        "LOHA" => "LoHa",
-        "LOKR" => "LoKr",
-        "VERA" => "VeRA",
-        kind => kind,
-    };
-    format!("{}{rank}{alpha}", escape(kind))
-}
-
 /// Returns the adapter that is attached: `+ support-lora  LoRA r16 α32`.
 fn attached_words(attached: &Attached) -> String {
     let path = attached.path.trim_end_matches('/');
@@ -123,7 +107,7 @@ fn attached_words(attached: &Attached) -> String {
     match &attached.state {
         AttachState::Ready(board) => {
             let title = &board.held.adapter.files.title;
-            format!("+ {}  {}", name(title), adapter_words(&board.held.facts))
+            format!("+ {}  {}", name(title), board.held.facts.headline())
         }
         AttachState::Aligning => format!("+ {}  aligning", name(path)),
         AttachState::Failed(_) => format!("+ {}  ✗ not attached", name(path)),
@@ -144,6 +128,7 @@ pub fn verdict(app: &App, theme: &Theme) -> Vec<Span<'static>> {
             if let Some(board) = app.board() {
                 let odd = board.odd();
                 let (words, role) = match odd {
+                    0 if board.unmergeable.is_some() => ("merge ✗  ".to_owned(), Role::Error),
                     0 => ("merge ✓  ".to_owned(), Role::Ok),
                     _ => (format!("merge ✗{odd}  "), Role::Error),
                 };
@@ -251,13 +236,19 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
     Some(match app.overlay.as_ref()? {
         Overlay::Help(..) => "type to filter   ↑↓ scroll   ? or Esc close",
         Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
-        Overlay::SortMenu(_) => "j k choose   Enter sort   Esc close",
+        Overlay::SortMenu(_) | Overlay::OrderMenu(_) => "j k choose   Enter sort   Esc close",
         Overlay::StatesMenu(_) => "j k choose   Enter show   Esc close",
         Overlay::Log => "Esc close",
         Overlay::Ask(Question::Cancel(_)) => "Enter cancel the job   Esc let it run",
         Overlay::Ask(Question::Quit) => "q cancel the job and quit   Esc stay",
         Overlay::Picker(_) if app.opens.is_empty() => {
             "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   q quit"
+        }
+        Overlay::Picker(picker) if picker.purpose == Purpose::Base => {
+            "Enter open it as the base   ↑↓ choose   type to filter, or a path   Esc back"
+        }
+        Overlay::Picker(picker) if picker.purpose == Purpose::Merge => {
+            "Enter merge it too   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
         }
         Overlay::Picker(picker) if picker.purpose == Purpose::Attach => {
             "Enter attach   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
@@ -267,7 +258,19 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
 }
 
 fn form_hints(app: &App) -> Option<&'static str> {
-    Some(match app.form()?.field().kind {
+    let form = app.form()?;
+    Some(match form.field().kind {
+        Kind::Button(_) if form.task == Task::Repair && form.startable().is_err() && !form.is_planning() => {
+            "↑↓ list, fields   PgDn page   Y copy command   Esc back (kept)"
+        }
+        Kind::Button(_) if form.task == Task::Repair => {
+            "Enter start   ↑↓ list, fields   PgDn page   Y copy command   Esc back (kept)"
+        }
+        Kind::Button(_) if form.takes_adapters() => {
+            "Enter start   ↑↓ field   a another adapter   Y copy command   Esc back (kept)"
+        }
+        Kind::Version => "type a version   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
+        Kind::Scale(_) => "type a number   a another adapter   x take it out   ↑↓ field   Esc back (kept)",
         Kind::Folder => "type a path   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
         Kind::Globs { .. } => "type names   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
         Kind::Button(_) => "Enter start   ↑↓ field   Y copy command   PgDn plan   Esc back (values kept)",
@@ -278,14 +281,11 @@ fn form_hints(app: &App) -> Option<&'static str> {
 /// Returns how the first key that runs a command is written on screen.
 #[must_use]
 pub fn key_name(command: &Command, app: &App) -> String {
-    let key = match (keys_of(&app.keymap, command).first(), app.tab) {
-        (Some(key), _) => *key,
-        (None, Tab::Problems) if command.name == "go-to" => "enter",
-        (None, Tab::Adapter) if command.name == "keys" => "enter",
-        (None, Tab::Jobs) if command.name == "open-result" => "enter",
-        (None, _) => "-",
-    };
-    pretty(key)
+    let own = keys_of(&app.keymap, command);
+    // What has no key of its own is run by that of another command, where it stands in for that.
+    let other = COMMANDS.iter().find(|other| !command.via.is_empty() && other.name == command.via);
+    let of_other = other.map(|other| keys_of(&app.keymap, other)).unwrap_or_default();
+    pretty(own.first().or(of_other.first()).copied().unwrap_or("-"))
 }
 
 /// Returns a key as people write it: `Enter`, `Ctrl-d`, `PgDn`.

@@ -15,17 +15,21 @@ use super::plan::{group_lines, indented};
 use super::theme::{Role, Theme};
 use crate::app::App;
 use crate::app::jobs::meter::{HISTORY_SECONDS, Rates, Speed, Stage};
-use crate::app::jobs::{Job, JobState, partial};
+use crate::app::jobs::{Job, JobState, Verdict, partial};
 use crate::engine::Proof;
 use crate::name::{cut_middle, escape};
 use crate::units;
 
-/// Cells of the column of states: `▶ cancelling`.
-const STATE: usize = 12;
 /// From this width on there is room for long bars and one more figure.
 const WIDE: usize = 96;
 /// Rows of jobs that show at once, on a screen with room for the rest.
 const ROWS_MAX: usize = 6;
+
+/// Cells of the column of states: `▶ cancelling`; more where one says more, `▲ 193 of 196 merged`.
+fn state_cells(jobs: &[Job], width: usize) -> usize {
+    let widest = jobs.iter().map(|job| state(job)).map(|(_, word, _)| word.width() + 2).max().unwrap_or(0);
+    widest.clamp(12, if width >= WIDE { 22 } else { 16 })
+}
 
 /// Draws the tab; returns the screen line of each job that shows.
 pub fn draw(
@@ -43,11 +47,12 @@ pub fn draw(
     let first = (jobs.cursor + 1).saturating_sub(rows);
     let foot = format!(" {} ", units::plural(jobs.list.len(), "job"));
     let tabs = tabs.title_bottom(Line::from(foot).right_aligned());
-    let mut shown = vec![head(width, theme)];
+    let cells = state_cells(&jobs.list, width);
+    let mut shown = vec![head((width, cells), theme)];
     let mut places = Vec::new();
     for (at, job) in jobs.list.iter().enumerate().skip(first).take(rows) {
         places.push((above.y + 1 + shown.len() as u16, at));
-        shown.push(row(job, at == jobs.cursor, width, theme));
+        shown.push(row(job, at == jobs.cursor, (width, cells), theme));
     }
     text(frame, above, tabs, shown, 0);
     let Some(job) = jobs.current() else { return places };
@@ -81,21 +86,25 @@ pub fn summary(app: &App) -> Option<JobSummary<'static>> {
 }
 
 /// Glyph, word and role of a job's state.
-fn state(job: &Job) -> (&'static str, &'static str, Role) {
-    match &job.state {
+fn state(job: &Job) -> (&'static str, String, Role) {
+    let (glyph, word, role) = match &job.state {
         JobState::Queued => ("·", "waiting", Role::Muted),
         JobState::Running if job.is_cancelling => ("▶", "cancelling", Role::Warn),
         JobState::Running if job.meter.counts().is_proving && job.facts.proof != Proof::None => {
             ("▶", "verifying", Role::Text)
         }
         JobState::Running => ("▶", "running", Role::Text),
-        JobState::Done(outcome) if outcome.proof.is_some() && job.facts.broken == 0 => {
-            ("✓", "verified", Role::Ok)
-        }
-        JobState::Done(_) => ("▲", "not proven", Role::Warn),
+        JobState::Done(outcome) => match job.verdict(outcome) {
+            Verdict::Verified => ("✓", "verified", Role::Ok),
+            Verdict::Partial(merged, total) => {
+                return ("▲", format!("{merged} of {total} merged"), Role::Warn);
+            }
+            Verdict::NotProven => ("▲", "not proven", Role::Warn),
+        },
         JobState::Failed(_) => ("✗", "failed", Role::Error),
         JobState::Cancelled(_) => ("×", "cancelled", Role::Muted),
-    }
+    };
+    (glyph, word.to_owned(), role)
 }
 
 /// Cells of the bar in a row of this width.
@@ -104,18 +113,18 @@ fn bar_cells(width: usize) -> usize {
 }
 
 /// Cells of the name in a row: gutter, name, blank, bar, percent, left, state.
-fn name_cells(width: usize) -> usize {
-    width.saturating_sub(1 + 1 + bar_cells(width) + 5 + 8 + 2 + STATE)
+fn name_cells(width: usize, state: usize) -> usize {
+    width.saturating_sub(1 + 1 + bar_cells(width) + 5 + 8 + 2 + state)
 }
 
-fn head(width: usize, theme: &Theme) -> Line<'static> {
-    let (name, bar) = (name_cells(width), bar_cells(width));
-    let words = format!(" {:<name$} {:<bar$} {:>12}  {:<STATE$}", "job", "progress", "left", "state");
+fn head((width, state): (usize, usize), theme: &Theme) -> Line<'static> {
+    let (name, bar) = (name_cells(width, state), bar_cells(width));
+    let words = format!(" {:<name$} {:<bar$} {:>12}  {:<state$}", "job", "progress", "left", "state");
     Line::from(Span::styled(words, theme.style(Role::Muted)))
 }
 
-fn row(job: &Job, is_marked: bool, width: usize, theme: &Theme) -> Line<'static> {
-    let room = name_cells(width);
+fn row(job: &Job, is_marked: bool, (width, cells): (usize, usize), theme: &Theme) -> Line<'static> {
+    let room = name_cells(width, cells);
     let name = cut_middle(&escape(&format!("{}  {}", job.verb, job.subject)), room).into_owned();
     let pad = " ".repeat(room.saturating_sub(name.width()));
     let is_begun = !matches!(job.state, JobState::Queued);
@@ -132,13 +141,16 @@ fn row(job: &Job, is_marked: bool, width: usize, theme: &Theme) -> Line<'static>
         _ => "-".to_owned(),
     };
     let (glyph, word, role) = state(job);
+    let state = format!("{glyph} {word}");
+    // Without room for the word, the numbers must do.
+    let state = if state.width() > cells { state.replace(" merged", "") } else { state };
     let line = Line::from(vec![
         Span::raw(if is_marked { "▌" } else { " " }),
         Span::styled(format!("{name}{pad} "), theme.style(Role::Text)),
         Span::styled(bar(bar_cells(width), job.ratio()), theme.style(Role::BarThis)),
         Span::styled(format!(" {percent:>4}"), theme.style(Role::Number)),
         Span::styled(format!(" {left:>7}"), theme.style(Role::Number)),
-        Span::styled(format!("  {:<STATE$}", format!("{glyph} {word}")), theme.style(role)),
+        Span::styled(format!("  {:<cells$}", cut_middle(&state, cells)), theme.style(role)),
     ]);
     if is_marked { line.style(theme.style(Role::Cursor)) } else { line }
 }
@@ -159,7 +171,9 @@ fn queued(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
 
 /// What the job does: its steps, where it goes, and the command.
 fn what(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let mut lines = group_lines(&job.facts.groups, width, theme);
+    let said = &job.facts.said;
+    let mut lines = if said.is_empty() { group_lines(&job.facts.groups, width, theme) } else { Vec::new() };
+    lines.extend(said.iter().map(|words| Line::from(cut_middle(&escape(words), width).into_owned())));
     lines.push(Line::default());
     lines.extend(command_line::lines(&job.command, width, theme));
     lines

@@ -13,7 +13,7 @@ use super::header::{field_text, key_name, pretty};
 use super::pane::{block, text, wrap};
 use super::plan::indented;
 use super::theme::{Role, Theme};
-use crate::app::board::Show;
+use crate::app::board::{Order, Show};
 use crate::app::command::{COMMANDS, Command, search};
 use crate::app::keys::keys_of;
 use crate::app::{App, Overlay, Ready};
@@ -38,7 +38,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         Some(Overlay::Help(input, top)) => help(frame, area, app, (input.value(), *top), theme),
         Some(Overlay::Palette(input, at)) => palette(frame, area, app, (input, *at), theme),
         Some(Overlay::SortMenu(at)) => sort_menu(frame, area, *at, theme),
-        Some(Overlay::StatesMenu(at)) => states_menu(frame, area, *at, theme),
+        Some(Overlay::StatesMenu(at)) => {
+            menu(frame, area, ("Show", 30), &Show::ALL.map(Show::name), *at, theme);
+        }
+        Some(Overlay::OrderMenu(at)) => {
+            menu(frame, area, ("Sort by", 36), &Order::ALL.map(Order::about), *at, theme);
+        }
         Some(Overlay::Log) => log(frame, area, app, theme),
         Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),
         Some(Overlay::Picker(_)) | None => {}
@@ -165,14 +170,22 @@ fn sort_menu(frame: &mut Frame<'_>, area: Rect, at: usize, theme: &Theme) {
     text(frame, area, block("Sort by", true, theme), lines, 0);
 }
 
-fn states_menu(frame: &mut Frame<'_>, area: Rect, at: usize, theme: &Theme) {
-    let lines = Show::ALL.iter().enumerate().map(|(index, show)| {
-        let line = Line::from(format!("{}{}", if index == at { "▌" } else { " " }, show.name()));
+/// A menu of lines in a box of so many cells.
+fn menu(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    (title, cells): (&str, u16),
+    words: &[&'static str],
+    at: usize,
+    theme: &Theme,
+) {
+    let lines = words.iter().enumerate().map(|(index, words)| {
+        let line = Line::from(format!("{}{words}", if index == at { "▌" } else { " " }));
         if index == at { line.style(theme.style(Role::Cursor)) } else { line }
     });
     let lines: Vec<Line<'_>> = lines.collect();
-    let area = centered(area, 30, lines.len() as u16 + 2);
-    text(frame, area, block("Show", true, theme), lines, 0);
+    let area = centered(area, cells, lines.len() as u16 + 2);
+    text(frame, area, block(title, true, theme), lines, 0);
 }
 
 fn log(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {

@@ -57,18 +57,30 @@ pub fn tab_block(area: Rect, app: &App, theme: &Theme) -> (Block<'static>, Vec<(
 
 /// Draws lines into a block, scrolled so that `top` is at most the last page; returns the top used.
 pub fn text(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, lines: Vec<Line<'_>>, top: usize) -> usize {
+    let count = lines.len();
+    window(frame, area, block, (count, top), |top, height| lines.into_iter().skip(top).take(height).collect())
+}
+
+/// Draws some of `count` lines into a block, scrolled so that `top` is at most the last page; `lines` makes those that
+/// show, from a first one on. Returns the top used.
+pub fn window<'a>(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    block: Block<'_>,
+    (count, top): (usize, usize),
+    lines: impl FnOnce(usize, usize) -> Vec<Line<'a>>,
+) -> usize {
     let inner = block.inner(area);
     let height = usize::from(inner.height);
-    let top = top.min(lines.len().saturating_sub(height));
-    let below = lines.len().saturating_sub(top + height);
+    let top = top.min(count.saturating_sub(height));
+    let below = count.saturating_sub(top + height);
     let block = if below > 0 {
         block.title_bottom(Line::from(format!(" {below} more ")).right_aligned())
     } else {
         block
     };
     frame.render_widget(Clear, area);
-    let shown: Vec<Line<'_>> = lines.into_iter().skip(top).take(height).collect();
-    frame.render_widget(Paragraph::new(Text::from(shown)).block(block), area);
+    frame.render_widget(Paragraph::new(Text::from(lines(top, height))).block(block), area);
     top
 }
 

@@ -21,8 +21,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
         field_text(picker.input.value(), picker.input.visual_cursor(), width.saturating_sub(6));
     let field = if picker.input.value().is_empty() {
         match picker.purpose {
-            Purpose::Open => "path or Hub name (nothing is downloaded)".to_owned(),
-            Purpose::Attach => "an adapter's folder, file or Hub name".to_owned(),
+            Purpose::Open | Purpose::Base => "path or Hub name (nothing is downloaded)".to_owned(),
+            Purpose::Attach | Purpose::Merge => "an adapter's folder, file or Hub name".to_owned(),
         }
     } else {
         field
@@ -54,17 +54,15 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     }
     if shown.is_empty() {
         let words = match (&picker.places, picker.input.value().is_empty()) {
-            (None, _) if picker.purpose == Purpose::Attach => " looking for adapters…",
+            (None, _) if picker.purpose.is_adapter() => " looking for adapters…",
             (None, _) => " looking for checkpoints…",
-            (Some(_), true) if picker.purpose == Purpose::Attach => {
+            (Some(_), true) if picker.purpose.is_adapter() => {
                 " No adapter was found near this checkpoint, here, or among recent ones. Type a path."
             }
             (Some(_), true) => {
                 " No checkpoint was found here, in the Hub cache, or among recent ones. Type a path."
             }
-            (Some(_), false) if picker.purpose == Purpose::Attach => {
-                " Nothing matches; Enter attaches what is typed."
-            }
+            (Some(_), false) if picker.purpose.is_adapter() => " Nothing matches; Enter takes what is typed.",
             (Some(_), false) => " Nothing matches; Enter opens what is typed.",
         };
         lines.push(Line::default());
@@ -73,6 +71,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     let title = match picker.purpose {
         Purpose::Open => "Open",
         Purpose::Attach => "Attach an adapter",
+        Purpose::Merge => "Merge another adapter too",
+        Purpose::Base => "Open the base of this adapter",
     };
     let height = usize::from(area.height.saturating_sub(2));
     let top = (marked + 2).saturating_sub(height);
@@ -107,10 +107,12 @@ fn row(place: &Place, is_marked: bool, width: usize, theme: &Theme) -> Line<'sta
                 spans.push(Span::styled(files, theme.style(Role::Muted)));
             }
             if *errors > 0 {
-                spans.push(Span::styled(
-                    format!("✗ {}", units::plural(*errors, "problem")),
-                    theme.style(Role::Error),
-                ));
+                let words = if is_wide {
+                    format!("✗ {}", units::plural(*errors, "problem"))
+                } else {
+                    format!(" ✗{errors}")
+                };
+                spans.push(Span::styled(words, theme.style(Role::Error)));
             }
         }
     }

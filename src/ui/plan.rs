@@ -1,5 +1,7 @@
 //! The plan of what a form says: what becomes of the layers, what is written, and what that needs.
 
+mod repair;
+
 use std::time::Duration;
 
 use ratatui::Frame;
@@ -11,7 +13,7 @@ use super::command_line;
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::App;
-use crate::app::form::{Content, Form, Planned, There};
+use crate::app::form::{Content, Form, Planned, Task, There};
 use crate::app::jobs::Measured;
 use crate::error::Error;
 use crate::gauges::Sample;
@@ -26,29 +28,40 @@ const LEFT_NAMED_MAX: usize = 4;
 /// Files of a folder that are named.
 const FILES_NAMED_MAX: usize = 6;
 
-/// Draws the plan of a form.
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form), theme: &Theme) {
+/// Draws the plan of a form; returns the first line that shows.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form), theme: &Theme) -> usize {
     let width = usize::from(area.width.saturating_sub(4));
     let verdict = match (&form.plan, form.is_planning()) {
         (_, true) | (None, _) => "…",
         (Some(Err(_)), _) => "✗ refused",
+        (Some(Ok(planned)), _) if planned.repair.is_some() => repair::verdict(planned),
         (Some(Ok(planned)), _) if planned.obstacle.is_some() => "✗ not yet",
         (Some(Ok(planned)), _) if planned.options.force => "▲ replaces",
         (Some(Ok(_)), _) => "✓ ready",
     };
+    let mut command = vec![
+        Line::default(),
+        Line::from(vec![
+            Span::styled("same thing in a shell", theme.style(Role::Heading)),
+            Span::styled("   Y copies", theme.style(Role::Muted)),
+        ]),
+    ];
+    command.extend(command_line::lines(&form.command().join(" "), width, theme));
+    let frame_block = block(&format!("Plan  {verdict}"), false, theme);
     let mut lines = match &form.plan {
         None => vec![Line::from(Span::styled("reading what the layers need", theme.style(Role::Muted)))],
-        Some(Err(error)) => refusal(error, form.verb, width, theme),
-        Some(Ok(planned)) => planned_lines(planned, app, width, theme),
+        Some(Err(error)) => refusal(error, form.task, width, theme),
+        Some(Ok(planned)) => {
+            if let Some(found) = &planned.repair {
+                let above = standing(planned, width, theme);
+                let list = repair::List::new(found, &planned.plan, (above, command), width, theme);
+                return list.draw(frame, area, frame_block, form.top);
+            }
+            planned_lines(planned, app, width, theme)
+        }
     };
-    lines.push(Line::default());
-    lines.push(Line::from(vec![
-        Span::styled("same thing in a shell", theme.style(Role::Heading)),
-        Span::styled("   Y copies", theme.style(Role::Muted)),
-    ]));
-    lines.extend(command_line::lines(&form.command().join(" "), width, theme));
-    let lines = indented(lines);
-    text(frame, area, block(&format!("Plan  {verdict}"), false, theme), lines, form.top);
+    lines.extend(command);
+    text(frame, area, frame_block, indented(lines), form.top)
 }
 
 /// Puts a blank before each line.
@@ -257,19 +270,23 @@ pub(super) fn group_lines(groups: &[Group], width: usize, theme: &Theme) -> Vec<
 }
 
 /// Why there is no plan: each thing that stands in the way on a line of its own.
-fn refusal(error: &Error, verb: &str, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn refusal(error: &Error, task: Task, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::from(Span::styled(
-            format!("✗ This cannot be {} as it is", if verb == "merge" { "merged" } else { "converted" }),
+            format!("✗ This cannot be {} as it is", if task == Task::Merge { "merged" } else { "converted" }),
             theme.style(Role::Error),
         )),
         Line::default(),
     ];
     // What is refused is a list behind a colon.
     let mut message = escape(&error.message).into_owned();
-    for head in
-        ["cannot be decoded: ", "as they are): ", "can be mended): ", "would be merged: ", "What was seen: "]
-    {
+    for head in [
+        "cannot be decoded: ",
+        "as they are): ",
+        "can be repaired): ",
+        "would be merged: ",
+        "What was seen: ",
+    ] {
         message = message.replacen(head, &format!("{}; ", head.trim_end()), 1);
     }
     message = message.replacen(". What was seen:", "; seen in the files:", 1);

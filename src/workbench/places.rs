@@ -6,10 +6,12 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::adapter::Adapter;
 use crate::app::picker::{Facts, Group, Place};
 use crate::checkpoint::folder::container_of;
-use crate::checkpoint::{folder, hub_cache, locate};
+use crate::checkpoint::{Checkpoint, folder, hub_cache, locate};
 use crate::error::Result;
+use crate::job;
 use crate::ui::theme::Theme;
 
 /// A config file is not read beyond this.
@@ -169,6 +171,24 @@ fn is_adapter(folder: &Path) -> bool {
     let has = |wanted: &str| files.iter().any(|(name, _)| name == wanted);
     has("adapters.safetensors")
         || has("adapter_config.json") && files.iter().any(|(name, _)| container_of(name).is_some())
+}
+
+/// Reads the headers of a place for the picker.
+pub(super) fn facts_of(place: &Place) -> Facts {
+    let opened = match job::caught(|| Checkpoint::open(&place.path)) {
+        Ok(opened) => opened,
+        Err(text) => return Facts::Gone(text),
+    };
+    match opened {
+        Ok(checkpoint) => Facts::Known {
+            format: Adapter::of(&checkpoint)
+                .map_or_else(|| checkpoint.headline(), |adapter| adapter.headline()),
+            bytes: checkpoint.files.total_bytes(),
+            shards: checkpoint.files.shards.len(),
+            errors: checkpoint.problems.iter().filter(|p| p.is_error()).count(),
+        },
+        Err(error) => Facts::Gone(error.message),
+    }
 }
 
 /// Returns folders with weight files, at most two levels below the working folder, and lone GGUF files.

@@ -7,7 +7,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
-use super::{checkpoint_of, evidence, facts_of, open_path, places, work};
+use super::{checkpoint_of, evidence, open_path, places, work};
 use crate::app::{App, Effect, Event, keys};
 use crate::checkpoint::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -84,7 +84,15 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 None => continue,
             },
             Effect::Attach(id, number) => match work::pair(app, id) {
-                Some((base, path)) => work::held(base, (id, number), &path),
+                Some((base, path)) => Event::Attached(id, number, work::held(base, &path)),
+                None => continue,
+            },
+            Effect::FindBase(id) => match checkpoint_of(app, id) {
+                Some(checkpoint) => work::base(id, &checkpoint),
+                None => continue,
+            },
+            Effect::Hold(id, number, path) => match work::base_of_form(app, id) {
+                Some(base) => Event::Held(number, work::held(base, &path)),
                 None => continue,
             },
             Effect::FindPlaces | Effect::FindAdapters => {
@@ -92,7 +100,7 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 let is_any = effect == Effect::FindPlaces;
                 let mut found = if is_any { places::find() } else { places::find_adapters(&base) };
                 for place in &mut found {
-                    place.facts = facts_of(place);
+                    place.facts = places::facts_of(place);
                 }
                 Event::Places(found)
             }

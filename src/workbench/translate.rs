@@ -17,7 +17,12 @@ pub(super) fn translate(event: &TermEvent, app: &App, scroll: &mut Scroll) -> Op
             translate_picker_mouse(*mouse, scroll)
         }
         TermEvent::Mouse(mouse) if app.overlay.is_none() && app.is_form_open => {
-            let MouseEventKind::Down(MouseButton::Left) = mouse.kind else { return None };
+            match mouse.kind {
+                MouseEventKind::ScrollDown => return Some(Event::Wheel(Focus::Side, WHEEL_LINES)),
+                MouseEventKind::ScrollUp => return Some(Event::Wheel(Focus::Side, -WHEEL_LINES)),
+                MouseEventKind::Down(MouseButton::Left) => {}
+                _ => return None,
+            }
             let field = scroll.fields.iter().find(|(line, _)| *line == mouse.row)?;
             (mouse.column < scroll.side.x).then_some(Event::ClickField(field.1))
         }

@@ -8,8 +8,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::Message;
+use crate::adapter::Adapter;
+use crate::adapter::base::Search;
 use crate::adapter::held::Held;
-use crate::app::form::{Content, Planned, Request, There, in_form_words};
+use crate::app::form::{Content, Made, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
 use crate::checkpoint::Checkpoint;
@@ -18,7 +20,6 @@ use crate::engine::{self, Progress, Run};
 use crate::error::{Error, Result};
 use crate::job;
 use crate::name::escape;
-use crate::plan::{Attached, Plan};
 
 /// How often the figures of a job that runs are taken and drawn.
 const TICK: Duration = Duration::from_millis(250);
@@ -144,21 +145,14 @@ pub(super) fn answer(request: Request) -> Event {
     Event::Planned(question, Box::new(planned))
 }
 
-fn planned(request: Request) -> Result<Planned> {
-    let Request { checkpoint, mut order, options, held, .. } = request;
-    order.output = expanded(&order.output);
-    let attached = held.as_ref().map(|held| Attached {
-        checkpoint: &held.adapter,
-        alignment: &held.alignment,
-        weight: 1.0,
-    });
-    let plan = match &attached {
-        Some(attached) => Plan::merge(&checkpoint, order, std::slice::from_ref(attached)),
-        None => Plan::dense(&checkpoint, order),
-    };
-    let plan = plan.map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
-    let output = &plan.order.output;
-    let there = there(output, &checkpoint);
+fn planned(mut request: Request) -> Result<Planned> {
+    request.order.output = expanded(&request.order.output);
+    let made = request.plan().map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
+    let Made { checkpoint, adapters, plan, repair, refusal } = made;
+    let (options, output) = (request.options, &plan.order.output);
+    let inputs: Vec<&Checkpoint> =
+        std::iter::once(&*checkpoint).chain(adapters.iter().map(AsRef::as_ref)).collect();
+    let there = there(output, &inputs);
     let written = plan.bytes_written();
     // Whoever compares writes nothing; what an earlier run wrote takes no more room.
     let (bytes, may_exist) = match &there {
@@ -166,13 +160,13 @@ fn planned(request: Request) -> Result<Planned> {
         There::Unfinished(left) if options.resume => (written.saturating_sub(left.bytes), false),
         _ => (written, options.force),
     };
-    let obstacle = match (missing_parent(output), engine::check_output(output, &checkpoint, bytes, may_exist))
-    {
+    let obstacle = match (missing_parent(output), engine::check_output(output, &inputs, bytes, may_exist)) {
+        _ if refusal.is_some() => refusal.map(str::to_owned),
         _ if output.as_os_str().is_empty() => Some("name the folder to make".to_owned()),
         (Some(parent), _) => Some(format!("there is no folder {parent}")),
         (None, Err(_)) if there == There::Nothing && output.exists() => {
             // Why it is not to be replaced says more than that it is there.
-            engine::check_output(output, &checkpoint, 0, true).err().map(|e| in_form_words(&e.message))
+            engine::check_output(output, &inputs, 0, true).err().map(|e| in_form_words(&e.message))
         }
         (None, Err(error)) => Some(in_form_words(&error.message)),
         (None, Ok(())) => None,
@@ -181,8 +175,9 @@ fn planned(request: Request) -> Result<Planned> {
         disk_free: engine::disk_free(output).ok(),
         peak: engine::peak_memory(&plan, &options),
         plan: Arc::new(plan),
-        adapters: held.iter().map(|held| Arc::clone(&held.adapter)).collect(),
+        adapters,
         checkpoint,
+        repair,
         options,
         there,
         obstacle,
@@ -190,9 +185,9 @@ fn planned(request: Request) -> Result<Planned> {
 }
 
 /// Returns what stands where a result goes, as far as a run may do something to it.
-fn there(output: &Path, checkpoint: &Checkpoint) -> There {
+fn there(output: &Path, inputs: &[&Checkpoint]) -> There {
     if output.exists() {
-        let is_replaceable = engine::check_output(output, checkpoint, 0, true).is_ok();
+        let is_replaceable = engine::check_output(output, inputs, 0, true).is_ok();
         return if is_replaceable { There::Checkpoint(content(output)) } else { There::Nothing };
     }
     let partial = crate::app::jobs::partial(output);
@@ -220,18 +215,29 @@ fn missing_parent(output: &Path) -> Option<String> {
     (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
 }
 
-/// Opens an adapter for the checkpoint of an id and holds it against it, whatever happens.
-pub(super) fn held(base: Arc<Checkpoint>, (id, number): (u32, u32), path: &str) -> Event {
+/// Looks for the base of an adapter.
+pub(super) fn base(id: u32, checkpoint: &Checkpoint) -> Event {
+    let facts = Adapter::read(checkpoint);
+    Event::BaseFound(id, Box::new(Search::of(checkpoint, &facts)))
+}
+
+/// Opens an adapter and holds it against a base, whatever happens.
+pub(super) fn held(base: Arc<Checkpoint>, path: &str) -> Box<Result<Held>> {
     let path = expanded(Path::new(path)).display().to_string();
-    let held = job::caught(|| Held::open(base, &path, None))
-        .unwrap_or_else(|text| Err(Error::input(format!("aligning ended: {}", escape(&text)))));
-    Event::Attached(id, number, Box::new(held))
+    let held = job::caught(|| Held::open(base, &path, None));
+    Box::new(held.unwrap_or_else(|text| Err(Error::input(format!("aligning ended: {}", escape(&text))))))
 }
 
 /// Returns the base and the adapter that a checkpoint of an id has attached.
 pub(super) fn pair(app: &App, id: u32) -> Option<(Arc<Checkpoint>, String)> {
     let open = app.opens.iter().find(|open| open.id == id)?;
     Some((super::checkpoint_of(app, id)?, open.attached.as_ref()?.path.clone()))
+}
+
+/// Returns the base that a form is about, as its adapter was held against it.
+pub(super) fn base_of_form(app: &App, id: u32) -> Option<Arc<Checkpoint>> {
+    let held = app.form.as_ref().filter(|form| form.id == id).and_then(|form| form.used.first()?.held());
+    held.map(|held| Arc::clone(&held.base)).or_else(|| super::checkpoint_of(app, id))
 }
 
 /// Returns a path with `~` as the home folder, as in a shell.
@@ -246,6 +252,7 @@ pub(super) fn expanded(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::form::Task;
 
     #[test]
     fn a_tilde_is_the_home_folder_and_only_in_front() {
@@ -282,10 +289,12 @@ mod tests {
             let order = crate::plan::Order::new("x", &root.join(name));
             let planned = planned(Request {
                 question: 0,
+                task: Task::Convert,
                 checkpoint: Arc::clone(&checkpoint),
                 order,
                 options,
-                held: None,
+                adapters: Vec::new(),
+                version: None,
             });
             planned.map(|planned| (planned.there, planned.obstacle)).unwrap()
         };
@@ -296,7 +305,7 @@ mod tests {
         let (there, obstacle) = ask("full", plain);
         let There::Checkpoint(content) = there else { panic!("{there:?}") };
         assert_eq!(content.files, ["config.json", "model.safetensors"]);
-        assert!(obstacle.unwrap().ends_with("choose check or replace"));
+        assert!(obstacle.unwrap().ends_with("say in exists what becomes of it"));
         for options in [engine::Options { force: true, ..plain }, engine::Options { resume: true, ..plain }] {
             assert_eq!(ask("full", options).1, None);
         }

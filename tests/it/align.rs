@@ -559,7 +559,8 @@ fn values_of_configs_that_nobody_meant_end_in_a_state() {
             let opened = Checkpoint::open_examined(folder.to_str().unwrap()).unwrap();
             let facts = Adapter::read(&opened);
             let of = Checkpoint::open(base.to_str().unwrap()).unwrap();
-            let _ = ckpt::adapter::repair::Repair::plan(&of, &opened, &facts, &found, Some("0.9"));
+            let wishes = ckpt::adapter::repair::Wishes { version: Some("0.9"), ..Default::default() };
+            let _ = ckpt::adapter::repair::Repair::plan(&of, &opened, &facts, &found, wishes);
             tried += 1;
         }
     }

@@ -5,15 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ckpt::adapter::Adapter;
+use ckpt::adapter::base::Search;
 use ckpt::adapter::held::Held;
 use ckpt::app::form::{Content, Planned, Request, There, in_form_words};
 use ckpt::app::jobs::meter::Counts;
-use ckpt::app::{App, Effect, Event, keys};
+use ckpt::app::{App, Effect, Event, OpenState, keys};
 use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::verify::Proven;
 use ckpt::engine::{Outcome, Tally, cancelled};
 use ckpt::error::Error;
-use ckpt::plan::{Attached, Plan};
 use ckpt::ui::degrade::{Colors, Degrade};
 use ckpt::ui::theme::Theme;
 use ckpt::ui::{Look, Scroll};
@@ -21,17 +22,17 @@ use ckpt::workbench::text_of;
 use unicode_width::UnicodeWidthStr;
 
 const NF4: &str = "samples/bnb-nf4-A/model";
-const LARGE: (u16, u16) = (120, 36);
-const SMALL: (u16, u16) = (80, 24);
+pub(crate) const LARGE: (u16, u16) = (120, 36);
+pub(crate) const SMALL: (u16, u16) = (80, 24);
 
 /// Drives the app in the loop's place; jobs stand still until they are told how far they are.
-struct Robot {
-    app: App,
-    started: Vec<u32>,
+pub(crate) struct Robot {
+    pub(crate) app: App,
+    pub(crate) started: Vec<u32>,
 }
 
 impl Robot {
-    fn open(path: &str) -> Self {
+    pub(crate) fn open(path: &str) -> Self {
         let (app, effects) = App::new(&[path.to_owned()], keys::keymap(None).unwrap());
         let mut robot = Self { app, started: Vec::new() };
         robot.answer(effects);
@@ -39,25 +40,39 @@ impl Robot {
     }
 
     /// Opens a plain base with an adapter attached to it.
-    fn attach(adapter: &str) -> Self {
+    pub(crate) fn attach(adapter: &str) -> Self {
         let mut robot = Self::open("samples/base-A-bf16/model");
         let effects = robot.app.attach(&format!("samples/peft-bad-keys/{adapter}"));
         robot.answer(effects);
         robot
     }
 
-    fn answer(&mut self, effects: Vec<Effect>) {
+    pub(crate) fn answer(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let event = match effect {
                 Effect::Open(id, path) => Event::Opened(id, Box::new(Checkpoint::open_examined(&path))),
                 Effect::Attach(id, number) => {
-                    let open = &self.app.opens[0];
+                    let open = &self.app.opens[self.app.current];
                     let path = &open.attached.as_ref().unwrap().path;
                     let base = Arc::clone(&self.app.ready().unwrap().checkpoint);
                     Event::Attached(id, number, Box::new(Held::open(base, path, None)))
                 }
+                Effect::Examine(id) => {
+                    let open = self.app.opens.iter().find(|open| open.id == id).unwrap();
+                    let OpenState::Ready(ready) = &open.state else { panic!("it is not open") };
+                    Event::Examined(id, Box::new(ready.checkpoint.examine()))
+                }
+                Effect::FindBase(id) => {
+                    let checkpoint = Arc::clone(&self.app.ready().unwrap().checkpoint);
+                    let facts = Adapter::read(&checkpoint);
+                    Event::BaseFound(id, Box::new(Search::of(&checkpoint, &facts)))
+                }
+                Effect::Hold(_, number, path) => {
+                    let base = Arc::clone(&self.app.ready().unwrap().checkpoint);
+                    Event::Held(number, Box::new(Held::open(base, &path, None)))
+                }
                 Effect::Plan(question) => {
-                    Event::Planned(question, Box::new(planned(self.app.plan_request().unwrap())))
+                    Event::Planned(question, Box::new(planned(&self.app.plan_request().unwrap())))
                 }
                 Effect::StartJob(id) => {
                     self.started.push(id);
@@ -70,7 +85,7 @@ impl Robot {
         }
     }
 
-    fn press(&mut self, keys: &str) -> &mut Self {
+    pub(crate) fn press(&mut self, keys: &str) -> &mut Self {
         for word in keys.split_whitespace() {
             let letters: Vec<String> = match word.strip_prefix("type:") {
                 Some(text) => text.chars().map(String::from).collect(),
@@ -99,14 +114,14 @@ impl Robot {
         self
     }
 
-    fn end(&mut self, ended: Result<Outcome, Error>) -> &mut Self {
+    pub(crate) fn end(&mut self, ended: Result<Outcome, Error>) -> &mut Self {
         let id = *self.started.last().unwrap();
         let effects = self.app.update(Event::JobEnded(id, Box::new(ended)));
         self.answer(effects);
         self
     }
 
-    fn draw(&mut self, (width, height): (u16, u16)) -> String {
+    pub(crate) fn draw(&mut self, (width, height): (u16, u16)) -> String {
         let theme = Theme::built_in("dark").unwrap();
         let look = Look { theme: &theme, degrade: Degrade { colors: Colors::True, is_ascii: false } };
         let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(width, height)).unwrap();
@@ -116,15 +131,9 @@ impl Robot {
 }
 
 /// Plans for real; what stands where the result goes is told by its path.
-fn planned(request: Request) -> Result<Planned, Error> {
-    let held = request.held.as_deref();
-    let attached =
-        held.map(|held| Attached { checkpoint: &held.adapter, alignment: &held.alignment, weight: 1.0 });
-    let plan = match &attached {
-        Some(attached) => Plan::merge(&request.checkpoint, request.order, std::slice::from_ref(attached)),
-        None => Plan::dense(&request.checkpoint, request.order),
-    };
-    let plan = plan.map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
+fn planned(request: &Request) -> Result<Planned, Error> {
+    let made = request.plan().map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
+    let plan = made.plan;
     let output = plan.order.output.display().to_string();
     let content =
         |files: &[&str], bytes| Content { files: files.iter().map(|f| (*f).into()).collect(), bytes };
@@ -141,11 +150,13 @@ fn planned(request: Request) -> Result<Planned, Error> {
         There::Checkpoint(_) if !force && !resume => {
             Some(in_form_words(&format!("-o {output}: is there already; --force replaces a checkpoint")))
         }
+        _ if made.refusal.is_some() => made.refusal.map(str::to_owned),
         _ => is_full.then(|| "/full/x: the disk has 300 KiB free, the result needs 658 KiB".into()),
     };
     Ok(Planned {
-        adapters: request.held.iter().map(|held| Arc::clone(&held.adapter)).collect(),
-        checkpoint: request.checkpoint,
+        adapters: made.adapters,
+        checkpoint: made.checkpoint,
+        repair: made.repair,
         disk_free: Some(if is_full { 300 << 10 } else { 112 << 30 }),
         peak: 390 << 20,
         there,
@@ -170,7 +181,7 @@ fn counts(millis: u64, written: u64) -> Counts {
     }
 }
 
-fn outcome() -> Outcome {
+pub(crate) fn outcome() -> Outcome {
     Outcome {
         bytes_read: 251_000,
         bytes_written: 674_000,
@@ -267,12 +278,33 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     pictures.push(("job-log", robot));
     for (name, adapter, keys) in [
         ("merge-form", "good", "m"),
-        ("merge-rounding", "good", "m tab tab tab right"),
+        ("merge-rounding", "good", "m tab tab tab tab right"),
+        ("merge-scale", "good", "m tab tab tab ctrl-u type:0.5"),
+        ("merge-scale-wrong", "good", "m tab tab tab ctrl-u type:1.5.2"),
+        ("merge-two", "good", "m a type:samples/peft-lora-all-A/adapter enter ctrl-u type:-0.25"),
+        (
+            "merge-three",
+            "good",
+            "m a type:samples/peft-dora-A/adapter enter a type:samples/peft-ia3-A/adapter enter",
+        ),
+        ("merge-taken-out", "good", "m a type:samples/peft-ia3-A/adapter enter x"),
+        ("merge-two-failed", "good", "m a type:samples/base-B-bf16/model enter"),
+        ("merge-picker", "good", "m a"),
         ("merge-refused", "missing-lora-B", "m"),
-        ("merge-partial", "missing-lora-B", "m tab tab tab tab right"),
+        ("merge-partial", "missing-lora-B", "m tab tab tab tab tab right"),
         ("merge-nothing-fits", "wrong-shape", "m"),
         ("merge-exists", "good", "m up up ctrl-u type:/there/x down right right down down"),
         ("merge-copied", "good", "m Y"),
+        ("repair", "base-layer-infix", "r"),
+        ("repair-scrolled", "base-layer-infix", "r pgdn down down"),
+        ("repair-end", "base-layer-infix", "r pgdn pgdn pgdn pgdn pgdn"),
+        ("repair-long", "double-prefix", "r"),
+        ("repair-refused", "missing-lora-B", "r"),
+        ("repair-nothing", "good", "r"),
+        ("repair-version", "no-prefix", "r up type:0.11"),
+        ("repair-version-wrong", "no-prefix", "r up type:newest"),
+        ("repair-exists", "no-prefix", "r up up ctrl-u type:/there/x"),
+        ("repair-replace", "no-prefix", "r up up ctrl-u type:/there/x down right down down"),
     ] {
         let mut robot = Robot::attach(adapter);
         robot.press(keys);
@@ -283,7 +315,8 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     pictures.push(("merge-running", robot));
     for (name, adapter, keys) in [
         ("merge-done", "good", "m enter"),
-        ("merge-done-partial", "missing-lora-B", "m tab tab tab tab right down down down enter"),
+        ("merge-done-partial", "missing-lora-B", "m tab tab tab tab tab right down down down enter"),
+        ("repair-done", "base-layer-infix", "r enter"),
     ] {
         let mut robot = Robot::attach(adapter);
         robot.press(keys).end(Ok(Outcome {
@@ -313,7 +346,7 @@ fn every_step_of_a_conversion_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 84);
+    assert_eq!(drawn, 120);
 }
 
 #[test]

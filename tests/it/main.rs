@@ -6,6 +6,7 @@ mod align;
 mod align_foreign;
 mod align_identity;
 mod arrows;
+mod board;
 mod cli;
 mod combine;
 mod convert;

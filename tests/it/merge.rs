@@ -429,3 +429,52 @@ fn a_grown_vocabulary_is_in_config_and_tokenizer() {
     let told = refused(&merge(&base, &[&folder], &scratch.join("half"), &["--allow-partial"]));
     assert!(told.contains("lm_head.weight would keep 128"), "{told}");
 }
+
+#[test]
+fn no_input_is_replaced_or_written_into() {
+    let scratch = Scratch::new("merge-inputs");
+    let (base, adapter, broken) = (scratch.join("base"), scratch.join("adapter"), scratch.join("broken"));
+    for (from, to) in [
+        (model("base-A-bf16"), &base),
+        (sample("peft-bad-keys/good"), &adapter),
+        (sample("peft-bad-keys/no-prefix"), &broken),
+    ] {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            put(&to.join(entry.file_name()), &fs::read(entry.path()).unwrap());
+        }
+    }
+    let repair = |out: &Path, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
+        command.arg("align").arg(&base).arg("-a").arg(&broken).args(["--repair", "-o"]).arg(out).args(more);
+        command.output().unwrap()
+    };
+    let before = [names(&base), names(&adapter), names(&broken)];
+    for (input, more) in [(&base, &[][..]), (&base, &["--force"]), (&adapter, &[]), (&adapter, &["--force"])]
+    {
+        for out in [input.clone(), input.join("in")] {
+            let told = refused(&merge(&base, &[&adapter], &out, more));
+            assert!(told.contains("inside the input"), "{told}");
+        }
+    }
+    for (input, more) in [(&base, &[][..]), (&base, &["--force"]), (&broken, &[]), (&broken, &["--force"])] {
+        for out in [input.clone(), input.join("in")] {
+            let told = refused(&repair(&out, more));
+            assert!(told.contains("inside the input"), "{told}");
+        }
+    }
+    assert_eq!([names(&base), names(&adapter), names(&broken)], before);
+    // Beside them both are made.
+    done(&merge(&base, &[&adapter], &scratch.join("merged"), &[]));
+    done(&repair(&scratch.join("repaired"), &[]));
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

@@ -305,8 +305,16 @@ fn quitting_while_a_job_runs_asks_and_leaves_nothing_behind() {
     file.set_len(8 + header.len() as u64 + bytes).unwrap();
     let mut robot = Robot::start(&[&input.display().to_string(), "--no-gauges"], &[]);
     robot.shows("plain values").shows("✗ 1 problem");
+    // What is wrong with the headers shows before the rest has been read.
+    let answers = |s: &vt100::Screen| {
+        let text = s.contents();
+        text.contains("✓ ready") || text.contains("still being read")
+    };
+    robot.press("c").until("the form, or why not yet", answers);
+    while robot.text().contains("still being read") {
+        robot.press("c").until("the form, or why not yet", answers);
+    }
     robot
-        .press("c")
         .shows("✓ ready")
         .press("\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[C\x1b[C\x1b[C")
         .shows("‹ f32 ›")
@@ -323,4 +331,84 @@ fn quitting_while_a_job_runs_asks_and_leaves_nothing_behind() {
     assert_eq!(code, 0);
     robot.is_restored();
     assert_eq!(scratch.names(), ["model"]);
+}
+
+/// Copies the files of a sample's folder.
+fn copy(from: &str, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(sample(from)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+fn contents(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut files: Vec<_> = entries
+        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn an_adapter_is_repaired_attached_in_its_place_and_merged() {
+    let scratch = Scratch::new("repair");
+    let (base, adapter) = (scratch.0.join("base"), scratch.0.join("lora"));
+    copy("base-A-bf16/model", &base);
+    copy("peft-bad-keys/base-layer-infix", &adapter);
+    let before = [contents(&base), contents(&adapter)];
+    let (base_path, adapter_path) = (base.display().to_string(), adapter.display().to_string());
+    let mut robot = Robot::start(&[&base_path, "-a", &adapter_path, "--no-gauges"], &[]);
+    robot.shows("0 of 6 modules aligned").shows("r repair").press("m");
+    robot.shows("no module of the adapter fits this base").press("r");
+    robot.shows("12 keys renamed").shows("lora-repaired").shows("Enter starts the job");
+    assert_eq!(scratch.names(), ["base", "lora"], "nothing is written before Enter");
+    robot.press("\r").shows("✓ verified").shows("12 tensors as in the source");
+    assert_eq!(scratch.names(), ["base", "lora", "lora-repaired"]);
+    robot.press("\r").shows("6 of 6 modules aligned").shows("lora-repaired");
+    robot.press("m").shows("merges 6 of 6 modules").shows("Enter starts the job").press("\r");
+    robot.shows("6 of 6 computed again");
+    // The first form offers the folder that is there now, and keeps it.
+    robot.press("4a").shows("Attach an adapter").press(&adapter_path).press("\r");
+    robot.shows("0 of 6 modules aligned").press("r").shows("is there already");
+    robot.press("\x1b").until("the form to close", |s| !s.contents().contains("┌ Repair"));
+    robot.press("q");
+    assert_eq!(robot.ends().0, 0);
+    assert_eq!(scratch.names(), ["base", "base-lora-repaired", "lora", "lora-repaired"]);
+    assert_eq!([contents(&base), contents(&adapter)], before, "inputs are as they were");
+    let repaired = scratch.0.join("lora-repaired");
+    let by_hand = scratch.0.join("by-hand");
+    let args = ["align", &base_path, "-a", &adapter_path, "--repair", "-o", &by_hand.display().to_string()];
+    let told = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt")).args(args).output().unwrap();
+    assert!(told.status.success());
+    assert_eq!(contents(&repaired), contents(&by_hand), "the command line writes the same");
+    let repaired = repaired.display().to_string();
+    let aligned = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["align", &base_path, "-a", &repaired])
+        .output();
+    assert!(aligned.unwrap().status.success());
+}
+
+#[test]
+fn an_adapter_that_is_opened_first_leads_to_its_base() {
+    let scratch = Scratch::new("base");
+    copy("base-A-bf16/model", &scratch.0.join("base-A-bf16"));
+    copy("peft-bad-keys/good", &scratch.0.join("lora"));
+    let adapter = scratch.0.join("lora").display().to_string();
+    let mut robot = Robot::start(&[&adapter, "--no-gauges"], &[]);
+    robot.shows("found near the adapter").shows("o open its base").press("o");
+    robot.shows("6 of 6 modules aligned").shows("ready to merge").press("q");
+    assert_eq!(robot.ends().0, 0);
+    std::fs::rename(scratch.0.join("base-A-bf16"), scratch.0.join("other")).unwrap();
+    let mut robot = Robot::start(&[&adapter, "--no-gauges"], &[]);
+    robot
+        .shows("not found on this machine")
+        .press("4")
+        .shows("no-cache")
+        .shows("a choose its base")
+        .press("a");
+    robot.shows("Open the base of this adapter").press(&scratch.0.join("other").display().to_string());
+    robot.press("\r").shows("6 of 6 modules aligned").press("q");
+    assert_eq!(robot.ends().0, 0);
 }

@@ -16,18 +16,19 @@ const LISTED_MAX: usize = 8;
 const NAME_CELLS: usize = 64;
 
 pub(super) fn write(pair: &Pair<'_>, out: &mut dyn Write) -> std::io::Result<()> {
-    let alignment = &pair.alignment;
+    let alignment = &pair.held.alignment;
     let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value}"));
     writeln!(
         out,
         "{} on {}   {}   r {}   alpha {}   {}",
-        escape(&pair.adapter.files.title),
-        escape(&pair.base.files.title),
+        escape(&pair.held.adapter.files.title),
+        escape(&pair.held.base.files.title),
         escape(&alignment.kind),
-        pair.rank().map_or_else(|| "-".into(), |rank| rank.to_string()),
-        number(pair.facts.alpha),
+        pair.held.rank().map_or_else(|| "-".into(), |rank| rank.to_string()),
+        number(pair.held.facts.alpha),
         escape(
-            pair.facts
+            pair.held
+                .facts
                 .peft_version
                 .as_deref()
                 .map_or_else(|| "PEFT version not told".into(), |v| format!("PEFT {v}"))
@@ -60,7 +61,7 @@ pub(super) fn write(pair: &Pair<'_>, out: &mut dyn Write) -> std::io::Result<()>
     let unused: Vec<String> = alignment.unused.iter().map(|&tensor| pair.key(tensor)).collect();
     listed(out, "· unused", &unused)?;
     listed(out, "· untouched", &alignment.untouched)?;
-    let problems = &pair.problems;
+    let problems = &pair.held.problems;
     if !problems.is_empty() {
         writeln!(out)?;
     }
@@ -73,20 +74,20 @@ pub(super) fn write(pair: &Pair<'_>, out: &mut dyn Write) -> std::io::Result<()>
 
 /// The first line: how many fit, what a repair could do.
 pub(super) fn gate(pair: &Pair<'_>) -> String {
-    let gate = Gate::of(&pair.alignment);
+    let gate = Gate::of(&pair.held.alignment);
     let head = format!("{} of {} aligned", gate.aligned, units::plural(gate.total, "module"));
     std::iter::once(head).chain(gate.notes()).collect::<Vec<_>>().join(" · ")
 }
 
 /// Modules that fit: one line for those that differ by their layer's number only.
 fn folded(pair: &Pair<'_>, out: &mut dyn Write) -> std::io::Result<()> {
-    let folds = board::folds(&pair.alignment);
+    let folds = board::folds(&pair.held.alignment);
     if !folds.is_empty() {
         writeln!(out)?;
     }
     for Fold { kind: (stack, tail), numbers, modules } in folds {
         let Some(&first) = modules.first() else { continue };
-        let module = &pair.alignment.modules[first as usize];
+        let module = &pair.held.alignment.modules[first as usize];
         let delta = module.delta.map_or_else(String::new, |delta| units::shape(&delta));
         let rank = module.rank.map_or_else(String::new, |rank| format!("r {rank}"));
         let kind = if tail.is_empty() { stack } else { format!("{stack} {tail}") };

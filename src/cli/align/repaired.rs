@@ -4,26 +4,18 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{FOUND, Pair, board};
 use crate::adapter::repair::Repair;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::files::TensorRecord;
-use crate::checkpoint::folder::container_of;
 use crate::cli::{DONE, json, stdout_error};
 use crate::engine::cpu::Cpu;
 use crate::engine::{Options, Progress, Run};
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::folder::{Copied, Text};
-use crate::plan::{Action, At, Order, OutShard, OutTensor, Plan, Source, Step};
-use crate::tensor::elements;
-
-/// What files of a trainer's state begin with; they are large, and of no use beside an adapter.
-const TRAINING: [&str; 5] = ["optimizer", "scheduler", "scaler", "rng_state", "random_states"];
+use crate::plan::repaired::{self, Repaired};
+use crate::plan::{Plan, Step};
 
 #[derive(Serialize)]
 struct PlanEvent<'a> {
@@ -61,23 +53,23 @@ struct ResultEvent<'a> {
 /// Says what a repair does, and does it: exit 0 done or nothing to do, 1 something cannot be repaired.
 pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
     let asked = pair.asked;
-    let repair = Repair::plan_as(&pair.base, &pair.adapter, &pair.facts, &pair.alignment, pair.wishes());
-    let result = repair.result(&pair.adapter);
-    let plan = plan(pair, &repair, &result);
-    let is_to_write = !repair.is_empty() && repair.refused.is_empty();
+    let order = repaired::order(&asked.adapter, asked.output.as_deref().unwrap_or_else(|| Path::new("")));
+    let repaired = Repaired::plan(&pair.held, pair.wishes(), order);
+    let Repaired { repair, plan, .. } = &repaired;
+    let is_to_write = repaired.obstacle().is_none();
     if asked.json {
         if asked.dry_run {
-            json::write_line(out, &event(&repair, &plan))?;
+            json::write_line(out, &event(repair, plan))?;
         }
     } else {
-        said(pair, &repair, out).map_err(|e| stdout_error(&e))?;
+        said(pair, repair, out).map_err(|e| stdout_error(&e))?;
     }
     let mut written = 0;
     let mut output = None;
     if is_to_write && !asked.dry_run {
         // What was said is seen before the first byte is written.
         out.flush().map_err(|e| stdout_error(&e))?;
-        written = carry_out(pair, &result, &plan)?;
+        written = carry_out(pair, &repaired)?;
         output = Some(plan.order.output.display().to_string());
     }
     let code = if repair.refused.is_empty() { DONE } else { FOUND };
@@ -86,8 +78,8 @@ pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
             event: "result",
             verified: output.is_some(),
             output,
-            aligned: pair.alignment.aligned(),
-            total: pair.alignment.modules.len(),
+            aligned: pair.held.alignment.aligned(),
+            total: pair.held.alignment.modules.len(),
             renamed: repair.renames(),
             config: &repair.changes,
             refused: &repair.refused,
@@ -138,93 +130,20 @@ fn said(pair: &Pair<'_>, repair: &Repair, out: &mut dyn Write) -> std::io::Resul
     Ok(())
 }
 
-/// Returns the plan of the folder.
-fn plan(pair: &Pair<'_>, repair: &Repair, result: &Checkpoint) -> Plan {
-    let files = &result.files;
-    // Rows in another order are read as more dimensions than are written.
-    let ordered: FxHashMap<&str, Vec<u64>> = repair
-        .keys
-        .iter()
-        .filter(|key| key.order.is_some())
-        .map(|key| (key.to.as_str(), key.shape(&pair.adapter.files)))
-        .collect();
-    let tensor = |(at, record): (usize, &TensorRecord)| OutTensor {
-        shape: ordered
-            .get(files.tensor_name(at as u32).as_str())
-            .map_or_else(|| files.shape(record).to_vec(), Clone::clone),
-        name: files.tensor_name(at as u32),
-        dtype: record.dtype,
-        // A view spans other bytes than its elements take.
-        bytes: elements(files.shape(record)).and_then(|n| record.dtype.bytes_of(n)).unwrap_or(record.bytes),
-        source: Source::Copy(At::base(at as u32)),
-    };
-    let mut tensors: Vec<OutTensor> = files.tensors.iter().enumerate().map(tensor).collect();
-    tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bits().map_or(0, |bits| bits as u32)));
-    let bytes = tensors.iter().map(|tensor| tensor.bytes).sum();
-    let step = Step {
-        layer: pair.adapter.files.title.clone(),
-        action: Action::Copy,
-        from: pair.alignment.kind.clone(),
-        to: pair.alignment.kind.clone(),
-        bytes_in: bytes,
-        bytes_out: bytes,
-    };
-    let output = pair.asked.output.clone().unwrap_or_default();
-    let order = Order { shard_bytes: u64::MAX, ..Order::new(&pair.asked.adapter, &output) };
-    Plan {
-        order,
-        steps: vec![step],
-        shards: vec![OutShard { file: "adapter_model.safetensors".into(), tensors }],
-        merges: Vec::new(),
-        shared: Vec::new(),
-        shared_bytes: 0,
-        coverage: None,
-        texts: vec![Text { file: "adapter_config.json".into(), content: format!("{:#}\n", repair.config) }],
-        copies: copies(pair),
-        warnings: Vec::new(),
-        broken: Vec::new(),
-    }
-}
-
-/// Returns the files that go over as they are: all but weights and what is written anew.
-fn copies(pair: &Pair<'_>) -> Vec<Copied> {
-    let files = &pair.adapter.files;
-    // Beside an adapter that was named as a file may be anything.
-    if !files.path.is_dir() {
-        return Vec::new();
-    }
-    let is_kept = |name: &str| {
-        name != "adapter_config.json"
-            && !name.starts_with('.')
-            && !name.ends_with(".index.json")
-            && !TRAINING.iter().any(|word| name.starts_with(word))
-            && container_of(name).is_none()
-    };
-    let copied = |(name, bytes): &(String, u64)| Copied {
-        from: files.folder.join(name),
-        file: name.clone(),
-        bytes: *bytes,
-    };
-    files.others.iter().filter(|(name, _)| is_kept(name)).map(copied).collect()
-}
-
-fn carry_out(pair: &Pair<'_>, result: &Checkpoint, plan: &Plan) -> Result<u64> {
-    // The base is an input too: a result inside it would change it.
-    let base = pair.base.files.folder.canonicalize().unwrap_or_else(|_| pair.base.files.folder.clone());
-    let output = &plan.order.output;
-    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if pair.base.files.path.is_dir() && parent.canonicalize().is_ok_and(|parent| parent.starts_with(&base)) {
-        return Err(
-            Error::input(format!("-o {}: inside the base", escape(&output.display().to_string()))).at(output)
-        );
-    }
+fn carry_out(pair: &Pair<'_>, repaired: &Repaired) -> Result<u64> {
     let options = Options { force: pair.asked.force, ..Options::default() };
     let progress = Progress::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&progress.cancel))
             .map_err(|e| Error::input(format!("signal {signal}: {e}")))?;
     }
-    let run =
-        Run { checkpoint: result, adapters: &[], plan, options: &options, device: &Cpu, progress: &progress };
+    let run = Run {
+        checkpoint: &repaired.result,
+        adapters: &[&pair.held.base],
+        plan: &repaired.plan,
+        options: &options,
+        device: &Cpu,
+        progress: &progress,
+    };
     Ok(run.carry_out()?.bytes_written)
 }

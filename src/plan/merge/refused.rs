@@ -66,7 +66,7 @@ const METHODS: [(&str, Why, &str); 42] = [
 ///
 /// # Errors
 /// Why not, in words.
-pub(in crate::plan) fn check(attached: &Attached<'_>, is_residual: bool) -> Result<Option<String>, String> {
+pub fn check(attached: &Attached<'_>, is_residual: bool) -> Result<Option<String>, String> {
     let told = config(attached.checkpoint.files.configs.get("adapter_config.json"), is_residual)?;
     method(&attached.alignment.kind).map_or(Ok(told), Err)
 }

@@ -127,13 +127,18 @@ impl Page<'_> {
     }
 
     fn repair(&mut self, module: &Aligned, renames: usize, command: &str) {
+        let how = if self.is_brief {
+            "r lists all changes."
+        } else {
+            "r lists all that a repair changes, and writes a new folder."
+        };
         let words = match &module.repair {
             Repair::Nothing => return,
             Repair::No(why) if *why == module.evidence => "not possible".into(),
             Repair::Rename => {
-                format!("rename {}; the values stay as they are", units::plural(renames, "key"))
+                format!("rename {}; the values stay as they are. {how}", units::plural(renames, "key"))
             }
-            Repair::Config => "correct adapter_config.json; the tensors stay as they are".into(),
+            Repair::Config => format!("correct adapter_config.json; the tensors stay as they are. {how}"),
             Repair::No(why) => format!("not possible: {}", escape(why)),
         };
         let is_possible = !matches!(module.repair, Repair::No(_));

@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::{LIST_MAX, Page};
 use crate::container::Value;
 use crate::name::{cut_middle, escape};
+use crate::ui::adapter::base_words;
 use crate::ui::theme::Role;
 use crate::units;
 
@@ -49,6 +50,7 @@ impl Page<'_> {
             Role::Text,
         ));
         lines.extend(self.fact("model", escape(architecture).into_owned(), Role::Text));
+        lines.extend(self.base());
         lines.extend(self.fact(
             "weights",
             format!("{} params   {}", units::exact(summary.parameters), units::bytes(summary.bytes)),
@@ -68,6 +70,21 @@ impl Page<'_> {
         lines.push(self.heading("files"));
         lines.extend(self.files_list());
         lines.extend(self.metadata());
+        lines
+    }
+
+    /// The base of an adapter: what the config names, and whether it is here.
+    fn base(&self) -> Vec<Line<'static>> {
+        let Some(adapter) = &self.ready.adapter else { return Vec::new() };
+        let named = escape(adapter.base.as_deref().unwrap_or("not named"));
+        let named = cut_middle(&named, self.width * 3).into_owned();
+        let mut lines = self.fact("base", named, Role::Path);
+        let words = base_words(self.ready.base.as_ref());
+        // Where it was looked for is said on the tab of the adapter.
+        let is_list = words.len() > 2;
+        for (words, role) in words.into_iter().filter(|(words, _)| !is_list || !words.starts_with(' ')) {
+            lines.extend(self.fact("", words.trim_end_matches("; looked for").to_owned(), role));
+        }
         lines
     }
 

@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::what;
-use crate::app::jobs::{Job, JobState};
+use crate::app::jobs::{After, Job, JobState, Verdict};
 use crate::engine::Outcome;
 use crate::engine::verify::Proven;
 use crate::name::{cut_middle, escape};
@@ -26,7 +26,11 @@ pub(super) fn lines(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>
         JobState::Done(outcome) => {
             lines.extend(done(job, outcome, width, theme));
             lines.push(Line::default());
-            lines.extend(paragraph("Enter opens the result beside its input.", Role::Text));
+            let next = match job.after {
+                After::Open => "Enter opens the result beside its input.",
+                After::Attach(_) => "Enter attaches the repaired adapter in the place of the other.",
+            };
+            lines.extend(paragraph(next, Role::Text));
         }
         JobState::Failed(error) => {
             lines.extend(paragraph(&format!("✗ {}", escape(&error.message)), Role::Error));
@@ -51,7 +55,9 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
     let rate = units::bytes((outcome.bytes_written as f64 / seconds.max(0.001)) as u64);
     let files = units::plural(job.facts.shards + job.facts.others, "file");
     let is_checked = outcome.bytes_written == 0;
+    let is_partial = matches!(job.verdict(outcome), Verdict::Partial(..));
     let (glyph, verdict, role) = match (&outcome.proof, job.facts.broken) {
+        (Some(_), 0) if is_partial => ("▲", "written, merged in part", Role::Warn),
         (Some(_), 1..) => ("▲", "written, not proven", Role::Warn),
         (Some(_), 0) if is_checked => ("✓", "complete and verified", Role::Ok),
         (Some(_), 0) => ("✓", "written and verified", Role::Ok),

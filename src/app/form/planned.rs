@@ -1,0 +1,132 @@
+//! What a form asks to plan, and the plan that a job makes of it.
+
+use std::sync::Arc;
+
+use super::There;
+use crate::adapter::held::Held;
+use crate::adapter::repair::{Repair, Wishes};
+use crate::checkpoint::Checkpoint;
+use crate::engine::Options;
+use crate::error::{Error, Result};
+use crate::plan::repaired::Repaired;
+use crate::plan::{Attached, Order, Plan};
+
+/// What a form is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Decoding a checkpoint.
+    Convert,
+    /// Merging adapters into a checkpoint.
+    Merge,
+    /// Giving an adapter the keys and the config that PEFT wants.
+    Repair,
+}
+
+impl Task {
+    /// Returns its verb: `convert`.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Convert => "convert",
+            Self::Merge => "merge",
+            Self::Repair => "repair",
+        }
+    }
+}
+
+/// What is to be planned.
+pub struct Request {
+    /// Number of the question.
+    pub question: u32,
+    /// What for.
+    pub task: Task,
+    /// The input.
+    pub checkpoint: Arc<Checkpoint>,
+    /// What the user asked.
+    pub order: Order,
+    /// How it would be run.
+    pub options: Options,
+    /// The adapters that are merged, or the one that is repaired, and what their deltas are multiplied by.
+    pub adapters: Vec<(Arc<Held>, f64)>,
+    /// The oldest version of PEFT that is to load a repaired adapter; `None`: the newest.
+    pub version: Option<String>,
+}
+
+/// A plan and its inputs.
+pub struct Made {
+    /// The input.
+    pub checkpoint: Arc<Checkpoint>,
+    /// The further inputs: adapters that are merged; of a repair the base.
+    pub adapters: Vec<Arc<Checkpoint>>,
+    /// The plan.
+    pub plan: Plan,
+    /// What is repaired, and what is not, if that is the task.
+    pub repair: Option<Repair>,
+    /// Why it must not be carried out, in words, whatever stands where the result goes.
+    pub refusal: Option<&'static str>,
+}
+
+impl Request {
+    /// Makes the plan.
+    ///
+    /// # Errors
+    /// What was asked cannot be done: in words of the command line.
+    pub fn plan(&self) -> Result<Made> {
+        let order = self.order.clone();
+        let (plan, adapters) = match self.task {
+            Task::Convert => (Plan::dense(&self.checkpoint, order)?, Vec::new()),
+            Task::Merge => {
+                let attached: Vec<Attached<'_>> = self
+                    .adapters
+                    .iter()
+                    .map(|(held, weight)| Attached {
+                        checkpoint: &held.adapter,
+                        alignment: &held.alignment,
+                        weight: *weight,
+                    })
+                    .collect();
+                let merged = self.adapters.iter().map(|(held, _)| Arc::clone(&held.adapter)).collect();
+                (Plan::merge(&self.checkpoint, order, &attached)?, merged)
+            }
+            Task::Repair => return self.repaired(order),
+        };
+        Ok(Made { checkpoint: Arc::clone(&self.checkpoint), adapters, plan, repair: None, refusal: None })
+    }
+
+    fn repaired(&self, order: Order) -> Result<Made> {
+        let (held, _) = self.adapters.first().ok_or_else(|| Error::input("no adapter is attached"))?;
+        let repaired =
+            Repaired::plan(held, Wishes { version: self.version.as_deref(), ..Wishes::default() }, order);
+        let refusal = repaired.obstacle();
+        let Repaired { repair, result, plan } = repaired;
+        Ok(Made {
+            checkpoint: Arc::new(result),
+            adapters: vec![Arc::clone(&held.base)],
+            plan,
+            repair: Some(repair),
+            refusal,
+        })
+    }
+}
+
+/// A plan that a job has made, and what stands around it.
+pub struct Planned {
+    /// The input that it was made for.
+    pub checkpoint: Arc<Checkpoint>,
+    /// The further inputs: adapters that are merged; of a repair the base.
+    pub adapters: Vec<Arc<Checkpoint>>,
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// What is repaired, and what is not, if that is the task.
+    pub repair: Option<Repair>,
+    /// How it would be run.
+    pub options: Options,
+    /// Bytes that are free where the result goes, if that can be known.
+    pub disk_free: Option<u64>,
+    /// Memory that it takes at most.
+    pub peak: u64,
+    /// What stands where the result goes.
+    pub there: There,
+    /// Why it cannot be started as it is: the folder is taken, the disk is too small, not all can be repaired.
+    pub obstacle: Option<String>,
+}
