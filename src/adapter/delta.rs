@@ -18,6 +18,7 @@
 
 mod chain;
 mod combine;
+mod conv;
 mod lowrank;
 mod product;
 mod random;
