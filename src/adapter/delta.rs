@@ -20,6 +20,7 @@ mod chain;
 mod combine;
 mod conv;
 mod lowrank;
+mod matrix;
 mod product;
 mod random;
 mod rotate;

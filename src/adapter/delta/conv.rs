@@ -5,7 +5,7 @@
 //! Source: PEFT 0.21, `tuners/loha/layer.py` (`HadaWeightCP`) and `tuners/lokr/layer.py` (`make_weight_cp`).
 
 use super::Values;
-use super::spec::Matrix;
+use super::matrix::Matrix;
 use crate::units;
 
 /// Returns the two factors of a weight in Tucker's form; each inner sum is one chain over `j` ascending.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::combine::Rounded;
 use super::conv;
+use super::matrix::Matrix;
 use super::{
     Combination, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Oft, Projection, Recipe, Rotation, Rows,
     Scale, Stack, Within,
@@ -82,31 +83,6 @@ pub type Values = (Vec<f32>, Vec<u64>);
 
 /// Rows of a base, some at a time: what norms over all rows need.
 pub type BaseRows<'a> = dyn FnMut(Range<u64>, &mut [f32]) -> Result<(), String> + 'a;
-
-/// A matrix of an adapter.
-pub(super) struct Matrix {
-    pub(super) values: Vec<f32>,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-}
-
-impl Matrix {
-    pub(super) fn transposed(&self) -> Self {
-        let (rows, columns) = (self.columns, self.rows);
-        let at = |at: usize| self.values[at % columns * self.columns + at / columns];
-        Self { values: (0..self.values.len()).map(at).collect(), rows, columns }
-    }
-
-    /// Keeps some rows.
-    fn rows(self, range: Range<u64>) -> Result<Self, String> {
-        let (start, end) = (range.start as usize, range.end as usize);
-        if start > end || end > self.rows {
-            return Err(format!("rows {start}..{end} of {}", self.rows));
-        }
-        let values = self.values[start * self.columns..end * self.columns].to_vec();
-        Ok(Self { values, rows: end - start, columns: self.columns })
-    }
-}
 
 /// Reads a tensor of an adapter: number of the adapter, tensor.
 pub type Read<'a> = dyn FnMut(usize, u32) -> Result<Arc<Values>, String> + 'a;
