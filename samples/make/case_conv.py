@@ -1,4 +1,4 @@
-"""`peft-conv`: LoRA and DoRA of convolutions, in a bare torch module of its own.
+"""`peft-conv`: LoRA, DoRA, LoHa and LoKr of convolutions, in a bare torch module of its own.
 
 Run: `python samples/make/case_conv.py OUT`; `OUT/golden` holds the weights.
 """
@@ -33,21 +33,31 @@ def base():
 
 def main(out):
     import peft
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
 
     save(base().state_dict(), out / "base")
     (out / "base" / "config.json").write_text('{"model_type": "bare"}\n')
     golden = []
     targets = ["stem", "mix", "tall", "line", "head"]
-    for folder, more in (("lora", {}), ("dora", {"use_dora": True})):
-        made = get_peft_model(base(), LoraConfig(r=3, lora_alpha=7, target_modules=targets, **more))
+    flat = ["stem", "mix", "tall", "head"]
+    for folder, config in (
+        ("lora", LoraConfig(r=3, lora_alpha=7, target_modules=targets)),
+        ("dora", LoraConfig(r=3, lora_alpha=7, target_modules=targets, use_dora=True)),
+        ("loha", LoHaConfig(r=3, alpha=7, target_modules=flat)),
+        ("loha-cp", LoHaConfig(r=3, alpha=7, target_modules=flat, use_effective_conv2d=True)),
+        ("lokr", LoKrConfig(r=2, alpha=7, target_modules=flat)),
+        ("lokr-full", LoKrConfig(r=16, alpha=7, target_modules=flat)),
+        ("lokr-cp", LoKrConfig(r=1, alpha=3, target_modules=flat, use_effective_conv2d=True)),
+    ):
+        targets = sorted(config.target_modules)
+        made = get_peft_model(base(), config)
         made.peft_config["default"].target_modules = targets
         g = torch.Generator().manual_seed(SEED * 7 + 50)
         with torch.no_grad():
             for name, p in made.named_parameters():
                 if p.requires_grad:
                     noise = torch.randn(p.shape, generator=g)
-                    p.copy_(p * (1 + 0.05 * noise) if "magnitude" in name else noise * 0.06)
+                    p.copy_(p * (1 + 0.05 * noise) if "magnitude" in name else noise * (0.06 if "lora" in name else 0.3))
         made.save_pretrained(out / folder)
         (out / folder / "README.md").unlink(missing_ok=True)
         plain = base()

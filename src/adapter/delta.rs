@@ -18,7 +18,9 @@
 
 mod chain;
 mod combine;
+mod conv;
 mod lowrank;
+mod matrix;
 mod product;
 mod random;
 mod rotate;

@@ -170,6 +170,18 @@ fn lokr(shapes: &Shapes<'_>) -> Result<Dims, String> {
             None => pair(shapes, b, a),
         }
     };
+    if let (Some(core), Some(a), Some(b)) =
+        (shapes.get("lokr_t2"), shapes.get("lokr_w2_a"), shapes.get("lokr_w2_b"))
+    {
+        // Tucker's form of convolutions: `w2_a [r, out]`, `w2_b [r, in]`, `t2 [r, r, k, l]`.
+        let one = side("lokr_w1", "lokr_w1_a", "lokr_w1_b")?;
+        let times = |a: Option<u64>, b: Option<&u64>| a.zip(b).and_then(|(a, b)| a.checked_mul(*b));
+        return Ok(Dims {
+            out: times(one.out, a.get(1)),
+            inputs: times(one.inputs, b.get(1)),
+            rank: core.first().copied(),
+        });
+    }
     let (one, two) = (side("lokr_w1", "lokr_w1_a", "lokr_w1_b")?, side("lokr_w2", "lokr_w2_a", "lokr_w2_b")?);
     let times = |a: Option<u64>, b: Option<u64>| a.zip(b).and_then(|(a, b)| a.checked_mul(b));
     Ok(Dims {

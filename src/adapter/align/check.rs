@@ -230,7 +230,12 @@ impl Context<'_> {
             };
         }
         let brought = self.brought(module, &spec.shape);
-        let stored = brought.unwrap_or([spec.shape[0], spec.shape.get(1).copied().unwrap_or(1)]);
+        let mut stored = brought.unwrap_or([spec.shape[0], spec.shape.get(1).copied().unwrap_or(1)]);
+        // LoHa and LoKr of a convolution may have its inputs and its kernel in one factor.
+        let all = crate::tensor::elements(&spec.shape[1..]);
+        if spec.shape.len() > 2 && matches!(module.method, "LOHA" | "LOKR") && dims.inputs == all {
+            stored[1] = all.unwrap_or(stored[1]);
+        }
         let delta = |shape: [u64; 2]| [dims.out.unwrap_or(shape[0]), dims.inputs.unwrap_or(shape[1])];
         let turned = [stored[1], stored[0]];
         let is_turned = self.is_turned(module, layer, delta(stored) == stored);

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Recipe;
-use super::spec::Matrix;
+use super::matrix::Matrix;
 use crate::tensor::{Dtype, values};
 
 /// How several adapters become what is merged.

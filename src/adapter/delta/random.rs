@@ -7,7 +7,7 @@
 //! Sources: PEFT 0.21, `tuners/vera/model.py`; torch 2.15, `ATen/core/MT19937RNGEngine.h`,
 //! `ATen/core/TransformationHelper.h`.
 
-use super::spec::Matrix;
+use super::matrix::Matrix;
 use crate::tensor::{Dtype, values};
 
 /// Projections that all modules of a `VeRA` adapter share, as PEFT makes them.

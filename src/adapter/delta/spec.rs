@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::combine::Rounded;
+use super::conv;
+use super::matrix::Matrix;
 use super::{
     Combination, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Oft, Projection, Recipe, Rotation, Rows,
     Scale, Stack, Within,
@@ -82,31 +84,6 @@ pub type Values = (Vec<f32>, Vec<u64>);
 /// Rows of a base, some at a time: what norms over all rows need.
 pub type BaseRows<'a> = dyn FnMut(Range<u64>, &mut [f32]) -> Result<(), String> + 'a;
 
-/// A matrix of an adapter.
-pub(super) struct Matrix {
-    pub(super) values: Vec<f32>,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-}
-
-impl Matrix {
-    fn transposed(&self) -> Self {
-        let (rows, columns) = (self.columns, self.rows);
-        let at = |at: usize| self.values[at % columns * self.columns + at / columns];
-        Self { values: (0..self.values.len()).map(at).collect(), rows, columns }
-    }
-
-    /// Keeps some rows.
-    fn rows(self, range: Range<u64>) -> Result<Self, String> {
-        let (start, end) = (range.start as usize, range.end as usize);
-        if start > end || end > self.rows {
-            return Err(format!("rows {start}..{end} of {}", self.rows));
-        }
-        let values = self.values[start * self.columns..end * self.columns].to_vec();
-        Ok(Self { values, rows: end - start, columns: self.columns })
-    }
-}
-
 /// Reads a tensor of an adapter: number of the adapter, tensor.
 pub type Read<'a> = dyn FnMut(usize, u32) -> Result<Arc<Values>, String> + 'a;
 
@@ -142,6 +119,12 @@ impl Parts<'_> {
         if let Some(dtype) = self.rounded {
             crate::tensor::values::round_all(dtype, values);
         }
+    }
+
+    /// Returns two factors, of a convolution with what lies between them.
+    fn pair(&mut self, [core, left, right]: [&str; 3]) -> Result<(Matrix, Matrix), String> {
+        let (left, right) = (self.matrix(left)?, self.matrix(right)?);
+        if self.has(core) { conv::factors(&self.values(core)?, &left, &right) } else { Ok((left, right)) }
     }
 
     fn matrix(&mut self, part: &str) -> Result<Matrix, String> {
@@ -208,17 +191,19 @@ impl EditSpec {
             Method::Experts => self.stack(&mut parts, matrix, delta)?,
             Method::AdaLora => self.ada(&mut parts, matrix, delta)?,
             Method::LoHa => {
-                let mut product = |a: &str, b: &str| -> Result<Factors, String> {
-                    let (left, right) = (parts.matrix(a)?, parts.matrix(b)?);
+                let mut product = |[core, a, b]: [&str; 3]| -> Result<Factors, String> {
+                    let (left, right) = parts.pair([core, a, b])?;
                     self.factors(left, right, matrix)
                 };
-                let first = product("hada_w1_a", "hada_w1_b")?;
-                let second = product("hada_w2_a", "hada_w2_b")?;
+                let first = product(["hada_t1", "hada_w1_a", "hada_w1_b"])?;
+                let second = product(["hada_t2", "hada_w2_a", "hada_w2_b"])?;
                 Box::new(Hadamard::new(first, second, self.scale(), delta)?)
             }
             Method::LoKr => {
-                let first = kron_factor(&mut parts, ["lokr_w1", "lokr_w1_a", "lokr_w1_b"], matrix)?;
-                let second = kron_factor(&mut parts, ["lokr_w2", "lokr_w2_a", "lokr_w2_b"], matrix)?;
+                let first =
+                    kron_factor(&mut parts, ["lokr_w1", "lokr_t1", "lokr_w1_a", "lokr_w1_b"], matrix)?;
+                let second =
+                    kron_factor(&mut parts, ["lokr_w2", "lokr_t2", "lokr_w2_a", "lokr_w2_b"], matrix)?;
                 Box::new(Kronecker::new(first, second, matrix, self.scale(), delta)?)
             }
             Method::Ia3 => {
@@ -442,14 +427,14 @@ fn matrix_of((values, shape): &Values) -> Result<(&[f32], [usize; 2]), String> {
 /// Returns one side of a Kronecker product: stored whole, or as two factors.
 fn kron_factor(
     parts: &mut Parts<'_>,
-    [whole, a, b]: [&str; 3],
+    [whole, core, a, b]: [&str; 4],
     [rows, columns]: [u64; 2],
 ) -> Result<(Vec<f32>, [u64; 2]), String> {
     if parts.has(whole) {
         let matrix = parts.matrix(whole)?;
         return Ok((matrix.values, [matrix.rows as u64, matrix.columns as u64]));
     }
-    let (left, right) = (parts.matrix(a)?, parts.matrix(b)?);
+    let (left, right) = parts.pair([core, a, b])?;
     let shape = [left.rows as u64, right.columns as u64];
     if shape[0] > rows || shape[1] > columns {
         return Err(format!("{whole} is {} × {}, the base {rows} × {columns}", shape[0], shape[1]));

@@ -282,13 +282,25 @@ fn convolution(
         return Ok(false);
     }
     let [out, kernel @ ..] = base else { return Ok(false) };
+    let of = |part: &str| module.part(part).map_or(&[][..], |tensor| shape(attached, tensor));
+    if matches!(method, Method::LoHa | Method::LoKr) {
+        // With a kernel of its own, or with that of all inputs in one factor.
+        let cores = ["hada_t1", "hada_t2", "lokr_t2", "lokr_w2"].map(of);
+        let is_own = |core: &[u64]| core.len() == 4 && base.len() == 4 && core[2..] == kernel[1..];
+        let inputs = module.delta.map(|[_, inputs]| inputs);
+        let is_other = cores.iter().filter(|core| core.len() > 2).any(|core| !is_own(core));
+        if !is_other && (cores.iter().any(|core| is_own(core)) || inputs == elements(kernel)) {
+            return Ok(true);
+        }
+        let (kind, shape) = (module.method, units::shape(base));
+        return Err(format!("the {kind} is not that of a convolution {shape} without groups"));
+    }
     if method != Method::Lora {
         let (kind, shape) = (module.method, units::shape(base));
         return Err(format!(
             "{kind} of a convolution {shape}, which is not computed here: merge it with PEFT (merge_and_unload)"
         ));
     }
-    let of = |part: &str| module.part(part).map_or(&[][..], |tensor| shape(attached, tensor));
     let (down, up) = (of("lora_A"), of("lora_B"));
     let is_pointwise = up.len() == base.len() && up[2..].iter().all(|&size| size == 1);
     if down.get(1..) == Some(kernel) && is_pointwise && up[0] == *out && up[1] == down[0] {

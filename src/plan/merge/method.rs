@@ -27,9 +27,7 @@ pub(super) fn of(
         "LORA" if module.experts > 1 => Method::Experts,
         "LORA" => Method::Lora,
         "ADALORA" => Method::AdaLora,
-        "LOHA" if has("hada_t1") || has("hada_t2") => return Err(convolution("LoHa")),
         "LOHA" => Method::LoHa,
-        "LOKR" if has("lokr_t2") => return Err(convolution("LoKr")),
         "LOKR" => Method::LoKr,
         "IA3" => Method::Ia3,
         "OFT" if has("oft_r") => {
@@ -50,10 +48,6 @@ pub(super) fn of(
             );
         }
     }))
-}
-
-fn convolution(name: &str) -> String {
-    format!("{name} of a convolution, which is not computed here: merge it with PEFT (merge_and_unload)")
 }
 
 fn is_shared(shared: &[Part]) -> bool {
