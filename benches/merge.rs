@@ -88,7 +88,7 @@ fn forget_peak() -> io::Result<()> {
     if !cfg!(target_os = "linux") {
         return Ok(());
     }
-    std::fs::OpenOptions::new().write(true).open("/proc/self/clear_refs")?.write_all(b"5")
+    std::fs::File::options().write(true).open("/proc/self/clear_refs")?.write_all(b"5")
 }
 
 /// Seconds to copy a file's bytes from memory to memory.

@@ -169,6 +169,9 @@ impl<'b> BaseNames<'b> {
                 Found::Nowhere
             };
         }
+        if let Some(path) = self.attention(own) {
+            return Found::ByPeft(path, "a part of torch's MultiheadAttention");
+        }
         if self.has(own) {
             return Found::Direct(own.to_owned());
         }
@@ -197,6 +200,19 @@ impl<'b> BaseNames<'b> {
         let bare =
             || by_peft(format!("model.{own}"), "task_type loads the backbone alone").filter(|_| self.is_bare);
         moved().or_else(composite).or_else(backbone).or_else(bare).unwrap_or(Found::Nowhere)
+    }
+
+    /// Returns where a path leads in torch's `MultiheadAttention`, which PEFT wraps as a whole: its delta is that of
+    /// `in_proj_weight`, and its `out_proj` has a wrapper of its own inside.
+    fn attention(&self, own: &str) -> Option<String> {
+        let (holder, inner) = match own.rsplit_once(".base_layer.") {
+            Some((holder, "out_proj")) => (holder, "out_proj"),
+            Some(_) => return None,
+            None => (own, "in_proj_weight"),
+        };
+        self.layer(&format!("{holder}.in_proj_weight"))?;
+        let path = format!("{holder}.{inner}");
+        self.layer(&path).is_some().then_some(path)
     }
 
     /// Returns where paths lead that `find` did not find: by the prefix that most of them hit. `fits` says whether

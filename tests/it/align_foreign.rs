@@ -241,3 +241,36 @@ fn magnitudes_and_products_of_lycoris_become_pefts() {
     let (result, exit) = told(&args, &base, &folder.join("model.safetensors"));
     assert_eq!((exit, out.exists()), (1, false), "{result}");
 }
+
+#[test]
+fn both_projections_of_a_multihead_attention_are_found() {
+    let scratch = Scratch::new("foreign-attention");
+    let base = scratch.join("base");
+    let list = named(&[
+        ("attn.in_proj_weight", &[96, 32]),
+        ("attn.out_proj.weight", &[32, 32]),
+        ("fc.weight", &[8, 32]),
+    ]);
+    made(&base, "model.safetensors", &list, ("config.json", &json!({"architectures": ["X"]})));
+    // As PEFT 0.21 writes them: the whole is wrapped, and its out_proj once more inside.
+    let p = "base_model.model.attn";
+    let list = [
+        (format!("{p}.lora_A.weight"), vec![4, 32]),
+        (format!("{p}.lora_B.weight"), vec![96, 4]),
+        (format!("{p}.base_layer.out_proj.lora_A.weight"), vec![4, 32]),
+        (format!("{p}.base_layer.out_proj.lora_B.weight"), vec![32, 4]),
+    ];
+    let config = json!({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["attn"]});
+    let adapter = scratch.join("adapter");
+    made(&adapter, "adapter_model.safetensors", &list, ("adapter_config.json", &config));
+    let (document, exit) = told(&[], &base, &adapter);
+    assert_eq!((exit, states(&document).as_str()), (0, "aligned 2"), "{document}");
+    let layers: Vec<&str> = document["modules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|module| module["layer"].as_str().unwrap())
+        .collect();
+    assert_eq!(layers, ["attn.in_proj_weight", "attn.out_proj"]);
+    assert_eq!(codes(&document), Vec::<String>::new());
+}

@@ -173,6 +173,8 @@ impl Context<'_> {
         }
         let own = module.name.strip_prefix(PREFIX).unwrap_or(&module.name);
         let own = own.trim_end_matches(".base_layer");
+        // What stands inside a module that is wrapped as a whole comes with it.
+        let own = own.split_once(".base_layer.").map_or(own, |(holder, _)| holder);
         if module.experts > 1 || module.path.contains(".experts.") {
             return self.targets.names_parameter(&module.path)
                 || self
