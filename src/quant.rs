@@ -84,6 +84,11 @@ pub trait QuantFormat: Sync {
         Err(format!("{} cannot be decoded yet", layer.label()))
     }
 
+    /// Returns true if layers of this format can be written.
+    fn is_writable(&self) -> bool {
+        false
+    }
+
     /// Returns how other values of the layer are encoded as it is: with its block sizes and kinds of scales.
     ///
     /// # Errors

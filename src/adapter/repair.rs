@@ -37,6 +37,17 @@ pub struct Repair {
     pub left_out: Vec<String>,
     /// What stands in the way, in words. Not empty: nothing may be written.
     pub refused: Vec<String>,
+    /// What has to be said before it can be repaired, or was said.
+    pub asks: Asks,
+}
+
+/// What nothing in the files decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// What stays where the config's rank is wrong: alpha, or the scale.
+    pub keep: bool,
+    /// Alpha, which nothing tells.
+    pub alpha: bool,
 }
 
 /// A tensor of the result.
@@ -57,10 +68,10 @@ pub struct Rekeyed {
 }
 
 /// What a repair is to know beside the adapter.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wishes<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
     /// The oldest PEFT that is to load it: `0.11`.
-    pub version: Option<&'a str>,
+    pub version: Option<String>,
     /// What stays where the config's rank is wrong.
     pub keep: Option<Keep>,
     /// Alpha, where nothing tells it.
@@ -155,7 +166,7 @@ impl Repair {
         adapter: &Checkpoint,
         facts: &Adapter,
         alignment: &Alignment,
-        wishes: Wishes<'_>,
+        wishes: &Wishes,
     ) -> Self {
         let mut repair = Self::default();
         repair.refuse(adapter, facts, alignment);
@@ -164,6 +175,7 @@ impl Repair {
         let fields = Fields::corrected(config, (base, facts, alignment), wishes);
         repair.config = Value::Object(fields.config);
         repair.changes = fields.changes;
+        repair.asks = fields.asks;
         repair.refused.extend(fields.refused);
         if repair.refused.is_empty() {
             repair.refused = repair.still_wrong(base, adapter);

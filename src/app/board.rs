@@ -15,7 +15,7 @@ use crate::adapter::align::{Aligned, State};
 use crate::adapter::board::{self, Fold, Gate};
 use crate::adapter::delta::Recipe;
 use crate::adapter::held::Held;
-use crate::adapter::repair::{Repair, Wishes};
+use crate::adapter::repair::{Asks, Repair, Wishes};
 use crate::plan::Coverage;
 use crate::plan::merge::landing::{Attached, Landings};
 use crate::plan::merge::refused;
@@ -24,6 +24,8 @@ use crate::plan::merge::refused;
 pub struct Board {
     /// The two.
     pub held: Arc<Held>,
+    /// What a repair has to be told.
+    pub asks: Asks,
     /// The alignment in numbers.
     pub gate: Gate,
     /// The modules that fit, alike ones together.
@@ -83,8 +85,10 @@ impl Board {
                 }
             }
         }
-        let repair = Repair::plan(&held.base, &held.adapter, &held.facts, &held.alignment, Wishes::default());
+        let repair =
+            Repair::plan(&held.base, &held.adapter, &held.facts, &held.alignment, &Wishes::default());
         let mut made = Self {
+            asks: repair.asks,
             is_repairable: !repair.is_empty() || !repair.refused.is_empty(),
             unmergeable: unmergeable(&held),
             gate: Gate::of(&held.alignment),

@@ -14,7 +14,8 @@ use crate::plan::Names;
 use crate::tensor::Dtype;
 
 /// A value that leaves everything as it is.
-pub(super) const AS_IS: Choice = Choice { word: "", about: "", flag: "", set: |_, _| {}, button: "" };
+pub(super) const AS_IS: Choice =
+    Choice { word: "", about: "", flag: "", set: |_, _| {}, wish: |_| {}, button: "" };
 /// A field of an input of any kind.
 pub(super) const ANY: Field =
     Field { name: "", kind: Kind::Button(""), about: "", applies: |_| true, is_of_folder: false };
@@ -165,6 +166,7 @@ pub(super) const fn exists(replace: &'static str) -> [Choice; 3] {
             flag: "--resume",
             set: |_, options| options.resume = true,
             button: "Check what is there",
+            ..AS_IS
         },
         Choice {
             word: "replace",
@@ -172,6 +174,7 @@ pub(super) const fn exists(replace: &'static str) -> [Choice; 3] {
             flag: "--force",
             set: |_, options| options.force = true,
             button: replace,
+            ..AS_IS
         },
     ]
 }
@@ -183,6 +186,7 @@ pub(super) static PARTIAL: [Choice; 2] = [
         flag: "--resume",
         set: |_, options| options.resume = true,
         button: "Resume",
+        ..AS_IS
     },
     Choice { word: "start over", about: "What an earlier run left is removed.", ..AS_IS },
 ];
@@ -221,6 +225,9 @@ pub(super) fn seen(checkpoint: &Checkpoint) -> Seen {
         is_misaligned: false,
         is_gguf: checkpoint.files.container.name() == "gguf",
         is_quantized: checkpoint.layers.specs().iter().any(|spec| spec.format.get().name() != "dense"),
+        is_writable: checkpoint.layers.specs().iter().any(|spec| spec.format.get().is_writable()),
+        is_several: false,
+        asks: crate::adapter::repair::Asks::default(),
         is_broken: checkpoint.layers.specs().iter().any(|spec| !spec.broken.is_empty()),
         there: There::Nothing,
     }

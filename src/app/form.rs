@@ -23,6 +23,7 @@ pub use self::words::in_form_words;
 use super::{shell_path, shell_word};
 use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
+use crate::adapter::repair::Wishes;
 use crate::checkpoint::Checkpoint;
 use crate::engine::Options;
 use crate::error::Error;
@@ -186,10 +187,10 @@ impl Form {
                     let globs = value.text.value().split_whitespace();
                     parts.extend(globs.map(|glob| format!("{flag} {}", shell_word(glob))));
                 }
-                Kind::Version if !value.text.value().trim().is_empty() => {
-                    parts.push(format!("--peft-version {}", shell_word(value.text.value().trim())));
+                Kind::Wish { flag, .. } if !value.text.value().trim().is_empty() => {
+                    parts.push(format!("{flag} {}", shell_word(value.text.value().trim())));
                 }
-                Kind::Folder | Kind::Scale(_) | Kind::Version | Kind::Button(_) => {}
+                Kind::Folder | Kind::Scale(_) | Kind::Wish { .. } | Kind::Button(_) => {}
             }
         }
         parts.retain(|part| !part.is_empty());
@@ -230,21 +231,24 @@ impl Form {
             let input = self.used.first().map_or("", |used| used.path.as_str());
             order = crate::plan::repaired::order(input, &order.output);
         }
-        let (mut options, mut version) = (Options::default(), None);
+        let (mut options, mut wishes) = (Options::default(), Wishes::default());
         for (at, field) in self.shown() {
             let value = &self.values[at];
             match &field.kind {
                 Kind::Choice(choices) => {
                     if let Some(choice) = choices.get(value.at) {
                         (choice.set)(&mut order, &mut options);
+                        (choice.wish)(&mut wishes);
                     }
                 }
                 Kind::Globs { set, .. } => {
                     set(&mut order, value.text.value().split_whitespace().map(str::to_owned).collect());
                 }
-                Kind::Version => {
-                    version =
-                        Some(value.text.value().trim()).filter(|text| !text.is_empty()).map(str::to_owned);
+                Kind::Wish { set, .. } => {
+                    let text = value.text.value().trim();
+                    if !text.is_empty() && !set(&mut wishes, text) {
+                        return Err(Error::input(format!("{}: {} is no number", field.name, escape(text))));
+                    }
                 }
                 Kind::Folder | Kind::Scale(_) | Kind::Button(_) => {}
             }
@@ -259,13 +263,13 @@ impl Form {
             order,
             options,
             adapters,
-            version,
+            wishes,
         }))
     }
 
     /// Takes what decides which fields apply; the focus leaves a field that goes.
     pub(super) fn see(&mut self, seen: Seen) {
-        self.seen = seen;
+        self.seen = Seen { is_several: self.used.len() > 1, ..seen };
         if !(self.field().applies)(&self.seen) {
             self.cursor = self.fields.len() - 1;
         }

@@ -10,17 +10,19 @@ use super::convert::{
 };
 use super::form::{Choice, Field, Form, Kind, Seen, Task, last};
 use super::{App, Effect};
-use crate::adapter::delta::Recipe;
-use crate::plan::Order;
+use crate::adapter::delta::{Combine, Recipe};
+use crate::plan::{Order, To};
 
 /// The fields: what is written, which modules, where, and how.
-static FIELDS: [Field; 14] = [
+static FIELDS: [Field; 16] = [
     Field {
         name: "format",
         kind: Kind::Choice(&FORMATS),
-        about: "dense is the only format that a merge can write so far",
+        about: "dense is the only format that a merge into this base can write so far",
+        applies: |seen| !seen.is_writable,
         ..ANY
     },
+    Field { name: "format", kind: Kind::Choice(&PACKED), applies: |seen| seen.is_writable, ..ANY },
     Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
     Field {
         name: "scale",
@@ -28,6 +30,7 @@ static FIELDS: [Field; 14] = [
         about: "its delta is multiplied by this, beside its own scaling. a merges another adapter as well, x takes one out again.",
         ..ANY
     },
+    Field { name: "combine", kind: Kind::Choice(&COMBINED), applies: |seen| seen.is_several, ..ANY },
     Field { name: "rounded", kind: Kind::Choice(&ROUNDINGS), ..ANY },
     Field { name: "modules", kind: Kind::Choice(&MODULES), applies: |seen| seen.is_misaligned, ..ANY },
     Field {
@@ -60,12 +63,48 @@ static FIELDS: [Field; 14] = [
 
 static EXISTS: [Choice; 3] = exists("Merge and replace");
 
-static FORMATS: [Choice; 1] = [Choice {
+const DENSE: Choice = Choice {
     word: "dense",
     about: "The base is decoded to plain 16- or 32-bit values, the adapter added, and all of it kept. Loads anywhere, quantizes again.",
     flag: "--to dense",
     ..AS_IS
-}];
+};
+
+static FORMATS: [Choice; 1] = [DENSE];
+
+/// For a base whose format can be written.
+static PACKED: [Choice; 2] = [
+    DENSE,
+    Choice {
+        word: "same",
+        about: "Layers that are merged into are packed again in their own format, as PEFT does it; all others stay as they are. What rounding to codes takes of the sum is said at the end.",
+        flag: "--to same",
+        set: |order, _| order.to = To::Same,
+        ..AS_IS
+    },
+];
+
+static COMBINED: [Choice; 3] = [
+    Choice {
+        word: "sequential",
+        about: "One adapter after the other, each rounded in turn: as merge_and_unload does with several.",
+        ..AS_IS
+    },
+    Choice {
+        word: "cat",
+        about: "The weighted sum of all deltas, rounded once: PEFT's add_weighted_adapter with cat.",
+        flag: "--combine cat",
+        set: |order, _| combine(order, Combine::Cat),
+        ..AS_IS
+    },
+    Choice {
+        word: "linear",
+        about: "The weighted sums of the factors, which must have the same rank: PEFT's add_weighted_adapter with linear. It is not the sum of the deltas.",
+        flag: "--combine linear",
+        set: |order, _| combine(order, Combine::Linear),
+        ..AS_IS
+    },
+];
 
 static ROUNDINGS: [Choice; 4] = [
     Choice {
@@ -112,8 +151,15 @@ static MODULES: [Choice; 2] = [
             }
         },
         button: "Merge what fits",
+        ..AS_IS
     },
 ];
+
+fn combine(order: &mut Order, combine: Combine) {
+    if let Some(merging) = &mut order.merging {
+        merging.combine = combine;
+    }
+}
 
 fn round(order: &mut Order, recipe: Recipe) {
     if let Some(merging) = &mut order.merging {

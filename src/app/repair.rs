@@ -8,15 +8,38 @@ use std::sync::Arc;
 use super::convert::{ANY, AS_IS, TAKEN, WHERE, default_output};
 use super::form::{Choice, Field, Form, Kind, Seen, Task};
 use super::{App, Effect};
+use crate::adapter::repair::Keep;
 
 /// The fields: where it goes, and for whom.
-static FIELDS: [Field; 4] = [
+static FIELDS: [Field; 6] = [
     WHERE,
     Field { kind: Kind::Choice(&EXISTS), ..TAKEN },
     Field {
         name: "PEFT",
-        kind: Kind::Version,
+        kind: Kind::Wish {
+            empty: "the newest",
+            flag: "--peft-version",
+            set: |wishes, text| {
+                wishes.version = Some(text.to_owned());
+                true
+            },
+        },
         about: "The oldest version of PEFT that is to load it, such as 0.11: fields of the config that it does not know are left out, if that changes nothing.",
+        ..ANY
+    },
+    Field { name: "keep", kind: Kind::Choice(&KEPT), applies: |seen| seen.asks.keep, ..ANY },
+    Field {
+        name: "alpha",
+        kind: Kind::Wish {
+            empty: "not known",
+            flag: "--alpha",
+            set: |wishes, text| {
+                wishes.alpha = text.parse().ok().filter(|alpha: &f64| alpha.is_finite());
+                wishes.alpha.is_some()
+            },
+        },
+        about: "Neither the config nor the tensors give alpha, by which deltas are scaled: who trained the adapter knows it.",
+        applies: |seen| seen.asks.alpha,
         ..ANY
     },
     Field {
@@ -39,6 +62,29 @@ static EXISTS: [Choice; 2] = [
         flag: "--force",
         set: |_, options| options.force = true,
         button: "Repair and replace",
+        ..AS_IS
+    },
+];
+
+static KEPT: [Choice; 3] = [
+    Choice {
+        word: "to be said",
+        about: "The config's rank is not that of the tensors, and alpha belongs to one of the two: only who trained the adapter knows which.",
+        ..AS_IS
+    },
+    Choice {
+        word: "alpha",
+        about: "Alpha stays as the config has it; the scale becomes alpha by the rank of the tensors.",
+        flag: "--keep alpha",
+        wish: |wishes| wishes.keep = Some(Keep::Alpha),
+        ..AS_IS
+    },
+    Choice {
+        word: "scale",
+        about: "The scale stays as the config gives it; alpha changes with the rank.",
+        flag: "--keep scale",
+        wish: |wishes| wishes.keep = Some(Keep::Scale),
+        ..AS_IS
     },
 ];
 
@@ -46,6 +92,7 @@ static EXISTS: [Choice; 2] = [
 pub(super) fn open(app: &mut App) -> Vec<Effect> {
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     let (Some(board), Some(attached)) = (app.board(), app.attached()) else { return Vec::new() };
+    let asks = board.asks;
     if !app.form.as_deref().is_some_and(|form| form.is_of(Task::Repair, open.id, &board.held)) {
         let files = &board.held.adapter.files;
         let mut form = Form::new(Task::Repair, &FIELDS, (open.id, &open.path), &files.title);
@@ -53,7 +100,7 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
         form.begin_with(&attached.path, Arc::clone(&board.held));
         app.form = Some(Box::new(form));
     }
-    app.show_form(Seen::default())
+    app.show_form(Seen { asks, ..Seen::default() })
 }
 
 /// There is something that a repair would change, or that it cannot.

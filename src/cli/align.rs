@@ -111,12 +111,12 @@ impl Pair<'_> {
     }
 
     /// Returns what the repair is to know.
-    fn wishes(&self) -> Wishes<'_> {
+    fn wishes(&self) -> Wishes {
         let keep = self.asked.keep.map(|kept| match kept {
             Kept::Alpha => Keep::Alpha,
             Kept::Scale => Keep::Scale,
         });
-        Wishes { version: self.asked.peft_version.as_deref(), keep, alpha: self.asked.alpha }
+        Wishes { version: self.asked.peft_version.clone(), keep, alpha: self.asked.alpha }
     }
 
     fn layer_name(&self, module: &Aligned) -> Option<String> {

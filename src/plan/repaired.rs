@@ -32,7 +32,7 @@ pub struct Repaired {
 impl Repaired {
     /// Plans the repair of an adapter into a folder.
     #[must_use]
-    pub fn plan(held: &Held, wishes: Wishes<'_>, order: Order) -> Self {
+    pub fn plan(held: &Held, wishes: &Wishes, order: Order) -> Self {
         let repair = Repair::plan(&held.base, &held.adapter, &held.facts, &held.alignment, wishes);
         let result = repair.result(&held.adapter);
         let plan = folder(held, &repair, &result, order);

@@ -192,6 +192,10 @@ impl QuantFormat for Bnb4 {
         decode::decode(self, parts, layer)
     }
 
+    fn is_writable(&self) -> bool {
+        true
+    }
+
     fn encode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
         encode::encode(self.0, parts, layer)
     }

@@ -94,6 +94,10 @@ impl QuantFormat for Int8 {
         decode::decode(parts, layer)
     }
 
+    fn is_writable(&self) -> bool {
+        true
+    }
+
     fn encode(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Result<Encoding, String> {
         encode::encode(parts)
     }

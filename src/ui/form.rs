@@ -216,8 +216,7 @@ fn text_field(
     let (input, cells) = (&value.text, text_room(kind, width));
     let mut style = theme.style(Role::Input);
     let empty = match kind {
-        Kind::Globs { empty, .. } => empty,
-        Kind::Version => "the newest",
+        Kind::Globs { empty, .. } | Kind::Wish { empty, .. } => empty,
         _ => "",
     };
     let shown = if input.value().is_empty() && !empty.is_empty() {

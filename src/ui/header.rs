@@ -269,7 +269,7 @@ fn form_hints(app: &App) -> Option<&'static str> {
         Kind::Button(_) if form.takes_adapters() => {
             "Enter start   ↑↓ field   a another adapter   Y copy command   Esc back (kept)"
         }
-        Kind::Version => "type a version   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
+        Kind::Wish { .. } => "type a number   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
         Kind::Scale(_) => "type a number   a another adapter   x take it out   ↑↓ field   Esc back (kept)",
         Kind::Folder => "type a path   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",
         Kind::Globs { .. } => "type names   Enter next   Ctrl-u clear   ↑↓ field   Esc back (kept)",

@@ -294,7 +294,7 @@ mod tests {
                 order,
                 options,
                 adapters: Vec::new(),
-                version: None,
+                wishes: crate::adapter::repair::Wishes::default(),
             });
             planned.map(|planned| (planned.there, planned.obstacle)).unwrap()
         };

@@ -559,8 +559,8 @@ fn values_of_configs_that_nobody_meant_end_in_a_state() {
             let opened = Checkpoint::open_examined(folder.to_str().unwrap()).unwrap();
             let facts = Adapter::read(&opened);
             let of = Checkpoint::open(base.to_str().unwrap()).unwrap();
-            let wishes = ckpt::adapter::repair::Wishes { version: Some("0.9"), ..Default::default() };
-            let _ = ckpt::adapter::repair::Repair::plan(&of, &opened, &facts, &found, wishes);
+            let wishes = ckpt::adapter::repair::Wishes { version: Some("0.9".into()), ..Default::default() };
+            let _ = ckpt::adapter::repair::Repair::plan(&of, &opened, &facts, &found, &wishes);
             tried += 1;
         }
     }

@@ -41,8 +41,13 @@ impl Robot {
 
     /// Opens a plain base with an adapter attached to it.
     pub(crate) fn attach(adapter: &str) -> Self {
-        let mut robot = Self::open("samples/base-A-bf16/model");
-        let effects = robot.app.attach(&format!("samples/peft-bad-keys/{adapter}"));
+        Self::attach_to("samples/base-A-bf16/model", &format!("samples/peft-bad-keys/{adapter}"))
+    }
+
+    /// Opens a base with an adapter attached to it.
+    pub(crate) fn attach_to(base: &str, adapter: &str) -> Self {
+        let mut robot = Self::open(base);
+        let effects = robot.app.attach(adapter);
         robot.answer(effects);
         robot
     }
@@ -310,6 +315,23 @@ fn pictures() -> Vec<(&'static str, Robot)> {
         robot.press(keys);
         pictures.push((name, robot));
     }
+    for (name, keys) in
+        [("merge-same", "m tab right"), ("merge-same-rounded", "m tab right tab tab tab right")]
+    {
+        let mut robot = Robot::attach_to("samples/bnb-nf4-A/model", "samples/peft-lora-all-A/adapter");
+        robot.press(keys);
+        pictures.push((name, robot));
+    }
+    for (name, adapter, keys) in [
+        ("repair-asks", "r8", "r"),
+        ("repair-keep", "r8", "r tab tab tab right right"),
+        ("repair-alpha", "nocfg", "r up type:16"),
+    ] {
+        let base = "samples/load-errors/ae/base";
+        let mut robot = Robot::attach_to(base, &format!("samples/load-errors/ae/{adapter}"));
+        robot.press(keys);
+        pictures.push((name, robot));
+    }
     let mut robot = Robot::attach("good");
     robot.press("m enter").tick(counts(250, 40_000)).tick(counts(3250, 400_000));
     pictures.push(("merge-running", robot));
@@ -346,7 +368,7 @@ fn every_step_of_a_conversion_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 120);
+    assert_eq!(drawn, 130);
 }
 
 #[test]

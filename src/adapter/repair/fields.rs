@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{Keep, Wishes};
+use super::{Asks, Keep, Wishes};
 use crate::adapter::Adapter;
 use crate::adapter::align::{Aligned, Alignment, State};
 use crate::adapter::config::{
@@ -24,6 +24,7 @@ pub(super) struct Fields {
     pub(super) config: Map<String, Value>,
     pub(super) changes: Vec<String>,
     pub(super) refused: Vec<String>,
+    pub(super) asks: Asks,
 }
 
 impl Fields {
@@ -46,16 +47,16 @@ impl Fields {
     pub(super) fn corrected(
         config: Option<&Map<String, Value>>,
         (base, facts, alignment): (&Checkpoint, &Adapter, &Alignment),
-        wishes: Wishes<'_>,
+        wishes: &Wishes,
     ) -> Self {
         let config = config.cloned().unwrap_or_default();
-        let mut fields = Self { config, changes: Vec::new(), refused: Vec::new() };
+        let mut fields = Self { config, changes: Vec::new(), refused: Vec::new(), asks: Asks::default() };
         fields.correct(base, facts, alignment, wishes);
-        fields.downgrade(wishes.version);
+        fields.downgrade(wishes.version.as_deref());
         fields
     }
 
-    fn correct(&mut self, base: &Checkpoint, facts: &Adapter, alignment: &Alignment, wishes: Wishes<'_>) {
+    fn correct(&mut self, base: &Checkpoint, facts: &Adapter, alignment: &Alignment, wishes: &Wishes) {
         let kind = alignment.kind.as_str();
         let is_other = facts.declared.as_deref() != Some(kind);
         if is_other && is_type(kind) {
@@ -165,6 +166,7 @@ impl Fields {
         else {
             return;
         };
+        self.asks.keep = true;
         match keep {
             Some(Keep::Alpha) => {}
             Some(Keep::Scale) => {
@@ -207,6 +209,7 @@ impl Fields {
         let alphas: Vec<(&Aligned, f64)> =
             modules().filter_map(|module| Some((module, module.alpha.or_else(|| scaled(module))?))).collect();
         let Some(&(_, first)) = alphas.first() else {
+            self.asks.alpha = true;
             match wished {
                 Some(alpha) => self.set(field, number(alpha), "as asked"),
                 None => self.refused.push(

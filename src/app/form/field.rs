@@ -1,5 +1,6 @@
 //! The fields of a form: what can be asked, and what decides whether it is.
 
+use crate::adapter::repair::{Asks, Wishes};
 use crate::engine::Options;
 use crate::plan::Order;
 
@@ -14,6 +15,8 @@ pub struct Choice {
     pub flag: &'static str,
     /// What it makes of the order and of how it is carried out.
     pub set: fn(&mut Order, &mut Options),
+    /// What a repair is told.
+    pub wish: fn(&mut Wishes),
     /// What the button says with it; nothing: what it always says.
     pub button: &'static str,
 }
@@ -36,8 +39,15 @@ pub enum Kind {
     },
     /// What the deltas of an adapter are multiplied by: the number of the adapter.
     Scale(usize),
-    /// The oldest version of PEFT that is to load the result; nothing: the newest.
-    Version,
+    /// Something that a repair is told.
+    Wish {
+        /// What no text means.
+        empty: &'static str,
+        /// What the command line says before it.
+        flag: &'static str,
+        /// Where it goes; false if it is not what is asked for.
+        set: fn(&mut Wishes, &str) -> bool,
+    },
     /// What starts it, and what it says.
     Button(&'static str),
 }
@@ -46,7 +56,7 @@ impl Kind {
     /// Returns true if any letter is text in it.
     #[must_use]
     pub fn is_text(&self) -> bool {
-        matches!(self, Self::Folder | Self::Globs { .. } | Self::Version)
+        matches!(self, Self::Folder | Self::Globs { .. } | Self::Wish { .. })
     }
 }
 
@@ -73,6 +83,12 @@ pub struct Seen {
     pub is_gguf: bool,
     /// True if a layer is quantized.
     pub is_quantized: bool,
+    /// True if a layer is quantized in a format that can be written.
+    pub is_writable: bool,
+    /// True if several adapters are merged.
+    pub is_several: bool,
+    /// What a repair has to be told.
+    pub asks: Asks,
     /// True if a layer is broken.
     pub is_broken: bool,
     /// True if a module of the adapter does not fit.

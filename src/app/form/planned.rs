@@ -48,8 +48,8 @@ pub struct Request {
     pub options: Options,
     /// The adapters that are merged, or the one that is repaired, and what their deltas are multiplied by.
     pub adapters: Vec<(Arc<Held>, f64)>,
-    /// The oldest version of PEFT that is to load a repaired adapter; `None`: the newest.
-    pub version: Option<String>,
+    /// What a repair is told.
+    pub wishes: Wishes,
 }
 
 /// A plan and its inputs.
@@ -95,8 +95,7 @@ impl Request {
 
     fn repaired(&self, order: Order) -> Result<Made> {
         let (held, _) = self.adapters.first().ok_or_else(|| Error::input("no adapter is attached"))?;
-        let repaired =
-            Repaired::plan(held, Wishes { version: self.version.as_deref(), ..Wishes::default() }, order);
+        let repaired = Repaired::plan(held, &self.wishes, order);
         let refusal = repaired.obstacle();
         let Repaired { repair, result, plan } = repaired;
         Ok(Made {

@@ -76,6 +76,7 @@ impl Form {
         let Some(last) = self.fields.iter().rposition(is_scale) else { return };
         let field = Field { kind: Kind::Scale(self.used.len()), ..self.fields[last] };
         self.used.push(Used { path: path.to_owned(), holding: Holding::Aligning(number) });
+        self.seen.is_several = true;
         self.fields.insert(last + 1, field);
         self.values.insert(last + 1, Value { at: 0, text: Input::new("1.0".into()) });
         self.cursor = last + 1;
@@ -102,6 +103,7 @@ impl Form {
                     }
                 }
                 self.cursor -= 1;
+                self.seen.is_several = self.used.len() > 1;
                 Ok(())
             }
             _ => Err("x takes an adapter out: go to its scale first"),

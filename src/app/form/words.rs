@@ -1,12 +1,21 @@
 //! What the planner and the engine say of flags, as a form says it: of its fields.
 
 /// What messages say of flags, and what it is in a form.
-const WORDS: [(&str, &str); 10] = [
+const WORDS: [(&str, &str); 19] = [
     ("--peft-version ", "PEFT "),
     ("; --force replaces checkpoints only", "; only a checkpoint is replaced, type another name"),
     ("; --force replaces a checkpoint", "; type another name, or say in exists what becomes of it"),
     ("; --force replaces it", "; replace in the form makes it anew"),
     ("; --skip-broken copies their tensors as they are", " (broken: copy takes their tensors as they are)"),
+    ("--keep alpha makes", "keep alpha makes"),
+    ("--keep scale leaves", "keep scale leaves"),
+    ("align --repair --keep decides", "r on the board asks which"),
+    ("; --alpha says it", ": say it in the field alpha"),
+    ("--to same does not go with --dtype", "same does not go with dtype"),
+    ("--to same does not go with --only and --skip", "same does not go with only and skip"),
+    ("--to same does not go with --rounding", "same does not go with rounded"),
+    (": --to dense", ": choose dense"),
+    ("--combine ", "combine "),
     ("--only and --skip leave", "only and skip leave"),
     ("--only, --skip ", "only, skip: "),
     ("--names hf", "names: hf"),

@@ -54,7 +54,7 @@ struct ResultEvent<'a> {
 pub(super) fn run(pair: &Pair<'_>, out: &mut dyn Write) -> Result<u8> {
     let asked = pair.asked;
     let order = repaired::order(&asked.adapter, asked.output.as_deref().unwrap_or_else(|| Path::new("")));
-    let repaired = Repaired::plan(&pair.held, pair.wishes(), order);
+    let repaired = Repaired::plan(&pair.held, &pair.wishes(), order);
     let Repaired { repair, plan, .. } = &repaired;
     let is_to_write = repaired.obstacle().is_none();
     if asked.json {
