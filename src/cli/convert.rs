@@ -314,7 +314,16 @@ struct ResultEvent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     merge: Option<MergeCounts<'a>>,
     proof: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<Quality>,
     overflows: u64,
+}
+
+/// What packing again took of the values, over the rows that were proven.
+#[derive(Serialize)]
+struct Quality {
+    /// Relative Frobenius error.
+    relative_error: f64,
 }
 
 /// How many modules of adapters are merged.
@@ -357,7 +366,7 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
         cast: plan.count(Action::Cast),
         dequantized: plan.count(Action::Dequantize),
         merged: plan.count(Action::Merge),
-        quantized: 0,
+        quantized: plan.steps.iter().filter(|step| step.is_encoded()).count(),
         skipped: plan.broken.len(),
     };
     let proof = outcome.proof.as_ref().map(crate::engine::verify::Proven::words);
@@ -375,6 +384,10 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
             verified: outcome.proof.is_some() && plan.broken.is_empty(),
             merge: MergeCounts::of(plan),
             proof,
+            quality: outcome
+                .proof
+                .filter(|proof| proof.packed > 0)
+                .map(|proof| Quality { relative_error: proof.relative_loss() }),
             overflows: outcome.tally.overflows,
         };
         return json::write_line(out, &event);

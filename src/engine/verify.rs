@@ -327,10 +327,14 @@ fn farthest(
     edits: usize,
 ) -> std::result::Result<f64, usize> {
     let changes = exact.iter().zip(base).map(|(exact, &base)| (exact - f64::from(base)).abs());
-    let lost = changes.fold(0.0, f64::max) * LOST_OF_CHANGE * edits as f64;
+    let change = changes.fold(0.0, f64::max);
+    let lost = change * LOST_OF_CHANGE * edits as f64;
+    let largest = exact.iter().fold(change, |largest, exact| largest.max(exact.abs()));
     let mut most = 0f64;
     for (column, ((&value, &exact), &base)) in values.iter().zip(exact).zip(base).enumerate() {
-        let ulps = ulps(dtype, value, exact, base);
+        // Of a value that is not rounded to 16 bits only the order of its sum is seen, and that by the row's size.
+        let scale = if dtype == Dtype::F32 { largest } else { exact.abs().max(f64::from(base).abs()) };
+        let ulps = ulps(dtype, value, exact, scale);
         // A NaN is neither near nor nothing.
         let is_near = ulps <= ulps_allowed(dtype) * edits as f64;
         let is_nothing = (f64::from(value) - exact).abs() <= lost;
@@ -343,9 +347,9 @@ fn farthest(
     Ok(most)
 }
 
-/// Returns how far a value is from the exact one, in units of the last place of the larger of the exact one and
-/// the base: where both nearly cancel, less is left than each was rounded to.
-fn ulps(dtype: Dtype, is: f32, exact: f64, base: f32) -> f64 {
+/// Returns how far a value is from the exact one, in units of the last place of `scale`: the larger of the exact one
+/// and the base, for where both nearly cancel, less is left than each was rounded to.
+fn ulps(dtype: Dtype, is: f32, exact: f64, scale: f64) -> f64 {
     // Bits behind the point, and the exponent below which they get fewer.
     let (bits, least) = match dtype {
         Dtype::BF16 => (7, -126),
@@ -355,7 +359,7 @@ fn ulps(dtype: Dtype, is: f32, exact: f64, base: f32) -> f64 {
     if f64::from(is) == exact || is.is_nan() && exact.is_nan() {
         return 0.0;
     }
-    let exponent = exact.abs().max(f64::from(base).abs()).log2().floor().max(f64::from(least));
+    let exponent = scale.log2().floor().max(f64::from(least));
     (f64::from(is) - exact).abs() / 2f64.powf(exponent - f64::from(bits))
 }
 

@@ -220,6 +220,10 @@ fn a_plan_to_pack_again_is_carried_out_as_saved() {
     done(&merge(&base, &[&adapter], &out, &["--to", "same", "--plan", &file]));
     let run = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt")).args(["run", &file]).output().unwrap();
     assert!(done(&run).contains("14 of 14 modules merged"));
-    done(&merge(&base, &[&adapter], &direct, &["--to", "same"]));
+    let told = done(&merge(&base, &[&adapter], &direct, &["--to", "same", "--json"]));
     assert_eq!(tensors(&out), tensors(&direct));
+    let result: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!((&result["layers"]["quantized"], &result["layers"]["merged"]), (&json!(14), &json!(14)));
+    let lost = result["quality"]["relative_error"].as_f64().unwrap();
+    assert!((0.05..0.15).contains(&lost), "of nf4 about a tenth is lost, not {lost}");
 }

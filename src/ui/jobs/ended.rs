@@ -143,8 +143,8 @@ fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         (
             packed,
             "packed",
-            format!("{} encoded again, equal", units::plural(packed, "layer")),
-            &format!("{:.2} % (relative L2) from the exact sum", 100.0 * proof.relative_loss()),
+            format!("{packed} encoded again; {:.2} % (relative L2) lost", 100.0 * proof.relative_loss()),
+            "equal bytes; lost of the exact sum by its codes",
         ),
         (decoded_of, "decoded", decoded_words, "inputs opened anew, other blocks of rows"),
     ];
