@@ -67,7 +67,7 @@ fn merge((base, to): (&Path, To), adapter: &Path, output: &Path, proof: Proof) -
     let held = Held::open(Arc::clone(&base), &adapter, None).map_err(|e| e.message)?;
     let merging = Merging { adapters: vec![(adapter, 1.0)], ..Merging::default() };
     let order = Order { merging: Some(merging), to, ..Order::new(&path, output) };
-    let attached = Attached { checkpoint: &held.adapter, alignment: &held.alignment, weight: 1.0 };
+    let attached = Attached::new(&held, 1.0);
     let plan = Plan::merge(&base, order, &[attached]).map_err(|e| e.message)?;
     let options = Options { proof, ..Options::default() };
     let progress = Progress::default();

@@ -299,7 +299,7 @@ impl Board {
 /// Returns why nothing of an adapter can be merged, as the plan of a merge finds it.
 fn unmergeable(held: &Held) -> Option<String> {
     let mut landings = Landings::default();
-    let attached = Attached { checkpoint: &held.adapter, alignment: &held.alignment, weight: 1.0 };
+    let attached = Attached::new(held, 1.0);
     if let Err(why) = refused::check(&attached, false) {
         return Some(why);
     }

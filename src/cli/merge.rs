@@ -83,16 +83,8 @@ impl Adapters {
     }
 
     pub(super) fn plan(&self, base: &Checkpoint, order: Order) -> Result<Plan> {
-        let attached: Vec<Attached<'_>> = self
-            .0
-            .iter()
-            .map(|(held, weight)| Attached {
-                checkpoint: &held.adapter,
-                alignment: &held.alignment,
-                weight: *weight,
-            })
-            .collect();
-        Plan::merge(base, order, &attached)
+        let attached = self.0.iter().map(|(held, weight)| Attached::new(held, *weight));
+        Plan::merge(base, order, &attached.collect::<Vec<_>>())
     }
 
     pub(super) fn list(&self) -> Vec<&Checkpoint> {

@@ -76,15 +76,8 @@ impl Request {
         let (plan, adapters) = match self.task {
             Task::Convert => (Plan::dense(&self.checkpoint, order)?, Vec::new()),
             Task::Merge => {
-                let attached: Vec<Attached<'_>> = self
-                    .adapters
-                    .iter()
-                    .map(|(held, weight)| Attached {
-                        checkpoint: &held.adapter,
-                        alignment: &held.alignment,
-                        weight: *weight,
-                    })
-                    .collect();
+                let attached = self.adapters.iter().map(|(held, weight)| Attached::new(held, *weight));
+                let attached: Vec<Attached<'_>> = attached.collect();
                 let merged = self.adapters.iter().map(|(held, _)| Arc::clone(&held.adapter)).collect();
                 (Plan::merge(&self.checkpoint, order, &attached)?, merged)
             }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Landing, Target, method};
 use crate::adapter::align::{Aligned, Alignment, Place, State};
 use crate::adapter::delta::{EditSpec, Method, Recipe};
+use crate::adapter::held::Held;
 use crate::adapter::names::PREFIX;
 use crate::adapter::targets::Targets;
 use crate::checkpoint::Checkpoint;
@@ -22,6 +23,14 @@ pub struct Attached<'a> {
     pub alignment: &'a Alignment,
     /// What its deltas are multiplied by, beside their own scaling.
     pub weight: f64,
+}
+
+impl<'a> Attached<'a> {
+    /// Returns an adapter that was held against the base, with what its deltas are multiplied by.
+    #[must_use]
+    pub fn new(held: &'a Held, weight: f64) -> Self {
+        Self { checkpoint: &held.adapter, alignment: &held.alignment, weight }
+    }
 }
 
 /// What adapters bring.
