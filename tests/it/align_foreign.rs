@@ -274,3 +274,19 @@ fn both_projections_of_a_multihead_attention_are_found() {
     assert_eq!(layers, ["attn.in_proj_weight", "attn.out_proj"]);
     assert_eq!(codes(&document), Vec::<String>::new());
 }
+
+#[test]
+fn names_of_llama_cpp_on_a_base_of_hugging_face_say_whose_they_are() {
+    let scratch = Scratch::new("foreign-gguf");
+    let base = llama(&scratch.join("base"), 1, (false, false));
+    let adapter = scratch.join("adapter");
+    let list =
+        named(&[("blk.0.attn_q.weight.lora_a", &[4, 32][..]), ("blk.0.attn_q.weight.lora_b", &[32, 4])]);
+    made(&adapter, "adapter_model.safetensors", &list, ("", &Value::Null));
+    let (document, _) = told(&[], &base, &adapter);
+    assert_eq!(states(&document), "missing 1");
+    assert!(
+        document.to_string().contains("llama.cpp's name, which the GGUF file of the base has"),
+        "{document}"
+    );
+}

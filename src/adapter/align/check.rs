@@ -7,6 +7,7 @@ use crate::adapter::group::Group;
 use crate::adapter::keys::Family;
 use crate::adapter::names::{Found, PREFIX};
 use crate::adapter::{config as fields, values};
+use crate::checkpoint::Checkpoint;
 
 /// A checked module, and the tensors of it that PEFT would not use.
 pub(super) struct Checked {
@@ -356,7 +357,7 @@ impl Context<'_> {
         }
         if matches!(found, Found::Ambiguous(_)) || (module.layer.is_none() && !self.targets.saves(path)) {
             module.state = State::Missing;
-            module.evidence = missing(found);
+            module.evidence = missing(found, path, self.base);
             module.repair = Repair::No(module.evidence.clone());
             return module;
         }
@@ -426,13 +427,20 @@ fn mismatch(delta: [u64; 2], base: [u64; 2]) -> Verdict {
 }
 
 /// Says why no layer was found.
-pub(super) fn missing(found: &Found) -> String {
+pub(super) fn missing(found: &Found, path: &str, base: &Checkpoint) -> String {
+    // Llama.cpp's names are those of its own files.
+    let is_gguf = |name: &str| {
+        name.strip_prefix("blk.").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
     match found {
         Found::Ambiguous(names) => {
             let mut names: Vec<String> =
                 names.iter().take(4).map(|name| crate::name::escape(name).into_owned()).collect();
             names.sort();
             format!("ambiguous: it could be {}; --strip-prefix decides", names.join(" or "))
+        }
+        _ if is_gguf(path) && base.files.container.name() != "gguf" => {
+            "the base has no such layer: this is llama.cpp's name, which the GGUF file of the base has".into()
         }
         _ => "the base has no such layer".into(),
     }
