@@ -11,8 +11,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use ckpt::checkpoint::Checkpoint;
-use ckpt::engine::cpu::Cpu;
-use ckpt::engine::{Options, Progress, Proof, Run};
+use ckpt::engine::Proof;
 use ckpt::memory;
 use ckpt::plan::{Order, Plan};
 
@@ -26,17 +25,7 @@ fn convert(input: &Path, output: &Path, proof: Proof) -> Result<f64, String> {
     let checkpoint = Checkpoint::open_examined(&input.display().to_string()).map_err(|e| e.message)?;
     let order = Order::new(&input.display().to_string(), output);
     let plan = Plan::dense(&checkpoint, order).map_err(|e| e.message)?;
-    let options = Options { proof, ..Options::default() };
-    let progress = Progress::default();
-    let run = Run {
-        checkpoint: &checkpoint,
-        adapters: &[],
-        plan: &plan,
-        options: &options,
-        device: &Cpu,
-        progress: &progress,
-    };
-    run.carry_out().map_err(|e| e.message)?;
+    model::carry_out(&plan, (&checkpoint, &[]), proof)?;
     Ok(start.elapsed().as_secs_f64())
 }
 

@@ -19,8 +19,7 @@ use ckpt::adapter::align::{Alignment, Asked};
 use ckpt::adapter::held::Held;
 use ckpt::app::{App, Effect, Event, keys};
 use ckpt::checkpoint::Checkpoint;
-use ckpt::engine::cpu::Cpu;
-use ckpt::engine::{Options, Progress, Proof, Run};
+use ckpt::engine::Proof;
 use ckpt::memory;
 use ckpt::plan::merge::landing::Attached;
 use ckpt::plan::{Merging, Order, Plan, To};
@@ -69,17 +68,7 @@ fn merge((base, to): (&Path, To), adapter: &Path, output: &Path, proof: Proof) -
     let order = Order { merging: Some(merging), to, ..Order::new(&path, output) };
     let attached = Attached::new(&held, 1.0);
     let plan = Plan::merge(&base, order, &[attached]).map_err(|e| e.message)?;
-    let options = Options { proof, ..Options::default() };
-    let progress = Progress::default();
-    let run = Run {
-        checkpoint: &base,
-        adapters: &[&held.adapter],
-        plan: &plan,
-        options: &options,
-        device: &Cpu,
-        progress: &progress,
-    };
-    run.carry_out().map_err(|e| e.message)?;
+    model::carry_out(&plan, (&base, &[&held.adapter]), proof)?;
     Ok(start.elapsed().as_secs_f64())
 }
 

@@ -6,6 +6,11 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Instant;
 
+use ckpt::checkpoint::Checkpoint;
+use ckpt::engine::cpu::Cpu;
+use ckpt::engine::{Options, Progress, Proof, Run};
+use ckpt::plan::Plan;
+
 /// Width of a Llama of a billion parameters, and of its MLP.
 pub(crate) const HIDDEN: u64 = 2048;
 pub(crate) const INNER: u64 = 5632;
@@ -20,6 +25,18 @@ fn noise() -> Vec<u8> {
         state.to_le_bytes()
     };
     (0..1 << 21).flat_map(|_| next()).collect()
+}
+
+/// Carries a plan out on the processor, on all its threads.
+pub(crate) fn carry_out(
+    plan: &Plan,
+    (checkpoint, adapters): (&Checkpoint, &[&Checkpoint]),
+    proof: Proof,
+) -> Result<(), String> {
+    let options = Options { proof, ..Options::default() };
+    let progress = Progress::default();
+    let run = Run { checkpoint, adapters, plan, options: &options, device: &Cpu, progress: &progress };
+    run.carry_out().map(|_| ()).map_err(|error| error.message)
 }
 
 /// One tensor: name, dtype, shape, bytes; what they repeat if they are not noise.

@@ -5,13 +5,10 @@
 
 use std::path::Path;
 
-use crate::checkpoint::folder::{container_of, list};
+use crate::checkpoint::folder::{folders_below, has_weights, list};
 use crate::checkpoint::{Checkpoint, locate};
 use crate::error::{Error, Result};
 use crate::name::escape;
-
-/// Folders below that are looked into.
-const BELOW_MAX: usize = 1000;
 
 /// Opens an adapter: headers, and the side data that layers want.
 ///
@@ -27,7 +24,7 @@ pub fn open(path: &str) -> Result<Checkpoint> {
     if has("adapters.safetensors") && !has("adapter_model.safetensors") {
         return Checkpoint::open_examined(&folder.join("adapters.safetensors").to_string_lossy());
     }
-    if files.iter().any(|(name, _)| container_of(name).is_some()) {
+    if has_weights(&files) {
         return Checkpoint::open_examined(path);
     }
     let below = adapters_below(&folder);
@@ -51,17 +48,6 @@ pub fn open(path: &str) -> Result<Checkpoint> {
 
 /// Returns the folders below that hold an adapter, in natural order.
 fn adapters_below(folder: &Path) -> Vec<String> {
-    let mut below: Vec<String> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .take(BELOW_MAX)
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| {
-            let files = list(&folder.join(name)).unwrap_or_default();
-            files.iter().any(|(file, _)| file == "adapter_config.json")
-                && files.iter().any(|(file, _)| container_of(file).is_some())
-        })
-        .collect();
-    below.sort_by(|a, b| crate::name::natural_cmp(a, b));
-    below
+    let has_config = |files: &[(String, u64)]| files.iter().any(|(name, _)| name == "adapter_config.json");
+    folders_below(folder, |files| has_config(files) && has_weights(files))
 }

@@ -168,15 +168,20 @@ pub(super) const fn exists(replace: &'static str) -> [Choice; 3] {
             button: "Check what is there",
             ..AS_IS
         },
-        Choice {
-            word: "replace",
-            about: "What is there goes when the new folder is whole, and not before.",
-            flag: "--force",
-            set: |_, options| options.force = true,
-            button: replace,
-            ..AS_IS
-        },
+        replaced(replace),
     ]
+}
+
+/// The choice that replaces what is there, with what the button says then.
+pub(super) const fn replaced(button: &'static str) -> Choice {
+    Choice {
+        word: "replace",
+        about: "What is there goes when the new folder is whole, and not before.",
+        flag: "--force",
+        set: |_, options| options.force = true,
+        button,
+        ..AS_IS
+    }
 }
 
 pub(super) static PARTIAL: [Choice; 2] = [

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::convert::{ANY, AS_IS, TAKEN, WHERE, default_output};
+use super::convert::{ANY, AS_IS, TAKEN, WHERE, default_output, replaced};
 use super::form::{Choice, Field, Form, Kind, Seen, Task};
 use super::{App, Effect};
 use crate::adapter::repair::Keep;
@@ -56,14 +56,7 @@ static EXISTS: [Choice; 2] = [
         about: "What is there stays. Type another name in the field above, or say that it is replaced.",
         ..AS_IS
     },
-    Choice {
-        word: "replace",
-        about: "What is there goes when the new folder is whole, and not before.",
-        flag: "--force",
-        set: |_, options| options.force = true,
-        button: "Repair and replace",
-        ..AS_IS
-    },
+    replaced("Repair and replace"),
 ];
 
 static KEPT: [Choice; 3] = [

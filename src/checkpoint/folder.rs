@@ -303,21 +303,28 @@ fn report_set(stem: &str, set: &ShardSet<'_>, all: &[&str], problems: &mut Vec<P
     }
 }
 
-/// How many folders below are looked at for a hint.
+/// How many folders below one are looked into.
 const BELOW_MAX: usize = 1000;
 
-fn nothing_here(folder: &Path, files: &[(String, u64)]) -> Error {
-    let mut below: Vec<String> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .take(BELOW_MAX)
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| {
-            list(&folder.join(name)).is_ok_and(|inside| inside.iter().any(|(n, _)| container_of(n).is_some()))
-        })
-        .map(|name| escape(&name).into_owned())
-        .collect();
+/// Returns the folders in one whose files, each with its bytes, are such as are looked for; in natural order. Of a
+/// folder of very many only some are looked into, and those that cannot be listed have no files.
+pub(crate) fn folders_below(folder: &Path, is_wanted: impl Fn(&[(String, u64)]) -> bool) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().take(BELOW_MAX);
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_wanted = |name: &String| list(&folder.join(name)).is_ok_and(|files| is_wanted(&files));
+    let mut below: Vec<String> = names.filter(is_wanted).collect();
     below.sort_by(|a, b| natural_cmp(a, b));
+    below
+}
+
+/// Returns true if one of the files holds weights.
+pub(crate) fn has_weights(files: &[(String, u64)]) -> bool {
+    files.iter().any(|(name, _)| container_of(name).is_some())
+}
+
+fn nothing_here(folder: &Path, files: &[(String, u64)]) -> Error {
+    let below = folders_below(folder, has_weights);
+    let below: Vec<_> = below.iter().map(|name| escape(name)).collect();
     let seen: Vec<String> = files
         .iter()
         .take(6)

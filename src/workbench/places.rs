@@ -169,8 +169,7 @@ pub(super) fn find_adapters(base: &Path) -> Vec<Place> {
 fn is_adapter(folder: &Path) -> bool {
     let files = folder::list(folder).unwrap_or_default();
     let has = |wanted: &str| files.iter().any(|(name, _)| name == wanted);
-    has("adapters.safetensors")
-        || has("adapter_config.json") && files.iter().any(|(name, _)| container_of(name).is_some())
+    has("adapters.safetensors") || has("adapter_config.json") && folder::has_weights(&files)
 }
 
 /// Reads the headers of a place for the picker.
