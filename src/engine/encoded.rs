@@ -2,13 +2,15 @@
 //!
 //! The tensors of such a layer come of the same values, and some need all rows. So a layer is encoded as a whole,
 //! cut by cut: whichever worker needs a tensor of it takes cuts until none is left, and waits for the others.
-//! What is held is the layer as it is stored, not its values.
+//! What is held is the layer as it is stored, not its values; and when it is encoded, only its tensors that are not
+//! written yet: a quant state stands at the end of its file, behind all layers.
 
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::inputs::Inputs;
-use super::{Decoded, Scratch};
+use super::{Decoded, Scratch, cancelled};
 use crate::error::Result;
 use crate::quant::decode::Decoding;
 use crate::quant::encode::Encoding;
@@ -31,8 +33,95 @@ pub(super) trait Hands {
     fn wake(&self);
 }
 
+/// A layer that is packed again, shared by the pieces of its tensors.
+pub(super) struct Packed {
+    /// Number of the plan's merge.
+    merge: u32,
+    /// Pieces that are left of each tensor.
+    left: Vec<AtomicUsize>,
+    phase: Mutex<Phase>,
+}
+
+/// How far a layer is.
+enum Phase {
+    /// No tensor of it has been asked for.
+    Waiting,
+    /// It is being encoded.
+    Working(Arc<Layer>),
+    /// It is encoded: its tensors, each until it is written.
+    Done(Tensors),
+}
+
+/// The tensors of a layer, in the order of its encoding.
+type Tensors = Vec<Vec<u8>>;
+
+impl Packed {
+    pub(super) fn new(merge: u32) -> Self {
+        Self { merge, left: Vec::new(), phase: Mutex::new(Phase::Waiting) }
+    }
+
+    /// Says that a piece of a tensor will be asked for.
+    pub(super) fn expect_piece(&mut self, part: u32) {
+        self.left.resize_with(self.left.len().max(part as usize + 1), AtomicUsize::default);
+        *self.left[part as usize].get_mut() += 1;
+    }
+
+    /// Fills a piece of a tensor, from byte `offset` of it on.
+    pub(super) fn fill(
+        &self,
+        (part, offset): (u32, u64),
+        out: &mut [u8],
+        (inputs, scratch, hands): (&Inputs<'_>, &mut Scratch, &impl Hands),
+    ) -> Result<()> {
+        let decoded = Decoded::Merged(self.merge);
+        if let Some(layer) = self.working(inputs)? {
+            if let Some(tensors) = layer.work(inputs, scratch, hands)? {
+                *self.phase() = Phase::Done(tensors);
+                hands.wake();
+            }
+            drop(layer);
+            if !hands.until(&|| matches!(*self.phase(), Phase::Done(_))) {
+                // The worker that failed has said why.
+                return Err(cancelled());
+            }
+        }
+        let mut phase = self.phase();
+        let tensor = match &mut *phase {
+            Phase::Done(tensors) => tensors.get_mut(part as usize),
+            Phase::Waiting | Phase::Working(_) => None,
+        };
+        let bytes = tensor.as_deref().and_then(|tensor| tensor.get(offset as usize..)?.get(..out.len()));
+        let Some(bytes) = bytes else {
+            drop(phase);
+            return Err(inputs.refused(decoded, "it was encoded to other sizes than planned"));
+        };
+        out.copy_from_slice(bytes);
+        if self.left[part as usize].fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(tensor) = tensor
+        {
+            *tensor = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Returns the layer, if it is not encoded yet.
+    fn working(&self, inputs: &Inputs<'_>) -> Result<Option<Arc<Layer>>> {
+        let mut phase = self.phase();
+        if matches!(*phase, Phase::Waiting) {
+            let (decoding, encoding) = inputs.encoding(self.merge)?;
+            *phase = Phase::Working(Arc::new(Layer::new(Decoded::Merged(self.merge), decoding, encoding)));
+        }
+        Ok(if let Phase::Working(layer) = &*phase { Some(Arc::clone(layer)) } else { None })
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        // A worker that panics ends the run by its own way.
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A layer while it is encoded.
-pub(super) struct Layer {
+struct Layer {
     decoded: Decoded,
     decoding: Decoding,
     encoding: Encoding,
@@ -47,24 +136,22 @@ struct State {
     /// What the strands got of each cut.
     strands: Vec<Option<Vec<Vec<u8>>>>,
     done: usize,
-    /// The tensors, when all is done; each until it has been written.
-    tensors: Option<Vec<Vec<u8>>>,
 }
 
 impl Layer {
-    pub(super) fn new(decoded: Decoded, decoding: Decoding, encoding: Encoding) -> Self {
+    fn new(decoded: Decoded, decoding: Decoding, encoding: Encoding) -> Self {
         let cuts = cuts(&decoding, &encoding, VALUES_AT_ONCE);
         let state = State { strands: cuts.iter().map(|_| None).collect(), ..State::default() };
         Self { decoded, decoding, encoding, cuts, state: Mutex::new(state) }
     }
 
-    /// Encodes cuts until none is left; returns true when all are, false if the run has failed.
-    pub(super) fn work(
+    /// Encodes cuts until none is left. Returns the tensors to the one who encoded the last, who alone has them.
+    fn work(
         &self,
         inputs: &Inputs<'_>,
         scratch: &mut Scratch,
         hands: &impl Hands,
-    ) -> Result<bool> {
+    ) -> Result<Option<Tensors>> {
         while let Some((at, rows)) = self.take() {
             let bytes = read(self.decoded, &self.decoding, inputs, rows.clone())?;
             let turn = hands.turn();
@@ -72,34 +159,12 @@ impl Layer {
                 .map_err(|why| inputs.refused(self.decoded, &why))?;
             drop(turn);
             if let Some(strands) = self.put(at, strands) {
-                let turn = hands.turn();
+                let _turn = hands.turn();
                 let tensors = finish(&self.encoding, strands.into_iter().flatten());
-                let tensors = tensors.map_err(|why| inputs.refused(self.decoded, &why))?;
-                drop(turn);
-                self.state().tensors = Some(tensors);
-                hands.wake();
+                return tensors.map(Some).map_err(|why| inputs.refused(self.decoded, &why));
             }
         }
-        Ok(hands.until(&|| self.state().tensors.is_some()))
-    }
-
-    /// Copies bytes of a tensor from `offset` on until `out` is full.
-    pub(super) fn copy(&self, part: u32, offset: u64, out: &mut [u8]) -> bool {
-        let state = self.state();
-        let tensor = state.tensors.as_ref().and_then(|tensors| tensors.get(part as usize));
-        let bytes = tensor.and_then(|tensor| tensor.get(offset as usize..)?.get(..out.len()));
-        bytes.is_some_and(|bytes| {
-            out.copy_from_slice(bytes);
-            true
-        })
-    }
-
-    /// Lets a tensor go that is written.
-    pub(super) fn drop_part(&self, part: u32) {
-        if let Some(tensor) = self.state().tensors.as_mut().and_then(|tensors| tensors.get_mut(part as usize))
-        {
-            *tensor = Vec::new();
-        }
+        Ok(None)
     }
 
     /// Puts what came of a cut; returns all when it was the last.
@@ -129,7 +194,7 @@ pub(super) fn whole(
     encoding: &Encoding,
     inputs: &Inputs<'_>,
     (values, scratch): (u64, &mut Scratch),
-) -> Result<Vec<Vec<u8>>> {
+) -> Result<Tensors> {
     let mut all = Vec::new();
     for rows in cuts(decoding, encoding, values) {
         let bytes = read(decoded, decoding, inputs, rows.clone())?;
@@ -177,7 +242,7 @@ fn encode(
 fn finish(
     encoding: &Encoding,
     cuts: impl Iterator<Item = Vec<Vec<u8>>>,
-) -> std::result::Result<Vec<Vec<u8>>, String> {
+) -> std::result::Result<Tensors, String> {
     let cuts: Vec<Vec<Vec<u8>>> = cuts.collect();
     let count = cuts.first().map_or(0, Vec::len);
     let strand = |at: usize| cuts.iter().map(|cut| cut[at].as_slice()).collect::<Vec<_>>().concat();

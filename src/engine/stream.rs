@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::busy;
-use super::encoded::{self, Hands};
+use super::encoded::{Hands, Packed};
 use super::inputs::Inputs;
 use super::output::Output;
 use super::segments::{Segment, cut};
-use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, cancelled, native};
+use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, native};
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -260,14 +260,6 @@ struct Pieces<'a> {
     packed: BTreeMap<u32, Packed>,
 }
 
-/// A layer that is packed again, shared by the pieces of its tensors.
-#[derive(Default)]
-struct Packed {
-    /// Pieces that are left of each tensor.
-    left: Vec<AtomicUsize>,
-    layer: Mutex<Option<Arc<encoded::Layer>>>,
-}
-
 /// A layer that is being decoded, shared by its pieces.
 struct Layer {
     left: AtomicUsize,
@@ -294,9 +286,7 @@ impl<'a> Pieces<'a> {
             for piece in &segment.pieces {
                 let source = plan.shards[segment.shard].tensors[piece.tensor].source;
                 if let Source::Encoded { merge, part } = source {
-                    let layer: &mut Packed = packed.entry(merge).or_default();
-                    layer.left.resize_with(layer.left.len().max(part as usize + 1), AtomicUsize::default);
-                    *layer.left[part as usize].get_mut() += 1;
+                    packed.entry(merge).or_insert_with(|| Packed::new(merge)).expect_piece(part);
                     continue;
                 }
                 if let Some(decoded) = Decoded::of(source) {
@@ -327,7 +317,7 @@ impl<'a> Pieces<'a> {
             match tensor.source {
                 Source::Copy(from) => self.inputs.read_into(from, piece.part.start, out)?,
                 Source::Encoded { merge, part } => {
-                    self.encoded((merge, part), piece.part.start, out, scratch, hands)?;
+                    self.packed[&merge].fill((part, piece.part.start), out, (self.inputs, scratch, hands))?;
                 }
                 Source::Cast(from) => {
                     let dtype = self.inputs.dtype(from);
@@ -373,43 +363,6 @@ impl<'a> Pieces<'a> {
         }
         self.progress.read.store(self.inputs.read_bytes(), Ordering::Relaxed);
         self.progress.busy.reading.store(self.inputs.read_nanos(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Fills a piece of a tensor of a layer that is packed again.
-    fn encoded(
-        &self,
-        (merge, part): (u32, u32),
-        offset: u64,
-        out: &mut [u8],
-        scratch: &mut Scratch,
-        hands: &impl Hands,
-    ) -> Result<()> {
-        let packed = &self.packed[&merge];
-        let layer = {
-            let mut layer = packed.layer.lock().unwrap_or_else(PoisonError::into_inner);
-            if layer.is_none() {
-                let (decoding, encoding) = self.inputs.encoding(merge)?;
-                *layer = Some(Arc::new(encoded::Layer::new(Decoded::Merged(merge), decoding, encoding)));
-            }
-            layer.as_ref().map(Arc::clone)
-        };
-        let Some(layer) = layer else { return Ok(()) };
-        if !layer.work(self.inputs, scratch, hands)? {
-            // The worker that failed has said why.
-            return Err(cancelled());
-        }
-        if !layer.copy(part, offset, out) {
-            return Err(self
-                .inputs
-                .refused(Decoded::Merged(merge), "it was encoded to other sizes than planned"));
-        }
-        if packed.left[part as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            layer.drop_part(part);
-        }
-        if packed.left.iter().all(|left| left.load(Ordering::Acquire) == 0) {
-            *packed.layer.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
         Ok(())
     }
 
