@@ -5,6 +5,7 @@ pub mod app;
 pub mod checkpoint;
 pub mod cli;
 pub mod container;
+pub mod diagnose;
 pub mod engine;
 pub mod error;
 pub mod gauges;

@@ -6,6 +6,7 @@
 
 mod config;
 mod conv1d;
+pub mod edit;
 pub mod folder;
 mod gguf;
 mod groups;

@@ -13,6 +13,8 @@ pub enum Severity {
     Error,
     /// It works and something is odd.
     Warning,
+    /// Nothing is wrong: something to know.
+    Info,
 }
 
 impl Severity {
@@ -22,6 +24,7 @@ impl Severity {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Info => "info",
         }
     }
 }
@@ -187,11 +190,11 @@ kinds! {
     ARCHITECTURE_GAPS = "C008" "architecture-gaps" Warning;
 
     /// A layer lacks a part that its format needs.
-    LAYER_INCOMPLETE = "Q001" "layer-incomplete" Error;
+    LAYER_INCOMPLETE = "Q020" "layer-incomplete" Error;
     /// A part of a layer has a shape or dtype that does not fit the others.
     LAYER_PART_SHAPE = "Q002" "layer-part-shape" Error;
     /// A quant state (bitsandbytes' JSON and the like) cannot be read or contradicts its tensors.
-    QUANT_STATE = "Q003" "quant-state-damaged" Error;
+    QUANT_STATE = "Q015" "quant-state-damaged" Error;
     /// Scales (or other side values) are NaN or infinite.
     BAD_SCALES = "Q004" "bad-scales" Error;
     /// `g_idx` points outside the groups.
@@ -213,9 +216,9 @@ kinds! {
     /// Another flag of the config (`sym`, `desc_act`, double quant, version) contradicts the tensors.
     QUANT_FLAG_DISAGREES = "Q013" "quant-flag-disagrees" Warning;
     /// Packed weights whose format is not known.
-    UNKNOWN_QUANT = "Q014" "unknown-quantization" Warning;
+    UNKNOWN_QUANT = "Q021" "unknown-quantization" Warning;
     /// Two config files (or blocks) describe the quantization differently.
-    QUANT_CONFIGS_DISAGREE = "Q015" "quant-configs-disagree" Warning;
+    QUANT_CONFIGS_DISAGREE = "Q003" "config-names-two-methods" Warning;
     /// Zero points of GPTQ v1 that wrap around: readers disagree on them.
     ZERO_POINT_WRAP = "Q016" "zero-point-wrap" Warning;
     /// The scales' dtype is not the config's dtype.
@@ -226,7 +229,7 @@ kinds! {
     QUANT_MAP = "Q019" "quant-map-differs" Warning;
 
     /// `adapter_config.json` is absent or lacks its type.
-    ADAPTER_CONFIG = "A001" "adapter-config" Error;
+    ADAPTER_CONFIG = "A005" "adapter-config" Error;
     /// Half a pair: A without B, or B without A.
     ADAPTER_HALF_PAIR = "A002" "adapter-half-pair" Error;
     /// Rank in the config and in the tensors differ.
@@ -234,7 +237,7 @@ kinds! {
     /// The config's type and the keys disagree.
     ADAPTER_KIND = "A004" "adapter-kind-disagrees" Error;
     /// Keys that current PEFT would not match.
-    ADAPTER_KEYS = "A005" "adapter-keys-odd" Error;
+    ADAPTER_KEYS = "A001" "adapter-keys-miss-base" Error;
     /// Adapter weights are absent, empty or of size zero.
     ADAPTER_WEIGHTS = "A006" "adapter-weights" Error;
     /// The base that the adapter names is not on this disk.

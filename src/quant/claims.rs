@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(codes(&[("config.json", None, json!({}))]), ["Q007"]);
         assert_eq!(codes(&[block("frobnicate")]), ["Q009"]);
         assert_eq!(codes(&[block("awq")]), ["Q008"]);
-        assert_eq!(codes(&[block("gptq"), ("quant_config.json", Some("awq"), json!({}))]), ["Q015"]);
+        assert_eq!(codes(&[block("gptq"), ("quant_config.json", Some("awq"), json!({}))]), ["Q003"]);
         assert!(codes(&[block("gptq")]).is_empty());
     }
 

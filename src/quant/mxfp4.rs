@@ -146,7 +146,7 @@ mod tests {
             (experts("*_blocks", "*_scales"), "Q007", "no config says"),
             (
                 with(&[4, 192, 4]).without("*_scales").block(Some("mxfp4"), json!({})),
-                "Q001",
+                "Q020",
                 "missing scales",
             ),
             (with(&[4, 192, 3]).block(Some("mxfp4"), json!({})), "Q002", "the blocks need U8 [4, 192, 4]"),

@@ -24,6 +24,7 @@ mod merge_same;
 mod packed_samples;
 mod pty;
 mod references;
+mod rules;
 mod samples;
 mod scaled_samples;
 mod screens;

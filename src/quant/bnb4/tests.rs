@@ -95,7 +95,7 @@ fn damaged_quant_states_say_what_is_wrong() {
     let mut state = good_state();
     state["shape"] = json!([4096, 4096]);
     let (codes, text, known) = with(state);
-    assert_eq!((codes, known), (vec!["Q003"], false));
+    assert_eq!((codes, known), (vec!["Q015"], false));
     assert_eq!(text, "quant state: shape [4096, 4096] needs 8388608 packed bytes, weight has 128");
     let mut state = good_state();
     state["blocksize"] = json!(0);
@@ -105,12 +105,12 @@ fn damaged_quant_states_say_what_is_wrong() {
     assert!(with(state).1.contains("quant_type is fp4, its name says nf4"));
     let mut state = good_state();
     state["shape"] = json!([u64::MAX, u64::MAX]);
-    assert_eq!(with(state).0, ["Q003"]);
+    assert_eq!(with(state).0, ["Q015"]);
     assert!(with(json!([1])).1.contains("not a JSON object"));
     let text = config(stateless().part(STATE, Dtype::U8, &[9], b"{not json".to_vec()), false);
-    assert_eq!(faults(&text), ["Q003"]);
+    assert_eq!(faults(&text), ["Q015"]);
     let offset = with_state(nested().without(STATE), &good_state());
-    assert_eq!(faults(&offset), ["Q003"]);
+    assert_eq!(faults(&offset), ["Q015"]);
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn column_layouts_are_refused_by_name() {
     for (code, name) in [(1, "col32"), (2, "col_turing"), (3, "col_ampere"), (9, "unknown")] {
         let layer = int8().without("weight_format").part("weight_format", Dtype::U8, &[], vec![code]);
         let found = layer.recognize(&Int8).unwrap();
-        assert_eq!((found.spec.variant.as_str(), codes(&found)), (name, vec!["Q003"]));
+        assert_eq!((found.spec.variant.as_str(), codes(&found)), (name, vec!["Q015"]));
     }
 }
 
@@ -47,7 +47,7 @@ fn missing_misshapen_and_bad_scales_are_faults() {
         (codes(&found), found.spec.broken)
     };
     let bare = int8().without("weight_format");
-    assert_eq!(of(bare.without("SCB")), (vec!["Q001"], vec!["missing SCB".into()]));
+    assert_eq!(of(bare.without("SCB")), (vec!["Q020"], vec!["missing SCB".into()]));
     assert_eq!(of(int8().without("weight")).1, ["missing weight"]);
     let scales =
         |values: &[f32]| int8().without("SCB").part("SCB", Dtype::F32, &[values.len() as u64], f32s(values));

@@ -63,7 +63,7 @@ fn a_config_that_says_other_numbers_is_named_with_both() {
             "Q011",
             "means scales of one a row, the tensors have",
         ),
-        (json!({"num_bits": 4, "group_size": 128, "symmetric": false}), "Q001", "missing weight_zero_point"),
+        (json!({"num_bits": 4, "group_size": 128, "symmetric": false}), "Q020", "missing weight_zero_point"),
         (
             json!({"num_bits": 4, "group_size": 128, "type": "float"}),
             "Q013",
@@ -97,9 +97,9 @@ fn missing_and_misfitting_parts_break_the_layer() {
     let scale = |shape: &[u64]| base().without("weight_scale").shape("weight_scale", Dtype::BF16, shape);
     let zeros = |dtype, shape: &[u64]| base().shape("weight_zero_point", dtype, shape);
     let cases = [
-        (base().without("weight_scale"), "Q001", "missing weight_scale"),
-        (base().without("weight_packed"), "Q001", "missing weight_packed"),
-        (base().without("weight_shape"), "Q001", "missing weight_shape"),
+        (base().without("weight_scale"), "Q020", "missing weight_scale"),
+        (base().without("weight_packed"), "Q020", "missing weight_packed"),
+        (base().without("weight_shape"), "Q020", "missing weight_shape"),
         (scale(&[63, 2]), "Q002", "weight_scale is [63, 2], the weight is [64, 256]"),
         (scale(&[64, 3]), "Q002", "weight_scale is [64, 3]"),
         (

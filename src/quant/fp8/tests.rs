@@ -106,10 +106,10 @@ fn faults_of_parts_and_configs_are_named() {
     let cases = [
         (
             whole().without("weight_scale_inv").block(Some("fp8"), blocks(128)),
-            "Q001",
+            "Q020",
             "missing weight_scale_inv",
         ),
-        (whole().without("weight").block(Some("fp8"), blocks(128)), "Q001", "missing weight"),
+        (whole().without("weight").block(Some("fp8"), blocks(128)), "Q020", "missing weight"),
         (whole().block(Some("gptq"), json!({})), "Q008", "says gptq, the tensors are fp8 with scales"),
         (whole().shape("bias", Dtype::BF16, &[5]).block(Some("fp8"), blocks(128)), "Q002", "bias is [5]"),
         (

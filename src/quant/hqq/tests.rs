@@ -42,7 +42,7 @@ fn a_part_missing_is_named() {
     for part in ["scale", "zero", "shape"] {
         let found = layer(4, (Dtype::U8, &[256, 64]), &[128, 256]).without(part).recognize(&Hqq).unwrap();
         assert_eq!(found.spec.broken, [format!("missing {part}")]);
-        assert_eq!(codes(&found), ["Q001"]);
+        assert_eq!(codes(&found), ["Q020"]);
     }
     assert!(layer(4, (Dtype::U8, &[256, 64]), &[128, 256]).without("W_q").recognize(&Hqq).is_none());
 }

@@ -22,7 +22,7 @@ fn eetq_is_stored_transposed() {
 fn eetq_with_a_part_missing_or_of_the_wrong_size_is_broken() {
     assert_eq!(codes(&eetq(&[256]).recognize(&Eetq).unwrap()), ["Q002"]);
     assert_eq!(codes(&eetq(&[u64::MAX, 3]).recognize(&Eetq).unwrap()), ["Q002"]);
-    assert_eq!(codes(&eetq(&[128]).without("weight").recognize(&Eetq).unwrap()), ["Q001"]);
+    assert_eq!(codes(&eetq(&[128]).without("weight").recognize(&Eetq).unwrap()), ["Q020"]);
     assert!(eetq(&[128]).without("weight_scales").recognize(&Eetq).is_none());
 }
 

@@ -60,10 +60,10 @@ fn words_that_no_code_width_fits_are_named() {
 #[test]
 fn missing_scales_are_named() {
     let found = affine(4, 64).without("scales").block(Some("mlx"), json!({})).recognize(&Mlx).unwrap();
-    assert_eq!(codes(&found), ["Q001"]);
+    assert_eq!(codes(&found), ["Q020"]);
     assert!(affine(4, 64).without("scales").without("biases").recognize(&Mlx).is_none());
     let affine = affine(4, 64).without("biases").block(Some("mlx"), json!({"group_size": 64, "bits": 4}));
-    assert_eq!(codes(&affine.recognize(&Mlx).unwrap()), ["Q001"]);
+    assert_eq!(codes(&affine.recognize(&Mlx).unwrap()), ["Q020"]);
 }
 
 #[test]

@@ -58,9 +58,9 @@ fn faults_are_named() {
         (hf_quant(nvfp4(), &said("FP8", 16)), "Q010", "quant_algo FP8, the tensors are nvfp4"),
         (hf_quant(nvfp4(), &said("W4A16_AWQ", 16)), "Q013", "quant_algo W4A16_AWQ, the tensors are nvfp4"),
         (hf_quant(nvfp4(), &said("NVFP4", 32)), "Q011", "group_size 32, the tensors have 16"),
-        (hf_quant(nvfp4().without("weight_scale_2"), &said("NVFP4", 16)), "Q001", "missing weight_scale_2"),
-        (hf_quant(nvfp4().without("weight_scale"), &said("NVFP4", 16)), "Q001", "missing weight_scale"),
-        (hf_quant(nvfp4().without("weight"), &said("NVFP4", 16)), "Q001", "missing weight"),
+        (hf_quant(nvfp4().without("weight_scale_2"), &said("NVFP4", 16)), "Q020", "missing weight_scale_2"),
+        (hf_quant(nvfp4().without("weight_scale"), &said("NVFP4", 16)), "Q020", "missing weight_scale"),
+        (hf_quant(nvfp4().without("weight"), &said("NVFP4", 16)), "Q020", "missing weight"),
         (
             hf_quant(layer(Dtype::F8E4M3, &[64, 64], Dtype::F32, &[63]), &said("FP8", 0)),
             "Q002",

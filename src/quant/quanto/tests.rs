@@ -68,7 +68,7 @@ fn a_part_missing_or_of_the_wrong_size_is_named() {
     for part in ["weight._scale", "weight._shift"] {
         let found = packed(128).without(part).recognize(&Quanto).unwrap();
         assert_eq!(found.spec.broken, [format!("missing {part}")]);
-        assert_eq!(codes(&found), ["Q001"]);
+        assert_eq!(codes(&found), ["Q020"]);
     }
     for rows in [0, 100, 1 << 40] {
         assert_eq!(codes(&packed(rows).recognize(&Quanto).unwrap()), ["Q002"], "{rows} rows");

@@ -57,9 +57,9 @@ fn scales_of_the_wrong_size_and_missing_parts_are_named() {
     assert_eq!(codes(&layer((Dtype::I32, &[256, 16]), (Dtype::F16, &[3, 128]), config())), ["Q002"]);
     assert_eq!(codes(&layer((Dtype::I32, &[256, 16]), (Dtype::F16, &[77]), config())), ["Q002"]);
     let weight = Literal::new("x").shape("weight", Dtype::I32, &[256, 16]).block(Some("quark"), config());
-    assert_eq!(codes(&weight.recognize(&Quark).unwrap()), ["Q001"]);
+    assert_eq!(codes(&weight.recognize(&Quark).unwrap()), ["Q020"]);
     let scale = Literal::new("x").shape("weight_scale", Dtype::F16, &[2, 128]).block(Some("quark"), config());
-    assert_eq!(codes(&scale.recognize(&Quark).unwrap()), ["Q001"]);
+    assert_eq!(codes(&scale.recognize(&Quark).unwrap()), ["Q020"]);
     let other = Literal::new("x").shape("weight", Dtype::I32, &[256, 16]);
     assert!(other.shape("weight_scale", Dtype::F16, &[2, 128]).recognize(&Quark).is_none());
 }

@@ -40,7 +40,7 @@ fn what_the_metadata_lacks_is_named() {
     assert_eq!(codes(&found), ["Q007"]);
     let meta = json!({"_type": "Int8Tensor", "_data": {"block_size": [1, 256]}});
     let found = layer(&meta, Dtype::I8, &[128, 256], &[128, 1]).without("_weight_scale").recognize(&Torchao);
-    assert_eq!(codes(&found.unwrap()), ["Q001"]);
+    assert_eq!(codes(&found.unwrap()), ["Q020"]);
 }
 
 #[test]

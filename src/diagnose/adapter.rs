@@ -1,0 +1,1 @@
+//! Rules about adapters: their config, their keys, and how they lie on their base.

@@ -1,0 +1,1 @@
+//! Rules about the names of a model's tensors: prefixes, renames, leftovers of wrappers and of distributed training.

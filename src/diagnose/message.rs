@@ -1,0 +1,1 @@
+//! Message: a pasted error held against the messages that the rules know.

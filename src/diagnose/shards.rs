@@ -1,0 +1,1 @@
+//! Rules about the set of files: shards, index, what lies beside them.

@@ -1,0 +1,1 @@
+//! Rules about values: NaN, infinities, names that no one can read.
