@@ -28,6 +28,7 @@ mod rules;
 mod samples;
 mod scaled_samples;
 mod screens;
+mod tracebacks;
 mod views;
 
 use std::path::{Path, PathBuf};
