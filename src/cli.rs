@@ -6,7 +6,9 @@
 
 pub mod align;
 pub mod convert;
+pub mod diagnose;
 pub mod doctor;
+pub mod explain;
 pub mod inspect;
 pub mod json;
 pub mod merge;
@@ -103,6 +105,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say why a checkpoint does not load, train, merge or serve: from the files, or from a pasted error.
+    Diagnose(diagnose::Diagnose),
+    /// Print what is known of a finding: what it looks for, why it matters, what helps.
+    Explain {
+        /// Its code or name: Q001, already-quantized.
+        code: String,
+    },
     /// Hold an adapter against a base, module by module, and repair it into a new folder.
     Align(align::Align),
     /// Convert a checkpoint to another format, in a new folder.
@@ -142,6 +151,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
             Command::Inspect { json: true, .. }
                 | Command::Verify { json: true, .. }
                 | Command::Doctor { json: true }
+                | Command::Diagnose(diagnose::Diagnose { json: true, .. })
                 | Command::Align(align::Align { json: true, .. })
                 | Command::Convert(convert::Convert {
                     what: convert::What { how: convert::How { json: true, .. }, .. },
@@ -179,6 +189,8 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Verify { path, deep, json }) => {
             verify::run(&verify::Options { path, deep: *deep, json: *json, quiet: cli.common.quiet }, out)
         }
+        Some(Command::Diagnose(asked)) => diagnose::run(asked, cli.common.quiet, out),
+        Some(Command::Explain { code }) => explain::run(code, out),
         Some(Command::Align(asked)) => align::run(asked, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),

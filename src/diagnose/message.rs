@@ -15,10 +15,11 @@ use self::check::{Check, checks};
 use self::template::Match;
 use self::text::{Role, Text};
 use super::finding::Finding;
-use super::rule::{Message, Rule};
+use super::rule::{Message, Purpose, Rule};
 use super::subject::Subject;
 use super::{Diagnosis, RULES};
 use crate::problem::Severity;
+use crate::units;
 
 /// What a pasted message comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +161,37 @@ impl Answer {
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.verdict == Verdict::Cause
+    }
+
+    /// Returns the verdict in one line.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let rule = self.matched.as_ref().map(|matched| format!("{:?}", matched.rule)).unwrap_or_default();
+        match self.verdict {
+            Verdict::Cause => format!("✗ This is your cause: {rule}"),
+            Verdict::NotShown => format!("▲ This message usually means {rule}; the files do not show it"),
+            Verdict::Unknown if self.nearest.is_empty() => "· Not a message we know".into(),
+            Verdict::Unknown => "· Not a message we know; nearest:".into(),
+        }
+    }
+
+    /// Returns in words that nothing is wrong with the files, with what was looked at; `None` if something is, or they
+    /// show the fault.
+    #[must_use]
+    pub fn fine_words(&self, subject: &Subject<'_>, diagnosis: &Diagnosis) -> Option<String> {
+        let (errors, warnings) = diagnosis.count(Purpose::Load);
+        if self.verdict != Verdict::NotShown || errors > 0 {
+            return None;
+        }
+        let mut facts = vec![format!("{} rules looked", RULES.len())];
+        for held in subject.held {
+            let (aligned, total) = (held.alignment.aligned(), held.alignment.modules.len());
+            facts.push(format!("{aligned} of {total} modules of the adapter aligned"));
+        }
+        if warnings > 0 {
+            facts.push(units::plural(warnings, "warning"));
+        }
+        Some(format!("✓ These files are fine: no error was found for loading ({})", facts.join(", ")))
     }
 
     /// Returns the codes of the rules that know the message, the best first.

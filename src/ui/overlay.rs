@@ -19,6 +19,7 @@ use crate::app::keys::keys_of;
 use crate::app::{App, Overlay, Ready};
 use crate::checkpoint::Progress;
 use crate::checkpoint::tree::Sort;
+use crate::diagnose::rule::Purpose;
 use crate::error::Error;
 use crate::name::{cut_middle, escape};
 use crate::units;
@@ -44,6 +45,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         Some(Overlay::OrderMenu(at)) => {
             menu(frame, area, ("Sort by", 36), &Order::ALL.map(Order::about), *at, theme);
         }
+        Some(Overlay::PurposeMenu(at)) => {
+            let lines = Purpose::ALL.map(|purpose| format!("{:<6} {}", purpose.name(), purpose.words()));
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            menu(frame, area, ("For what", 50), &lines, *at, theme);
+        }
+        Some(Overlay::Error) => super::error::draw(frame, area, app, theme),
         Some(Overlay::Log) => log(frame, area, app, theme),
         Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),
         Some(Overlay::Picker(_)) | None => {}
@@ -175,7 +182,7 @@ fn menu(
     frame: &mut Frame<'_>,
     area: Rect,
     (title, cells): (&str, u16),
-    words: &[&'static str],
+    words: &[&str],
     at: usize,
     theme: &Theme,
 ) {

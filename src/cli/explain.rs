@@ -1,0 +1,74 @@
+//! `ckpt explain CODE`: what a rule looks for, why it matters, what upstream says, what helps. Printed from the rule.
+
+use std::io::Write;
+
+use super::{DONE, stdout_error};
+use crate::diagnose::{self, Purpose, Rule};
+use crate::error::{Error, Result};
+use crate::name::escape;
+use crate::ui::pane::wrap;
+
+/// Cells of a line of running text.
+const WIDTH: usize = 96;
+
+/// Runs the command.
+///
+/// # Errors
+/// No rule has this code or name, or stdout fails.
+pub fn run(code: &str, out: &mut dyn Write) -> Result<u8> {
+    let Some(rule) = diagnose::find(code) else {
+        let near: Vec<String> = diagnose::nearest(code).iter().map(|rule| format!("{rule:?}")).collect();
+        let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
+        return Err(Error::input(format!("explain {}: no rule has this code or name{near}", escape(code))));
+    };
+    out.write_all(text(rule).as_bytes()).map_err(|e| stdout_error(&e))?;
+    Ok(DONE)
+}
+
+/// Returns all that a rule says, as plain text.
+#[must_use]
+pub fn text(rule: &Rule) -> String {
+    let mut lines = vec![format!("{rule:?}"), scope(rule)];
+    part(&mut lines, "what it looks for", rule.looks_for);
+    part(&mut lines, "why it matters", rule.why);
+    if !rule.messages.is_empty() {
+        lines.extend([String::new(), "what upstream says".to_owned()]);
+        for message in rule.messages {
+            lines.push(format!("  {}", message.text));
+            lines.push(format!("      {}", message.seen_in));
+        }
+    }
+    part(&mut lines, "where else these messages come from", rule.outside);
+    part(&mut lines, "what helps", rule.remedy);
+    part(&mut lines, "sources", rule.sources);
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Adds a titled part of running text, if there is any.
+fn part(lines: &mut Vec<String>, title: &str, body: &str) {
+    if !body.is_empty() {
+        lines.extend([String::new(), title.to_owned()]);
+        lines.extend(wrap(body, WIDTH).into_iter().map(|line| format!("  {line}")));
+    }
+}
+
+/// Returns how bad it is and for what, in one line.
+fn scope(rule: &Rule) -> String {
+    let names =
+        |purposes: &[Purpose]| purposes.iter().map(|purpose| purpose.name()).collect::<Vec<_>>().join(", ");
+    let mut text = match rule.purposes.len() == Purpose::ALL.len() {
+        true => format!("{}, whatever it is wanted for", rule.kind.severity.name()),
+        false => format!("{} for {}", rule.kind.severity.name(), names(rule.purposes)),
+    };
+    if !rule.milder.is_empty() {
+        text = format!("{text}; only a warning for {}", names(rule.milder));
+    }
+    if rule.is_silent {
+        text.push_str("; silent: no loader says it");
+    }
+    if rule.is_outside {
+        text.push_str("; known by its message alone, no file shows it");
+    }
+    text
+}
