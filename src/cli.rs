@@ -109,8 +109,11 @@ pub enum Command {
     Diagnose(diagnose::Diagnose),
     /// Print what is known of a finding: what it looks for, why it matters, what helps.
     Explain {
-        /// Its code or name: Q001, already-quantized.
-        code: String,
+        /// Its code or name: Q001, already-quantized. None: all codes in a table.
+        code: Option<String>,
+        /// Print the table of all codes as Markdown.
+        #[arg(long, conflicts_with = "code")]
+        markdown: bool,
     },
     /// Hold an adapter against a base, module by module, and repair it into a new folder.
     Align(align::Align),
@@ -190,7 +193,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
             verify::run(&verify::Options { path, deep: *deep, json: *json, quiet: cli.common.quiet }, out)
         }
         Some(Command::Diagnose(asked)) => diagnose::run(asked, cli.common.quiet, out),
-        Some(Command::Explain { code }) => explain::run(code, out),
+        Some(Command::Explain { code, markdown }) => explain::run(code.as_deref(), *markdown, out),
         Some(Command::Align(asked)) => align::run(asked, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),

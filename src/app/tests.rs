@@ -117,8 +117,8 @@ fn a_command_that_cannot_run_says_why() {
     ] {
         assert_eq!(robot.press("1").press(keys).toast(), why, "{keys}");
     }
-    robot.press("1 :").write("go-to").press("enter");
-    assert_eq!(robot.toast(), "go-to: no problem was found");
+    robot.press("1 :").write("open-fix").press("enter");
+    assert_eq!(robot.toast(), "open-fix: nothing was found for this purpose (f chooses another)");
     assert_eq!(robot.press("n").toast(), "nothing stands out: no problem, no odd layer");
     assert_eq!(robot.press("j").toast(), "", "the next key takes the toast away");
 }

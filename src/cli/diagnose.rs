@@ -19,6 +19,7 @@ use crate::diagnose::{Diagnosis, RULES, Subject};
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::problem::{Problem, Severity};
+use crate::ui::pane::wrap;
 
 /// Say why a checkpoint does not load, train, merge or serve: from the files, or from a pasted error.
 #[derive(Debug, Args)]
@@ -215,14 +216,18 @@ impl Report<'_> {
         writeln!(out, "{words}")?;
         if let Some(matched) = &answer.matched {
             let said = template::filled(matched.message.text, &matched.captured);
-            writeln!(out, "  message   {}", escape(&said))?;
-            writeln!(out, "            line {} of the text; {}", matched.line + 1, matched.message.seen_in)?;
+            labeled(out, "message", &escape(&said))?;
+            labeled(
+                out,
+                " ",
+                &format!("line {} of the text; {}", matched.line + 1, matched.message.seen_in),
+            )?;
             if answer.verdict == Verdict::NotShown {
-                writeln!(out, "  usually   {}", matched.rule.why)?;
+                labeled(out, "usually", matched.rule.why)?;
                 if !matched.rule.outside.is_empty() {
-                    writeln!(out, "  outside   {}", matched.rule.outside)?;
+                    labeled(out, "outside", matched.rule.outside)?;
                 }
-                writeln!(out, "  helps     {}", matched.rule.remedy)?;
+                labeled(out, "helps", matched.rule.remedy)?;
             }
         }
         for check in &answer.checks {
@@ -260,20 +265,21 @@ impl Report<'_> {
     ) -> std::io::Result<()> {
         let silent = if finding.rule.is_silent { "  (silent: no loader says it)" } else { "" };
         writeln!(out, "{} {:?}{silent}", mark(severity), finding.rule)?;
-        writeln!(out, "  {}", finding.title)?;
-        writeln!(out, "  {}", finding.rule.why)?;
-        for seen in &finding.seen {
-            writeln!(out, "  seen      {}", seen_words(seen))?;
+        labeled(out, "", &finding.title)?;
+        labeled(out, "", finding.rule.why)?;
+        for (at, seen) in finding.seen.iter().enumerate() {
+            labeled(out, if at == 0 { "seen" } else { " " }, &seen_words(seen))?;
         }
-        for message in finding.rule.messages {
+        for (at, message) in finding.rule.messages.iter().enumerate() {
             let text = template::filled(message.text, &finding.fills);
-            writeln!(out, "  message   {}   ({})", escape(&text), message.seen_in)?;
+            let label = if at == 0 { "message" } else { " " };
+            labeled(out, label, &format!("{}   ({})", escape(&text), message.seen_in))?;
         }
         for (at, fix) in finding.fixes.iter().enumerate() {
             let kind = if fix.applies() { "" } else { "   (advice)" };
-            writeln!(out, "  fix {}     {}{kind}", at + 1, escape(&fix.summary))?;
+            labeled(out, &format!("fix {}", at + 1), &format!("{}{kind}", escape(&fix.summary)))?;
             if !fix.loss.is_empty() {
-                writeln!(out, "            cost: {}", fix.loss)?;
+                labeled(out, " ", &format!("cost: {}", fix.loss))?;
             }
             if let Some(command) = self.command(finding, at) {
                 writeln!(out, "            $ {}", escape(&command))?;
@@ -355,6 +361,21 @@ impl Report<'_> {
             fixes,
         }
     }
+}
+
+/// Cells of a line.
+const WIDTH: usize = 100;
+/// Cells of the column of labels.
+const LABEL: usize = 10;
+
+/// Writes a text in lines, behind a label if there is one.
+fn labeled(out: &mut dyn Write, label: &str, text: &str) -> std::io::Result<()> {
+    let by = if label.is_empty() { 0 } else { LABEL };
+    for (at, line) in wrap(text, WIDTH - by - 2).into_iter().enumerate() {
+        let label = if at == 0 { label } else { "" };
+        writeln!(out, "  {label:<by$}{line}")?;
+    }
+    Ok(())
 }
 
 /// Returns a rule's messages with what is known in their places.

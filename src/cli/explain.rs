@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{DONE, stdout_error};
-use crate::diagnose::{self, Purpose, Rule};
+use crate::diagnose::{self, Purpose, RULES, Rule};
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::ui::pane::wrap;
@@ -15,14 +15,76 @@ const WIDTH: usize = 96;
 ///
 /// # Errors
 /// No rule has this code or name, or stdout fails.
-pub fn run(code: &str, out: &mut dyn Write) -> Result<u8> {
-    let Some(rule) = diagnose::find(code) else {
+pub fn run(code: Option<&str>, is_markdown: bool, out: &mut dyn Write) -> Result<u8> {
+    let text = match code {
+        Some(code) => text(find(code)?),
+        None if is_markdown => markdown(),
+        None => table(),
+    };
+    out.write_all(text.as_bytes()).map_err(|e| stdout_error(&e))?;
+    Ok(DONE)
+}
+
+fn find(code: &str) -> Result<&'static Rule> {
+    diagnose::find(code).ok_or_else(|| {
         let near: Vec<String> = diagnose::nearest(code).iter().map(|rule| format!("{rule:?}")).collect();
         let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
-        return Err(Error::input(format!("explain {}: no rule has this code or name{near}", escape(code))));
+        Error::input(format!("explain {}: no rule has this code or name{near}", escape(code)))
+    })
+}
+
+/// Returns every rule, sorted by its code.
+fn sorted() -> Vec<&'static Rule> {
+    let mut rules = RULES.to_vec();
+    rules.sort_by_key(|rule| rule.code());
+    rules
+}
+
+/// Returns a line for each rule.
+fn table() -> String {
+    let line = |rule: &&Rule| {
+        let silent = if rule.is_silent { "  silent" } else { "" };
+        format!(
+            "{}  {:<34} {:<8} {}{silent}\n",
+            rule.code(),
+            rule.kind.name,
+            rule.kind.severity.name(),
+            purposes(rule)
+        )
     };
-    out.write_all(text(rule).as_bytes()).map_err(|e| stdout_error(&e))?;
-    Ok(DONE)
+    sorted().iter().map(line).collect()
+}
+
+/// Returns the table of all codes as Markdown: `src/diagnose/CODES.md`, which a test holds against this.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text =
+        String::from("| code | name | severity | matters for | what it looks for |\n|---|---|---|---|---|\n");
+    for rule in sorted() {
+        let mut looks = rule.looks_for.replace('|', "\\|");
+        if rule.is_silent {
+            looks = format!("**Silent.** {looks}");
+        }
+        if rule.is_outside {
+            looks = format!("*(its message)* {looks}");
+        }
+        let severity = rule.kind.severity.name();
+        text.push_str(&format!(
+            "| {} | {} | {severity} | {} | {looks} |\n",
+            rule.code(),
+            rule.kind.name,
+            purposes(rule)
+        ));
+    }
+    text
+}
+
+/// Returns for what a rule matters, in one word or a few.
+fn purposes(rule: &Rule) -> String {
+    if rule.purposes.len() == Purpose::ALL.len() {
+        return "everything".into();
+    }
+    rule.purposes.iter().map(|purpose| purpose.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns all that a rule says, as plain text.
