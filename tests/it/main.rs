@@ -28,6 +28,7 @@ mod rules;
 mod samples;
 mod scaled_samples;
 mod screens;
+mod stories;
 mod tracebacks;
 mod views;
 

@@ -19,7 +19,7 @@ fn cells(count: u16) -> NonZero<u16> {
 }
 
 /// The workbench in a terminal of its own.
-struct Robot {
+pub(crate) struct Robot {
     screen: vt100::Parser,
     bytes: Receiver<Vec<u8>>,
     keys: Box<dyn std::io::Write + Send>,
@@ -30,7 +30,7 @@ struct Robot {
 }
 
 impl Robot {
-    fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let size = PtySize { rows: 36, cols: 120, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ckpt"));
@@ -72,18 +72,18 @@ impl Robot {
         }
     }
 
-    fn press(&mut self, keys: &str) -> &mut Self {
+    pub(crate) fn press(&mut self, keys: &str) -> &mut Self {
         self.keys.write_all(keys.as_bytes()).unwrap();
         self.keys.flush().unwrap();
         self
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.screen.screen().contents()
     }
 
     /// Reads until the screen satisfies `is_there`.
-    fn until(&mut self, what: &str, is_there: impl Fn(&vt100::Screen) -> bool) -> &mut Self {
+    pub(crate) fn until(&mut self, what: &str, is_there: impl Fn(&vt100::Screen) -> bool) -> &mut Self {
         let end = Instant::now() + PATIENCE;
         while !is_there(self.screen.screen()) {
             match self.bytes.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -98,12 +98,12 @@ impl Robot {
         self
     }
 
-    fn shows(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn shows(&mut self, text: &str) -> &mut Self {
         self.until(text, |screen| screen.contents().contains(text))
     }
 
     /// Reads to the end and returns the exit code.
-    fn ends(mut self) -> (u32, Self) {
+    pub(crate) fn ends(mut self) -> (u32, Self) {
         let end = Instant::now() + PATIENCE;
         loop {
             match self.bytes.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -233,10 +233,10 @@ fn an_idle_screen_never_wakes_without_gauges() {
 }
 
 /// A folder that is removed when the test ends.
-struct Scratch(std::path::PathBuf);
+pub(crate) struct Scratch(pub(crate) std::path::PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("ckpt-pty-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
