@@ -249,7 +249,9 @@ fn step(app: &mut App, by: isize) -> Vec<Effect> {
         return Vec::new();
     }
     if tab == Tab::Findings {
-        app.findings_mut().map(|findings| findings.step(by));
+        if let Some(findings) = app.findings_mut() {
+            findings.step(by);
+        }
         return Vec::new();
     }
     with(app, |ready| match (tab, focus) {

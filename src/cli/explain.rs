@@ -58,25 +58,17 @@ fn table() -> String {
 /// Returns the table of all codes as Markdown: `src/diagnose/CODES.md`, which a test holds against this.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text =
-        String::from("| code | name | severity | matters for | what it looks for |\n|---|---|---|---|---|\n");
-    for rule in sorted() {
-        let mut looks = rule.looks_for.replace('|', "\\|");
-        if rule.is_silent {
-            looks = format!("**Silent.** {looks}");
-        }
-        if rule.is_outside {
-            looks = format!("*(its message)* {looks}");
-        }
-        let severity = rule.kind.severity.name();
-        text.push_str(&format!(
-            "| {} | {} | {severity} | {} | {looks} |\n",
-            rule.code(),
-            rule.kind.name,
-            purposes(rule)
-        ));
-    }
-    text
+    let head = ["| code | name | severity | matters for | what it looks for |", "|---|---|---|---|---|"];
+    let line = |rule: &Rule| {
+        let silent = if rule.is_silent { "**Silent.** " } else { "" };
+        let outside = if rule.is_outside { "*Known by its message.* " } else { "" };
+        let looks = rule.looks_for.replace('|', "\\|");
+        let (code, name, severity) = (rule.code(), rule.kind.name, rule.kind.severity.name());
+        format!("| {code} | {name} | {severity} | {} | {silent}{outside}{looks} |", purposes(rule))
+    };
+    let lines: Vec<String> =
+        head.into_iter().map(str::to_owned).chain(sorted().into_iter().map(line)).collect();
+    format!("{}\n", lines.join("\n"))
 }
 
 /// Returns for what a rule matters, in one word or a few.
@@ -117,14 +109,10 @@ fn part(lines: &mut Vec<String>, title: &str, body: &str) {
 
 /// Returns how bad it is and for what, in one line.
 fn scope(rule: &Rule) -> String {
-    let names =
-        |purposes: &[Purpose]| purposes.iter().map(|purpose| purpose.name()).collect::<Vec<_>>().join(", ");
-    let mut text = match rule.purposes.len() == Purpose::ALL.len() {
-        true => format!("{}, whatever it is wanted for", rule.kind.severity.name()),
-        false => format!("{} for {}", rule.kind.severity.name(), names(rule.purposes)),
-    };
+    let mut text = format!("{} for {}", rule.kind.severity.name(), purposes(rule));
     if !rule.milder.is_empty() {
-        text = format!("{text}; only a warning for {}", names(rule.milder));
+        let milder: Vec<&str> = rule.milder.iter().map(|purpose| purpose.name()).collect();
+        text = format!("{text}; only a warning for {}", milder.join(", "));
     }
     if rule.is_silent {
         text.push_str("; silent: no loader says it");

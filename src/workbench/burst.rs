@@ -30,11 +30,11 @@ impl Bursts {
         let is_text = texts.iter().all(Option::is_some) && !texts.is_empty();
         let goes_on = is_text && self.last.is_some_and(|last| now.saturating_duration_since(last) < GOES_ON);
         let text: String = texts.iter().flatten().collect();
-        if !goes_on && !(is_text && is_burst(&text)) {
-            return events;
+        if goes_on || (is_text && is_burst(&text)) {
+            self.last = Some(now);
+            return vec![TermEvent::Paste(text)];
         }
-        self.last = Some(now);
-        vec![TermEvent::Paste(text)]
+        events
     }
 }
 
