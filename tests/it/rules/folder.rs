@@ -1,6 +1,7 @@
 //! A small model in a folder of its own, which a case changes before it is written.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -129,7 +130,7 @@ impl Folder {
         *self.tensors() = tensors.into_iter().map(|(old, tensor)| (name(&old), tensor)).collect();
     }
 
-    /// Attaches a LoRA of rank 4 on q_proj and v_proj, as PEFT 0.17 saves it.
+    /// Attaches a LoRA of rank 4 on `q_proj` and `v_proj`, as PEFT 0.17 saves it.
     pub(super) fn attach_lora(&mut self) {
         let mut shard = Shard { metadata: Some(json!({"format": "pt"})), ..Shard::default() };
         for layer in 0..LAYERS {
@@ -173,7 +174,7 @@ impl Folder {
         for (name, bytes) in &self.raw {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
+            write(&path, bytes);
         }
         if let (Some((json, shard)), Some(folder)) = (&self.adapter, self.adapter_path()) {
             std::fs::create_dir_all(&folder).unwrap();
@@ -189,12 +190,18 @@ impl Drop for Folder {
     }
 }
 
+fn write(path: &Path, bytes: &[u8]) {
+    // What stands in the place of a shard is written after it.
+    let _ = std::fs::remove_file(path);
+    std::fs::File::create_new(path).unwrap().write_all(bytes).unwrap();
+}
+
 fn write_all(folder: &Path, json: &BTreeMap<String, Value>, shards: &BTreeMap<String, Shard>) {
     for (name, value) in json {
-        std::fs::write(folder.join(name), format!("{value:#}\n")).unwrap();
+        write(&folder.join(name), format!("{value:#}\n").as_bytes());
     }
     for (name, shard) in shards {
-        std::fs::write(folder.join(name), shard.bytes()).unwrap();
+        write(&folder.join(name), &shard.bytes());
     }
 }
 
@@ -212,7 +219,7 @@ impl Shard {
             data.extend_from_slice(&tensor.bytes);
         }
         let mut text = Value::Object(header).to_string().into_bytes();
-        while text.len() % 8 != 0 {
+        while !text.len().is_multiple_of(8) {
             text.push(b' ');
         }
         let mut file = (text.len() as u64).to_le_bytes().to_vec();
