@@ -323,6 +323,7 @@ impl App {
             }
             Event::Held(number, held) => self.held_for_form(number, *held),
             Event::ClickBoard(row) => self.click_board(row),
+            Event::ClickFinding(row) => self.click_finding(row),
             Event::Planned(question, plan) => self.planned(question, *plan),
             Event::JobTicked(id, counts) => {
                 self.job_ticked(id, counts);

@@ -116,7 +116,7 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, t
         OpenState::Ready(ready)
             if ready.files().shards.iter().all(|s| s.unreadable) && app.tab != Tab::Findings =>
         {
-            overlay::unreadable(frame, area, ready, theme);
+            overlay::unreadable(frame, area, (ready, &open.findings), theme);
         }
         OpenState::Ready(_) => panes(frame, area, app, scroll, theme),
     }

@@ -31,6 +31,8 @@ pub enum Event {
     ClickJob(usize),
     /// A click in a pane.
     ClickPane(Focus),
+    /// A click on a finding, by its row.
+    ClickFinding(usize),
     /// A click on a row of the board.
     ClickBoard(usize),
     /// The wheel over a pane, in lines.
