@@ -7,6 +7,8 @@
 //! (`Act::Convert`, `Act::Edit` …), or advice, marked so.
 //!
 //! Causes stand before consequences: what is damaged comes first, then what fails silently, then the rest.
+//!
+#![doc = include_str!("diagnose/CODES.md")]
 
 pub mod adapter;
 pub mod config;
