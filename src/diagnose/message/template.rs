@@ -7,6 +7,8 @@ use super::text::{Text, alike};
 
 /// Bytes that one place takes at most: lists of keys are long.
 const PLACE_BYTES_MAX: usize = 4000;
+/// Places where the first literal part of a message is looked at: a hostile text repeats it without end.
+const TRIES_MAX: usize = 10_000;
 /// Bytes of a name, a path, a class.
 const WORD_BYTES_MAX: usize = 400;
 
@@ -40,7 +42,8 @@ pub fn find(template: &'static str, text: &Text) -> Vec<Match> {
     let compact = text.compact.as_str();
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(begin) = compact[from..].find(first.as_str()).map(|found| found + from) {
+    for _ in 0..TRIES_MAX {
+        let Some(begin) = compact[from..].find(first.as_str()).map(|found| found + from) else { break };
         from = begin + first.len();
         let mut matched = Match { begin, end: from, captured: Vec::new(), literal: first.len() };
         if starts_word(compact, begin, first)
@@ -176,7 +179,7 @@ fn pieces(template: &'static str) -> Vec<Piece> {
 }
 
 /// The names that places have.
-pub(super) const PLACES: [&str; 7] = ["key", "file", "shape", "method", "class", "n", "any"];
+pub(in crate::diagnose) const PLACES: [&str; 7] = ["key", "file", "shape", "method", "class", "n", "any"];
 
 fn is_place(name: &str) -> bool {
     PLACES.contains(&name)
