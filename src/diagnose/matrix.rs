@@ -349,9 +349,25 @@ pub static STACKS: &[Stack] = &[
     },
 ];
 
-/// Returns the format that most bytes of a checkpoint have, packed ones first.
+/// Returns the format that most packed layers have, or `dense` if none is packed; `None` if there is no layer.
 fn format_of(checkpoint: &Checkpoint) -> Option<&'static str> {
-    checkpoint.summary().formats.first().map(|sum| sum.format)
+    let (layers, specs) = (&checkpoint.layers, checkpoint.layers.specs());
+    let mut counts = vec![0usize; specs.len()];
+    for layer in layers.list() {
+        counts[layer.spec as usize] += 1;
+    }
+    let mut formats: Vec<(&'static str, usize)> = Vec::new();
+    for (spec, count) in specs.iter().zip(counts) {
+        let name = spec.format.get().name();
+        match formats.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += count,
+            None => formats.push((name, count)),
+        }
+    }
+    let is_packed = |format: &&(&'static str, usize)| !matches!(format.0, "dense" | "unknown");
+    let packed = formats.iter().filter(is_packed).max_by_key(|(_, count)| *count);
+    let dense = || formats.iter().find(|(name, _)| *name == "dense");
+    packed.or_else(dense).or(formats.first()).map(|(name, _)| *name)
 }
 
 /// Returns the row of a checkpoint, by its tensors, and by its config where they do not tell it. `None` for formats

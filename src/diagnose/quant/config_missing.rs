@@ -17,8 +17,12 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
             "transformers 4.3x to 4.4x, bitsandbytes tensors",
         ),
         message(
-            "size mismatch for {key}weight: copying a param with shape torch.Size([{n}, 1]) from checkpoint",
-            "transformers up to 4.57, bitsandbytes tensors",
+            "size mismatch for weight: copying a param with shape torch.Size([{n}, 1]) from checkpoint",
+            "transformers 4.53 to 4.57, bitsandbytes tensors",
+        ),
+        message(
+            "size mismatch for {key}.weight: copying a param with shape torch.Size([{n}, 1]) from checkpoint",
+            "transformers up to 4.52, bitsandbytes tensors",
         ),
         message(
             "The model's quantization config from the arguments has no `quant_method` attribute.",

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::common;
 use crate::diagnose::subject::Subject;
 use crate::plan::edit::Edit;
-use crate::quant::LayerSpec;
+use crate::quant::{LayerSpec, is_known_method};
 use crate::tensor::Dtype;
 
 /// Names of modules that loaders never quantize, by the last component.
@@ -70,7 +70,9 @@ pub(in crate::diagnose) fn block_of(subject: &Subject<'_>) -> Option<Value> {
         "awq" => ("awq", awq(first)?),
         _ => return None,
     };
-    let known = common::blocks(subject).find(|block| block.method.as_deref() == Some(method));
+    // A method that nobody has is a misspelled one; its settings may be right.
+    let is_ours = |name: &str| name == method || !is_known_method(name);
+    let known = common::blocks(subject).find(|block| block.method.as_deref().is_some_and(is_ours));
     let mut block = match known {
         Some(block) => block.value.as_object()?.clone(),
         None => fresh(subject, method)?,

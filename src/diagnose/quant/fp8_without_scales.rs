@@ -32,17 +32,28 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 /// Returns how many matrices are 8-bit floats without scales, and the first.
 pub(super) fn unscaled(subject: &Subject<'_>) -> (usize, Option<String>) {
     let (layers, names) = (&subject.checkpoint.layers, &subject.files().names);
-    let is_raw = |spec: &LayerSpec| {
-        let is_narrow = spec.dtype.is_some_and(|dtype| dtype.is_narrow_float() && dtype.bits() == Some(8.0));
-        !spec.is_quantized() && is_narrow && spec.shape.len() >= 2
-    };
     let raw: Vec<bool> = layers.specs().iter().map(is_raw).collect();
     if !raw.contains(&true) {
         return (0, None);
     }
-    let found = layers.list().iter().enumerate().filter(|(_, layer)| raw[layer.spec as usize]);
-    let found: Vec<u32> = found.map(|(layer, _)| layer as u32).collect();
+    // Other parts than a bias would be scales of a format that is not known.
+    let is_alone = |layer: &u32| layers.tensors(*layer).len() <= 2;
+    let found: Vec<u32> = (0..layers.len() as u32)
+        .filter(|&layer| raw[layers.list()[layer as usize].spec as usize])
+        .filter(is_alone)
+        .collect();
     (found.len(), found.first().map(|&layer| layers.name(names, layer)))
+}
+
+/// Returns true for a matrix of 8-bit floats with nothing beside it but a bias.
+pub(super) fn is_raw(spec: &LayerSpec) -> bool {
+    let is_narrow = spec.dtype.is_some_and(|dtype| dtype.is_narrow_float() && dtype.bits() == Some(8.0));
+    let is_plain = match spec.format.get().name() {
+        "dense" => true,
+        "unknown" => !spec.variant.contains("scale"),
+        _ => false,
+    };
+    is_plain && is_narrow && spec.shape.len() >= 2
 }
 
 /// An error where the config promises scales: then they are lost.

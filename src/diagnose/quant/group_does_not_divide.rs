@@ -38,7 +38,8 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let is_cut = |layer: &u32| {
         grouped(layers.spec(*layer)).is_some_and(|(_, inputs, group)| !inputs.is_multiple_of(group))
     };
-    let cut: Vec<u32> = (0..layers.len() as u32).filter(is_cut).collect();
+    let is_any = layers.specs().iter().any(|spec| grouped(spec).is_some());
+    let cut: Vec<u32> = (0..layers.len() as u32).filter(|layer| is_any && is_cut(layer)).collect();
     let Some((first, (_, inputs, group))) =
         cut.first().and_then(|&layer| Some((layer, grouped(layers.spec(layer))?)))
     else {
@@ -46,7 +47,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     };
     let name = layers.name(names, first);
     let title = format!(
-        "{} end in a group that is not whole: {} has {inputs} inputs in groups of {group}.",
+        "{} with a last group that is not whole: {} has {inputs} inputs in groups of {group}.",
         units::plural(cut.len(), "packed layer"),
         escape(&name),
     );

@@ -29,6 +29,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
         message("awq model is not supported", "ms-swift 1.x and 2.x"),
         message("Cannot merge LORA layers when the model is {method} quantized", "PEFT"),
         message("Cannot merge LORA layers when the model is loaded in 8-bit mode", "PEFT up to 0.5"),
+        message("Cannot merge adapters to a quantized model.", "LLaMA-Factory"),
         message("gptq model not support merge lora adapter", "Qwen, LLaMA-Factory 2023"),
         message("Merging LoRA layers is not supported for Eetq layers.", "PEFT"),
         message("Merging LoRA with INC layers is not yet implemented", "PEFT since 0.16"),
@@ -52,7 +53,7 @@ const ENDS: [&str; 8] =
     ["-bnb-4bit", "-bnb-8bit", "-4bit", "-gptq", "-gptq-int4", "-gptq-int8", "-awq", "-int4"];
 
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
-    let (packed, first) = subject.packed_layers();
+    let (packed, first) = subject.layers_of(|format| !matches!(format, "dense" | "unknown"));
     if subject.model().is_some() && packed > 0 {
         let words = common::packed_words(subject, packed);
         let title = match subject.held.len() {

@@ -4,6 +4,7 @@ use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
 use crate::problem::{ProblemKind, Severity};
+use crate::quant::LayerSpec;
 use crate::tensor::Dtype;
 use crate::units;
 
@@ -28,17 +29,19 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     ..Rule::new(&KIND)
 };
 
-/// Returns how many plain matrices have this dtype, and the first.
+/// Returns how many plain matrices have this dtype, the first, and the parameters of all.
 pub(super) fn matrices(subject: &Subject<'_>, dtype: Dtype) -> (usize, Option<String>, u64) {
     let (layers, names) = (&subject.checkpoint.layers, &subject.files().names);
+    let is_it = |spec: &LayerSpec| !spec.is_quantized() && spec.shape.len() >= 2 && spec.dtype == Some(dtype);
+    let wanted: Vec<bool> = layers.specs().iter().map(is_it).collect();
+    if !wanted.contains(&true) {
+        return (0, None, 0);
+    }
     let (mut count, mut first, mut parameters) = (0, None, 0u64);
-    for layer in 0..layers.len() as u32 {
-        let spec = layers.spec(layer);
-        if !spec.is_quantized() && spec.shape.len() >= 2 && spec.dtype == Some(dtype) {
-            count += 1;
-            parameters = parameters.saturating_add(spec.parameters);
-            first.get_or_insert(layer);
-        }
+    for (layer, found) in layers.list().iter().enumerate().filter(|(_, layer)| wanted[layer.spec as usize]) {
+        count += 1;
+        parameters = parameters.saturating_add(layers.specs()[found.spec as usize].parameters);
+        first.get_or_insert(layer as u32);
     }
     (count, first.map(|layer| layers.name(names, layer)), parameters)
 }

@@ -2,7 +2,7 @@
 
 use super::common;
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
-use crate::diagnose::rule::{Purpose, Rule, message};
+use crate::diagnose::rule::{Purpose, Rule};
 use crate::diagnose::subject::Subject;
 use crate::problem::{ProblemKind, Severity};
 use crate::units;
@@ -18,10 +18,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "The experts of gpt-oss are two packed tensors in the file and one plain parameter in memory. A \
           merge that looks for the plain name finds none and drops the change of the experts, and nothing \
           is said.",
-    messages: &[message(
-        "AttributeError: 'GptOssExperts' object has no attribute '{any}_blocks'",
-        "unsloth, transformers",
-    )],
     remedy: "Merge here, where experts are decoded and changed one by one, or dequantize the base first.",
     sources: "unsloth#3405, unsloth#4193, unsloth-zoo#885",
     look,

@@ -29,7 +29,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 /// A warning for bitsandbytes, whose loaders were hurt by it.
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let (layers, files) = (&subject.checkpoint.layers, subject.files());
-    if files.shards.len() < 2 {
+    if files.shards.len() < 2 || subject.packed_layers().0 == 0 {
         return Vec::new();
     }
     let is_split = |layer: &u32| {

@@ -38,8 +38,9 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let layers = units::plural(count, "packed layer");
-    let since = row.layer_since;
-    let title = format!("{layers} of {}: PEFT has a layer class for it since: {since}.", row.format);
+    let has_number = row.layer_since.starts_with(|sign: char| sign.is_ascii_digit());
+    let since = if has_number { "since " } else { "" };
+    let title = format!("{layers} of {}; layer class in PEFT: {since}{}.", row.format, row.layer_since);
     vec![Finding::new(rule, title).seen(Seen::tensors(first, layers))]
 }
 

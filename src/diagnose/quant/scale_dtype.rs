@@ -33,7 +33,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     }
     let count = units::plural(count, "packed layer");
     let title = format!(
-        "config.json says dtype {}, and {count} have {} scales: their kernels run in {}.",
+        "config.json says dtype {}, and the scales of {count} are {}: their kernels run in {}.",
         said.name(),
         scales.name(),
         scales.name(),

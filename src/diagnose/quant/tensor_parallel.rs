@@ -82,19 +82,14 @@ impl Kind {
     }
 
     fn words(&self, size: u64) -> String {
-        let layers = units::plural(self.count, &format!("{} layer", self.label));
+        let layers = format!("{} ({})", self.label, units::plural(self.count, "layer"));
         if SPLIT_INPUTS.contains(&self.label.as_str()) {
-            let groups = self.inputs.div_ceil(self.group);
+            let groups = units::plural(self.inputs.div_ceil(self.group) as usize, "group");
             let inputs = units::exact(self.inputs);
-            format!(
-                "{layers} with {inputs} inputs have {groups} groups of {}, which {size} GPUs cannot share",
-                self.group
-            )
+            format!("{layers}: {inputs} inputs in {groups} of {}, which {size} GPUs cannot share", self.group)
         } else {
-            format!(
-                "{layers} with {} outputs, which {size} GPUs cannot share in words of {PACKED}",
-                self.outputs
-            )
+            let outputs = units::exact(self.outputs);
+            format!("{layers}: {outputs} outputs in words of {PACKED}, which {size} GPUs cannot share")
         }
     }
 }
@@ -129,6 +124,9 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 fn kinds(subject: &Subject<'_>) -> Vec<Kind> {
     let (layers, names) = (&subject.checkpoint.layers, &subject.files().names);
     let mut kinds: Vec<Kind> = Vec::new();
+    if !layers.specs().iter().any(|spec| grouped(spec).is_some()) {
+        return kinds;
+    }
     for layer in 0..layers.len() as u32 {
         let Some((outputs, inputs, group)) = grouped(layers.spec(layer)) else { continue };
         let label = layers.label(names, layer);

@@ -21,10 +21,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              serialization.",
             "transformers 4.28 and newer",
         ),
-        message(
-            "Detected the presence of an 8-bit bitsandbytes weight, but the version is too old",
-            "launchers",
-        ),
     ],
     outside: "transformers says it too where bitsandbytes is installed and its library does not load.",
     remedy: "Update bitsandbytes, or dequantize, which leaves plain weights.",

@@ -15,7 +15,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
         message("Cannot resize embedding layers of a quantized model.", "LLaMA-Factory"),
         message("Quantized model only accepts a single adapter. Merge them first.", "LLaMA-Factory"),
         message("Cannot create new adapter upon a quantized model.", "LLaMA-Factory"),
-        message("Cannot merge adapters to a quantized model.", "LLaMA-Factory"),
         message("Please merge adapters before quantizing the model.", "LLaMA-Factory"),
     ],
     outside: "The files are right; the arguments of the run do not go with a quantized base.",

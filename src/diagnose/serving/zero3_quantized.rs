@@ -18,7 +18,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
             "transformers 4.2x to 4.57",
         ),
         message("DeepSpeed ZeRO-3 or FSDP is incompatible with PTQ-quantized models.", "LLaMA-Factory"),
-        message("is not compatible with DeepSpeed ZeRO-3", "launchers"),
     ],
     remedy: "Use ZeRO-2 or no DeepSpeed for a quantized base, or train on 16-bit weights with ZeRO-3; leave \
              `device_map` out.",
