@@ -337,13 +337,13 @@ pub static STACKS: &[Stack] = &[
     },
     Stack {
         name: "vLLM",
-        trains: "nothing: it serves LoRA on any base that it loads",
+        trains: "nothing, and serves LoRA on any base that it loads",
         merges: "nothing",
         notes: "see the serving rules",
     },
     Stack {
         name: "llama.cpp",
-        trains: "nothing: it takes a GGUF base and a GGUF adapter",
+        trains: "nothing, and takes a GGUF base with a GGUF adapter",
         merges: "llama-export-lora",
         notes: "on quantized bases not looked at",
     },
@@ -407,6 +407,15 @@ pub fn lines(checkpoint: &Checkpoint) -> Vec<String> {
     }
     lines.push(format!("source: {}", row.sources));
     lines
+}
+
+/// Returns what the projects take and merge, as lines of text.
+#[must_use]
+pub fn stack_lines() -> Vec<String> {
+    let line = |stack: &Stack| {
+        format!("{}: trains on {}; merges: {}; {}", stack.name, stack.trains, stack.merges, stack.notes)
+    };
+    STACKS.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub(super) mod peft_layer;
 pub(super) mod quant_map;
 pub(super) mod quant_state;
 pub(super) mod scale_dtype;
+pub(super) mod side_config_absent;
 pub(super) mod stale_method;
 pub(super) mod tensor_parallel;
 pub(super) mod unknown_quantization;

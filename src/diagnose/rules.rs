@@ -46,6 +46,7 @@ pub static RULES: &[&Rule] = &[
     &quant::mixed_halves::RULE,
     &quant::parts_in_shards::RULE,
     &quant::integer_storage::RULE,
+    &quant::side_config_absent::RULE,
     &quant::hqq_versions::RULE,
     &quant::needs_backend::RULE,
     &quant::peft_layer::RULE,

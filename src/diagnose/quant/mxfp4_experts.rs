@@ -8,10 +8,11 @@ use crate::problem::{ProblemKind, Severity};
 use crate::units;
 
 static KIND: ProblemKind =
-    ProblemKind { code: "Q033", name: "mxfp4-expert-adapter", severity: Severity::Warning };
+    ProblemKind { code: "Q033", name: "mxfp4-expert-adapter", severity: Severity::Error };
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
     purposes: &[Purpose::Load, Purpose::Qlora, Purpose::Merge],
+    milder: &[Purpose::Load, Purpose::Qlora],
     is_silent: true,
     looks_for: "Experts stored as `_blocks` and `_scales`, and an adapter with keys or `target_parameters` \
                 of experts.",

@@ -34,7 +34,11 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let (count, first) = subject.packed_layers();
     let layers = units::plural(count, "layer");
     let newest = matrix::VERSIONS[matrix::VERSIONS.len() - 1];
-    let title = format!("{layers} of {}: transformers {newest} does not train adapters on it.", row.format);
+    let but = row.trains[matrix::VERSIONS.len() - 1]
+        .strip_prefix("no, ")
+        .map_or_else(String::new, |but| format!(", {but}"));
+    let title =
+        format!("{layers} of {}: transformers {newest} does not train adapters on it{but}.", row.format);
     let mut finding = Finding::new(rule, title).seen(Seen::tensors(first, layers));
     if let Some(method) = subject.quant_method() {
         finding = finding.fill("method", method);

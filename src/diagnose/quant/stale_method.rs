@@ -44,7 +44,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     };
     let method = block.method.as_deref().unwrap_or_default();
     let title = format!(
-        "config.json says quant_method {}, which no loader knows, and none of the {} layers is packed.",
+        "config.json says quant_method {}, which is of no loader that was looked at, and none of {} layers is packed.",
         escape(method),
         subject.checkpoint.layers.len(),
     );

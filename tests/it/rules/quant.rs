@@ -262,6 +262,19 @@ pub(super) const CASES: &[Case] = &[
     Case { code: "Q027", hit: hqq, miss: fp8 },
     Case { code: "Q028", hit: |folder| beside(folder, true), miss: |folder| beside(folder, false) },
     Case { code: "Q029", hit: |folder| gptq_down(folder, 64), miss: |folder| gptq_down(folder, 16) },
+    // As Qwen of 2023 names them.
+    Case {
+        code: "Q029",
+        hit: |folder| {
+            gptq_down(folder, 64);
+            folder.rename(|name| name.replace("mlp.down_proj", "mlp.c_proj"));
+        },
+        miss: |folder| {
+            gptq_down(folder, 64);
+            // What is not cut along its inputs may have one group.
+            folder.rename(|name| name.replace("mlp.down_proj", "mlp.router"));
+        },
+    },
     Case { code: "Q030", hit: |folder| gptq_down(folder, 48), miss: |folder| gptq_down(folder, 32) },
     Case {
         code: "Q031",
@@ -312,6 +325,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case { code: "Q038", hit: |folder| nf4(folder, "U8"), miss: |folder| nf4(folder, "BF16") },
     Case { code: "Q039", hit: gptq, miss: |folder| block_over_plain(folder, "gptq") },
+    Case { code: "Q040", hit: gptq, miss: |folder| beside(folder, false) },
     Case {
         code: "T001",
         hit: |folder| {
