@@ -15,6 +15,7 @@ pub mod config;
 pub mod container;
 pub mod finding;
 pub mod keys;
+pub mod matrix;
 pub mod message;
 pub mod quant;
 pub mod rule;
