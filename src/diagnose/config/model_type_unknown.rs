@@ -20,7 +20,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              recognize this architecture.",
             "transformers since 4.39",
         ),
-        message("KeyError: '{any}'", "transformers up to 4.38, in configuration_auto.py"),
+        message("raise KeyError(key) KeyError: '{any}'", "transformers up to 4.38, in configuration_auto.py"),
     ],
     outside: "The installed transformers may be older than the model: `transformers_version` in config.json \
               says which wrote it.",

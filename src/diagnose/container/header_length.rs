@@ -1,7 +1,9 @@
 //! K005 header-length: the header's length field cannot be true.
 
-use super::download_again;
+use super::{download_again, has_problem};
+use crate::diagnose::finding::Finding;
 use crate::diagnose::rule::{Rule, message};
+use crate::diagnose::subject::Subject;
 use crate::problem::kind;
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
@@ -19,6 +21,13 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     ],
     remedy: "Download the file again. Without its header no tensor can be found in it.",
     sources: "measured with safetensors 0.8",
+    look,
     fixes: download_again,
     ..Rule::new(&kind::HEADER_LENGTH)
 };
+
+/// Lengths of the other byte order look absurd: the order is the fault.
+fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
+    let is_explained = has_problem(subject, &[&kind::BIG_ENDIAN]);
+    if is_explained { Vec::new() } else { Finding::of_problems(rule, subject) }
+}

@@ -10,7 +10,12 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     looks_for: "A file that the reference reader refuses while no other fault of it is found.",
     why: "Loaders use the reference reader of the format. What it refuses does not load, even where the \
           tensors can be read here.",
-    messages: &[message("SafetensorError: Error while deserializing header: {any}", "safetensors")],
+    messages: &[
+        message("SafetensorError: Error while deserializing header: {any}", "safetensors"),
+        message("tensor name {any} is too long: {n} >= {n}", "llama.cpp"),
+        message("tensor '{key}' has offset {n}, expected {n}", "llama.cpp"),
+        message("tensor '{key}' has invalid number of dimensions: {n} > {n}", "llama.cpp"),
+    ],
     remedy: "Write the file anew, or download it again.",
     sources: "the reader of safetensors itself, which is part of this program",
     look,

@@ -4,6 +4,7 @@ use super::{files_of, is_safetensors};
 use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
+use crate::name::escape;
 use crate::plan::edit::Edit;
 use crate::problem::kind;
 
@@ -28,9 +29,23 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     ],
     remedy: "Download the file again. The tensors before the cut can be kept in a new folder.",
     sources: "airllm#137, llama.cpp#6733; measured",
+    look,
     fixes,
     ..Rule::new(&kind::TRUNCATED)
 };
+
+/// Of a file that was told of twice, the longer sentence has the numbers.
+fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
+    let mut findings = Finding::of_problems(rule, subject);
+    for finding in &mut findings {
+        let file = finding.seen.first().and_then(|seen| seen.file.clone());
+        let same = finding.seen.iter().filter(|seen| seen.file.is_some() && seen.file == file);
+        if let (Some(longest), true) = (same.clone().max_by_key(|seen| seen.value.len()), same.count() > 1) {
+            finding.title = escape(&longest.value).into_owned();
+        }
+    }
+    findings
+}
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let files = subject.files();

@@ -14,7 +14,8 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     looks_for: "A folder with config.json and one weight file that is not named model.safetensors or \
                 pytorch_model.bin.",
     why: "transformers looks for fixed names and does not find the file. AutoGPTQ wrote names such as \
-          `gptq_model-4bit-128g.safetensors` and finds them by quantize_config.json; nothing else does.",
+          `gptq_model-4bit-128g.safetensors` and finds them by quantize_config.json; vLLM and exllama take \
+          any .safetensors of the folder.",
     messages: &[
         message(
             "Error no file named model.safetensors, or pytorch_model.bin, found in directory {any}",

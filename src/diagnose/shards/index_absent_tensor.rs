@@ -10,10 +10,10 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "The index is older than the shards: a merge or a pruning rewrote them and left it. transformers \
           prints a warning and goes on; if the model needs the tensor, its values are random. Other loaders \
           stop at it.",
-    messages: &[
-        message("SafetensorError: File does not contain tensor {key}", "loaders that read by the index"),
-        message("KeyError: '{key}'", "loaders that read by the index"),
-    ],
+    messages: &[message(
+        "SafetensorError: File does not contain tensor {key}",
+        "loaders that read by the index",
+    )],
     remedy: "Make the index anew from the headers. If the model needs the tensor, take it from the base.",
     sources: "measured with transformers 4.37 to 5.23",
     fixes: index_anew,

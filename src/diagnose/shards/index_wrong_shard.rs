@@ -9,10 +9,10 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     looks_for: "Names in the weight_map whose tensor lies in another shard.",
     why: "The shards were dealt out anew and the index was not. transformers reads every shard and finds the \
           tensor; loaders that open the file that the index names do not.",
-    messages: &[
-        message("SafetensorError: File does not contain tensor {key}", "loaders that read by the index"),
-        message("KeyError: '{key}'", "loaders that read by the index"),
-    ],
+    messages: &[message(
+        "SafetensorError: File does not contain tensor {key}",
+        "loaders that read by the index",
+    )],
     remedy: "Make the index anew from the headers of the shards.",
     sources: "measured with transformers 5.23",
     fixes: index_anew,
