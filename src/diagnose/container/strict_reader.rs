@@ -11,7 +11,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "Loaders use the reference reader of the format. What it refuses does not load, even where the \
           tensors can be read here.",
     messages: &[
-        message("SafetensorError: Error while deserializing header: {any}", "safetensors"),
         message("tensor name {any} is too long: {n} >= {n}", "llama.cpp"),
         message("tensor '{key}' has offset {n}, expected {n}", "llama.cpp"),
         message("tensor '{key}' has invalid number of dimensions: {n} > {n}", "llama.cpp"),

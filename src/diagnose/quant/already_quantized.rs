@@ -11,11 +11,9 @@ static KIND: ProblemKind = ProblemKind { code: "Q001", name: "already-quantized"
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
     purposes: &[Purpose::Qlora],
-    looks_for: "A quantization block that names another method than bitsandbytes, and packed layers of that \
-                format.",
-    why: "QLoRA in transformers quantizes a 16-bit base with bitsandbytes while loading, and refuses a base \
-          that carries another quantization. Parameters that no file fills in that way stay on the meta \
-          device.",
+    looks_for: "A quantization block that names another method than bitsandbytes, and packed layers of that format.",
+    why: "QLoRA in transformers quantizes a 16-bit base with bitsandbytes while loading, and refuses a base that \
+          carries another quantization. Parameters that no file fills in that way stay on the meta device.",
     messages: &[
         message(
             "'BitsAndBytesConfig' object has no attribute 'get_loading_attributes'",
@@ -30,10 +28,10 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
             "transformers 4.3x",
         ),
     ],
-    remedy: "Dequantize to 16-bit in a new folder and train on that, or drop `quantization_config=` from the \
-             call and train on the base as it is where the matrix allows it (`ckpt diagnose --for qlora`).",
-    sources: "Qwen3#795, transformers#39939, LlamaFactory#939, axolotl#783, Qwen3-VL#888; reproduced on \
-              4.37, 4.46, 4.57, 5.23",
+    remedy: "Dequantize to 16-bit in a new folder and train on that, or drop `quantization_config=` from the call \
+             and train on the base as it is where the matrix allows it (`ckpt diagnose --for qlora`).",
+    sources: "Qwen3#795, transformers#39939, LlamaFactory#939, axolotl#783, Qwen3-VL#888; reproduced on 4.37, 4.46, \
+              4.57, 5.23",
     look,
     fixes,
     ..Rule::new(&KIND)
