@@ -16,12 +16,12 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message(
             "Some weights of {class} were not initialized from the model checkpoint at {any} and are newly \
-             initialized: {any}model.layers.{n}.{any}",
+             initialized: ['model.layers.{n}.{any}",
             "transformers up to 4.57",
         ),
         message(
             "Some weights of the model checkpoint at {any} were not used when initializing {class}: \
-             {any}model.layers.{n}.{any}",
+             ['model.layers.{n}.{any}",
             "transformers up to 4.57",
         ),
         message("model.layers.{any} | MISSING", "transformers 5, LOAD REPORT"),

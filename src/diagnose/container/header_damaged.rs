@@ -11,7 +11,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message("Error while deserializing header: InvalidHeaderDeserialization", "safetensors before 0.6"),
         message("Error while deserializing header: invalid JSON in header: {any}", "safetensors since 0.6"),
-        message("Error while deserializing header: InvalidHeader", "safetensors before 0.6"),
         message("Error while deserializing header: invalid UTF-8 in header: {any}", "safetensors since 0.6"),
         message("Error while deserializing header: InvalidHeaderStart", "safetensors 0.3 to 0.5"),
         message("failed to read key-value pairs", "llama.cpp"),

@@ -22,7 +22,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message(
             "Some weights of the model checkpoint at {any} were not used when initializing {class}: \
-             {any}model.model.{any}",
+             ['model.model.{any}",
             "transformers up to 4.57",
         ),
         message("Unexpected key(s) in state_dict: \"model.model.{key}\"", "torch load_state_dict"),

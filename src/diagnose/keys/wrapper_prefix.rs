@@ -31,7 +31,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
         message("Unexpected key(s) in state_dict: \"module.{key}\"", "torch load_state_dict"),
         message("Unexpected key(s) in state_dict: \"_orig_mod.{key}\"", "torch load_state_dict"),
         message("_orig_mod.{any} | UNEXPECTED", "transformers 5, LOAD REPORT"),
-        message("module.{any} | UNEXPECTED", "transformers 5, LOAD REPORT"),
+        message("module.model.{any} | UNEXPECTED", "transformers 5, LOAD REPORT"),
     ],
     remedy: "Take the prefix off all names. The data stay as they are.",
     sources: "pytorch#94575, timm#2003, open_clip#639; measured on 4.37, 4.46, 4.57, 5.23: random weights on \
