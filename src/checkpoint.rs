@@ -9,6 +9,7 @@
 pub mod checks;
 pub mod config;
 pub mod deep;
+pub mod expected;
 pub mod files;
 pub mod folder;
 mod headers;

@@ -146,6 +146,8 @@ kinds! {
     BIG_ENDIAN = "K024" "big-endian" Error;
     /// An element type or layout that is recognized and not supported (fork types, torchscript).
     UNSUPPORTED_CONTAINER = "K025" "unsupported-container" Error;
+    /// The safetensors metadata do not say for which framework the file was saved.
+    METADATA_FORMAT = "K026" "metadata-format" Warning;
 
     /// The index names a file that is not there.
     MISSING_SHARD = "S001" "missing-shard" Error;
@@ -186,6 +188,8 @@ kinds! {
     TIED_STORED = "C007" "tied-head-stored" Warning;
     /// A stored head differs from the embeddings that the config ties it to: loaders drop it.
     TIED_DIFFERS = "C009" "tied-head-differs" Error;
+    /// No head is stored and the config does not tie it to the embeddings: loaders make one up.
+    HEAD_MISSING = "C021" "head-missing" Error;
     /// Tensors that the architecture expects are not here.
     ARCHITECTURE_GAPS = "C008" "architecture-gaps" Warning;
 

@@ -12,6 +12,7 @@ use super::{Checkpoint, CheckpointKind};
 use crate::container::bytes::SourceFile;
 use crate::name::{escape, is_unsafe_char};
 use crate::problem::{Problem, ProblemKind, kind};
+use crate::quant::ConfigShapes;
 use crate::tensor::Dtype;
 use crate::units;
 
@@ -29,6 +30,10 @@ pub(super) fn on_open(checkpoint: &mut Checkpoint) {
         problems.extend(config_layers(&files));
         problems.extend(config_dtype(&files, &checkpoint.layers));
         problems.extend(config_left_behind(&files, &checkpoint.layers));
+        if !is_partial(&files, problems) {
+            problems.extend(super::expected::architecture_gaps(&files));
+            problems.extend(super::expected::head_missing(&files));
+        }
     }
 }
 
@@ -42,6 +47,23 @@ pub(super) fn on_examine(checkpoint: &mut Checkpoint) {
         checkpoint.problems.extend(config_shapes(&files, &checkpoint.layers));
         checkpoint.problems.extend(tied_head(&files, &checkpoint.layers));
     }
+}
+
+/// Returns true if not all files of the model were read: what is missing may lie in another.
+fn is_partial(files: &Files, problems: &[Problem]) -> bool {
+    const MISSING: [&ProblemKind; 5] = [
+        &kind::MISSING_SHARD,
+        &kind::INCOMPLETE_SET,
+        &kind::OVER_LIMIT,
+        &kind::INDEX_ESCAPES,
+        &kind::HEADER_DAMAGED,
+    ];
+    let is_one_of_a_set = files.path != files.folder
+        && files.index.is_none()
+        && files.shards.iter().any(|shard| super::folder::shard_number(&shard.name).is_some());
+    is_one_of_a_set
+        || files.shards.iter().any(|shard| shard.unreadable)
+        || problems.iter().any(|problem| MISSING.contains(&problem.kind))
 }
 
 fn kind_of(files: &Files) -> CheckpointKind {
@@ -262,9 +284,12 @@ fn config_missing(files: &Files) -> Option<Problem> {
 /// How many layers one message names.
 const NAMED_MAX: usize = 3;
 
-/// Shapes of embeddings, attention and MLP against the config: one problem, with the count.
-fn config_shapes(files: &Files, layers: &Layers) -> Option<Problem> {
-    let shapes = &files.configs.quant.shapes;
+/// Returns the layers whose shape is not that of the config: which, the shape by the config, the keys that give it.
+pub(crate) fn misfits<'s>(
+    files: &Files,
+    layers: &Layers,
+    shapes: &'s ConfigShapes,
+) -> Vec<(u32, &'s [u64], &'static str)> {
     let mut odd = Vec::new();
     for layer in 0..layers.len() as u32 {
         let spec = layers.spec(layer);
@@ -274,6 +299,12 @@ fn config_shapes(files: &Files, layers: &Layers) -> Option<Problem> {
             odd.push((layer, expected, why));
         }
     }
+    odd
+}
+
+/// Shapes of embeddings, attention and MLP against the config: one problem, with the count.
+fn config_shapes(files: &Files, layers: &Layers) -> Option<Problem> {
+    let odd = misfits(files, layers, &files.configs.quant.shapes);
     let &(first, ..) = odd.first()?;
     let named: Vec<String> = odd
         .iter()

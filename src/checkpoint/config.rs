@@ -14,7 +14,7 @@ use crate::tensor::Dtype;
 const CONFIG_BYTES_MAX: u64 = 64 << 20;
 
 /// The files that are read, in the order of trust for quantization.
-pub const CONFIG_FILES: [&str; 9] = [
+pub const CONFIG_FILES: [&str; 11] = [
     "config.json",
     "quantize_config.json",
     "quant_config.json",
@@ -24,6 +24,8 @@ pub const CONFIG_FILES: [&str; 9] = [
     "adapter_config.json",
     "generation_config.json",
     "params.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
 ];
 
 /// Keys under which a composite config nests the language model's.
@@ -121,10 +123,18 @@ impl Configs {
             .or_else(|| config.get("model_type").and_then(Value::as_str))
     }
 
-    /// Returns true if the config ties the head to the embeddings.
+    /// Returns true if the config ties the head to the embeddings, by what it says or by what its type does where it
+    /// says nothing.
     #[must_use]
     pub fn ties_embeddings(&self) -> bool {
-        self.model("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false)
+        let by_type = || self.model_type().is_some_and(|kind| super::expected::TIED_TYPES.contains(&kind));
+        self.model("tie_word_embeddings").and_then(Value::as_bool).unwrap_or_else(by_type)
+    }
+
+    /// Returns the `model_type` of `config.json`.
+    #[must_use]
+    pub fn model_type(&self) -> Option<&str> {
+        self.get("config.json")?.get("model_type")?.as_str()
     }
 
     /// Returns the dtype that the config says most weights have (`dtype`, else `torch_dtype`).
@@ -170,12 +180,17 @@ impl Configs {
     /// Returns the shapes that the config gives, for architectures of one rule.
     fn shapes(&self) -> Option<ConfigShapes> {
         self.architecture().filter(|a| ONE_RULE.contains(a))?;
-        let hidden = self.model_int("hidden_size")?;
-        let heads = self.model_int("num_attention_heads").filter(|&h| h > 0)?;
-        let head = self.model_int("head_dim").unwrap_or(hidden / heads);
+        Self::shapes_by(|key| self.model_int(key))
+    }
+
+    /// Returns the shapes that whole numbers of a config give, by the rule of `ONE_RULE`.
+    pub(crate) fn shapes_by(int: impl Fn(&str) -> Option<u64>) -> Option<ConfigShapes> {
+        let hidden = int("hidden_size")?;
+        let heads = int("num_attention_heads").filter(|&h| h > 0)?;
+        let head = int("head_dim").unwrap_or(hidden / heads);
         let queries = heads.checked_mul(head)?;
-        let keys = self.model_int("num_key_value_heads").unwrap_or(heads).checked_mul(head)?;
-        let (vocab, inner) = (self.model_int("vocab_size")?, self.model_int("intermediate_size")?);
+        let keys = int("num_key_value_heads").unwrap_or(heads).checked_mul(head)?;
+        let (vocab, inner) = (int("vocab_size")?, int("intermediate_size")?);
         let key_words = "num_key_value_heads × head_dim, hidden_size";
         Some(ConfigShapes(vec![
             ("embed_tokens", vec![vocab, hidden], "vocab_size, hidden_size"),

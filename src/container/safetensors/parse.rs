@@ -272,7 +272,7 @@ impl Read {
             None => "the metadata has no `format`".to_owned(),
         };
         let what = format!("{what}; transformers before version 5 takes only pt, tf, flax and mlx");
-        self.faults.add(&kind::ODD_HEADER, None, &what);
+        self.faults.add(&kind::METADATA_FORMAT, None, &what);
     }
 }
 

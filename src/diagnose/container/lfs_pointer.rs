@@ -5,8 +5,8 @@ use crate::problem::kind;
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
     looks_for: "A weight file that begins with `version https://git-lfs` and has about 130 bytes.",
-    why: "The repository was cloned without git-lfs, so only pointers to the weights were downloaded. Loaders read \
-          the first eight bytes of the text as the length of a header, which is far too large.",
+    why: "The repository was cloned without git-lfs, so only pointers to the weights were downloaded. \
+          Loaders read the first eight bytes of the text as the length of a header, which is far too large.",
     messages: &[
         message("Error while deserializing header: HeaderTooLarge", "safetensors before 0.6"),
         message("Error while deserializing header: header too large", "safetensors since 0.6"),
