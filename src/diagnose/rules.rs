@@ -1,7 +1,7 @@
 //! RULES: every rule, one row each. Causes stand before consequences: findings of one severity come in this order.
 
 use super::rule::Rule;
-use super::{adapter, container, quant};
+use super::{adapter, container, quant, serving};
 
 /// Every rule.
 pub static RULES: &[&Rule] = &[
@@ -55,4 +55,19 @@ pub static RULES: &[&Rule] = &[
     &adapter::outside::RESUMED_AS_MODEL,
     &adapter::outside::WITHOUT_SPLIT_MODULES,
     &adapter::outside::EMPTY_CONVOLUTION,
+    // Engines: what vLLM, llama.cpp and mlx-lm refuse of adapters.
+    &serving::vllm_method::RULE,
+    &serving::vllm_required::RULE,
+    &serving::vllm_saved::RULE,
+    &serving::vllm_dora::RULE,
+    &serving::vllm_fields::RULE,
+    &serving::vllm_rank::RULE,
+    &serving::vllm_weight::RULE,
+    &serving::vllm_embedding::RULE,
+    &serving::vllm_targets::RULE,
+    &serving::gguf_base::RULE,
+    &serving::mlx::RULE,
+    &serving::gguf_head::RULE,
+    &serving::gguf_name::RULE,
+    &serving::gguf_scale::RULE,
 ];

@@ -12,7 +12,6 @@ static KIND: ProblemKind =
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
     purposes: views::USE,
-    milder: &[],
     looks_for: "Modules for a projection that the base holds as rows of a fused tensor (qkv_proj, gate_up_proj, W_pack, \
                 stacked experts), or for a fused one that the base holds in pieces.",
     why: "PEFT puts factors beside a whole module and finds none of this name: it stops if all targets are such, and \
@@ -22,7 +21,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
             "Target modules {any} not found in the base model. Please check the target modules and try again.",
             "PEFT, all versions",
         ),
-        message("KeyError: '{key}.qkv_proj'", "vLLM"),
     ],
     outside: "The base was loaded by another class than in training: remote code and transformers' own may fuse \
               differently.",
