@@ -16,12 +16,10 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
                 stacked experts), or for a fused one that the base holds in pieces.",
     why: "PEFT puts factors beside a whole module and finds none of this name: it stops if all targets are such, and \
           drops them silently if others exist. The rows are known, so a merge can still put the delta where it belongs.",
-    messages: &[
-        message(
-            "Target modules {any} not found in the base model. Please check the target modules and try again.",
-            "PEFT, all versions",
-        ),
-    ],
+    messages: &[message(
+        "Target modules {any} not found in the base model. Please check the target modules and try again.",
+        "PEFT, all versions",
+    )],
     outside: "The base was loaded by another class than in training: remote code and transformers' own may fuse \
               differently.",
     remedy: "Merge it into this base, or attach it to the copy of the base that was trained on, fused or not.",
