@@ -39,4 +39,5 @@ pub(super) mod untouched_targets;
 pub(super) mod unused_keys;
 mod views;
 pub(super) mod vocabulary;
+pub(super) mod vocabulary_delta;
 pub(super) mod zero_delta;

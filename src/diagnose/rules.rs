@@ -22,6 +22,7 @@ pub static RULES: &[&Rule] = &[
     &adapter::rank_disagrees::RULE,
     &adapter::half_pair::RULE,
     &adapter::vocabulary::RULE,
+    &adapter::vocabulary_delta::RULE,
     &adapter::padded::RULE,
     &adapter::other_shape::RULE,
     &adapter::saved_missing::RULE,

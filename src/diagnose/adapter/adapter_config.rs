@@ -11,7 +11,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           tell the method and the rank; nothing but the config tells alpha.",
     messages: &[
         message("Can't find 'adapter_config.json' at '{file}'", "PEFT, all versions"),
-        message("return loaded_attributes[\"peft_type\"]\nKeyError: 'peft_type'", "PEFT, all versions"),
+        message("KeyError: 'peft_type'", "PEFT, all versions"),
     ],
     outside: "A wrong path, or the folder above the one that holds the adapter (`checkpoint-500/`, `default/`).",
     remedy: "Copy adapter_config.json from the run that trained it. Without it `ckpt align --repair --alpha N` writes \

@@ -12,7 +12,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message("KeyError: 'prompt_embeddings'", "PEFT, all versions"),
         message(
-            "PEFT_TYPE_TO_CONFIG_MAPPING[{any}]\nKeyError: '{any}'",
+            "PEFT_TYPE_TO_CONFIG_MAPPING[{any}KeyError: '{any}'",
             "PEFT, all versions, a type that it does not know",
         ),
         message("Unknown PEFT type passed: {any}", "PEFT, all versions"),

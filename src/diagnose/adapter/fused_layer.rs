@@ -40,7 +40,7 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
         "PEFT cannot address {}: {}: {}.",
         views::share(fused.len(), views::total(view)),
         views::shown(&first.name),
-        views::shown(&first.evidence)
+        views::evidence(first)
     );
     Some(views::finding(rule, view, &fused, title))
 }

@@ -72,11 +72,8 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
     } else {
         format!("PEFT does not find {} in the base and drops them silently.", views::share(lost.len(), all))
     };
-    let title = format!(
-        "{title} The first is {}: {}.",
-        views::shown(&lost[0].name),
-        views::shown(lost[0].evidence.trim_end_matches('.'))
-    );
+    let title =
+        format!("{title} The first is {}: {}.", views::shown(&lost[0].name), views::evidence(lost[0]));
     let key = lost[0].parts.first().map(|part| view.checkpoint.files.tensor_name(part.tensor));
     let mut finding = views::finding(rule, view, &lost, title);
     finding.seen.extend(several);

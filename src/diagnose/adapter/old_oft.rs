@@ -10,17 +10,25 @@ static KIND: ProblemKind = ProblemKind { code: "A032", name: "adapter-old-oft", 
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
     purposes: views::USE,
+    is_silent: true,
     looks_for: "Tensors oft_r and oft_s.",
     why: "PEFT 0.16 changed how OFT computes its rotations and what it stores: oft_R with half of a skew matrix stands for \
-          oft_r with whole blocks. It refuses the old form, which its arithmetic would read as another rotation.",
-    messages: &[message(
-        "Trying to load old OFT checkpoint, which is no longer supported. Please install PEFT <= v0.15.2 to load it or \
-         train a new OFT adapter.",
-        "PEFT since 0.16",
-    )],
+          oft_r with whole blocks. Versions from 0.16 on refuse the old form; 0.21.2 does not find its keys, warns about \
+          missing ones, and the adapter has no effect.",
+    messages: &[
+        message(
+            "Trying to load old OFT checkpoint, which is no longer supported. Please install PEFT <= v0.15.2 to load it or \
+             train a new OFT adapter.",
+            "PEFT since 0.16",
+        ),
+        message(
+            "Found missing adapter keys while loading the checkpoint: ['{key}.oft_R.{any}'",
+            "PEFT 0.21.2, a warning",
+        ),
+    ],
     outside: "",
     remedy: "Load it with PEFT 0.15.2 and merge it there (merge_and_unload), or train it anew.",
-    sources: "PEFT 0.21 `tuners/oft/model.py`",
+    sources: "PEFT 0.21 `tuners/oft/model.py`; measured on PEFT 0.21.2: loaded without effect",
     look,
     fixes,
     ..Rule::new(&KIND)

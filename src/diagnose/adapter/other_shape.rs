@@ -1,6 +1,6 @@
 //! A016 adapter-other-shape: the adapter's factors are for layers of another size.
 
-use super::{views, vocabulary};
+use super::{views, vocabulary_delta};
 use crate::adapter::align::{Aligned, State};
 use crate::diagnose::finding::{Finding, Seen};
 use crate::diagnose::rule::{Rule, message};
@@ -46,14 +46,14 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
     let odd: Vec<&Aligned> = views::in_state(view, State::Shape)
         .into_iter()
-        .filter(|module| !vocabulary::is_resized(view, module))
+        .filter(|module| !vocabulary_delta::is_of_other(module))
         .collect();
     let first = odd.first()?;
     let title = format!(
         "{} are for layers of another size: {}: {}.",
         views::share(odd.len(), views::total(view)),
         views::shown(&first.name),
-        views::shown(&first.evidence)
+        views::evidence(first)
     );
     let finding = views::finding(rule, view, &odd, title).fill("key", first.name.clone());
     Some(match &view.facts.base {

@@ -71,7 +71,7 @@ pub(in crate::diagnose) static BASE_OFFLOADED: Rule = Rule {
     why: "For modules on the disk PEFT rewrites the offload index, and looks up module names that the wrapped model does \
           not have. The adapter is fine; the base does not fit into the GPU's memory.",
     messages: &[
-        message("in _update_offload\n{any}\nKeyError: '{key}'", "PEFT since 0.7"),
+        message("in _update_offload{any}KeyError: '{key}'", "PEFT since 0.7"),
         message("KeyError: 'base_model.model.model.model.{key}'", "PEFT since 0.7"),
         message(
             "We need an `offload_dir` to dispatch this model according to this `device_map`",

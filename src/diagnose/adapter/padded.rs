@@ -41,7 +41,7 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
         "{} do not fit by what looks like padding: {}: {}.",
         views::share(padded.len(), views::total(view)),
         views::shown(&first.name),
-        views::shown(&first.evidence)
+        views::evidence(first)
     );
     Some(views::finding(rule, view, &padded, title).fill("key", first.name.clone()))
 }

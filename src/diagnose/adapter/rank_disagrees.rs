@@ -71,7 +71,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
     let odd = odd(view)?;
     let first = odd.first()?;
-    let whence = match (view.config("rank_pattern").is_some(), view.facts.rank) {
+    let whence = match (has_pattern(view, "rank_pattern"), view.facts.rank) {
         (true, _) => "r and rank_pattern give",
         (false, Some(_)) => "r gives",
         (false, None) => "without r the config gives",
@@ -94,19 +94,22 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
     Some(views::more(finding, odd.len()).fill("key", first.name.clone()))
 }
 
+/// Returns true if a pattern of the config has entries.
+fn has_pattern(view: &AdapterView<'_>, key: &str) -> bool {
+    view.config(key).and_then(Value::as_object).is_some_and(|pattern| !pattern.is_empty())
+}
+
 /// Two edits where all tensors have one rank, which differ in the scale; else the repair.
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     const LOSS: &str = "the files do not tell which scale it was trained with: try both";
     let Some(view) = views::of(subject, finding.about) else { return Vec::new() };
     let ranks: Vec<u64> = view.facts.modules.iter().filter_map(|module| module.rank).collect();
-    let has_pattern =
-        |key: &str| view.config(key).and_then(Value::as_object).is_some_and(|pattern| !pattern.is_empty());
     let is_one = ranks.windows(2).all(|pair| pair[0] == pair[1]);
     let (Some(&rank), Some(alpha)) = (ranks.first().filter(|&&rank| rank > 0 && is_one), view.facts.alpha)
     else {
         return views::repair(subject, finding);
     };
-    if has_pattern("rank_pattern") || has_pattern("alpha_pattern") {
+    if has_pattern(&view, "rank_pattern") || has_pattern(&view, "alpha_pattern") {
         return views::repair(subject, finding);
     }
     let said = view.facts.rank.unwrap_or(DEFAULT).max(1);

@@ -7,17 +7,17 @@ use crate::diagnose::subject::{AdapterView, Subject};
 use crate::problem::{ProblemKind, Severity};
 
 static KIND: ProblemKind =
-    ProblemKind { code: "A034", name: "adapter-saved-name-reserved", severity: Severity::Error };
+    ProblemKind { code: "A034", name: "adapter-saved-name-reserved", severity: Severity::Warning };
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
     purposes: views::USE,
     is_silent: true,
     looks_for: "A name in modules_to_save with a part that begins with lora_.",
-    why: "PEFT tells the tensors of LoRA by the prefix lora_ in their keys. A saved module of such a name is taken for one, \
-          and its weights are lost when the adapter is saved or loaded, without a word.",
+    why: "PEFT told the tensors of LoRA by the prefix lora_ in their keys. A saved module of such a name was taken for one, \
+          and its weights were lost when the adapter was saved or loaded, without a word. PEFT 0.21.2 keeps and loads them.",
     messages: &[],
-    remedy: "Rename the module in the model's code and in the keys, and save the adapter again.",
-    sources: "peft#3433",
+    remedy: "Use PEFT 0.21.2 or later on both sides, or rename the module in the model's code and save the adapter again.",
+    sources: "peft#3433; measured on PEFT 0.21.2, which saves and loads such a module",
     look,
     fixes,
     ..Rule::new(&KIND)
@@ -32,7 +32,7 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
     let names = saved.as_array()?.iter().filter_map(serde_json::Value::as_str);
     let name = names.into_iter().find(|name| name.split('.').any(|part| part.starts_with("lora_")))?;
     let title = format!(
-        "modules_to_save names {}, which PEFT takes for a part of LoRA by its lora_: its weights are lost silently.",
+        "modules_to_save names {}, which PEFT before 0.21 takes for a part of LoRA by its lora_ and loses silently.",
         views::shown(name)
     );
     let seen = Seen::config(views::CONFIG, "modules_to_save", views::short(saved));

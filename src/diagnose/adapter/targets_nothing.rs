@@ -5,7 +5,7 @@ use crate::adapter::align::State;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::{About, Subject};
-use crate::problem::kind;
+use crate::problem::{Severity, kind};
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
     purposes: views::USE,
@@ -41,7 +41,20 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings = Finding::of_problems(rule, subject);
     // Where the base holds the targets inside a fused layer, that is said instead.
     findings.retain(|finding| !is_fused(subject, finding.about));
+    for finding in &mut findings {
+        if takes_defaults(subject, finding.about) {
+            finding.severity = Severity::Warning;
+            finding
+                .title
+                .push_str(": PEFT takes its default targets of this model type, or stops if it has none");
+        }
+    }
     findings
+}
+
+/// Without target_modules PEFT takes the usual ones of the model type: which those are is not known here.
+fn takes_defaults(subject: &Subject<'_>, about: About) -> bool {
+    views::of(subject, about).is_some_and(|view| view.config("target_modules").is_none())
 }
 
 fn is_fused(subject: &Subject<'_>, about: About) -> bool {

@@ -64,6 +64,13 @@ pub(super) fn shown(name: &str) -> String {
     crate::name::cut_middle(&name, WIDTH).into_owned()
 }
 
+/// Returns why a module is in its state, as the end of a sentence.
+pub(super) fn evidence(module: &Aligned) -> String {
+    const WIDTH: usize = 240;
+    let evidence = escape(module.evidence.trim_end_matches('.'));
+    crate::name::cut_middle(&evidence, WIDTH).into_owned()
+}
+
 /// Returns a value of a config in few characters.
 pub(super) fn short(value: &Value) -> String {
     const WIDTH: usize = 60;

@@ -32,9 +32,9 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
             "PEFT since 0.7, resized embeddings",
         ),
         message(
-            "size mismatch for {key}.lora_embedding_A.{any}: copying a param with shape torch.Size({shape}) from \
+            "size mismatch for base_model.model.lm_head.weight: copying a param with shape torch.Size({shape}) from \
              checkpoint, the shape in current model is torch.Size({shape}).",
-            "PEFT, all versions",
+            "PEFT since 0.7, a resized head",
         ),
     ],
     outside: "AutoPeftModel resized the base to the tokenizer beside the adapter (rule A029).",
@@ -46,24 +46,16 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     ..Rule::new(&kind::ADAPTER_VOCABULARY)
 };
 
-/// Returns the rows that a module of embeddings or head is for, and those of the base, where they differ.
+/// Returns the rows of embeddings or of a head that a module brings whole, and those of the base, where they differ.
 fn rows(view: &AdapterView<'_>, module: &Aligned) -> Option<(u64, u64)> {
     let label = module.path.rsplit('.').next()?;
     let base = module.base_shape.as_ref().filter(|shape| shape.len() == 2 && EMBEDDINGS.contains(&label))?;
+    let weight = module.part("weight").filter(|_| module.state != State::Shape)?;
     let files = &view.checkpoint.files;
-    let brought =
-        module.part("weight").and_then(|weight| match *files.shape(&files.tensors[weight as usize]) {
-            [rows, inputs] if inputs == base[1] => Some(rows),
-            _ => None,
-        });
-    let of_delta = module.delta.filter(|delta| delta[1] == base[1] && module.state == State::Shape);
-    let rows = brought.filter(|&rows| rows != base[0]).or(of_delta.map(|delta| delta[0]))?;
-    (rows != base[0]).then_some((rows, base[0]))
-}
-
-/// Returns true if a module does not fit because the vocabulary was resized.
-pub(super) fn is_resized(view: &AdapterView<'_>, module: &Aligned) -> bool {
-    rows(view, module).is_some()
+    match *files.shape(&files.tensors[weight as usize]) {
+        [rows, inputs] if inputs == base[1] && rows != base[0] => Some((rows, base[0])),
+        _ => None,
+    }
 }
 
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {

@@ -81,7 +81,8 @@ pub(super) fn finding(
 pub(super) fn merge(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let view = subject.adapters().find(|view| view.about == finding.about);
     let is_whole = view.and_then(|view| view.alignment()).is_some_and(|alignment| {
-        !alignment.modules.is_empty() && alignment.modules.iter().all(|module| module.is_applied)
+        let is_applied = alignment.modules.iter().all(|module| module.is_applied);
+        !alignment.modules.is_empty() && alignment.unused.is_empty() && is_applied
     });
     let merge = Fix::new("merge it into the base and serve the result", Act::Merge);
     is_whole.then_some(merge).into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()

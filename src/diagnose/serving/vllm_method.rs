@@ -5,7 +5,7 @@ use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::{AdapterView, Subject};
 use crate::name::escape;
-use crate::problem::{ProblemKind, Severity};
+use crate::problem::{ProblemKind, Severity, kind};
 
 static KIND: ProblemKind = ProblemKind { code: "E009", name: "vllm-not-lora", severity: Severity::Error };
 
@@ -30,8 +30,12 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 /// Methods that are merged here. Source: `plan/merge/refused.rs`.
 const MERGED: [&str; 7] = ["ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA", "TRAINABLE_TOKENS"];
 
+/// A type that the keys contradict is said by another rule.
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
-    subject.adapters().filter_map(|view| one(rule, &view)).collect()
+    let is_wrong = |view: &AdapterView<'_>| {
+        view.facts.problems.iter().any(|problem| problem.kind == &kind::ADAPTER_KIND)
+    };
+    subject.adapters().filter(|view| !is_wrong(view)).filter_map(|view| one(rule, &view)).collect()
 }
 
 fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {

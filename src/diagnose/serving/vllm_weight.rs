@@ -44,9 +44,12 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
         .flatten()
         .filter_map(|name| name.as_str())
         .collect();
+    let bias = view.config("bias").and_then(|bias| bias.as_str());
+    let has_bias = bias.is_some_and(|bias| bias != "none");
     let is_said = |key: &str| match engines::part(key) {
         (Some("lora_magnitude_vector"), _) => view.flag("use_dora"),
         (Some("lora_B.bias"), _) => view.flag("lora_bias"),
+        (None, _) if key.ends_with(".bias") && has_bias => true,
         (None, module) => saved.iter().any(|name| module.split('.').any(|part| part == *name)),
         _ => false,
     };

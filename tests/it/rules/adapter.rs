@@ -264,7 +264,7 @@ pub(super) const CASES: &[Case] = &[
                 }
             }
         },
-        // Another vocabulary is said by A010.
+        // Another vocabulary is said by A046.
         miss: |folder| {
             embedding_factors(folder);
             add(folder, "base_model.model.model.embed_tokens.lora_embedding_A", &[4, VOCAB + 4]);
@@ -462,6 +462,17 @@ pub(super) const CASES: &[Case] = &[
         miss: |folder| {
             factors(folder, "model.layers.0.mlp.gate_proj", INNER / 2, HIDDEN);
             set(folder, "target_modules", json!(["q_proj", "v_proj", "gate_proj"]));
+        },
+    },
+    Case {
+        code: "A046",
+        hit: |folder| {
+            embedding_factors(folder);
+            add(folder, "base_model.model.model.embed_tokens.lora_embedding_A", &[4, VOCAB + 4]);
+        },
+        miss: |folder| {
+            embedding_factors(folder);
+            add(folder, "base_model.model.lm_head.weight", &[VOCAB + 4, HIDDEN]);
         },
     },
 ];
