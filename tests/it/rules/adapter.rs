@@ -1,5 +1,492 @@
 //! Cases of the rules in `diagnose/adapter`.
 
-use super::Case;
+use serde_json::{Value, json};
 
-pub(super) const CASES: &[Case] = &[];
+use super::folder::{Folder, HIDDEN, INNER, LAYERS, VOCAB};
+use super::{Case, Tensor};
+
+/// Sets a value of the adapter's config.
+fn set(folder: &mut Folder, key: &str, value: Value) {
+    folder.adapter_config().insert(key.into(), value);
+}
+
+/// Gives every tensor of the adapter another name.
+fn rename(folder: &mut Folder, name: impl Fn(&str) -> String) {
+    let tensors = std::mem::take(folder.adapter_tensors());
+    *folder.adapter_tensors() = tensors.into_iter().map(|(old, tensor)| (name(&old), tensor)).collect();
+}
+
+/// Adds a tensor to the adapter.
+fn add(folder: &mut Folder, name: &str, shape: &[u64]) {
+    folder.adapter_tensors().insert(name.into(), Tensor::new("F32", shape));
+}
+
+/// Adds the factors of a module, rank 4.
+fn factors(folder: &mut Folder, module: &str, rows: u64, columns: u64) {
+    add(folder, &format!("base_model.model.{module}.lora_A.weight"), &[4, columns]);
+    add(folder, &format!("base_model.model.{module}.lora_B.weight"), &[rows, 4]);
+}
+
+/// Adds the factors of embeddings, rank 4.
+fn embedding_factors(folder: &mut Folder) {
+    add(folder, "base_model.model.model.embed_tokens.lora_embedding_A", &[4, VOCAB]);
+    add(folder, "base_model.model.model.embed_tokens.lora_embedding_B", &[HIDDEN, 4]);
+    set(folder, "target_modules", json!(["q_proj", "v_proj", "embed_tokens"]));
+}
+
+/// Returns the modules of the adapter.
+fn modules(folder: &mut Folder) -> Vec<String> {
+    let keys = folder.adapter_tensors().keys();
+    keys.filter_map(|key| key.strip_suffix(".lora_A.weight")).map(str::to_owned).collect()
+}
+
+/// Adds magnitudes of DoRA to all modules, or to the first alone.
+fn magnitudes(folder: &mut Folder, count: usize) {
+    for module in modules(folder).into_iter().take(count) {
+        let rows = folder.adapter_tensors()[&format!("{module}.lora_B.weight")].shape[0];
+        add(folder, &format!("{module}.lora_magnitude_vector"), &[rows]);
+    }
+}
+
+/// Makes the folder of the model an adapter that is opened alone.
+pub(super) fn alone(folder: &mut Folder) {
+    folder.attach_lora();
+    let (json, shard) = folder.adapter.take().unwrap();
+    folder.json = json;
+    folder.shards = [("adapter_model.safetensors".to_owned(), shard)].into();
+}
+
+/// Makes the base one of experts, and attaches an adapter that has these projections of the experts.
+fn experts(folder: &mut Folder, targets: &[&str]) {
+    folder.config().insert("model_type".into(), json!("qwen3_moe"));
+    folder.config().insert("architectures".into(), json!(["Qwen3MoeForCausalLM"]));
+    folder.rename(|name| name.replace(".mlp.", ".mlp.experts.0."));
+    folder.adapter_tensors().clear();
+    for layer in 0..LAYERS {
+        for target in targets {
+            factors(folder, &format!("model.layers.{layer}.mlp.experts.0.{target}"), INNER, HIDDEN);
+        }
+    }
+    set(folder, "target_modules", json!(targets));
+}
+
+/// Makes the base one with query, key and value in one tensor.
+fn fused(folder: &mut Folder) {
+    for layer in 0..LAYERS {
+        let part = |name: &str| format!("model.layers.{layer}.self_attn.{name}_proj.weight");
+        for name in ["q", "k", "v"] {
+            folder.tensors().remove(&part(name));
+        }
+        folder.tensors().insert(part("qkv"), Tensor::new("BF16", &[2 * HIDDEN, HIDDEN]));
+    }
+    folder.config().insert("model_type".into(), json!("phi3"));
+    folder.config().insert("architectures".into(), json!(["Phi3ForCausalLM"]));
+}
+
+/// Makes the adapter one of VeRA without its projections.
+fn vera(folder: &mut Folder) {
+    let names = modules(folder);
+    folder.adapter_tensors().clear();
+    for module in names {
+        let rows = if module.ends_with("q_proj") { HIDDEN } else { 16 };
+        add(folder, &format!("{module}.vera_lambda_b"), &[rows]);
+        add(folder, &format!("{module}.vera_lambda_d"), &[4]);
+    }
+    *folder.adapter_config() = json!({
+        "peft_type": "VERA", "r": 4, "target_modules": ["q_proj", "v_proj"], "save_projection": true,
+        "projection_prng_key": 0
+    })
+    .as_object()
+    .unwrap()
+    .clone();
+}
+
+/// Makes the adapter one of OFT, with parts of this name.
+fn oft(folder: &mut Folder, part: &str, shape: &[u64]) {
+    folder.adapter_tensors().clear();
+    for layer in 0..LAYERS {
+        let module = format!("base_model.model.model.layers.{layer}.self_attn.q_proj");
+        add(folder, &format!("{module}.{part}"), shape);
+    }
+    *folder.adapter_config() =
+        json!({"peft_type": "OFT", "r": 4, "target_modules": ["q_proj"], "oft_block_size": 8})
+            .as_object()
+            .unwrap()
+            .clone();
+}
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        code: "A001",
+        hit: |folder| rename(folder, |key| key.replacen("base_model.model.", "", 1)),
+        // transformers 5 and PEFT map this one by themselves.
+        miss: |folder| {
+            set(folder, "task_type", json!("FEATURE_EXTRACTION"));
+            rename(folder, |key| key.replacen("base_model.model.model.", "base_model.model.", 1));
+        },
+    },
+    Case {
+        code: "A001",
+        hit: |folder| rename(folder, |key| key.replace("q_proj.lora", "q_proj.base_layer.lora")),
+        miss: |folder| {
+            add(folder, "base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias", &[HIDDEN]);
+        },
+    },
+    Case {
+        code: "A002",
+        hit: |folder| {
+            folder.adapter_tensors().remove("base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight");
+        },
+        miss: |folder| {
+            for half in ["A", "B"] {
+                let key = format!("base_model.model.model.layers.1.self_attn.v_proj.lora_{half}.weight");
+                folder.adapter_tensors().remove(&key);
+            }
+        },
+    },
+    Case {
+        code: "A003",
+        hit: |folder| set(folder, "r", json!(8)),
+        miss: |folder| {
+            set(folder, "r", json!(8));
+            set(folder, "rank_pattern", json!({"q_proj": 4, "self_attn.v_proj": 4}));
+        },
+    },
+    Case {
+        code: "A003",
+        hit: |folder| set(folder, "rank_pattern", json!({"layers.1.self_attn.q_proj": 2})),
+        miss: |folder| set(folder, "rank_pattern", json!({"layers.7.self_attn.q_proj": 2})),
+    },
+    Case {
+        code: "A004",
+        hit: |folder| set(folder, "peft_type", json!("PROMPT_TUNING")),
+        miss: |folder| set(folder, "peft_type", json!("lora")),
+    },
+    Case {
+        code: "A005",
+        hit: |folder| {
+            folder.adapter_config().remove("peft_type");
+        },
+        miss: |folder| {
+            folder.adapter_config().remove("task_type");
+        },
+    },
+    Case {
+        code: "A006",
+        hit: |folder| {
+            for tensor in folder.adapter_tensors().values_mut() {
+                *tensor = Tensor::new("F32", &[0]);
+            }
+        },
+        miss: |folder| {
+            folder.adapter_tensors().retain(|key, _| key.contains("layers.0.self_attn.q_proj"));
+        },
+    },
+    Case {
+        code: "A007",
+        hit: |folder| {
+            alone(folder);
+            let config = folder.json.get_mut("adapter_config.json").unwrap();
+            config["base_model_name_or_path"] = json!("/nowhere/models/llama");
+        },
+        miss: |folder| {
+            alone(folder);
+            let config = folder.json.get_mut("adapter_config.json").unwrap();
+            config["base_model_name_or_path"] = json!("meta-llama/Llama-2-7b-hf");
+        },
+    },
+    Case {
+        code: "A008",
+        hit: |folder| set(folder, "target_modules", json!(["c_attn"])),
+        miss: |folder| set(folder, "target_modules", json!(["q_proj", "v_proj", "c_attn"])),
+    },
+    Case {
+        code: "A009",
+        hit: |folder| set(folder, "target_modules", json!(["q_proj", "v_proj", "c_attn"])),
+        miss: |folder| set(folder, "target_modules", json!(["self_attn.q_proj", "v_proj"])),
+    },
+    Case {
+        code: "A010",
+        hit: |folder| add(folder, "base_model.model.lm_head.weight", &[VOCAB + 4, HIDDEN]),
+        miss: |folder| add(folder, "base_model.model.lm_head.weight", &[VOCAB, HIDDEN]),
+    },
+    Case {
+        code: "A011",
+        hit: |folder| {
+            let key = "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight";
+            folder.adapter_tensors().get_mut(key).unwrap().bytes.fill(0);
+        },
+        miss: |folder| {
+            let key = "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight";
+            let bytes = &mut folder.adapter_tensors().get_mut(key).unwrap().bytes;
+            bytes[4..].fill(0);
+        },
+    },
+    Case {
+        code: "A012",
+        hit: |folder| add(folder, "base_model.model.model.layers.0.mlp.down_proj.bias", &[HIDDEN]),
+        miss: |folder| {
+            set(folder, "bias", json!("all"));
+            add(folder, "base_model.model.model.layers.0.mlp.down_proj.bias", &[HIDDEN]);
+        },
+    },
+    Case {
+        code: "A013",
+        hit: |folder| set(folder, "foo_config", json!({"a": 1})),
+        miss: |folder| set(folder, "kasa_config", json!(null)),
+    },
+    Case {
+        code: "A014",
+        hit: |folder| {
+            folder.config().insert("_name_or_path".into(), json!("Qwen/Qwen2.5-7B"));
+            set(folder, "base_model_name_or_path", json!("mistralai/Mistral-v0.3"));
+        },
+        miss: |folder| {
+            folder.config().insert("_name_or_path".into(), json!("meta-llama/Llama-Next"));
+            set(folder, "base_model_name_or_path", json!("unsloth/Llama-Next-bnb-4bit"));
+        },
+    },
+    Case {
+        code: "A015",
+        hit: |folder| {
+            folder.config().insert("tie_word_embeddings".into(), json!(true));
+            folder.tensors().remove("lm_head.weight");
+            embedding_factors(folder);
+        },
+        miss: embedding_factors,
+    },
+    Case {
+        code: "A016",
+        hit: |folder| {
+            for (key, tensor) in folder.adapter_tensors().iter_mut() {
+                if key.ends_with("lora_A.weight") {
+                    *tensor = Tensor::new("F32", &[4, 2 * HIDDEN]);
+                }
+            }
+        },
+        // Another vocabulary is said by A046.
+        miss: |folder| {
+            embedding_factors(folder);
+            add(folder, "base_model.model.model.embed_tokens.lora_embedding_A", &[4, VOCAB + 4]);
+        },
+    },
+    Case {
+        code: "A017",
+        hit: |folder| set(folder, "target_modules", json!(["q_proj"])),
+        miss: |folder| set(folder, "target_modules", json!("all-linear")),
+    },
+    Case {
+        code: "A017",
+        hit: |folder| set(folder, "layers_to_transform", json!([0])),
+        miss: |folder| set(folder, "layers_to_transform", json!([0, 1])),
+    },
+    Case {
+        code: "A018",
+        hit: |folder| factors(folder, "model.layers.2.self_attn.q_proj", HIDDEN, HIDDEN),
+        miss: |folder| factors(folder, "model.layers.1.self_attn.q2_proj", HIDDEN, HIDDEN),
+    },
+    Case {
+        code: "A019",
+        hit: |folder| set(folder, "use_dora", json!(true)),
+        miss: |folder| {
+            set(folder, "use_dora", json!(true));
+            magnitudes(folder, usize::MAX);
+        },
+    },
+    Case {
+        code: "A020",
+        hit: |folder| magnitudes(folder, 1),
+        miss: |folder| {
+            set(folder, "lora_bias", json!(true));
+            add(folder, "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", &[HIDDEN]);
+        },
+    },
+    Case {
+        code: "A021",
+        hit: |folder| set(folder, "modules_to_save", json!(["lm_head"])),
+        // The base has no such module: it is made when the adapter is loaded.
+        miss: |folder| {
+            set(folder, "modules_to_save", json!(["score"]));
+            add(folder, "base_model.model.score.weight", &[2, HIDDEN]);
+        },
+    },
+    Case {
+        code: "A022",
+        hit: |folder| set(folder, "trainable_token_indices", json!([3, 5])),
+        miss: |folder| {
+            set(folder, "trainable_token_indices", json!([3, 5]));
+            let key = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta";
+            add(folder, key, &[2, HIDDEN]);
+        },
+    },
+    Case {
+        code: "A023",
+        hit: |folder| set(folder, "init_lora_weights", json!("pissa_niter_16")),
+        miss: |folder| set(folder, "init_lora_weights", json!("gaussian")),
+    },
+    Case {
+        code: "A024",
+        hit: |folder| set(folder, "layer_replication", json!([[0, 2], [1, 2]])),
+        miss: |folder| set(folder, "layer_replication", json!([])),
+    },
+    Case {
+        code: "A025",
+        hit: |folder| {
+            folder.attach_lora();
+            let block = json!({"quant_method": "compressed-tensors",
+                "transform_config": {"config_groups": {"R1": {"type": "hadamard"}}}});
+            folder.config().insert("quantization_config".into(), block);
+        },
+        miss: |folder| {
+            folder.attach_lora();
+            let block = json!({"quant_method": "compressed-tensors", "transform_config": {}});
+            folder.config().insert("quantization_config".into(), block);
+            ones(folder, HIDDEN);
+        },
+    },
+    Case {
+        code: "A025",
+        hit: |folder| {
+            folder.config().insert("hidden_size".into(), json!(512));
+            ones(folder, 512);
+        },
+        miss: |folder| {
+            folder.config().insert("hidden_size".into(), json!(512));
+            ones(folder, 512);
+            let norm = "model.layers.1.post_attention_layernorm.weight";
+            folder.tensors().get_mut(norm).unwrap().bytes[0] = 0x81;
+        },
+    },
+    Case {
+        code: "A026",
+        hit: |folder| set(folder, "corda_config", json!(null)),
+        miss: |folder| set(folder, "layer_replication", json!(null)),
+    },
+    Case {
+        code: "A027",
+        hit: |folder| set(folder, "merge_weights", json!(false)),
+        miss: |folder| set(folder, "fan_in_fan_out", json!(false)),
+    },
+    Case {
+        code: "A028",
+        hit: |folder| set(folder, "exclude_modules", json!(["q_proj", "v_proj"])),
+        miss: |folder| set(folder, "exclude_modules", json!(["layers.1.self_attn.v_proj"])),
+    },
+    Case {
+        code: "A030",
+        hit: |folder| experts(folder, &["gate_proj"]),
+        miss: |folder| experts(folder, &["gate_proj", "up_proj"]),
+    },
+    Case {
+        code: "A031",
+        hit: |folder| {
+            folder.attach_lora();
+            fused(folder);
+        },
+        miss: |folder| {
+            fused(folder);
+            folder.adapter_tensors().clear();
+            for layer in 0..LAYERS {
+                factors(folder, &format!("model.layers.{layer}.self_attn.qkv_proj"), 2 * HIDDEN, HIDDEN);
+            }
+            set(folder, "target_modules", json!(["qkv_proj"]));
+        },
+    },
+    Case {
+        code: "A032",
+        hit: |folder| oft(folder, "oft_r", &[4, 8, 8]),
+        miss: |folder| oft(folder, "oft_R.weight", &[4, 28]),
+    },
+    Case {
+        code: "A033",
+        hit: vera,
+        miss: |folder| {
+            vera(folder);
+            set(folder, "save_projection", json!(false));
+        },
+    },
+    Case {
+        code: "A034",
+        hit: |folder| set(folder, "modules_to_save", json!(["lora_head"])),
+        miss: |folder| {
+            set(folder, "modules_to_save", json!(["explora_head"]));
+            add(folder, "base_model.model.explora_head.weight", &[2, HIDDEN]);
+        },
+    },
+    Case {
+        code: "A035",
+        hit: |folder| rename(folder, |key| key.replace(".weight", ".default.weight")),
+        miss: |folder| rename(folder, |key| key.replace(".weight", ".other.weight")),
+    },
+    Case {
+        code: "A041",
+        hit: |folder| {
+            folder.config().insert("architectures".into(), json!(["LlamaModel"]));
+        },
+        miss: |folder| {
+            folder.config().insert("architectures".into(), json!(["LlamaModel"]));
+            folder.tensors().remove("lm_head.weight");
+        },
+    },
+    Case {
+        code: "A043",
+        hit: |folder| {
+            alone(folder);
+            let shard = super::folder::Shard::default();
+            folder.raw.insert("new_embeddings.safetensors".into(), shard.bytes());
+        },
+        miss: |folder| {
+            alone(folder);
+            folder.raw.insert("new_embeddings.txt".into(), b"none".to_vec());
+        },
+    },
+    Case {
+        code: "A044",
+        hit: |folder| {
+            set(folder, "lora_bias", json!(true));
+            add(folder, "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", &[HIDDEN]);
+        },
+        miss: |folder| {
+            set(folder, "lora_bias", json!(true));
+            add(folder, "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", &[HIDDEN]);
+            let bias = "model.layers.0.self_attn.q_proj.bias";
+            folder.tensors().insert(bias.into(), Tensor::new("BF16", &[HIDDEN]));
+        },
+    },
+    Case {
+        code: "A045",
+        hit: |folder| {
+            factors(folder, "model.layers.0.mlp.gate_proj", INNER - 4, HIDDEN);
+            set(folder, "target_modules", json!(["q_proj", "v_proj", "gate_proj"]));
+        },
+        miss: |folder| {
+            factors(folder, "model.layers.0.mlp.gate_proj", INNER / 2, HIDDEN);
+            set(folder, "target_modules", json!(["q_proj", "v_proj", "gate_proj"]));
+        },
+    },
+    Case {
+        code: "A046",
+        hit: |folder| {
+            embedding_factors(folder);
+            add(folder, "base_model.model.model.embed_tokens.lora_embedding_A", &[4, VOCAB + 4]);
+        },
+        miss: |folder| {
+            embedding_factors(folder);
+            add(folder, "base_model.model.lm_head.weight", &[VOCAB + 4, HIDDEN]);
+        },
+    },
+];
+
+/// Makes all norms before attention and MLP ones, of this size, and attaches an adapter.
+fn ones(folder: &mut Folder, size: u64) {
+    if folder.adapter.is_none() {
+        folder.attach_lora();
+    }
+    for layer in 0..LAYERS {
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            let mut tensor = Tensor::new("BF16", &[size]);
+            tensor.bytes = [0x80, 0x3f].repeat(size as usize);
+            folder.tensors().insert(format!("model.layers.{layer}.{norm}.weight"), tensor);
+        }
+    }
+}

@@ -48,6 +48,8 @@ pub(super) struct Folder {
     pub(super) raw: BTreeMap<String, Vec<u8>>,
     /// The adapter, if there is one: its JSON files and tensors.
     pub(super) adapter: Option<(BTreeMap<String, Value>, Shard)>,
+    /// Other files of the adapter by name, written as they are.
+    pub(super) adapter_raw: BTreeMap<String, Vec<u8>>,
     /// True if the data is read as well (`--deep`).
     pub(super) is_deep: bool,
 }
@@ -100,6 +102,7 @@ impl Folder {
             json: BTreeMap::from([("config.json".into(), config)]),
             raw: BTreeMap::new(),
             adapter: None,
+            adapter_raw: BTreeMap::new(),
             is_deep: false,
         }
     }
@@ -111,7 +114,8 @@ impl Folder {
 
     /// Returns the folder of the adapter, if there is one.
     pub(super) fn adapter_path(&self) -> Option<PathBuf> {
-        self.adapter.as_ref().map(|_| self.root.join("adapter"))
+        let is_there = self.adapter.is_some() || !self.adapter_raw.is_empty();
+        is_there.then(|| self.root.join("adapter"))
     }
 
     /// Returns the config.
@@ -176,10 +180,14 @@ impl Folder {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             write(&path, bytes);
         }
-        if let (Some((json, shard)), Some(folder)) = (&self.adapter, self.adapter_path()) {
-            std::fs::create_dir_all(&folder).unwrap();
+        let Some(folder) = self.adapter_path() else { return };
+        std::fs::create_dir_all(&folder).unwrap();
+        if let Some((json, shard)) = &self.adapter {
             let shards = BTreeMap::from([("adapter_model.safetensors".to_owned(), shard.clone())]);
             write_all(&folder, json, &shards);
+        }
+        for (name, bytes) in &self.adapter_raw {
+            std::fs::write(folder.join(name), bytes).unwrap();
         }
     }
 }

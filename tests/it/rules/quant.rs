@@ -1,7 +1,7 @@
 //! Cases of the rules in `diagnose/quant`.
 
 mod fixes;
-mod made;
+pub(super) mod made;
 mod matrix;
 
 use serde_json::json;

@@ -47,7 +47,7 @@ fn gptq_module(folder: &mut Folder, name: &str, [outputs, inputs]: [u64; 2], gro
 }
 
 /// Makes all q_proj GPTQ of 4 bits in groups of 16.
-pub(super) fn gptq(folder: &mut Folder) {
+pub(in crate::rules) fn gptq(folder: &mut Folder) {
     for layer in 0..2 {
         gptq_module(folder, &module(layer), [HIDDEN, HIDDEN], 16);
     }
