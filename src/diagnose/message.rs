@@ -45,11 +45,19 @@ pub struct Matched {
     pub line: usize,
     /// Its score: how far inside, how certain.
     score: Score,
-    span: (usize, usize),
 }
 
 /// How a match stands among others, best first: in an exception, of the last chain, the innermost, the most literal.
 type Score = (bool, u32, Reverse<u32>, usize);
+
+impl Matched {
+    /// Returns true if it belongs to the same exception as another, or neither to one.
+    fn is_with(&self, other: &Self) -> bool {
+        let ((is_raised, chain, depth, _), (other_raised, other_chain, other_depth, _)) =
+            (self.score, other.score);
+        is_raised == other_raised && (!is_raised || (chain, depth) == (other_chain, other_depth))
+    }
+}
 
 /// A message that is like the pasted one.
 #[derive(Clone, Debug)]
@@ -97,8 +105,9 @@ pub fn explain(pasted: &str, files: Option<(&Subject<'_>, &Diagnosis)>) -> Answe
             lines,
         };
     };
-    // Rules that know the same message, the most literal first: any of them may be the cause.
-    let same: Vec<&Matched> = matches.iter().filter(|matched| overlap(matched.span, best.span)).collect();
+    // Rules that know a message of the same exception (or of the same log), the most literal first: any of them may be
+    // the cause.
+    let same: Vec<&Matched> = matches.iter().filter(|matched| matched.is_with(best)).collect();
     let mut answer = Answer {
         verdict: Verdict::NotShown,
         matched: Some(best.clone()),
@@ -202,22 +211,18 @@ impl Answer {
     }
 }
 
-fn overlap(a: (usize, usize), b: (usize, usize)) -> bool {
-    a.0 < b.1 && b.0 < a.1
-}
-
 /// Finds every message of every rule.
 fn matches(text: &Text) -> Vec<Matched> {
     let mut found = Vec::new();
     for rule in RULES.iter().copied() {
         for message in rule.messages {
-            for Match { begin, end, captured, literal } in template::find(message.text, text) {
+            for Match { begin, captured, literal, .. } in template::find(message.text, text) {
                 let at = text.line_at(begin);
                 let line = &text.lines[at];
                 // An assertion's text stands in its frame; its exception has none.
                 let is_raised = line.role != Role::Other;
                 let score = (is_raised, line.chain, Reverse(line.depth), literal);
-                found.push(Matched { rule, message, captured, line: at, score, span: (begin, end) });
+                found.push(Matched { rule, message, captured, line: at, score });
             }
         }
     }

@@ -16,7 +16,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message(
             "Some weights of {class} were not initialized from the model checkpoint at {any} and are newly \
-             initialized: {any}{key}",
+             initialized: {any}",
             "transformers up to 4.57",
         ),
         message(

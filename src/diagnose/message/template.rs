@@ -46,7 +46,7 @@ pub fn find(template: &'static str, text: &Text) -> Vec<Match> {
         let Some(begin) = compact[from..].find(first.as_str()).map(|found| found + from) else { break };
         from = begin + first.len();
         let mut matched = Match { begin, end: from, captured: Vec::new(), literal: first.len() };
-        if starts_word(compact, begin, first)
+        if starts_word(text, begin, first)
             && before(&pieces[..at], text, &mut matched)
             && after(&pieces[at + 1..], text, &mut matched)
         {
@@ -57,11 +57,11 @@ pub fn find(template: &'static str, text: &Text) -> Vec<Match> {
     found
 }
 
-/// A message that begins with a letter does not begin inside a word.
-fn starts_word(compact: &str, begin: usize, literal: &str) -> bool {
-    // White space is gone, so only a name that goes on with a dot or an underscore is told apart.
-    let joins = |c: char| c == '_';
-    !(literal.starts_with(|c: char| c.is_alphanumeric()) && compact[..begin].ends_with(joins))
+/// A message that begins with a letter does not begin inside a name.
+fn starts_word(text: &Text, begin: usize, literal: &str) -> bool {
+    // White space is gone: only a name on the same line that goes on is told apart.
+    let goes_on = text.compact[..begin].ends_with('_') && text.begin_of_line(begin) != begin;
+    !(literal.starts_with(char::is_alphanumeric) && goes_on)
 }
 
 /// Takes what stands before the first literal part: the end of a name on that line.
@@ -96,7 +96,7 @@ fn after(pieces: &[Piece], text: &Text, matched: &mut Match) -> bool {
             Some(Piece::Literal(next)) => {
                 let limit = floor(compact, from.saturating_add(most + next.len()));
                 let Some(room) = compact.get(from..limit) else { return false };
-                let fits = |found: &usize| is_whole(name, &room[..*found]);
+                let fits = |found: &usize| is_whole(name, room[..*found].trim_matches('\''));
                 let found = room.match_indices(next.as_str()).map(|(at, _)| at).find(fits);
                 let Some(found) = found else { return false };
                 matched.literal += next.len();
@@ -105,21 +105,39 @@ fn after(pieces: &[Piece], text: &Text, matched: &mut Match) -> bool {
             }
             Some(Piece::Place(_)) => return false,
             None => {
-                let line = text.end_of_line(from);
-                let room = &compact[from..line];
-                let taken =
-                    room.char_indices().find(|(_, c)| !is_of(name, *c)).map_or(room.len(), |(at, _)| at);
-                matched.end = from + taken.min(floor(room, most));
+                // A quote around the place is no part of it.
+                let from = from + usize::from(compact[from..].starts_with('\''));
+                matched.end = trailing(name, text, from, most);
                 matched.end
             }
         };
-        let taken = &compact[from..end];
+        let taken = compact[from..end].trim_matches('\'');
         if !is_whole(name, taken) {
             return false;
         }
         matched.captured.push((name, taken.to_owned()));
     }
     true
+}
+
+/// Lines over which a place at the end of a message goes on, where it is not whole at the end of its line.
+const WRAPPED_LINES_MAX: usize = 3;
+
+/// Returns where a place ends that ends a message: at the end of its line, or of a next one if it was wrapped inside a
+/// shape.
+fn trailing(name: &str, text: &Text, from: usize, most: usize) -> usize {
+    let compact = text.compact.as_str();
+    let mut line = from;
+    let mut end = from;
+    for _ in 0..WRAPPED_LINES_MAX {
+        line = text.end_of_line(line);
+        let room = &compact[from..floor(compact, line.min(from + most))];
+        end = from + room.char_indices().find(|(_, c)| !is_of(name, *c)).map_or(room.len(), |(at, _)| at);
+        if name != "shape" || end < line || is_whole(name, &compact[from..end]) {
+            break;
+        }
+    }
+    end
 }
 
 /// Returns the last boundary of a character that is not behind `at`.
@@ -136,7 +154,8 @@ fn is_whole(name: &str, taken: &str) -> bool {
     let count = |wanted: char| taken.chars().filter(|c| *c == wanted).count();
     let is_closed = name != "shape" || (count('[') == count(']') && count('(') == count(')'));
     let has_digit = !matches!(name, "shape" | "n") || taken.bytes().any(|byte| byte.is_ascii_digit());
-    !taken.is_empty() && is_closed && has_digit && taken.chars().all(|c| is_of(name, c))
+    let has_text = !taken.is_empty() || name == "any";
+    has_text && is_closed && has_digit && taken.chars().all(|c| is_of(name, c))
 }
 
 /// Returns true if a character may stand in a place of this name.

@@ -47,7 +47,7 @@ impl Text {
         while !pasted.is_char_boundary(from) {
             from += 1;
         }
-        let plain = without_escapes(&pasted[from..]);
+        let plain = without_escapes(&pasted[from..]).replace("\r\n", "\n");
         let mut text = Self::default();
         for line in plain.split(['\n', '\r']) {
             text.lines.push(Line { text: without_prefix(line), role: Role::Other, chain: 0, depth: 0 });
@@ -114,7 +114,7 @@ impl Text {
                 depth += 1;
             } else if is_exception(&line.text) && !line.text.starts_with(' ') {
                 (inside, role) = (false, Role::Exception);
-            } else if role == Role::Exception && trimmed.is_empty() {
+            } else if role == Role::Exception && line.text.is_empty() {
                 role = Role::Other;
             } else if inside {
                 role = Role::Frame;
@@ -192,6 +192,10 @@ fn strip_bare_colors(text: &str) -> String {
 
 /// Takes off what stands before the line itself: frames of boxes, ranks, line numbers, times, names of containers.
 fn without_prefix(line: &str) -> String {
+    // A blank that wrapping left at the end of a line is no empty line.
+    if line.trim().is_empty() {
+        return line.to_owned();
+    }
     let is_frame = |c: char| ('\u{2500}'..='\u{257f}').contains(&c) || c == '❱' || c == '❯';
     let boxed = line.contains(is_frame);
     let mut line: &str = line.trim_end();
