@@ -71,12 +71,12 @@ pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let (how, json) = (replay.how.options(), replay.how.json);
     let Some(merging) = &order.merging else {
         let plan = Plan::dense(&checkpoint, order)?;
-        saved.check(&plan, &replay.plan)?;
+        saved.check(&plan, &[], &replay.plan)?;
         return carry_out((&checkpoint, &[]), &plan, &how, (json, quiet), out);
     };
     let adapters = Adapters::open(&checkpoint, merging)?;
     let plan = adapters.plan(&checkpoint, order)?;
-    saved.check(&plan, &replay.plan)?;
+    saved.check(&plan, &[], &replay.plan)?;
     carry_out((&checkpoint, &adapters.list()), &plan, &how, (json, quiet), out)
 }
 
