@@ -116,8 +116,12 @@ impl Treatment {
             }
             let way = match fix.act {
                 Act::Edit(edits) => {
-                    let new = edits.into_iter().map(|edit| (code, edit));
-                    treatment.edits.extend(new);
+                    for edit in edits {
+                        // Several findings may ask for the same.
+                        if !treatment.edits.iter().any(|(_, known)| *known == edit) {
+                            treatment.edits.push((code, edit));
+                        }
+                    }
                     continue;
                 }
                 Act::Dequantize => Way::Dequantize(code, fix.summary),
@@ -127,7 +131,9 @@ impl Treatment {
             };
             treatment.join(way)?;
         }
-        if let (Way::Merge(code, _) | Way::Repair(code), Some((other, _))) = (&treatment.way, treatment.edits.first()) {
+        if let (Way::Merge(code, _) | Way::Repair(code), Some((other, _))) =
+            (&treatment.way, treatment.edits.first())
+        {
             return Err(one_by_one(other, code));
         }
         Ok(treatment)
@@ -178,7 +184,12 @@ impl Treatment {
     ///
     /// # Errors
     /// What is asked cannot be done: in words.
-    pub fn plan(&self, base: &Arc<Checkpoint>, adapters: &[(String, Arc<Held>)], order: Order) -> Result<Treated> {
+    pub fn plan(
+        &self,
+        base: &Arc<Checkpoint>,
+        adapters: &[(String, Arc<Held>)],
+        order: Order,
+    ) -> Result<Treated> {
         let held = match self.about {
             About::Checkpoint => None,
             About::Adapter(number) => adapters.get(number),
@@ -186,7 +197,8 @@ impl Treatment {
         let checkpoint = held.map_or(base, |(_, held)| &held.adapter);
         let input = held.map_or(order.input.as_str(), |(path, _)| path.as_str()).to_owned();
         let order = Order { input, ..order };
-        let merged: Vec<Arc<Checkpoint>> = adapters.iter().map(|(_, held)| Arc::clone(&held.adapter)).collect();
+        let merged: Vec<Arc<Checkpoint>> =
+            adapters.iter().map(|(_, held)| Arc::clone(&held.adapter)).collect();
         match &self.way {
             Way::Edits => {
                 let order = Order { shard_bytes: u64::MAX, ..order };
@@ -199,7 +211,8 @@ impl Treatment {
             }
             Way::Merge(code, summary) => {
                 let named = adapters.iter().map(|(path, _)| (path.clone(), 1.0)).collect();
-                let order = Order { merging: Some(Merging { adapters: named, ..Merging::default() }), ..order };
+                let order =
+                    Order { merging: Some(Merging { adapters: named, ..Merging::default() }), ..order };
                 let attached: Vec<Attached<'_>> =
                     adapters.iter().map(|(_, held)| Attached::new(held, 1.0)).collect();
                 let plan = Plan::merge(base, order, &attached)?;
@@ -208,14 +221,17 @@ impl Treatment {
             }
             Way::Repair(code) => {
                 let Some((_, held)) = held else {
-                    let message = format!("{code}: an adapter is repaired for its base: name the base, and the adapter with -a");
+                    let message = format!(
+                        "{code}: an adapter is repaired for its base: name the base, and the adapter with -a"
+                    );
                     return Err(Error::input(message));
                 };
                 let asked = repaired::order(&order.input, &order.output);
                 let order = Order { fixes: order.fixes, ..asked };
                 let Repaired { repair, result, plan } = Repaired::plan(held, &Wishes::default(), order);
                 if !repair.refused.is_empty() {
-                    let why: Vec<String> = repair.refused.iter().map(|why| escape(why).into_owned()).collect();
+                    let why: Vec<String> =
+                        repair.refused.iter().map(|why| escape(why).into_owned()).collect();
                     let message = format!("{code}: not everything can be repaired: {}", why.join("; "));
                     return Err(Error::new(ErrorKind::Unsupported, message));
                 }
@@ -261,7 +277,9 @@ impl Treatment {
         let subject = Subject { checkpoint: &checkpoint, facts: facts.as_ref(), held: &held, deep: &[] };
         let seen = |rule: &&'static Rule| {
             let findings = rule.findings(&subject).into_iter();
-            findings.filter(|finding| finding.about == self.about).map(|finding| (finding.rule.code(), finding.title))
+            findings
+                .filter(|finding| finding.about == self.about)
+                .map(|finding| (finding.rule.code(), finding.title))
         };
         Ok(self.rules.iter().flat_map(seen).collect())
     }

@@ -176,6 +176,36 @@ impl Fixed {
     }
 }
 
+/// Files that are named of those that a folder gets.
+const NAMED_MAX: usize = 8;
+
+impl Plan {
+    /// Returns which files are written, in lines: anew, with their data copied by the kernel, or copied whole.
+    #[must_use]
+    pub fn said_files(&self) -> Vec<String> {
+        let shards = |is_run: bool| {
+            let of_kind = self.shards.iter().filter(move |shard| shard.run.is_some() == is_run);
+            of_kind.map(|shard| shard.file.as_str()).collect::<Vec<_>>()
+        };
+        let texts = self.texts.iter().map(|text| text.file.as_str());
+        let copies = self.whole.iter().chain(&self.copies).map(|copied| copied.file.as_str());
+        let rows: [(&str, Vec<&str>); 3] = [
+            ("writes", shards(false).into_iter().chain(texts).collect()),
+            ("header", shards(true)),
+            ("copies", copies.collect()),
+        ];
+        let line = |(word, names): (&str, Vec<&str>)| {
+            let mut shown: Vec<String> =
+                names.iter().take(NAMED_MAX).map(|name| escape(name).into_owned()).collect();
+            if names.len() > NAMED_MAX {
+                shown.push(format!("and {} more", names.len() - NAMED_MAX));
+            }
+            (!names.is_empty()).then(|| format!("{word:<7} {}", shown.join(", ")))
+        };
+        rows.into_iter().filter_map(line).collect()
+    }
+}
+
 /// What is gathered while edits are taken.
 #[derive(Default)]
 struct Draft {
