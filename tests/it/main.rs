@@ -12,6 +12,7 @@ mod combine;
 mod convert;
 mod decode;
 mod decode_hostile;
+mod fix;
 mod gguf_file;
 mod gguf_names;
 mod gguf_tokenizers;

@@ -3,6 +3,7 @@
 mod edits;
 mod refused;
 mod runs;
+mod treated;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

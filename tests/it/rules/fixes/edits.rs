@@ -202,8 +202,20 @@ fn the_index_is_made_from_the_headers_with_files_that_it_forgot() {
     let (map, _) = index(&made);
     assert_eq!(map.len(), 21);
     assert_eq!(made[TWO], folder.shards[TWO].bytes());
-    assert!(fixing.fixed.plan.warnings.iter().any(|words| words.contains("that no index named")));
+    assert_eq!(fixing.fixed.changes[1].before, "not there");
     assert!(codes(&out(&folder)).is_empty());
+    let mut folder = Folder::model();
+    split(&mut folder);
+    let [one, two] = [1, 2].map(|number| format!("model-0000{number}-of-00003.safetensors"));
+    let shards: Vec<Shard> = std::mem::take(&mut folder.shards).into_values().collect();
+    let map: serde_json::Map<String, Value> =
+        shards[0].tensors.keys().map(|name| (name.clone(), json!(one))).collect();
+    folder.json.insert(INDEX.into(), json!({"metadata": {}, "weight_map": map}));
+    folder.shards = [one.clone(), two.clone()].into_iter().zip(shards).collect();
+    let (fixing, made) = fix(&folder, &[("S011", Edit::Index)]);
+    assert_eq!(index(&made).0["model.norm.weight"], two);
+    let warned = &fixing.fixed.plan.warnings;
+    assert!(warned.iter().any(|words| words.contains("12 tensors that no index named")), "{warned:?}");
     let mut folder = Folder::model();
     split(&mut folder);
     let index_before = folder.json.remove(INDEX).unwrap();
