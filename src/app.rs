@@ -10,6 +10,7 @@ pub mod command;
 pub mod convert;
 mod copy;
 mod event;
+pub mod fix;
 pub mod form;
 pub mod jobs;
 pub mod keys;

@@ -200,7 +200,8 @@ impl Plan {
             if names.len() > NAMED_MAX {
                 shown.push(format!("and {} more", names.len() - NAMED_MAX));
             }
-            (!names.is_empty()).then(|| format!("{word:<7} {}", shown.join(", ")))
+            let as_is = if word == "header" { " (data as it is)" } else { "" };
+            (!names.is_empty()).then(|| format!("{word:<7} {}{as_is}", shown.join(", ")))
         };
         rows.into_iter().filter_map(line).collect()
     }

@@ -95,7 +95,7 @@ impl Index {
             index.text = Some(Text { file: name, content: text(&entries, metadata) });
         }
         index.say((old.as_deref(), read.as_ref()), &entries, (asked, cause));
-        index.warn(checkpoint);
+        index.warn(checkpoint, &entries);
         Ok(index)
     }
 
@@ -209,7 +209,7 @@ impl Index {
     }
 
     /// Says what an index that is made from what is here cannot know.
-    fn warn(&mut self, checkpoint: &Checkpoint) {
+    fn warn(&mut self, checkpoint: &Checkpoint, entries: &[(String, String, u64)]) {
         let missing = checkpoint
             .problems
             .iter()
@@ -217,6 +217,20 @@ impl Index {
         self.warnings.extend(missing.map(|problem| {
             format!("{}: the index that is made names only what is here", escape(&problem.message))
         }));
+        let mut sets: Vec<(&str, usize, usize)> = Vec::new();
+        let mut names: Vec<&str> = entries.iter().map(|(_, file, _)| file.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for (stem, _, total) in names.into_iter().filter_map(shard_number) {
+            match sets.iter_mut().find(|(known, _, of)| *known == stem && *of == total) {
+                Some((_, count, _)) => *count += 1,
+                None => sets.push((stem, 1, total)),
+            }
+        }
+        for (stem, count, total) in sets.into_iter().filter(|(_, count, total)| count < total) {
+            let stem = escape(stem);
+            self.warnings.push(format!("{stem}: {count} of {total} files are in the index, by their names"));
+        }
     }
 }
 

@@ -422,7 +422,7 @@ impl<'a> Weights<'a> {
                 "aligned".into(),
             ));
         }
-        if changes.is_empty() {
+        if changes.is_empty() && self.is_odd(at) {
             changes.push(change("header", "odd".into(), "written anew".into()));
         }
         changes

@@ -41,8 +41,14 @@ impl Fixing {
     fn run(&self, options: &Options) -> Result<Outcome> {
         let progress = Progress::default();
         let plan = &self.fixed.plan;
-        let run =
-            Run { checkpoint: &self.checkpoint, adapters: &[], plan, options, device: &Cpu, progress: &progress };
+        let run = Run {
+            checkpoint: &self.checkpoint,
+            adapters: &[],
+            plan,
+            options,
+            device: &Cpu,
+            progress: &progress,
+        };
         run.carry_out()
     }
 }
@@ -99,8 +105,10 @@ fn strip(prefix: &str) -> Edit {
 /// Deals the tensors of a model out to two files with an index.
 fn split(folder: &mut Folder) {
     let all = folder.shards.remove("model.safetensors").unwrap();
-    let (mut one, mut two) =
-        (Shard { metadata: all.metadata.clone(), ..Shard::default() }, Shard { metadata: all.metadata, ..Shard::default() });
+    let (mut one, mut two) = (
+        Shard { metadata: all.metadata.clone(), ..Shard::default() },
+        Shard { metadata: all.metadata, ..Shard::default() },
+    );
     for (name, tensor) in all.tensors {
         let shard = if name.contains("layers.1") || name.contains("norm") { &mut two } else { &mut one };
         shard.tensors.insert(name, tensor);

@@ -59,7 +59,11 @@ fn an_edit_that_changes_nothing_is_said_and_nothing_is_planned() {
     assert_eq!(fixed.changes, []);
     assert_eq!(fixed.idle.len(), edits.len(), "{:?}", fixed.idle);
     assert!(fixed.obstacle().is_some());
-    assert!(fixed.idle.iter().any(|words| words.contains("tie_word_embeddings is false already")), "{:?}", fixed.idle);
+    assert!(
+        fixed.idle.iter().any(|words| words.contains("tie_word_embeddings is false already")),
+        "{:?}",
+        fixed.idle
+    );
 }
 
 #[test]
@@ -75,7 +79,11 @@ fn names_change_and_the_data_is_copied_in_one_run() {
     assert_eq!(is, wanted);
     assert_eq!(metadata["own"], "é");
     assert_eq!(fixing.fixed.changes.len(), 2);
-    assert!(fixing.fixed.changes[0].before.contains("module.lm_head.weight (and 20 more)"), "{:?}", fixing.fixed.changes);
+    assert!(
+        fixing.fixed.changes[0].before.contains("module.lm_head.weight (and 20 more)"),
+        "{:?}",
+        fixing.fixed.changes
+    );
 }
 
 #[test]
@@ -97,7 +105,8 @@ fn of_two_files_only_the_one_with_other_names_is_written_and_the_index_follows()
     assert_eq!(map.len(), 21);
     assert_eq!(map["model.norm.weight"], TWO);
     assert!(!map.contains_key("model.norm.gamma"));
-    let all: usize = folder.shards.values().flat_map(|shard| shard.tensors.values()).map(|t| t.bytes.len()).sum();
+    let all: usize =
+        folder.shards.values().flat_map(|shard| shard.tensors.values()).map(|t| t.bytes.len()).sum();
     assert_eq!(total, all as u64);
     let text: Value = serde_json::from_slice(&made[INDEX]).unwrap();
     assert_eq!(text["metadata"]["kept"], "x");
@@ -176,7 +185,9 @@ fn whole_tensors_of_a_truncated_file_are_kept() {
 
 #[test]
 fn a_file_of_which_nothing_is_left_goes_with_its_entries() {
-    for content in [Vec::new(), b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n".to_vec()] {
+    for content in
+        [Vec::new(), b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n".to_vec()]
+    {
         let mut folder = Folder::model();
         split(&mut folder);
         folder.raw.insert(TWO.into(), content);
@@ -303,5 +314,8 @@ fn an_adapter_that_is_a_pickle_gets_the_names_of_one_that_is_not() {
     let mut folder = of_sample("samples/peft-lora-bin-A/adapter");
     folder.raw.retain(|name, _| name != "README.md");
     let (_, made) = fix(&folder, &[("K021", Edit::Rewrite)]);
-    assert_eq!(made.keys().cloned().collect::<Vec<_>>(), ["adapter_config.json", "adapter_model.safetensors"]);
+    assert_eq!(
+        made.keys().cloned().collect::<Vec<_>>(),
+        ["adapter_config.json", "adapter_model.safetensors"]
+    );
 }

@@ -19,7 +19,9 @@ fn each(pairs: &[(&str, &str)]) -> Edit {
 
 #[test]
 fn a_file_name_that_is_a_path_is_refused() {
-    for file in ["../config.json", "/etc/passwd", "a/b.json", "..", ".", "", "a\\b", "a\0b", ".lock", ".journal"] {
+    for file in
+        ["../config.json", "/etc/passwd", "a/b.json", "..", ".", "", "a\\b", "a\0b", ".lock", ".journal"]
+    {
         let said = refused(|_| (), &[("C001", json_edit(file, "a", Some(json!(1))))]);
         assert!(said.contains("no name of a file in the folder"), "{file:?}: {said}");
         let from = std::env::current_exe().unwrap();
@@ -59,10 +61,14 @@ fn two_edits_of_one_thing_are_refused() {
     assert!(said.contains("a.b and a"), "{said}");
     let said = refused(
         |_| (),
-        &[("K001", each(&[("lm_head.weight", "a.weight")])), ("K002", each(&[("lm_head.weight", "b.weight")]))],
+        &[
+            ("K001", each(&[("lm_head.weight", "a.weight")])),
+            ("K002", each(&[("lm_head.weight", "b.weight")])),
+        ],
     );
     assert!(said.starts_with("lm_head.weight: K001 and K002"), "{said}");
-    let said = refused(|_| (), &[("K001", each(&[("lm_head.weight", "a.weight")])), ("K002", strip("lm_head."))]);
+    let said =
+        refused(|_| (), &[("K001", each(&[("lm_head.weight", "a.weight")])), ("K002", strip("lm_head."))]);
     assert!(said.starts_with("lm_head.weight:"), "{said}");
     // The same twice is once.
     let folder = Folder::model();

@@ -33,13 +33,17 @@ fn says(subject: &Subject<'_>, key: &str) -> bool {
 
 static K1: ProblemKind = kind("T001");
 /// A key of the config that has to go.
-static KEY: Rule = rule(&K1, |rule, subject| when(says(subject, "broken"), rule), |_, _| {
-    vec![
-        Fix::advice("take it out by hand"),
-        Fix::new("take it out", Act::Edit(vec![json_edit("config.json", "broken", None)])),
-        Fix::new("say false", Act::Edit(vec![json_edit("config.json", "broken", Some(json!(false)))])),
-    ]
-});
+static KEY: Rule = rule(
+    &K1,
+    |rule, subject| when(says(subject, "broken"), rule),
+    |_, _| {
+        vec![
+            Fix::advice("take it out by hand"),
+            Fix::new("take it out", Act::Edit(vec![json_edit("config.json", "broken", None)])),
+            Fix::new("say false", Act::Edit(vec![json_edit("config.json", "broken", Some(json!(false)))])),
+        ]
+    },
+);
 
 static K2: ProblemKind = kind("T002");
 /// A prefix of all names.
@@ -51,9 +55,8 @@ static PREFIX: Rule = rule(
 
 static K3: ProblemKind = kind("T003");
 /// Nothing here can help.
-static ADVICE: Rule = rule(&K3, |rule, _| when(true, rule), |_, finding| {
-    vec![Fix::advice(finding.rule.remedy)]
-});
+static ADVICE: Rule =
+    rule(&K3, |rule, _| when(true, rule), |_, finding| vec![Fix::advice(finding.rule.remedy)]);
 
 static K4: ProblemKind = kind("T004");
 /// A key of the config of an adapter.
@@ -68,15 +71,19 @@ static ADAPTER: Rule = rule(
 
 static K5: ProblemKind = kind("T005");
 /// Packed layers.
-static PACKED: Rule = rule(&K5, |rule, subject| when(subject.packed_layers().0 > 0, rule), |_, _| {
-    vec![Fix::new("dequantize", Act::Dequantize)]
-});
+static PACKED: Rule = rule(
+    &K5,
+    |rule, subject| when(subject.packed_layers().0 > 0, rule),
+    |_, _| vec![Fix::new("dequantize", Act::Dequantize)],
+);
 
 static K6: ProblemKind = kind("T006");
 /// An adapter is attached.
-static ATTACHED: Rule = rule(&K6, |rule, subject| when(!subject.held.is_empty(), rule), |_, _| {
-    vec![Fix::new("merge it", Act::Merge)]
-});
+static ATTACHED: Rule = rule(
+    &K6,
+    |rule, subject| when(!subject.held.is_empty(), rule),
+    |_, _| vec![Fix::new("merge it", Act::Merge)],
+);
 
 static K7: ProblemKind = kind("T007");
 /// Keys of an adapter that PEFT does not look for.
@@ -93,15 +100,24 @@ static KEYS: Rule = rule(
 
 static K8: ProblemKind = kind("T008");
 /// What its fix does not change.
-static STAYS: Rule = rule(&K8, |rule, _| when(true, rule), |_, _| {
-    vec![Fix::new("hope", Act::Edit(vec![json_edit("config.json", "hope", Some(json!(1)))]))]
-});
+static STAYS: Rule = rule(
+    &K8,
+    |rule, _| when(true, rule),
+    |_, _| vec![Fix::new("hope", Act::Edit(vec![json_edit("config.json", "hope", Some(json!(1)))]))],
+);
 
 static K9: ProblemKind = kind("T009");
 /// A value in the block that dequantizing takes out.
-static BLOCK: Rule = rule(&K9, |rule, _| when(true, rule), |_, _| {
-    vec![Fix::new("set it", Act::Edit(vec![json_edit("config.json", "quantization_config.x", Some(json!(1)))]))]
-});
+static BLOCK: Rule = rule(
+    &K9,
+    |rule, _| when(true, rule),
+    |_, _| {
+        vec![Fix::new(
+            "set it",
+            Act::Edit(vec![json_edit("config.json", "quantization_config.x", Some(json!(1)))]),
+        )]
+    },
+);
 
 fn want(rule: &'static Rule) -> Wanted {
     Wanted { rule, fix: None }
@@ -133,7 +149,10 @@ impl Pair {
     fn treatment(&self, wanted: &[Wanted]) -> Result<Treatment> {
         let facts = ckpt::adapter::Adapter::of(&self.base);
         let held: Vec<&Held> = self.held.iter().map(|(_, held)| &**held).collect();
-        Treatment::of(&Subject { checkpoint: &self.base, facts: facts.as_ref(), held: &held, deep: &[] }, wanted)
+        Treatment::of(
+            &Subject { checkpoint: &self.base, facts: facts.as_ref(), held: &held, deep: &[] },
+            wanted,
+        )
     }
 
     fn treated(&self, wanted: &[Wanted]) -> Result<(Treatment, Treated)> {
@@ -225,7 +244,10 @@ fn a_finding_of_an_adapter_is_fixed_in_the_adapter() {
     assert_eq!(treated.plan.order.input, pair.held[0].0);
     assert_eq!(pair.carry_out(&[want(&ADAPTER)]), []);
     let made = files(&pair.out);
-    assert_eq!(made.keys().cloned().collect::<Vec<_>>(), ["adapter_config.json", "adapter_model.safetensors"]);
+    assert_eq!(
+        made.keys().cloned().collect::<Vec<_>>(),
+        ["adapter_config.json", "adapter_model.safetensors"]
+    );
     let said = pair.refused(&[want(&KEY), want(&ADAPTER)]);
     assert!(said.starts_with("T001 is about the base and T004 about adapter 1: "), "{said}");
 }
@@ -251,9 +273,11 @@ fn decoding_and_edits_of_the_config_are_one_pass() {
     assert!(config.get("quantization_config").is_none() && config.get("broken").is_none());
     let said = pair.refused(&[want(&PACKED), want(&BLOCK)]);
     assert!(said.contains("T009 sets quantization_config.x, and what T005 makes"), "{said}");
-    static RENAMES: Rule = rule(&K2, |rule, _| when(true, rule), |_, _| {
-        vec![Fix::new("strip it", Act::Edit(vec![strip("model.")]))]
-    });
+    static RENAMES: Rule = rule(
+        &K2,
+        |rule, _| when(true, rule),
+        |_, _| vec![Fix::new("strip it", Act::Edit(vec![strip("model.")]))],
+    );
     let said = pair.refused(&[want(&PACKED), want(&RENAMES)]);
     assert_eq!(said, "T002 and T005 cannot be fixed in one pass: fix T002 first, then T005 in its result");
 }
