@@ -1,5 +1,6 @@
 //! Fixes carried out on small folders: each edit, several in one pass, what is refused, and what is left behind.
 
+mod all;
 mod edits;
 mod refused;
 mod runs;

@@ -1,0 +1,106 @@
+//! Every fix that a rule offers for its own case, carried out: the finding is gone from what is written.
+
+use std::sync::Arc;
+
+use ckpt::adapter::Adapter;
+use ckpt::adapter::held::Held;
+use ckpt::checkpoint::deep;
+use ckpt::diagnose::treatment::{Treatment, Wanted};
+use ckpt::diagnose::{Finding, Subject, find};
+use ckpt::plan::Order;
+
+use super::super::{Case, adapter, config, container, keys, quant, serving, shards, values};
+use super::*;
+
+/// What a case's folder is opened as.
+struct Opened {
+    base: Arc<Checkpoint>,
+    held: Vec<(String, Arc<Held>)>,
+    deep: Vec<ckpt::problem::Problem>,
+}
+
+impl Opened {
+    fn of(folder: &Folder) -> Self {
+        let opened = Checkpoint::open_examined(folder.path().to_str().unwrap()).unwrap();
+        let deep = if folder.is_deep { deep::verify(&opened, &|_| ()).problems } else { Vec::new() };
+        let base = Arc::new(opened);
+        let path = folder.adapter_path().map(|path| path.to_str().unwrap().to_owned());
+        let hold = |path: String| {
+            let held = Arc::new(Held::open(Arc::clone(&base), &path, None).unwrap());
+            (path, held)
+        };
+        Self { held: path.into_iter().map(hold).collect(), base, deep }
+    }
+
+    fn with<R>(&self, look: impl FnOnce(&Subject<'_>) -> R) -> R {
+        let facts = Adapter::of(&self.base);
+        let held: Vec<&Held> = self.held.iter().map(|(_, held)| &**held).collect();
+        look(&Subject { checkpoint: &self.base, facts: facts.as_ref(), held: &held, deep: &self.deep })
+    }
+
+    /// Carries a fix out; returns what is wrong with it.
+    fn wrong(&self, folder: &Folder, wanted: Wanted) -> Option<String> {
+        let out = out(folder);
+        let order = Order {
+            fixes: vec![wanted.rule.code().into()],
+            ..Order::new(folder.path().to_str().unwrap(), &out)
+        };
+        let planned = self.with(|subject| Treatment::of(subject, &[wanted])).and_then(|treatment| {
+            treatment.plan(&self.base, &self.held, order).map(|treated| (treatment, treated))
+        });
+        let (treatment, treated) = match planned {
+            Ok(planned) => planned,
+            Err(error) => return Some(format!("refused: {}", error.message)),
+        };
+        if treated.changes.is_empty() {
+            return Some(format!("changes nothing: {:?}", treated.idle));
+        }
+        let adapters: Vec<&Checkpoint> = treated.adapters.iter().map(AsRef::as_ref).collect();
+        let run = Run {
+            checkpoint: &treated.checkpoint,
+            adapters: &adapters,
+            plan: &treated.plan,
+            options: &Options { threads: 2, proof: Proof::Full, ..Options::default() },
+            device: &Cpu,
+            progress: &Progress::default(),
+        };
+        let wrong = match run.carry_out().and_then(|_| treatment.left(&out, &self.base, &self.held)) {
+            Err(error) => Some(format!("fails: {}", error.message)),
+            Ok(left) => left.first().map(|(code, title)| format!("leaves {code}: {title}")),
+        };
+        let _ = std::fs::remove_dir_all(&out);
+        wrong
+    }
+}
+
+#[test]
+fn every_fix_takes_its_finding_away() {
+    let groups: [&[Case]; 8] = [
+        container::CASES,
+        shards::CASES,
+        config::CASES,
+        quant::CASES,
+        adapter::CASES,
+        keys::CASES,
+        values::CASES,
+        serving::CASES,
+    ];
+    let (mut wrong, mut carried_out) = (Vec::new(), 0);
+    for case in groups.into_iter().flatten() {
+        let mut folder = Folder::model();
+        (case.hit)(&mut folder);
+        folder.write();
+        let opened = Opened::of(&folder);
+        let rule = find(case.code).unwrap();
+        let findings: Vec<Finding> = opened.with(|subject| rule.findings(subject));
+        let fixes = findings.first().map(|finding| finding.fixes.clone()).unwrap_or_default();
+        for number in (0..fixes.len()).filter(|&number| fixes[number].applies()) {
+            carried_out += 1;
+            if let Some(what) = opened.wrong(&folder, Wanted { rule, fix: Some(number) }) {
+                wrong.push(format!("{} fix {} ({}) {what}", case.code, number + 1, fixes[number].summary));
+            }
+        }
+    }
+    println!("{carried_out} fixes");
+    assert!(wrong.is_empty(), "{} of {carried_out} fixes:\n{}", wrong.len(), wrong.join("\n"));
+}
