@@ -90,7 +90,7 @@ pub fn open(app: &mut App, finding: Finding, fix: usize) -> Vec<Effect> {
                     about: finding.about,
                     way: Way::Edits,
                     edits: edits.into_iter().map(|edit| (code, edit)).collect(),
-                    rules: vec![finding.rule],
+                    rules: vec![(finding.rule, finding.about)],
                 },
             };
             show(app, fixing)

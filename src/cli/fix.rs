@@ -128,11 +128,11 @@ impl Ready {
         let inputs: Vec<&Checkpoint> = adapters.iter().map(AsRef::as_ref).collect();
         let outcome = execute((checkpoint, &inputs), plan, options, (is_json, quiet), out)?;
         let left = self.treatment.left(&plan.order.output, &self.base, &self.adapters)?;
-        let rules = &self.treatment.rules;
+        let codes = self.treatment.codes();
         let is_left = |code: &str| left.iter().any(|(other, _)| *other == code);
         let counts = FixedCounts {
-            fixed: rules.iter().filter(|rule| !is_left(rule.code())).count(),
-            of: rules.len(),
+            fixed: codes.iter().filter(|code| !is_left(code)).count(),
+            of: codes.len(),
             left: left.iter().map(|(code, title)| LeftJson { code, title: title.clone() }).collect(),
         };
         report(plan, &outcome, Some(&counts), is_json, out)?;

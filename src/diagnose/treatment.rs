@@ -59,8 +59,8 @@ pub struct Treatment {
     pub way: Way,
     /// What is edited besides.
     pub edits: Vec<(Code, Edit)>,
-    /// The rules whose findings it is for.
-    pub rules: Vec<&'static Rule>,
+    /// The rules whose findings it is for, and what those are about.
+    pub rules: Vec<(&'static Rule, About)>,
 }
 
 /// How the result of a treatment is written.
@@ -107,12 +107,13 @@ impl Treatment {
                 chosen.push((finding, fix));
             }
         }
-        let about = Self::about(&chosen)?;
+        let about = Self::about(&chosen, subject)?;
         let mut treatment = Self { about, way: Way::Edits, edits: Vec::new(), rules: Vec::new() };
         for (finding, fix) in chosen {
             let code = finding.rule.code();
-            if !treatment.rules.iter().any(|rule| rule.code() == code) {
-                treatment.rules.push(finding.rule);
+            let is_same = |(rule, about): &(&Rule, About)| rule.code() == code && *about == finding.about;
+            if !treatment.rules.iter().any(is_same) {
+                treatment.rules.push((finding.rule, finding.about));
             }
             let way = match fix.act {
                 Act::Edit(edits) => {
@@ -139,6 +140,18 @@ impl Treatment {
         Ok(treatment)
     }
 
+    /// Returns the codes, each once.
+    #[must_use]
+    pub fn codes(&self) -> Vec<Code> {
+        let mut codes: Vec<Code> = Vec::new();
+        for (rule, _) in &self.rules {
+            if !codes.contains(&rule.code()) {
+                codes.push(rule.code());
+            }
+        }
+        codes
+    }
+
     /// Takes the way of a fix, if it is that of the others.
     fn join(&mut self, way: Way) -> Result<()> {
         let code = |way: &Way| match way {
@@ -157,12 +170,13 @@ impl Treatment {
         Ok(())
     }
 
-    /// Returns what all findings are about.
-    fn about(chosen: &[(Finding, Fix)]) -> Result<About> {
+    /// Returns what is written for all findings.
+    fn about(chosen: &[(Finding, Fix)], subject: &Subject<'_>) -> Result<About> {
         let of = |(finding, fix): &(Finding, Fix)| match fix.act {
-            // A merge is written as the base is.
-            Act::Merge => About::Checkpoint,
-            _ => finding.about,
+            // The base is decoded or merged, whatever showed that it has to be.
+            Act::Dequantize | Act::Merge => About::Checkpoint,
+            Act::Repair if subject.held.len() == 1 => About::Adapter(0),
+            Act::Edit(_) | Act::Repair | Act::Advice => finding.about,
         };
         let first = chosen.first().ok_or_else(|| Error::input("no code is given"))?;
         let about = of(first);
@@ -275,11 +289,9 @@ impl Treatment {
         let facts = Adapter::of(&checkpoint);
         let held: Vec<&Held> = held.iter().collect();
         let subject = Subject { checkpoint: &checkpoint, facts: facts.as_ref(), held: &held, deep: &[] };
-        let seen = |rule: &&'static Rule| {
-            let findings = rule.findings(&subject).into_iter();
-            findings
-                .filter(|finding| finding.about == self.about)
-                .map(|finding| (finding.rule.code(), finding.title))
+        let seen = |(rule, about): &(&'static Rule, About)| {
+            let findings = rule.findings(&subject).into_iter().filter(|finding| finding.about == *about);
+            findings.map(|finding| (finding.rule.code(), finding.title)).collect::<Vec<_>>()
         };
         Ok(self.rules.iter().flat_map(seen).collect())
     }

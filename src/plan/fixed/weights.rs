@@ -3,6 +3,7 @@
 use super::names::Renamed;
 use super::{Change, Code};
 use crate::checkpoint::files::{Files, Shard};
+use crate::checkpoint::folder::shard_number;
 use crate::checkpoint::{Checkpoint, CheckpointKind};
 use crate::container::Value;
 use crate::error::{Error, ErrorKind, Result};
@@ -232,11 +233,18 @@ impl<'a> Weights<'a> {
         let shard = &self.files.shards[at];
         let is_of_file =
             |problem: &crate::problem::Problem| problem.file.as_deref() == Some(shard.name.as_str());
-        !shard.name.ends_with(".safetensors")
+        self.name(at, true) != shard.name
             || self.files.container.name() == "pytorch"
             || format_of(shard) != Some("pt")
             || self.checkpoint.problems.iter().any(|p| is_of_file(p) && p.kind.code.starts_with('K'))
             || !self.is_aligned(&self.by_shard[at])
+    }
+
+    /// Returns the name that a file gets when it is written.
+    fn name(&self, at: usize, is_rewritten: bool) -> String {
+        let files = self.files;
+        let is_alone = files.shards.len() == 1 && files.index.is_none() && files.path.is_dir();
+        safetensors_name(&files.shards[at].name, (is_alone, is_rewritten), self.checkpoint.kind)
     }
 
     /// Returns true if every tensor is aligned to its elements where a new header has the same data behind it.
@@ -340,7 +348,7 @@ impl<'a> Weights<'a> {
             aligned_order(&mut tensors);
         }
         OutShard {
-            file: safetensors_name(&shard.name, files.shards.len(), self.checkpoint.kind),
+            file: self.name(at, is_rewritten),
             tensors,
             metadata: Some(metadata(shard, files.container.name() == "pytorch" || is_rewritten)),
             run,
@@ -531,17 +539,46 @@ fn metadata(shard: &Shard, is_new: bool) -> Vec<(String, String)> {
     metadata
 }
 
-/// Returns the name of a file as safetensors: that of a pickle is the one that loaders look for.
-fn safetensors_name(name: &str, count: usize, kind: CheckpointKind) -> String {
-    if name.ends_with(".safetensors") {
+/// Returns the name of a file as safetensors: that of a pickle, or of a file that nothing joins, is the one that
+/// loaders look for. `is_alone`: there is one file and no index, in a folder.
+fn safetensors_name(name: &str, (is_alone, is_rewritten): (bool, bool), kind: CheckpointKind) -> String {
+    const USUAL: [&str; 3] = ["model", "pytorch_model", "adapter_model"];
+    let is_safetensors = name.ends_with(".safetensors");
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    // `model.fp16` is a variant that loaders can be told of.
+    let is_usual = USUAL.contains(&stem.split('.').next().unwrap_or(stem)) || shard_number(name).is_some();
+    if is_alone && !is_usual && (is_rewritten || !is_safetensors) {
+        let own = if kind == CheckpointKind::Adapter { "adapter_model" } else { "model" };
+        return format!("{own}.safetensors");
+    }
+    if is_safetensors {
         return name.to_owned();
     }
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    let own = if kind == CheckpointKind::Adapter { "adapter_model" } else { "model" };
-    let stem = match stem.strip_prefix("pytorch_model") {
-        Some(rest) => format!("model{rest}"),
-        None if count == 1 => own.to_owned(),
-        None => stem.to_owned(),
-    };
+    let stem = stem.strip_prefix("pytorch_").filter(|rest| rest.starts_with("model")).unwrap_or(stem);
     format!("{stem}.safetensors")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_get_the_names_that_loaders_look_for() {
+        let (model, adapter) = (CheckpointKind::Model, CheckpointKind::Adapter);
+        for (name, is_alone, is_rewritten, kind, wanted) in [
+            ("pytorch_model.bin", true, false, model, "model.safetensors"),
+            ("pytorch_model-00001-of-00002.bin", false, true, model, "model-00001-of-00002.safetensors"),
+            ("pytorch_model.fp16.bin", true, true, model, "model.fp16.safetensors"),
+            ("adapter_model.bin", true, false, adapter, "adapter_model.safetensors"),
+            ("consolidated.00.pth", true, false, model, "model.safetensors"),
+            ("consolidated.00.pth", false, false, model, "consolidated.00.safetensors"),
+            ("gptq_model-4bit-128g.safetensors", true, true, model, "model.safetensors"),
+            ("gptq_model-4bit-128g.safetensors", true, false, model, "gptq_model-4bit-128g.safetensors"),
+            ("model-00001-of-00001.safetensors", true, true, model, "model-00001-of-00001.safetensors"),
+            ("lora.safetensors", true, true, adapter, "adapter_model.safetensors"),
+            ("lora.safetensors", false, true, adapter, "lora.safetensors"),
+        ] {
+            assert_eq!(safetensors_name(name, (is_alone, is_rewritten), kind), wanted, "{name}");
+        }
+    }
 }

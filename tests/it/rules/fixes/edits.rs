@@ -150,6 +150,18 @@ fn trailing_bytes_are_cut_and_the_format_is_written() {
 }
 
 #[test]
+fn a_lone_file_gets_the_name_that_loaders_look_for() {
+    let mut folder = Folder::model();
+    let all = folder.shards.remove("model.safetensors").unwrap();
+    let wanted = bytes_of(&all);
+    folder.shards.insert("gptq_model-4bit-128g.safetensors".into(), all);
+    let (fixing, made) = fix(&folder, &[("S012", Edit::Rewrite)]);
+    assert_eq!(made.keys().cloned().collect::<Vec<_>>(), ["config.json", "model.safetensors"]);
+    assert_eq!(tensors(&made["model.safetensors"]).1, wanted);
+    assert_eq!(fixing.fixed.changes[0].after, "model.safetensors");
+}
+
+#[test]
 fn data_that_is_not_aligned_or_has_holes_is_packed() {
     let mut folder = Folder::model();
     folder.tensors().insert("a_first".into(), Tensor::new("U8", &[3]));

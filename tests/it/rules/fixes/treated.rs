@@ -301,3 +301,24 @@ fn merging_and_repairing_are_passes_of_their_own() {
     let said = broken.refused(&[want(&KEYS)]);
     assert!(said.starts_with("T007: not everything can be repaired: "), "{said}");
 }
+
+#[test]
+fn a_base_is_decoded_also_where_its_adapter_shows_that_it_has_to_be() {
+    static OF_ADAPTER: Rule = rule(
+        &K5,
+        |rule, subject| {
+            let is_packed = subject.packed_layers().0 > 0;
+            let adapters = subject.adapters().filter(|adapter| is_packed && adapter.held.is_some());
+            adapters.map(|adapter| Finding::new(rule, "packed").about(adapter.about)).collect()
+        },
+        |_, _| vec![Fix::new("dequantize", Act::Dequantize)],
+    );
+    let folder = Folder::model();
+    folder.write();
+    let (base, adapter) = (sample("bnb-nf4-A/model"), sample("peft-lora-all-A/adapter"));
+    let pair = Pair::open(&base, Some(&adapter), out(&folder));
+    let (treatment, _) = pair.treated(&[want(&OF_ADAPTER)]).unwrap();
+    assert_eq!((treatment.about, treatment.codes()), (About::Checkpoint, vec!["T005"]));
+    assert_eq!(pair.carry_out(&[want(&OF_ADAPTER)]), []);
+    assert!(files(&pair.out).contains_key("config.json"));
+}
