@@ -6,7 +6,7 @@
 mod adapter;
 mod config;
 mod container;
-mod fixes;
+mod fixing;
 mod folder;
 mod keys;
 mod quant;
