@@ -12,6 +12,7 @@ mod copy;
 pub mod error;
 mod event;
 pub mod findings;
+pub mod fix;
 mod fix_command;
 pub mod form;
 pub mod jobs;

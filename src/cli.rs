@@ -9,6 +9,7 @@ pub mod convert;
 pub mod diagnose;
 pub mod doctor;
 pub mod explain;
+pub mod fix;
 pub mod inspect;
 pub mod json;
 pub mod merge;
@@ -121,6 +122,8 @@ pub enum Command {
     Convert(convert::Convert),
     /// Merge adapters into a checkpoint, in a new folder.
     Merge(merge::Merge),
+    /// Carry out the fixes of findings, in a new folder.
+    Fix(fix::Fix),
     /// Carry out a plan that was saved.
     Run(convert::Replay),
     /// Show this machine: processor, memory, GPUs and driver, terminal, caches.
@@ -164,6 +167,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
                     what: convert::What { how: convert::How { json: true, .. }, .. },
                     ..
                 })
+                | Command::Fix(fix::Fix { how: convert::How { json: true, .. }, .. })
                 | Command::Run(convert::Replay { how: convert::How { json: true, .. }, .. })
         )
     );
@@ -197,6 +201,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Align(asked)) => align::run(asked, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),
+        Some(Command::Fix(fix)) => fix::run(fix, cli.common.quiet, out),
         Some(Command::Run(replay)) => convert::replay(replay, cli.common.quiet, out),
         Some(Command::Doctor { json }) => doctor::run(*json, out),
         Some(Command::Completions { shell }) => {

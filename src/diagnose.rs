@@ -23,6 +23,7 @@ pub mod rules;
 pub mod serving;
 pub mod shards;
 pub mod subject;
+pub mod treatment;
 pub mod values;
 
 use std::cmp::Reverse;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{App, Effect, Overlay, Tab, convert, fix_command, merge, repair, shell_path};
+use super::{App, Effect, Overlay, Tab, fix_command, shell_path};
 use crate::adapter::held::Held;
 use crate::diagnose::Diagnosis;
-use crate::diagnose::finding::{Act, Finding, Fix, Seen};
+use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::Purpose;
 use crate::diagnose::subject::{About, Subject};
 use crate::name::escape;
@@ -171,35 +171,10 @@ impl App {
 
     /// Opens the plan of a fix, or says that it is advice.
     pub fn open_fix(&mut self, finding: &Finding, fix: usize) -> Vec<Effect> {
-        let Some(chosen) = finding.fixes.get(fix) else { return Vec::new() };
-        let open: fn(&mut Self) -> Vec<Effect> = match (&chosen.act, self.attached().is_some()) {
-            (Act::Advice, _) => {
-                self.toast = Some(format!("advice, not a plan: {}", escape(&chosen.summary)));
-                return Vec::new();
-            }
-            (Act::Dequantize, _) => convert::open,
-            (Act::Merge, true) => merge::open,
-            (Act::Repair, true) => repair::open,
-            (Act::Merge | Act::Repair, false) => {
-                self.toast = Some("attach an adapter first (a)".into());
-                return Vec::new();
-            }
-            (Act::Edit(_), _) => {
-                self.toast = self.command_of_fix(finding, chosen);
-                return Vec::new();
-            }
-        };
-        let ready = match chosen.act {
-            Act::Dequantize => convert::can_convert(self),
-            Act::Merge => merge::can_merge(self),
-            _ => Ok(()),
-        };
-        if let Err(why) = ready {
-            self.toast = Some(why);
-            return Vec::new();
+        if finding.fixes.get(fix).is_some_and(Fix::applies) {
+            self.overlay = None;
         }
-        self.overlay = None;
-        open(self)
+        super::fix::open(self, finding.clone(), fix)
     }
 
     /// Goes to the layer or the module that was seen; Esc comes back.

@@ -150,7 +150,7 @@ pub(super) fn answer(request: Request) -> Event {
 fn planned(mut request: Request) -> Result<Planned> {
     request.order.output = expanded(&request.order.output);
     let made = request.plan().map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
-    let Made { checkpoint, adapters, plan, repair, refusal } = made;
+    let Made { checkpoint, adapters, plan, repair, fixes, refusal } = made;
     let (options, output) = (request.options, &plan.order.output);
     let inputs: Vec<&Checkpoint> =
         std::iter::once(&*checkpoint).chain(adapters.iter().map(AsRef::as_ref)).collect();
@@ -180,6 +180,7 @@ fn planned(mut request: Request) -> Result<Planned> {
         adapters,
         checkpoint,
         repair,
+        fixes,
         options,
         there,
         obstacle,
@@ -336,6 +337,7 @@ mod tests {
                 options,
                 adapters: Vec::new(),
                 wishes: crate::adapter::repair::Wishes::default(),
+                fixing: None,
             });
             planned.map(|planned| (planned.there, planned.obstacle)).unwrap()
         };

@@ -12,6 +12,8 @@ mod combine;
 mod convert;
 mod decode;
 mod decode_hostile;
+mod fix;
+mod fix_form;
 mod gguf_file;
 mod gguf_names;
 mod gguf_tokenizers;
