@@ -6,6 +6,7 @@
 mod adapter;
 mod config;
 mod container;
+mod fixes;
 mod folder;
 mod keys;
 mod quant;

@@ -52,7 +52,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Without target_modules PEFT takes the usual ones of the model type: which those are is not known here.
+/// Without `target_modules` PEFT takes the usual ones of the model type: which those are is not known here.
 fn takes_defaults(subject: &Subject<'_>, about: About) -> bool {
     views::of(subject, about).is_some_and(|view| view.config("target_modules").is_none())
 }

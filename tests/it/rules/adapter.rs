@@ -83,8 +83,8 @@ fn fused(folder: &mut Folder) {
     folder.config().insert("architectures".into(), json!(["Phi3ForCausalLM"]));
 }
 
-/// Makes the adapter one of VeRA without its projections.
-fn vera(folder: &mut Folder) {
+/// Makes the adapter one of `VeRA` without its projections.
+pub(super) fn vera(folder: &mut Folder) {
     let names = modules(folder);
     folder.adapter_tensors().clear();
     for module in names {
@@ -92,13 +92,9 @@ fn vera(folder: &mut Folder) {
         add(folder, &format!("{module}.vera_lambda_b"), &[rows]);
         add(folder, &format!("{module}.vera_lambda_d"), &[4]);
     }
-    *folder.adapter_config() = json!({
-        "peft_type": "VERA", "r": 4, "target_modules": ["q_proj", "v_proj"], "save_projection": true,
-        "projection_prng_key": 0
-    })
-    .as_object()
-    .unwrap()
-    .clone();
+    let config = json!({"peft_type": "VERA", "r": 4, "target_modules": ["q_proj", "v_proj"],
+        "save_projection": true, "projection_prng_key": 0});
+    folder.adapter_config().clone_from(config.as_object().unwrap());
 }
 
 /// Makes the adapter one of OFT, with parts of this name.
@@ -108,11 +104,8 @@ fn oft(folder: &mut Folder, part: &str, shape: &[u64]) {
         let module = format!("base_model.model.model.layers.{layer}.self_attn.q_proj");
         add(folder, &format!("{module}.{part}"), shape);
     }
-    *folder.adapter_config() =
-        json!({"peft_type": "OFT", "r": 4, "target_modules": ["q_proj"], "oft_block_size": 8})
-            .as_object()
-            .unwrap()
-            .clone();
+    let config = json!({"peft_type": "OFT", "r": 4, "target_modules": ["q_proj"], "oft_block_size": 8});
+    folder.adapter_config().clone_from(config.as_object().unwrap());
 }
 
 pub(super) const CASES: &[Case] = &[
@@ -299,6 +292,14 @@ pub(super) const CASES: &[Case] = &[
         miss: |folder| {
             set(folder, "lora_bias", json!(true));
             add(folder, "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", &[HIDDEN]);
+        },
+    },
+    Case {
+        code: "A020",
+        hit: |folder| magnitudes(folder, usize::MAX),
+        miss: |folder| {
+            set(folder, "use_dora", json!(true));
+            magnitudes(folder, usize::MAX);
         },
     },
     Case {

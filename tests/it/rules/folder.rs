@@ -133,7 +133,7 @@ impl Folder {
         *self.tensors() = tensors.into_iter().map(|(old, tensor)| (name(&old), tensor)).collect();
     }
 
-    /// Attaches a LoRA of rank 4 on q_proj and v_proj, as PEFT 0.17 saves it.
+    /// Attaches a LoRA of rank 4 on `q_proj` and `v_proj`, as PEFT 0.17 saves it.
     pub(super) fn attach_lora(&mut self) {
         let mut shard = Shard { metadata: Some(json!({"format": "pt"})), ..Shard::default() };
         for layer in 0..LAYERS {
@@ -177,7 +177,7 @@ impl Folder {
         for (name, bytes) in &self.raw {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
+            put(path, bytes);
         }
         let Some(folder) = self.adapter_path() else { return };
         std::fs::create_dir_all(&folder).unwrap();
@@ -186,7 +186,7 @@ impl Folder {
             write_all(&folder, json, &shards);
         }
         for (name, bytes) in &self.adapter_raw {
-            std::fs::write(folder.join(name), bytes).unwrap();
+            put(folder.join(name), bytes);
         }
     }
 }
@@ -197,12 +197,17 @@ impl Drop for Folder {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "tests build their own inputs")]
+fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    std::fs::write(path, bytes).unwrap();
+}
+
 fn write_all(folder: &Path, json: &BTreeMap<String, Value>, shards: &BTreeMap<String, Shard>) {
     for (name, value) in json {
-        std::fs::write(folder.join(name), format!("{value:#}\n")).unwrap();
+        put(folder.join(name), format!("{value:#}\n"));
     }
     for (name, shard) in shards {
-        std::fs::write(folder.join(name), shard.bytes()).unwrap();
+        put(folder.join(name), shard.bytes());
     }
 }
 
@@ -220,7 +225,7 @@ impl Shard {
             data.extend_from_slice(&tensor.bytes);
         }
         let mut text = Value::Object(header).to_string().into_bytes();
-        while text.len() % 8 != 0 {
+        while !text.len().is_multiple_of(8) {
             text.push(b' ');
         }
         let mut file = (text.len() as u64).to_le_bytes().to_vec();

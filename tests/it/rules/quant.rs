@@ -5,7 +5,7 @@ use serde_json::json;
 use super::folder::{Folder, HIDDEN};
 use super::{Case, Tensor};
 
-/// Makes all q_proj GPTQ of 4 bits in groups of 16.
+/// Makes all `q_proj` GPTQ of 4 bits in groups of 16.
 pub(super) fn gptq(folder: &mut Folder) {
     for layer in 0..2 {
         let name = format!("model.layers.{layer}.self_attn.q_proj");

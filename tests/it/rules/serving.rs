@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::adapter::alone;
+use super::adapter::{alone, vera};
 use super::folder::{Folder, HIDDEN, VOCAB};
 use super::{Case, Tensor};
 
@@ -144,11 +144,7 @@ pub(super) const CASES: &[Case] = &[
             add(folder, "base_model.model.model.embed_tokens.lora_embedding_B", &[HIDDEN, 4]);
         },
     },
-    Case {
-        code: "E009",
-        hit: |folder| set(folder, "peft_type", json!("ADALORA")),
-        miss: |folder| set(folder, "peft_type", json!("LORA")),
-    },
+    Case { code: "E009", hit: vera, miss: |folder| set(folder, "peft_type", json!("LORA")) },
     Case {
         code: "E010",
         hit: |folder| set(folder, "use_rslora", json!(true)),
