@@ -104,3 +104,31 @@ fn a_repair_is_offered_where_it_mends_and_not_elsewhere() {
         assert_eq!(offered, is_repaired, "{code}: {findings:?}");
     }
 }
+
+/// Makes a folder another one.
+type Change = fn(&mut Folder);
+
+#[test]
+fn a_merge_is_offered_for_what_can_be_merged() {
+    let without_bias = |folder: &mut Folder| {
+        let adapter = folder.adapter_config();
+        adapter.insert("lora_bias".into(), json!(true));
+        let key = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias";
+        folder.adapter_tensors().insert(key.into(), super::Tensor::new("F32", &[super::folder::HIDDEN]));
+    };
+    let head = |folder: &mut Folder| (serving::CASES[0].hit)(folder);
+    let pissa = |folder: &mut Folder| {
+        folder.adapter_config().insert("init_lora_weights".into(), json!("pissa"));
+    };
+    let cases: [(&str, Change, bool); 3] =
+        [("E001", head, true), ("E003", without_bias, false), ("E003", pissa, false)];
+    for (code, make, is_offered) in cases {
+        let mut folder = Folder::model();
+        make(&mut folder);
+        folder.write();
+        let findings = of_rule(&folder, code);
+        assert!(!findings.is_empty(), "{code}");
+        let offered = findings.iter().flat_map(|finding| &finding.fixes).any(|fix| fix.act == Act::Merge);
+        assert_eq!(offered, is_offered, "{code}: {findings:?}");
+    }
+}
