@@ -9,6 +9,7 @@ mod container;
 mod fixes;
 mod folder;
 mod keys;
+mod lora;
 mod quant;
 mod serving;
 mod shards;
