@@ -184,7 +184,7 @@ fn a_finding_leads_to_its_layer_and_back_and_to_the_plan_of_its_fix() {
     robot.press("j enter");
     assert_eq!(robot.toast(), "config.json  quantization_config.bits is of no layer: y copies it");
     assert_eq!(robot.press("y").asked, [Effect::Copy("config.json  quantization_config.bits  4".into())]);
-    assert_eq!(robot.press("j enter").toast(), "advice, not a plan: leave it");
+    assert_eq!(robot.press("j enter").toast(), "leave it");
     robot.press("j enter");
     assert!(robot.app.is_form_open, "{}", robot.toast());
     assert_eq!(robot.app.form().unwrap().task, form::Task::Convert);

@@ -6,9 +6,11 @@
 mod adapter;
 mod config;
 mod container;
+mod fixes;
 mod fixing;
 mod folder;
 mod keys;
+mod lora;
 mod quant;
 mod serving;
 mod shards;

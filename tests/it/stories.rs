@@ -206,7 +206,11 @@ fn every_story_is_told_and_mended_in_the_workbench() {
         let made = std::fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().path());
         let made: Vec<PathBuf> = made.filter(|path| !before.contains(path)).collect();
         assert_eq!(made.len(), 1, "{}: {made:?}", story.text);
-        robot.press("\r").shows("load ✓");
+        robot.press("\r").shows("2 of 2");
+        robot.until("the rules to have looked", |screen| {
+            let text = screen.contents();
+            ["load ✓", "load ▲"].iter().any(|word| text.contains(word))
+        });
         let name = made[0].file_name().unwrap().to_string_lossy().into_owned();
         robot.shows(&name).press("q");
         assert_eq!(robot.ends().0, 0);
@@ -233,7 +237,9 @@ fn a_key_error_of_a_perfect_adapter_says_that_the_files_are_fine_and_whose_fault
     robot.shows("load ✓");
     let text = std::fs::read_to_string(&text).unwrap();
     robot.press(&format!("\x1b[200~{text}\x1b[201~")).shows("usually means").shows("0.41.2");
-    robot.shows("These files are fine").press("\x1b").press("q");
+    robot.shows("These files are fine").press("\x1b");
+    robot.until("the overlay to close", |screen| !screen.contents().contains("Explain an error"));
+    robot.press("q");
     assert_eq!(robot.ends().0, 0);
 }
 

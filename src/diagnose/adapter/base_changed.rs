@@ -1,4 +1,4 @@
-//! A023 adapter-changes-base: PiSSA, OLoRA, CorDA, LoftQ and the like: the adapter belongs to a base that was changed
+//! A023 adapter-changes-base: `PiSSA`, `OLoRA`, `CorDA`, `LoftQ` and the like: the adapter belongs to a base that was changed
 //! when training began.
 
 use super::views;

@@ -22,7 +22,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
         ),
         message(
             "{file} is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
-            "transformers up to 4.5x",
+            "transformers, all versions",
         ),
         message(
             "Incorrect path_or_model_id: '{file}'. Please provide either the path to a local folder or the repo_id of \

@@ -29,7 +29,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 };
 
 /// Model types whose experts transformers 5 fuses in the manner of Qwen2-MoE. Source: transformers 5.23,
-/// `conversion_mapping.py`; PEFT 0.21 adds mixtral, and leaves qwen2_moe itself out.
+/// `conversion_mapping.py`; PEFT 0.21 adds mixtral, and leaves `qwen2_moe` itself out.
 const LIKE_QWEN2: [&str; 20] = [
     "qwen3_moe",
     "qwen3_next",

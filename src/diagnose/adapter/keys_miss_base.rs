@@ -21,7 +21,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
             "Found missing adapter keys while loading the checkpoint: {any}",
             "PEFT since 0.14, a warning",
         ),
-        message("KeyError: '{key}.base_layer.weight'", "PEFT 0.6 to 0.7 with bitsandbytes"),
+        message("KeyError: 'base_model.model.{key}.base_layer.weight'", "PEFT 0.6 to 0.7 with bitsandbytes"),
         message(
             "Already found a `peft_config` attribute in the model. This will lead to having multiple adapters in the \
              model.",

@@ -15,7 +15,7 @@ static RESUMED: ProblemKind = kind("A039", "adapter-resumed-as-model");
 static NO_SPLIT: ProblemKind = kind("A040", "remote-code-without-split-modules");
 static CONVOLUTION: ProblemKind = kind("A042", "merged-into-empty-convolution");
 
-/// A029: older AutoPeftModel shrinks padded embeddings to the tokenizer's length.
+/// A029: older `AutoPeftModel` shrinks padded embeddings to the tokenizer's length.
 pub(in crate::diagnose) static RESIZED_TO_TOKENIZER: Rule = Rule {
     looks_for: "Nothing in the files: a resize of the embeddings while an adapter is loaded.",
     why: "AutoPeftModel of older PEFT resizes the base to the tokenizer that lies beside the adapter. Embeddings are often \
@@ -126,7 +126,7 @@ pub(in crate::diagnose) static WITHOUT_SPLIT_MODULES: Rule = Rule {
     why: "device_map=\"auto\" asks each submodel for _no_split_modules, and the vision tower of this remote code has none. \
           It comes up when an adapter is merged, because the merge loads the base in this way.",
     messages: &[
-        message("{class} does not support `device_map='{any}'`", "transformers, all versions"),
+        message("{class} does not support `device_map='{any}'`", "transformers 4.2x to 4.5x"),
         message("{class} does not support device_map='{any}'", "as users cite it"),
     ],
     remedy: "Load it with device_map={\"\": 0} or on the CPU, or merge the files without loading them: `ckpt merge`.",

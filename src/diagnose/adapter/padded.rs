@@ -17,11 +17,18 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "Some quantized copies of a model are padded to whole groups or tiles, so that kernels and tensor parallelism \
           can divide them. An adapter of the unpadded model has other shapes, and PEFT stops; the same holds the other \
           way round.",
-    messages: &[message(
-        "size mismatch for {key}: copying a param with shape torch.Size({shape}) from checkpoint, the shape in current \
-         model is torch.Size({shape}).",
-        "PEFT, all versions",
-    )],
+    messages: &[
+        message(
+            "size mismatch for {key}.lora_A.{any}: copying a param with shape torch.Size({shape}) from checkpoint, the \
+             shape in current model is torch.Size({shape}).",
+            "PEFT, all versions",
+        ),
+        message(
+            "size mismatch for {key}.lora_B.{any}: copying a param with shape torch.Size({shape}) from checkpoint, the \
+             shape in current model is torch.Size({shape}).",
+            "PEFT, all versions",
+        ),
+    ],
     outside: "",
     remedy: "Attach it to the copy of the base that it was trained on, padded or not: that this is padding is told from \
              the sizes alone.",

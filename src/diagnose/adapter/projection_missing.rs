@@ -1,4 +1,4 @@
-//! A033 adapter-projection-missing: VeRA with `save_projection` true and no projections in the file.
+//! A033 adapter-projection-missing: `VeRA` with `save_projection` true and no projections in the file.
 
 use super::views;
 use crate::diagnose::finding::{Finding, Fix, Seen};

@@ -17,7 +17,10 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "The module was trained whole, and its weights did not get into the file: ZeRO-3 and partial saves lose them. \
           PEFT since 0.17 stops with a KeyError; older ones keep the base's weights silently.",
     messages: &[
-        message("KeyError: 'base_model.model.{key}.weight'", "PEFT since 0.17"),
+        message("KeyError: 'base_model.model.lm_head.weight'", "PEFT since 0.17"),
+        message("KeyError: 'base_model.model.{key}.embed_tokens.weight'", "PEFT since 0.17"),
+        message("KeyError: 'base_model.model.score.weight'", "PEFT since 0.17"),
+        message("KeyError: 'base_model.model.classifier.{key}'", "PEFT since 0.17"),
         message(
             "Found missing adapter keys while loading the checkpoint: {any}modules_to_save{any}",
             "PEFT 0.14 to 0.16",

@@ -1,10 +1,11 @@
 //! A008 adapter-targets-nothing: the config's targets name no module of the base: PEFT stops.
 
 use super::views;
-use crate::adapter::align::State;
-use crate::diagnose::finding::Finding;
+use crate::adapter::align::{EMBEDDINGS, State};
+use crate::diagnose::finding::{Finding, Seen};
 use crate::diagnose::rule::{Rule, message};
-use crate::diagnose::subject::{About, Subject};
+use crate::diagnose::subject::{About, AdapterView, Subject};
+use crate::name::escape;
 use crate::problem::{Severity, kind};
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
@@ -42,6 +43,9 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     // Where the base holds the targets inside a fused layer, that is said instead.
     findings.retain(|finding| !is_fused(subject, finding.about));
     for finding in &mut findings {
+        if let Some(view) = views::of(subject, finding.about) {
+            finding.seen.extend(names_of_base(&view));
+        }
         if takes_defaults(subject, finding.about) {
             finding.severity = Severity::Warning;
             finding
@@ -52,7 +56,26 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Without target_modules PEFT takes the usual ones of the model type: which those are is not known here.
+/// Returns the names that targets could have: the last parts of the base's linear layers.
+fn names_of_base(view: &AdapterView<'_>) -> Option<Seen> {
+    const SHOWN: usize = 16;
+    let base = &view.held?.base;
+    let mut labels: Vec<&str> = (0..base.layers.len() as u32)
+        .filter(|&layer| base.layers.spec(layer).shape.len() == 2)
+        .map(|layer| base.layers.label(&base.files.names, layer))
+        .filter(|label| !EMBEDDINGS.contains(label))
+        .collect();
+    labels.sort_unstable();
+    labels.dedup();
+    let more = labels.len().saturating_sub(SHOWN);
+    let list = escape(&labels.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ")).into_owned();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let seen =
+        Seen { key: Some("layers".into()), value: format!("the base has {list}{more}"), ..Seen::default() };
+    (!labels.is_empty()).then_some(seen)
+}
+
+/// Without `target_modules` PEFT takes the usual ones of the model type: which those are is not known here.
 fn takes_defaults(subject: &Subject<'_>, about: About) -> bool {
     views::of(subject, about).is_some_and(|view| view.config("target_modules").is_none())
 }

@@ -1,7 +1,6 @@
 //! A012 adapter-unused-keys: tensors of the file that PEFT does not look at.
 
 use super::{parts_dropped, views};
-use crate::adapter::align::State;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::{AdapterView, Subject};
@@ -28,14 +27,13 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     subject.adapters().filter_map(|view| one(rule, &view)).collect()
 }
 
-/// What no other finding explains: neither modules that the targets leave out, nor parts that a flag does.
+/// What no other finding explains: neither tensors of modules, whose state says why they are not applied, nor parts
+/// that a flag leaves out.
 fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
     let alignment = view.alignment()?;
-    let mut known: Vec<u32> = views::in_state(view, State::Dropped)
-        .iter()
-        .flat_map(|module| module.parts.iter().map(|part| part.tensor))
-        .chain(parts_dropped::dropped(view).into_iter().flat_map(|(_, _, tensors)| tensors))
-        .collect();
+    let of_modules = alignment.modules.iter().flat_map(|module| &module.parts).map(|part| part.tensor);
+    let by_flags = parts_dropped::dropped(view).into_iter().flat_map(|(_, _, tensors)| tensors);
+    let mut known: Vec<u32> = of_modules.chain(by_flags).collect();
     known.sort_unstable();
     let left: Vec<u32> =
         alignment.unused.iter().copied().filter(|tensor| known.binary_search(tensor).is_err()).collect();

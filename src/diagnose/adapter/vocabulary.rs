@@ -46,6 +46,9 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     ..Rule::new(&kind::ADAPTER_VOCABULARY)
 };
 
+/// Files that tell how many tokens a tokenizer has.
+const TOKENIZERS: [&str; 2] = ["tokenizer.json", "added_tokens.json"];
+
 /// Returns the rows of embeddings or of a head that a module brings whole, and those of the base, where they differ.
 fn rows(view: &AdapterView<'_>, module: &Aligned) -> Option<(u64, u64)> {
     let label = module.path.rsplit('.').next()?;
@@ -67,7 +70,7 @@ fn one(rule: &'static Rule, subject: &Subject<'_>, view: &AdapterView<'_>) -> Op
         .problems()
         .filter(|(about, problem)| *about == view.about && problem.kind == rule.kind)
         .map(|(_, problem)| problem)
-        .filter(|problem| problem.file.as_deref().is_some_and(|file| file.ends_with(".json")))
+        .filter(|problem| problem.file.as_deref().is_some_and(|file| TOKENIZERS.contains(&file)))
         .collect();
     let modules = view.alignment().map_or(&[][..], |alignment| &alignment.modules);
     let resized: Vec<&Aligned> = modules.iter().filter(|module| rows(view, module).is_some()).collect();

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::adapter::keys::{Key, Tensor};
+use crate::diagnose::adapter::{base_changed, bias_without_base, layers_replicated};
 use crate::diagnose::finding::{Act, Finding, Fix, SEEN_MAX, Seen};
 use crate::diagnose::rule::Rule;
-use crate::diagnose::subject::{AdapterView, Subject};
+use crate::diagnose::subject::{About, AdapterView, Subject};
 use crate::name::{cut_middle, escape};
 use crate::units;
 
@@ -77,6 +78,12 @@ pub(super) fn finding(
     finding
 }
 
+/// Returns true if a rule says that an adapter cannot be merged as it stands.
+fn is_hindered(subject: &Subject<'_>, about: About) -> bool {
+    let rules = [&bias_without_base::RULE, &base_changed::RULE, &layers_replicated::RULE];
+    rules.iter().any(|rule| (rule.look)(rule, subject).iter().any(|finding| finding.about == about))
+}
+
 /// Returns the merge where the adapter is attached and all of it is applied; and the rule's advice.
 pub(super) fn merge(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let view = subject.adapters().find(|view| view.about == finding.about);
@@ -85,5 +92,6 @@ pub(super) fn merge(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
         !alignment.modules.is_empty() && alignment.unused.is_empty() && is_applied
     });
     let merge = Fix::new("merge it into the base and serve the result", Act::Merge);
-    is_whole.then_some(merge).into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()
+    let is_possible = is_whole && !is_hindered(subject, finding.about);
+    is_possible.then_some(merge).into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()
 }

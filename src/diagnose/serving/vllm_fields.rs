@@ -1,7 +1,7 @@
 //! E003 vllm-unsupported-field: other variations of LoRA that vLLM refuses by their field.
 
 use super::engines;
-use crate::diagnose::finding::{Finding, Fix, Seen};
+use crate::diagnose::finding::{Finding, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::{AdapterView, Subject};
 use crate::problem::{ProblemKind, Severity};
@@ -29,7 +29,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     remedy: "Merge the adapter into its base, or convert it to a plain LoRA with PEFT, and serve that.",
     sources: "vLLM 0.33 `lora/peft_helper.py`",
     look,
-    fixes,
+    fixes: engines::merge,
     ..Rule::new(&KIND)
 };
 
@@ -71,13 +71,4 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
             .iter()
             .fold(finding, |finding, key| finding.seen(Seen::config(engines::CONFIG, *key, value(key)))),
     )
-}
-
-/// No merge where the field stands in its way as well.
-fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let is_mergeable = |seen: &Seen| matches!(seen.key.as_deref(), Some("bias" | "lora_bias"));
-    if finding.seen.iter().all(is_mergeable) {
-        return engines::merge(subject, finding);
-    }
-    vec![Fix::advice(finding.rule.remedy)]
 }

@@ -16,17 +16,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "vLLM puts adapters on the linears of the language model. Towers are left out unless it is started for them, \
           and embeddings and head are taken only by some of its model classes. It refuses an adapter with a module that \
           its class does not know. Which classes take what differs by version: this is a guess from the names.",
-    messages: &[
-        message(
-            "While loading {file}, expected target modules in {any} but received {any}. Please verify that the loaded LoRA \
+    messages: &[message(
+        "While loading {file}, expected target modules in {any} but received {any}. Please verify that the loaded LoRA \
              module is correct",
-            "vLLM since 0.4",
-        ),
-        message(
-            "Call to add_lora method failed: While loading {file}, expected target modules in {any}",
-            "vLLM since 0.8",
-        ),
-    ],
+        "vLLM since 0.4",
+    )],
     outside: "A model class of vLLM that knows other names than the adapter has (qkv_proj against q_proj).",
     remedy: "Merge the adapter, or train without the towers: their factors are often zero, and then a copy without them \
              serves as well.",

@@ -49,7 +49,7 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
     let is_said = |key: &str| match engines::part(key) {
         (Some("lora_magnitude_vector"), _) => view.flag("use_dora"),
         (Some("lora_B.bias"), _) => view.flag("lora_bias"),
-        (None, _) if key.ends_with(".bias") && has_bias => true,
+        (None, _) if has_bias && key.rsplit('.').next() == Some("bias") => true,
         (None, module) => saved.iter().any(|name| module.split('.').any(|part| part == *name)),
         _ => false,
     };

@@ -187,7 +187,7 @@ impl Folder {
             write_all(&folder, json, &shards);
         }
         for (name, bytes) in &self.adapter_raw {
-            std::fs::write(folder.join(name), bytes).unwrap();
+            put(folder.join(name), bytes);
         }
     }
 }

@@ -1,18 +1,10 @@
 //! Cases of the rules in `diagnose/serving`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::adapter::alone;
+use super::Case;
 use super::folder::{Folder, HIDDEN, VOCAB};
-use super::{Case, Tensor};
-
-fn set(folder: &mut Folder, key: &str, value: Value) {
-    folder.adapter_config().insert(key.into(), value);
-}
-
-fn add(folder: &mut Folder, name: &str, shape: &[u64]) {
-    folder.adapter_tensors().insert(name.into(), Tensor::new("F32", shape));
-}
+use super::lora::{add, alone, set, vera};
 
 /// Makes the folder of the model an adapter under mlx-lm's file name.
 fn mlx(folder: &mut Folder) {
@@ -144,11 +136,7 @@ pub(super) const CASES: &[Case] = &[
             add(folder, "base_model.model.model.embed_tokens.lora_embedding_B", &[HIDDEN, 4]);
         },
     },
-    Case {
-        code: "E009",
-        hit: |folder| set(folder, "peft_type", json!("ADALORA")),
-        miss: |folder| set(folder, "peft_type", json!("LORA")),
-    },
+    Case { code: "E009", hit: vera, miss: |folder| set(folder, "peft_type", json!("LORA")) },
     Case {
         code: "E010",
         hit: |folder| set(folder, "use_rslora", json!(true)),
