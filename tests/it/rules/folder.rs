@@ -187,7 +187,7 @@ impl Folder {
             write_all(&folder, json, &shards);
         }
         for (name, bytes) in &self.adapter_raw {
-            put(folder.join(name), bytes);
+            write(&folder.join(name), bytes);
         }
     }
 }
