@@ -18,7 +18,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           A format that is newer than PEFT, or whose package was replaced, is refused by the name of its \
           class.",
     messages: &[message(
-        "Target module {class} is not supported. Currently, only the following modules are supported",
+        "Target module {any} is not supported. Currently, only the following modules are supported",
         "PEFT; GPTQ before 0.5, AWQ before 0.9, gptqmodel before 0.15",
     )],
     outside: "PEFT says it as well of targets that are no linear layers, such as a whole attention block.",
