@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::diagnose::finding::{Act, Fix};
+use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::subject::Subject;
 use crate::name::escape;
 use crate::plan::edit::Edit;
@@ -26,6 +26,15 @@ pub(in crate::diagnose) fn dequantize(subject: &Subject<'_>, then: &str) -> Opti
         format!("dequantize to 16-bit in a new folder, {then}")
     };
     works.then(|| Fix::new(summary, Act::Dequantize).loss(LOSS))
+}
+
+/// Returns these fixes, or the rule's remedy as advice where none of them can be carried out.
+pub(in crate::diagnose) fn or_advice(fixes: impl IntoIterator<Item = Fix>, finding: &Finding) -> Vec<Fix> {
+    let mut fixes: Vec<Fix> = fixes.into_iter().collect();
+    if !fixes.iter().any(Fix::applies) {
+        fixes.push(Fix::advice(finding.rule.remedy));
+    }
+    fixes
 }
 
 /// Returns the blocks that describe the quantization and stand in a JSON file of the folder.

@@ -83,6 +83,5 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
         fixes.push(Fix::new(what, Act::Edit(vec![edit])));
     }
     fixes.extend(common::dequantize(subject, "which needs no config"));
-    fixes.push(Fix::advice(finding.rule.remedy));
-    fixes
+    common::or_advice(fixes, finding)
 }

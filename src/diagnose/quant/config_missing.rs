@@ -50,5 +50,5 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let written =
         edits.map(|edits| Fix::new("write the quantization config that the tensors have", Act::Edit(edits)));
     let decoded = common::dequantize(subject, "which needs no config");
-    written.into_iter().chain(decoded).chain([Fix::advice(finding.rule.remedy)]).collect()
+    common::or_advice(written.into_iter().chain(decoded), finding)
 }

@@ -31,6 +31,5 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
         let what = "keep the block of config.json and leave the side files out";
         fixes.push(Fix::new(what, Act::Edit(aside)));
     }
-    fixes.push(Fix::advice(finding.rule.remedy));
-    fixes
+    common::or_advice(fixes, finding)
 }

@@ -47,5 +47,5 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let merge = Fix::new("merge the adapter; packed layers are decoded first", Act::Merge).loss(common::LOSS);
     let decoded = common::dequantize(subject, "then load the adapter on that");
-    [merge].into_iter().chain(decoded).chain([Fix::advice(finding.rule.remedy)]).collect()
+    common::or_advice([merge].into_iter().chain(decoded), finding)
 }

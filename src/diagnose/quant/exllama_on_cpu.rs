@@ -77,20 +77,13 @@ fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
             common::set(block, "use_exllama", Some(false.into())),
             common::set(block, "disable_exllama", None),
         ];
-        let of_old = vec![
-            common::set(block, "disable_exllama", Some(true.into())),
-            common::set(block, "use_exllama", None),
-        ];
-        fixes.push(Fix::new(
-            "set use_exllama to false in the config (transformers 4.35 and newer)",
-            Act::Edit(of_new),
-        ));
-        fixes.push(Fix::new(
-            "set disable_exllama to true in the config (transformers 4.32 to 4.34)",
-            Act::Edit(of_old),
-        ));
+        let what = "set use_exllama to false in the config (transformers 4.35 and newer)";
+        fixes.push(Fix::new(what, Act::Edit(of_new)));
     }
     fixes.extend(common::dequantize(subject, "then train on the result"));
+    fixes.push(Fix::advice(
+        "for transformers 4.32 to 4.34 write disable_exllama: true instead; a config with both keys is refused",
+    ));
     fixes.push(Fix::advice(
         "load with device_map={\"\": 0}, so that every layer is on the GPU before exllama is set up",
     ));

@@ -44,5 +44,5 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let decoded = common::dequantize(subject, "then convert the result to GGUF");
-    decoded.into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()
+    common::or_advice(decoded, finding)
 }

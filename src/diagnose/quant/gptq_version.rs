@@ -42,8 +42,7 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
         }
     }
     fixes.extend(common::dequantize(subject, "by the zero points and not by the config"));
-    fixes.push(Fix::advice(finding.rule.remedy));
-    fixes
+    common::or_advice(fixes, finding)
 }
 
 /// Returns the word for what all GPTQ layers are, if they are all alike.

@@ -33,5 +33,5 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let written =
         edits.map(|edits| Fix::new("write the numbers of the tensors into the config", Act::Edit(edits)));
     let decoded = common::dequantize(subject, "by what the tensors are");
-    written.into_iter().chain(decoded).chain([Fix::advice(finding.rule.remedy)]).collect()
+    common::or_advice(written.into_iter().chain(decoded), finding)
 }

@@ -52,7 +52,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
         escape(&name),
     );
     let value = format!("{inputs} inputs, groups of {group}");
-    vec![Finding::new(rule, title).fill("n", inputs.to_string()).seen(Seen::tensors(Some(name), value))]
+    vec![Finding::new(rule, title).seen(Seen::tensors(Some(name), value))]
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {

@@ -43,5 +43,5 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let merge = (!subject.held.is_empty())
         .then(|| Fix::new("merge the adapter; FP8 layers are decoded with their scales first", Act::Merge));
     let decoded = common::dequantize(subject, "with the scales");
-    merge.into_iter().chain(decoded).chain([Fix::advice(finding.rule.remedy)]).collect()
+    common::or_advice(merge.into_iter().chain(decoded), finding)
 }

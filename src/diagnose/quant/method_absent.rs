@@ -79,6 +79,5 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
         fixes.push(Fix::new(format!("write quant_method {method} into the block"), Act::Edit(edits)));
     }
     fixes.extend(common::dequantize(subject, "which needs no config"));
-    fixes.push(Fix::advice(finding.rule.remedy));
-    fixes
+    common::or_advice(fixes, finding)
 }

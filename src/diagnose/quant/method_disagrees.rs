@@ -30,5 +30,5 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let written =
         edits.map(|edits| Fix::new("write a config that says what the tensors are", Act::Edit(edits)));
     let decoded = common::dequantize(subject, "by what the tensors are");
-    written.into_iter().chain(decoded).chain([Fix::advice(finding.rule.remedy)]).collect()
+    common::or_advice(written.into_iter().chain(decoded), finding)
 }

@@ -51,5 +51,5 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let merge = Fix::new("merge the adapter; the experts are decoded first", Act::Merge).loss(common::LOSS);
     let decoded = common::dequantize(subject, "then train or merge on that");
-    [merge].into_iter().chain(decoded).chain([Fix::advice(finding.rule.remedy)]).collect()
+    common::or_advice([merge].into_iter().chain(decoded), finding)
 }

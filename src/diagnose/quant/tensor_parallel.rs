@@ -111,8 +111,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let Some(kind) = kinds.iter().find(|kind| !kind.splits(fails)) else { return Vec::new() };
     let title = format!("{}. The largest tensor-parallel size that works is {works}.", kind.words(fails));
     let severity = if fails == SIZES[0] { Severity::Warning } else { Severity::Info };
-    let mut finding =
-        Finding::new(rule, title).severity(severity).fill("n", (kind.inputs / fails).to_string());
+    let mut finding = Finding::new(rule, title).severity(severity);
     for kind in kinds.iter().filter(|kind| !kind.splits(fails)) {
         let value = format!("{} inputs, {} outputs, groups of {}", kind.inputs, kind.outputs, kind.group);
         finding = finding.seen(Seen::tensors(Some(kind.first.clone()), value));

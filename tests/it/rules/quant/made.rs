@@ -1,4 +1,4 @@
-//! Packed layers for the cases: the q_proj of both layers, in the layouts of the libraries.
+//! Packed layers for the cases: the `q_proj` of both layers, in the layouts of the libraries.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ fn gptq_module(folder: &mut Folder, name: &str, [outputs, inputs]: [u64; 2], gro
     put(folder, name, "scales", Tensor::new("F16", &[groups, outputs]));
 }
 
-/// Makes all q_proj GPTQ of 4 bits in groups of 16.
+/// Makes all `q_proj` GPTQ of 4 bits in groups of 16.
 pub(in crate::rules) fn gptq(folder: &mut Folder) {
     for layer in 0..2 {
         gptq_module(folder, &module(layer), [HIDDEN, HIDDEN], 16);
@@ -55,7 +55,7 @@ pub(in crate::rules) fn gptq(folder: &mut Folder) {
     folder.config().insert("quantization_config".into(), block);
 }
 
-/// Makes all down_proj GPTQ of 4 bits in groups of this size.
+/// Makes all `down_proj` GPTQ of 4 bits in groups of this size.
 pub(super) fn gptq_down(folder: &mut Folder, group: u64) {
     for layer in 0..2 {
         gptq_module(folder, &format!("model.layers.{layer}.mlp.down_proj"), [HIDDEN, INNER], group);
@@ -73,7 +73,7 @@ pub(super) fn g_idx(folder: &mut Folder, last: i32) {
     put(folder, &module(0), "g_idx", tensor);
 }
 
-/// Makes all q_proj AWQ (gemm) of 4 bits in groups of 16.
+/// Makes all `q_proj` AWQ (gemm) of 4 bits in groups of 16.
 pub(super) fn awq(folder: &mut Folder) {
     for layer in 0..2 {
         let name = module(layer);
@@ -107,7 +107,7 @@ const NF4: [f32; 16] = [
     1.0,
 ];
 
-/// Makes all q_proj NF4 of bitsandbytes in blocks of 64, stored in this dtype.
+/// Makes all `q_proj` NF4 of bitsandbytes in blocks of 64, stored in this dtype.
 pub(super) fn nf4(folder: &mut Folder, storage: &'static str) {
     let bytes = HIDDEN * HIDDEN / 2;
     let state = format!(
@@ -135,7 +135,7 @@ pub(super) fn nf4(folder: &mut Folder, storage: &'static str) {
     folder.config().insert("quantization_config".into(), block);
 }
 
-/// Makes all q_proj FP8 with a scale for each block of 16 by 16.
+/// Makes all `q_proj` FP8 with a scale for each block of 16 by 16.
 pub(super) fn fp8(folder: &mut Folder) {
     for layer in 0..2 {
         let name = module(layer);
@@ -157,7 +157,7 @@ pub(super) fn mxfp4(folder: &mut Folder) {
     folder.config().insert("quantization_config".into(), json!({"quant_method": "mxfp4"}));
 }
 
-/// Makes all q_proj HQQ of 4 bits in groups of 64.
+/// Makes all `q_proj` HQQ of 4 bits in groups of 64.
 pub(super) fn hqq(folder: &mut Folder) {
     for layer in 0..2 {
         let name = module(layer);
@@ -172,7 +172,7 @@ pub(super) fn hqq(folder: &mut Folder) {
     folder.config().insert("quantization_config".into(), json!({"quant_method": "hqq"}));
 }
 
-/// Makes all q_proj MLX of 4 bits in groups of 32.
+/// Makes all `q_proj` MLX of 4 bits in groups of 32.
 pub(super) fn mlx(folder: &mut Folder) {
     for layer in 0..2 {
         let name = module(layer);
