@@ -9,6 +9,7 @@ pub mod convert;
 pub mod doctor;
 pub mod inspect;
 pub mod json;
+pub mod memory;
 pub mod merge;
 mod table;
 pub mod verify;
@@ -105,6 +106,8 @@ pub enum Command {
     },
     /// Hold an adapter against a base, module by module, and repair it into a new folder.
     Align(align::Align),
+    /// Show what loading, generating and training take, against free memory.
+    Memory(memory::Memory),
     /// Convert a checkpoint to another format, in a new folder.
     Convert(convert::Convert),
     /// Merge adapters into a checkpoint, in a new folder.
@@ -143,6 +146,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
                 | Command::Verify { json: true, .. }
                 | Command::Doctor { json: true }
                 | Command::Align(align::Align { json: true, .. })
+                | Command::Memory(memory::Memory { json: true, .. })
                 | Command::Convert(convert::Convert {
                     what: convert::What { how: convert::How { json: true, .. }, .. },
                     ..
@@ -180,6 +184,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
             verify::run(&verify::Options { path, deep: *deep, json: *json, quiet: cli.common.quiet }, out)
         }
         Some(Command::Align(asked)) => align::run(asked, out),
+        Some(Command::Memory(asked)) => memory::run(asked, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),
         Some(Command::Run(replay)) => convert::replay(replay, cli.common.quiet, out),

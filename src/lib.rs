@@ -7,6 +7,7 @@ pub mod cli;
 pub mod container;
 pub mod engine;
 pub mod error;
+pub mod footprint;
 pub mod gauges;
 pub mod job;
 pub mod memory;
