@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 use super::table::table;
 use super::{DONE, FAILED, json, stdout_error};
 use crate::adapter::held::Held;
+use crate::app::memory::places;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::footprint::words::{self, Place};
 use crate::footprint::{
-    Anatomy, BATCH_MAX, CONTEXT_MAX, CacheDtype, Footprint, Optimizer, PartKind, RANK_MAX, Settings, Targets, Task,
-    Trainable, Verdict,
+    Anatomy, BATCH_MAX, CONTEXT_MAX, CacheDtype, Footprint, Optimizer, PartKind, RANK_MAX, Settings, Targets,
+    Task, Trainable, Verdict,
 };
 use crate::gauges::{Sample, Sampler};
 use crate::name::escape;
@@ -111,7 +112,8 @@ pub fn run(asked: &Memory, out: &mut dyn Write) -> Result<u8> {
     let checkpoint = Arc::new(Checkpoint::open_examined(&asked.path)?);
     let anatomy = Anatomy::of(&checkpoint);
     let settings = asked.settings(&anatomy);
-    let held = asked.adapter.as_ref().map(|path| Held::open(Arc::clone(&checkpoint), path, None)).transpose()?;
+    let held =
+        asked.adapter.as_ref().map(|path| Held::open(Arc::clone(&checkpoint), path, None)).transpose()?;
     let trained = held.as_ref().map(Trainable::of_adapter);
     let report = Report {
         asked,
@@ -142,19 +144,6 @@ struct Report<'a> {
     sample: Sample,
 }
 
-/// Returns where tasks could be put: GPUs that tell their memory, then main memory.
-#[must_use]
-pub fn places(sample: &Sample) -> Vec<Place> {
-    let gpus = sample.gpus.iter().filter_map(|gpu| {
-        let vram = gpu.vram.as_ref().ok()?;
-        let name = gpu.name.clone().unwrap_or_default();
-        Some(Place { label: gpu.label(), name, total: vram.total, free: vram.free })
-    });
-    let ram = sample.ram.as_ref().ok();
-    let ram = ram.map(|ram| Place { label: "RAM".into(), name: String::new(), total: ram.total, free: ram.free() });
-    gpus.chain(ram).collect()
-}
-
 impl Report<'_> {
     fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let settings = self.settings;
@@ -175,7 +164,8 @@ impl Report<'_> {
             self.trained.map_or(settings.rank, |trained| trained.rank),
             settings.optimizer.name(),
             on(settings.checkpointing),
-            self.trained.map_or_else(|| escape(&settings.targets.option()).into_owned(), |_| "the adapter's".into()),
+            self.trained
+                .map_or_else(|| escape(&settings.targets.option()).into_owned(), |_| "the adapter's".into()),
             settings.cache.name(),
             on(settings.double_quant),
             on(settings.kbit_prep)
@@ -202,16 +192,21 @@ impl Report<'_> {
         writeln!(out)?;
         if self.sample.gpus.is_empty() {
             let state = &self.sample.gpu_state;
-            writeln!(out, "no GPU: {}", escape(if state.why.is_empty() { state.kind.name() } else { &state.why }))?;
+            writeln!(
+                out,
+                "no GPU: {}",
+                escape(if state.why.is_empty() { state.kind.name() } else { &state.why })
+            )?;
         }
-        for gpu in self.sample.gpus.iter() {
+        for gpu in &self.sample.gpus {
             if let Err(why) = &gpu.vram {
                 writeln!(out, "{}: free memory not known: {why}", gpu.label())?;
             }
         }
         let heads: Vec<String> =
             places.iter().map(|place| format!("{} {} free", place.label, units::bytes(place.free))).collect();
-        let head: Vec<&str> = ["task", "likely", "at most"].into_iter().chain(heads.iter().map(String::as_str)).collect();
+        let head: Vec<&str> =
+            ["task", "likely", "at most"].into_iter().chain(heads.iter().map(String::as_str)).collect();
         let row = |task: &Task| {
             let most = units::bytes(task.most());
             let most = if task.is_whole() { most } else { format!("≥ {most}") };
@@ -230,21 +225,26 @@ impl Report<'_> {
             tasks.iter().map(|task| (task.kind.name().to_owned(), value(task))).collect::<Map<_, _>>().into()
         };
         let parts = |task: &Task, value: &dyn Fn(&crate::footprint::Part) -> Value| -> Value {
-            task.parts.iter().map(|part| (part.kind.name().to_owned(), value(part))).collect::<Map<_, _>>().into()
+            task.parts
+                .iter()
+                .map(|part| (part.kind.name().to_owned(), value(part)))
+                .collect::<Map<_, _>>()
+                .into()
         };
         let cache = self.anatomy.architecture.cache.as_ref().ok();
         let with = |free: u64, wanted: Verdict| -> Vec<&str> {
             tasks.iter().filter(|task| task.verdict(free) == wanted).map(|task| task.kind.name()).collect()
         };
         let place = |place: &Place| Device {
-            name: if place.name.is_empty() { place.label.clone() } else { place.name.clone() },
+            name: place.name.clone(),
             label: place.label.clone(),
             total: place.total,
             free: place.free,
             fits: with(place.free, Verdict::Fits),
             not_known: with(place.free, Verdict::Unknown),
         };
-        let (ram, gpus): (Vec<Place>, Vec<Place>) = places(&self.sample).into_iter().partition(|p| p.label == "RAM");
+        let (ram, gpus): (Vec<Place>, Vec<Place>) =
+            places(&self.sample).into_iter().partition(|p| p.label == "RAM");
         json!({
             "path": self.asked.path,
             "architecture": self.anatomy.architecture.name,

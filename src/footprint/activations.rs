@@ -64,12 +64,32 @@ pub struct Pass {
 
 /// Model types whose MLP is gated, for configs without tensors beside them. Source: transformers' `modeling_*.py`.
 const GATED: [&str; 22] = [
-    "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi3",
-    "granite", "olmo", "olmo2", "smollm3", "cohere", "stablelm", "internlm2", "baichuan", "minicpm", "deepseek_v2",
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen2_moe",
+    "qwen3",
+    "qwen3_moe",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "granite",
+    "olmo",
+    "olmo2",
+    "smollm3",
+    "cohere",
+    "stablelm",
+    "internlm2",
+    "baichuan",
+    "minicpm",
+    "deepseek_v2",
     "deepseek_v3",
 ];
 const EXPERTS: &[&str] = &["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
-const EXPERTS_USED: &[&str] = &["num_experts_per_tok", "num_experts_per_token", "moe_top_k", "experts_per_token"];
+const EXPERTS_USED: &[&str] =
+    &["num_experts_per_tok", "num_experts_per_token", "moe_top_k", "experts_per_token"];
 
 impl Shape {
     /// Reads what a config says.
@@ -94,7 +114,8 @@ impl Shape {
             "experts: not measured"
         } else if is_latent {
             "latent attention: not measured"
-        } else if is_mixed || keys.any(&["linear_num_key_heads", "mamba_d_state", "ssm_state_size"]).is_some() {
+        } else if is_mixed || keys.any(&["linear_num_key_heads", "mamba_d_state", "ssm_state_size"]).is_some()
+        {
             "linear attention layers: not measured"
         } else {
             ""

@@ -99,8 +99,6 @@ pub struct Anatomy {
     pub is_quantized: bool,
     /// True if all floating values have 16 bits: as 16-bit is as stored.
     pub is_16bit: bool,
-    /// True if the decoder has gated MLPs, by the names of its layers.
-    pub has_gate: bool,
     /// The largest layer in values: what is dequantized at once.
     pub largest: u64,
     /// Vocabulary by the rows of the embeddings.
@@ -127,8 +125,20 @@ pub(super) type Blocks = BTreeMap<u64, Widths>;
 
 /// Words in a path that belong to a tower of images or sound, or join it to the decoder.
 const VISION: [&str; 14] = [
-    "vision", "visual", "image", "vpm", "apm", "audio", "resampler", "projector", "vit", "siglip", "clip", "perceiver",
-    "connector", "speech",
+    "vision",
+    "visual",
+    "image",
+    "vpm",
+    "apm",
+    "audio",
+    "resampler",
+    "projector",
+    "vit",
+    "siglip",
+    "clip",
+    "perceiver",
+    "connector",
+    "speech",
 ];
 const HEADS: [&str; 8] =
     ["lm_head", "embed_out", "output", "output_layer", "score", "classifier", "qa_outputs", "head"];
@@ -148,9 +158,9 @@ impl Anatomy {
         for layer in 0..checkpoint.layers.len() as u32 {
             walk.take(layer);
         }
-        let (mut anatomy, blocks) = (walk.anatomy, walk.blocks);
+        let (mut anatomy, blocks, has_gate) = (walk.anatomy, walk.blocks, walk.has_gate);
         anatomy.linears = walk.linears.into_values().collect();
-        anatomy.architecture = Architecture::of(checkpoint, &blocks, anatomy.has_gate);
+        anatomy.architecture = Architecture::of(checkpoint, &blocks, has_gate);
         anatomy
     }
 
@@ -198,6 +208,8 @@ struct Walk<'a> {
     linears: BTreeMap<(String, [u64; 2], u32), Linears>,
     blocks: Blocks,
     anatomy: Anatomy,
+    /// True if the decoder has gated MLPs, by the names of its layers.
+    has_gate: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -211,12 +223,18 @@ impl<'a> Walk<'a> {
             is_adapter: checkpoint.kind == CheckpointKind::Adapter,
             is_quantized: false,
             is_16bit: true,
-            has_gate: false,
             largest: 0,
             vocabulary: None,
             architecture: Architecture::default(),
         };
-        Self { checkpoint, places: FxHashMap::default(), linears: BTreeMap::new(), blocks: Blocks::new(), anatomy }
+        Self {
+            checkpoint,
+            places: FxHashMap::default(),
+            linears: BTreeMap::new(),
+            blocks: Blocks::new(),
+            anatomy,
+            has_gate: false,
+        }
     }
 
     fn files(&self) -> &'a Files {
@@ -225,7 +243,8 @@ impl<'a> Walk<'a> {
 
     fn take(&mut self, layer: u32) {
         let (layers, files) = (&self.checkpoint.layers, self.files());
-        let (at, spec, bytes) = (layers.list()[layer as usize], layers.spec(layer), layers.bytes(files, layer));
+        let (at, spec, bytes) =
+            (layers.list()[layer as usize], layers.spec(layer), layers.bytes(files, layer));
         if at.tied {
             self.anatomy.tied_bytes = self.anatomy.tied_bytes.saturating_add(bytes);
             return;
@@ -237,7 +256,8 @@ impl<'a> Walk<'a> {
             self.anatomy.is_16bit = false;
             return;
         }
-        self.anatomy.is_16bit &= !spec.is_quantized() && dtype.is_none_or(|d| !d.is_float() || d.bits() == Some(16.0));
+        self.anatomy.is_16bit &=
+            !spec.is_quantized() && dtype.is_none_or(|d| !d.is_float() || d.bits() == Some(16.0));
         let label = layers.label(&files.names, layer);
         let place = self.place(files.names.parent(at.node));
         let tensor = layers.tensors(layer).first().copied();
@@ -251,10 +271,11 @@ impl<'a> Walk<'a> {
         {
             self.anatomy.vocabulary = self.anatomy.vocabulary.max(Some(rows));
         }
-        self.anatomy.has_gate |= GATES.contains(&label) && !place.is_vision;
+        self.has_gate |= GATES.contains(&label) && !place.is_vision;
         let is_fixed = dtype.is_some_and(|dtype| !dtype.is_float());
         if !is_fixed {
-            let one = if spec.shape.len() == 3 { spec.parameters / spec.shape[0].max(1) } else { spec.parameters };
+            let one =
+                if spec.shape.len() == 3 { spec.parameters / spec.shape[0].max(1) } else { spec.parameters };
             if matches!(role, None | Some(Role::Experts)) {
                 self.anatomy.largest = self.anatomy.largest.max(one);
             }
@@ -328,8 +349,9 @@ impl Place {
         if let (None, Ok(number)) = (self.block, label.parse()) {
             self.block = Some(number);
         }
-        let is_part =
-            |word: &str| lower.split(['_', '-']).any(|piece| piece == word || piece.strip_suffix('s') == Some(word));
+        let is_part = |word: &str| {
+            lower.split(['_', '-']).any(|piece| piece == word || piece.strip_suffix('s') == Some(word))
+        };
         self.is_vision |= VISION.iter().any(|word| is_part(word)) || matches!(lower.as_str(), "v" | "mm");
         self.is_cross |= lower.contains("cross") || lower == "encoder_attn" || lower == "encdecattention";
         self.is_expert |= is_part("expert");

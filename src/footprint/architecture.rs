@@ -101,7 +101,8 @@ impl Architecture {
 
 /// Returns the part of a config that describes the decoder, with its path: the top, if that has a count of layers.
 fn decoder<'a>(config: &'a Value, path: &str, depth: usize) -> Option<(&'a Value, String)> {
-    let has_layers = |object: &Value| LAYERS.iter().any(|key| object.get(key).is_some_and(|value| !value.is_null()));
+    let has_layers =
+        |object: &Value| LAYERS.iter().any(|key| object.get(key).is_some_and(|value| !value.is_null()));
     if has_layers(config) || config.get("decoder_layers").is_some() {
         return Some((config, path.to_owned()));
     }

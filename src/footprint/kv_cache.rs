@@ -53,25 +53,97 @@ const LAYERS_MAX: u64 = 1 << 16;
 
 /// Model types that encode only. Source: transformers' `modeling_*.py` without a causal mask.
 const ENCODERS: [&str; 22] = [
-    "bert", "roberta", "xlm-roberta", "distilbert", "albert", "electra", "deberta", "deberta-v2", "mpnet", "modernbert",
-    "nomic_bert", "camembert", "vit", "siglip", "siglip2", "clip", "dinov2", "wav2vec2", "hubert", "gguf bert",
-    "gguf nomic-bert", "gguf clip",
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "distilbert",
+    "albert",
+    "electra",
+    "deberta",
+    "deberta-v2",
+    "mpnet",
+    "modernbert",
+    "nomic_bert",
+    "camembert",
+    "vit",
+    "siglip",
+    "siglip2",
+    "clip",
+    "dinov2",
+    "wav2vec2",
+    "hubert",
+    "gguf bert",
+    "gguf nomic-bert",
+    "gguf clip",
 ];
 
 /// Decoders without any attention.
 const RECURRENT: [&str; 11] = [
-    "mamba", "mamba2", "falcon_mamba", "rwkv", "rwkv5", "rwkv6", "rwkv7", "xlstm", "gguf mamba", "gguf rwkv6",
+    "mamba",
+    "mamba2",
+    "falcon_mamba",
+    "rwkv",
+    "rwkv5",
+    "rwkv6",
+    "rwkv7",
+    "xlstm",
+    "gguf mamba",
+    "gguf rwkv6",
     "gguf rwkv7",
 ];
 
 /// Decoders whose cache follows from the usual keys, for which a config alone is enough. Source: transformers'
 /// `configuration_*.py` and `modeling_*.py` of these types.
 const USUAL: [&str; 49] = [
-    "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text",
-    "qwen3", "qwen3_moe", "qwen3_vl_text", "qwen3_next", "qwen3_5_text", "gemma", "gemma2", "gemma3", "gemma3_text",
-    "phi", "phi3", "granite", "granitemoe", "olmo", "olmo2", "olmoe", "smollm3", "cohere", "cohere2", "stablelm",
-    "starcoder2", "gpt2", "gptj", "gpt_neox", "opt", "bloom", "mpt", "falcon", "gpt_bigcode", "gpt_oss", "internlm2",
-    "baichuan", "minicpm", "minicpmv", "glm", "glm4", "nemotron", "minimax_m2", "exaone4", "dbrx",
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen2_moe",
+    "qwen2_vl",
+    "qwen2_vl_text",
+    "qwen2_5_vl",
+    "qwen2_5_vl_text",
+    "qwen3",
+    "qwen3_moe",
+    "qwen3_vl_text",
+    "qwen3_next",
+    "qwen3_5_text",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gemma3_text",
+    "phi",
+    "phi3",
+    "granite",
+    "granitemoe",
+    "olmo",
+    "olmo2",
+    "olmoe",
+    "smollm3",
+    "cohere",
+    "cohere2",
+    "stablelm",
+    "starcoder2",
+    "gpt2",
+    "gptj",
+    "gpt_neox",
+    "opt",
+    "bloom",
+    "mpt",
+    "falcon",
+    "gpt_bigcode",
+    "gpt_oss",
+    "internlm2",
+    "baichuan",
+    "minicpm",
+    "minicpmv",
+    "glm",
+    "glm4",
+    "nemotron",
+    "minimax_m2",
+    "exaone4",
+    "dbrx",
 ];
 
 impl KvCache {
@@ -105,7 +177,10 @@ impl KvCache {
     }
 
     fn states(keys: &Keys<'_>, layers: u64) -> Result<Self, String> {
-        let mut cache = Self { words: "no attention: a state that does not grow with the context".into(), ..Self::default() };
+        let mut cache = Self {
+            words: "no attention: a state that does not grow with the context".into(),
+            ..Self::default()
+        };
         cache.add_states(keys, layers)?;
         Ok(cache)
     }
@@ -197,7 +272,10 @@ fn heads(keys: &Keys<'_>, kind: &str, kinds: &[Kind], blocks: &Blocks) -> Result
         // Without tensors of their own the config has the word, for decoders that are known.
         if !USUAL.contains(&kind) {
             let name = if kind.is_empty() { "the architecture" } else { kind };
-            return Err(format!("{} is not known here, and no tensors are named as its keys and values", crate::name::escape(name)));
+            return Err(format!(
+                "{} is not known here, and no tensors are named as its keys and values",
+                crate::name::escape(name)
+            ));
         }
         let (kv_heads, dim) = of_config?;
         let values = product(&[2, kv_heads, dim]).ok_or(super::numbers::TOO_LARGE)?;
@@ -207,7 +285,8 @@ fn heads(keys: &Keys<'_>, kind: &str, kinds: &[Kind], blocks: &Blocks) -> Result
         let cache = KvCache { words, ..KvCache::default() };
         return Ok(with_cross(cache, kinds, values).grouped(list.map(|at| (values, window(kinds[at])))));
     }
-    let silent: Vec<usize> = (0..kinds.len()).filter(|at| has_attention(*at) && known[*at].is_none()).collect();
+    let silent: Vec<usize> =
+        (0..kinds.len()).filter(|at| has_attention(*at) && known[*at].is_none()).collect();
     let common = known.iter().flatten().next().copied().unwrap_or(0);
     let is_alike = known.iter().flatten().all(|values| *values == common);
     let mut cache = KvCache::default();
@@ -217,7 +296,11 @@ fn heads(keys: &Keys<'_>, kind: &str, kinds: &[Kind], blocks: &Blocks) -> Result
             words_of(keys, (*kv_heads, *dim), count)
         }
         _ if is_alike => {
-            format!("K and V: {} rows of the projections × {}", units::exact(common), units::plural(count, "layer"))
+            format!(
+                "K and V: {} rows of the projections × {}",
+                units::exact(common),
+                units::plural(count, "layer")
+            )
         }
         _ => format!("K and V: rows of the projections, which differ, of {}", units::plural(count, "layer")),
     };
@@ -282,7 +365,8 @@ fn widths_of_config(keys: &Keys<'_>, kind: &str) -> Result<(u64, u64), String> {
         return Err(format!("{}: its layers have heads of several widths", keys.place));
     }
     // One KV head, said by a flag.
-    let is_one = keys.flag("multi_query")? == Some(true) && keys.flag("new_decoder_architecture")? != Some(true);
+    let is_one =
+        keys.flag("multi_query")? == Some(true) && keys.flag("new_decoder_architecture")? != Some(true);
     let kv_heads = match keys.count(KV_HEADS)?.filter(|&kv_heads| kv_heads > 0) {
         _ if is_one && matches!(kind, "falcon" | "gpt_bigcode" | "RefinedWebModel" | "RefinedWeb") => 1,
         Some(kv_heads) => kv_heads,
@@ -297,7 +381,11 @@ fn words_of(keys: &Keys<'_>, (kv_heads, dim): (u64, u64), layers: usize) -> Stri
         _ if kv_heads == 1 => "MQA",
         _ => "GQA",
     };
-    format!("{name}: {} × {dim} × {} × 2", units::plural(kv_heads as usize, "KV head"), units::plural(layers, "layer"))
+    format!(
+        "{name}: {} × {dim} × {} × 2",
+        units::plural(kv_heads as usize, "KV head"),
+        units::plural(layers, "layer")
+    )
 }
 
 /// The decoder of an encoder-decoder: its own tokens, and those of the encoder's input.
@@ -320,10 +408,14 @@ fn encoder_decoder(keys: &Keys<'_>) -> Result<KvCache, String> {
         let source = super::numbers::count_of(value).ok_or_else(|| keys.fault(name, value, "no count"))?;
         let bytes = product(&[layers, values, source, 2]).ok_or(super::numbers::TOO_LARGE)?;
         cache.state_bytes = Some(bytes);
-        cache.notes.push(format!("with {} of cross-attention, {source} tokens of input", units::bytes(bytes)));
+        cache
+            .notes
+            .push(format!("with {} of cross-attention, {source} tokens of input", units::bytes(bytes)));
     } else {
         let one = product(&[layers, values, 2]).map_or_else(|| "more".into(), units::bytes);
-        cache.left_out.push(format!("cross-attention: {one} a token of the input in 16 bit, and its tokens are not known"));
+        cache.left_out.push(format!(
+            "cross-attention: {one} a token of the input in 16 bit, and its tokens are not known"
+        ));
     }
     Ok(cache)
 }

@@ -73,7 +73,8 @@ impl<'a> Keys<'a> {
     /// It is no list of counts.
     pub(super) fn counts(&self, name: &'static str) -> Result<Option<Vec<u64>>, String> {
         let Some(list) = self.list(name)? else { return Ok(None) };
-        let counts = list.iter().map(|value| count_of(value).ok_or_else(|| self.fault(name, value, "no count")));
+        let counts =
+            list.iter().map(|value| count_of(value).ok_or_else(|| self.fault(name, value, "no count")));
         counts.collect::<Result<_, _>>().map(Some)
     }
 

@@ -78,11 +78,16 @@ pub(super) fn kinds(keys: &Keys<'_>, kind: &str, layers: usize) -> Result<Kinds,
     if shared > 0 {
         let first = layers.saturating_sub(usize::try_from(shared).unwrap_or(layers));
         list[first..].fill(Kind::Nothing);
-        notes.push(format!("the last {} share keys and values of layers before", units::plural(layers - first, "layer")));
+        notes.push(format!(
+            "the last {} share keys and values of layers before",
+            units::plural(layers - first, "layer")
+        ));
     }
     for cross in keys.counts("cross_attention_layers")?.into_iter().flatten() {
         let at = usize::try_from(cross).ok().and_then(|at| list.get_mut(at));
-        *at.ok_or_else(|| format!("{}: cross_attention_layers names layer {cross} of {layers}", keys.place))? = Kind::Cross;
+        *at.ok_or_else(|| {
+            format!("{}: cross_attention_layers names layer {cross} of {layers}", keys.place)
+        })? = Kind::Cross;
     }
     Ok(Kinds { list, notes })
 }
@@ -99,7 +104,8 @@ fn named(
     for name in ["layer_types", "layers_block_type", "attn_type_list"] {
         let Some(given) = keys.list(name)? else { continue };
         for value in given.iter().take(layers) {
-            let found = word(value).ok_or_else(|| keys.fault(name, value, "no kind of layer that is known here"))?;
+            let found =
+                word(value).ok_or_else(|| keys.fault(name, value, "no kind of layer that is known here"))?;
             list.push(match (found, window) {
                 (Kind::Window(_), Some(window)) => Kind::Window(window),
                 (Kind::Window(_), None) => {
@@ -123,7 +129,12 @@ fn named(
                 '*' => Kind::Full,
                 'M' => Kind::State,
                 '-' | 'E' => Kind::Nothing,
-                other => return Err(format!("{}: hybrid_override_pattern has {other:?}, not known here", keys.place)),
+                other => {
+                    return Err(format!(
+                        "{}: hybrid_override_pattern has {other:?}, not known here",
+                        keys.place
+                    ));
+                }
             });
         }
         return whole(list, layers, "hybrid_override_pattern", keys).map(Some);
@@ -157,7 +168,9 @@ fn word(value: &Value) -> Option<Kind> {
     }
     Some(match value.as_str()? {
         "full_attention" | "attention" | "global_attention" | "global" | "full" => Kind::Full,
-        "sliding_attention" | "local_attention" | "sliding" | "local" | "chunked_attention" => Kind::Window(0),
+        "sliding_attention" | "local_attention" | "sliding" | "local" | "chunked_attention" => {
+            Kind::Window(0)
+        }
         "linear_attention" | "mamba" | "mamba2" | "recurrent" | "conv" | "short_conv" | "ssm" => Kind::State,
         "mlp" | "moe" | "dense" => Kind::Nothing,
         _ => return None,
@@ -177,7 +190,9 @@ fn by_rule(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<Kind>>, String> 
         return Ok(Some(every(period, keys.count(&["attn_layer_offset"])?.unwrap_or(0))));
     }
     // Layers that are attention by number, from 0 (Bamba, LFM2) or from 1 (Kimi Linear).
-    for (name, first) in [("attn_layer_indices", 0), ("full_attn_idxs", 0), ("linear_attn_config.full_attn_layers", 1)] {
+    for (name, first) in
+        [("attn_layer_indices", 0), ("full_attn_idxs", 0), ("linear_attn_config.full_attn_layers", 1)]
+    {
         let Some(full) = keys.counts(name)? else { continue };
         let is_full = |at: usize| full.contains(&(at as u64 + first));
         return Ok(Some((0..layers).map(|at| if is_full(at) { Kind::Full } else { Kind::State }).collect()));
@@ -222,7 +237,8 @@ fn windows(
         Some(false) => return Ok(vec![Kind::Full; layers]),
         Some(true) => {
             let first = keys.count(&["max_window_layers"])?.unwrap_or(0);
-            let kinds = (0..layers as u64).map(|at| if at >= first { Kind::Window(window) } else { Kind::Full });
+            let kinds =
+                (0..layers as u64).map(|at| if at >= first { Kind::Window(window) } else { Kind::Full });
             return Ok(kinds.collect());
         }
         // Qwen's own default.

@@ -33,10 +33,12 @@ fn sum(products: &[&[u64]]) -> Option<u64> {
 }
 
 fn delta_rule(keys: &Keys<'_>) -> Found {
-    let (key_heads, heads) = (keys.count(&["linear_num_key_heads"])?, keys.count(&["linear_num_value_heads"])?);
+    let (key_heads, heads) =
+        (keys.count(&["linear_num_key_heads"])?, keys.count(&["linear_num_value_heads"])?);
     let (key_dim, dim) = (keys.count(&["linear_key_head_dim"])?, keys.count(&["linear_value_head_dim"])?);
     let kernel = keys.count(&["linear_conv_kernel_dim"])?;
-    let (Some(hk), Some(hv), Some(dk), Some(dv), Some(kernel)) = (key_heads, heads, key_dim, dim, kernel) else {
+    let (Some(hk), Some(hv), Some(dk), Some(dv), Some(kernel)) = (key_heads, heads, key_dim, dim, kernel)
+    else {
         return Ok(None);
     };
     Ok(sum(&[&[4, hk, dk, kernel], &[2, hv, dv, kernel], &[4, hv, dk, dv]]))
@@ -48,7 +50,9 @@ fn mamba_2(keys: &Keys<'_>) -> Found {
     let groups = keys.count(&["mamba_n_groups", "n_groups"])?;
     let state = keys.count(&["mamba_d_state", "ssm_state_size"])?;
     let kernel = keys.count(&["mamba_d_conv", "conv_kernel"])?;
-    let (Some(heads), Some(dim), Some(groups), Some(state), Some(kernel)) = (heads, dim, groups, state, kernel) else {
+    let (Some(heads), Some(dim), Some(groups), Some(state), Some(kernel)) =
+        (heads, dim, groups, state, kernel)
+    else {
         return Ok(None);
     };
     Ok(sum(&[&[2, heads, dim, kernel], &[4, groups, state, kernel], &[2, heads, dim, state]]))

@@ -17,6 +17,8 @@ const WORKSPACE_PERCENT: u8 = 35;
 const LOGITS_BYTES: u64 = 11;
 /// How far that may be off.
 const LOGITS_PERCENT: u8 = 20;
+/// What is said where neither the config nor the embeddings tell.
+const NO_VOCABULARY: &str = "the size of the vocabulary is not given";
 /// Widths of a hidden state that a block holds at once while it reads a prompt, in 16 bit.
 const PREFILL_WIDTHS: u64 = 8;
 
@@ -65,7 +67,9 @@ fn alone(anatomy: &Anatomy) -> Footprint {
         kind: TaskKind::Inference,
         name: "load this adapter".into(),
         parts: vec![Part { kind: PartKind::Adapter, bytes, known: Known::Exact, words }],
-        left_out: vec!["its base, which takes nearly all of the memory: open the base with this adapter".into()],
+        left_out: vec![
+            "its base, which takes nearly all of the memory: open the base with this adapter".into(),
+        ],
     };
     Footprint { tasks: vec![task], unknown: vec!["what the base takes, and so whether anything fits".into()] }
 }
@@ -81,10 +85,12 @@ impl Maker<'_> {
     fn inference(&self) -> Task {
         let bytes = weights::stored(self.anatomy);
         let tied = self.anatomy.tied_bytes;
-        let mut words = "as stored, from the headers".to_owned();
-        if tied > 0 {
-            words.push_str(&format!("; a tied head of {} is dropped", units::bytes(tied)));
-        }
+        let dropped = if tied > 0 {
+            format!("; a tied head of {} is dropped", units::bytes(tied))
+        } else {
+            String::new()
+        };
+        let words = format!("as stored, from the headers{dropped}");
         let mut task = Task::new(TaskKind::Inference, "load and generate".into());
         task.push(PartKind::Weights, bytes, Known::Exact, words);
         self.generate(&mut task, self.anatomy.is_quantized);
@@ -117,13 +123,18 @@ impl Maker<'_> {
                 task.left_out.extend(cache.left_out.iter().map(|why| format!("KV cache: {why}")));
             }
         }
-        if let Some(words) = self.vocabulary() {
-            let bytes = product(&[settings.batch, words, 6]);
-            self.push_or_leave(task, PartKind::Logits, bytes, Known::Exact, "of the last token, F32 and 16 bit".into());
+        match self.vocabulary() {
+            Some(words) => {
+                let bytes = product(&[settings.batch, words, 6]);
+                let words = "of the last token, F32 and 16 bit".to_owned();
+                task.push_or_leave(PartKind::Logits, bytes, Known::Exact, words);
+            }
+            None => task.leave_out("logits", NO_VOCABULARY),
         }
         let shape = self.anatomy.architecture.shape.as_ref().ok();
         let prefill = shape.and_then(|shape| {
-            let widths = shape.hidden.checked_mul(PREFILL_WIDTHS)?.checked_add(shape.inner.checked_mul(3)?)?;
+            let widths =
+                shape.hidden.checked_mul(PREFILL_WIDTHS)?.checked_add(shape.inner.checked_mul(3)?)?;
             product(&[settings.context, settings.batch, widths, 2])
         });
         let words = match prefill {
@@ -195,7 +206,7 @@ impl Maker<'_> {
             (Some(adapter), _) => adapter.clone(),
             (None, Ok(trained)) => trained,
             (None, Err(why)) => {
-                for part in ["adapter", "gradients", "optimizer"] {
+                for part in ["adapter", "gradients", "optimizer", "activations", "logits"] {
                     task.leave_out(part, &why);
                 }
                 return;
@@ -211,8 +222,7 @@ impl Maker<'_> {
         let name = if width == 4 { "F32" } else { "16 bit" };
         task.push(PartKind::Gradients, trained.values.saturating_mul(width), Known::Exact, name.into());
         let optimizer = self.settings.optimizer;
-        let is_8bit =
-            matches!(optimizer, Optimizer::AdamW8 | Optimizer::PagedAdamW8 | Optimizer::Lion8);
+        let is_8bit = matches!(optimizer, Optimizer::AdamW8 | Optimizer::PagedAdamW8 | Optimizer::Lion8);
         // Tensors below 4096 values keep 32-bit states.
         let known = if is_8bit { Known::Formula(5) } else { Known::Exact };
         let words = format!("{}: {}", optimizer.name(), optimizer.words());
@@ -234,15 +244,15 @@ impl Maker<'_> {
                 if !shape.why.is_empty() {
                     words = format!("{words}; {}", shape.why);
                 }
-                self.push_or_leave(task, PartKind::Activations, shape.bytes(pass, settings), shape.known, words);
+                task.push_or_leave(PartKind::Activations, shape.bytes(pass, settings), shape.known, words);
             }
         }
         let Some(words) = self.vocabulary() else {
-            return task.leave_out("logits", "the size of the vocabulary is not given");
+            return task.leave_out("logits", NO_VOCABULARY);
         };
         let bytes = product(&[settings.context, settings.batch, words, LOGITS_BYTES]);
         let text = format!("{LOGITS_BYTES} bytes × tokens × {} words", units::exact(words));
-        self.push_or_leave(task, PartKind::Logits, bytes, Known::Guess(LOGITS_PERCENT), text);
+        task.push_or_leave(PartKind::Logits, bytes, Known::Guess(LOGITS_PERCENT), text);
     }
 
     fn workspace(&self, task: &mut Task, dequantizes: bool, more: u64, words: Option<String>) {
@@ -254,13 +264,6 @@ impl Maker<'_> {
         parts.extend(words);
         let bytes = CONTEXT_BYTES.saturating_add(temporary).saturating_add(more);
         task.push(PartKind::Workspace, bytes, Known::Guess(WORKSPACE_PERCENT), parts.join(", "));
-    }
-
-    fn push_or_leave(&self, task: &mut Task, kind: PartKind, bytes: Option<u64>, known: Known, words: String) {
-        match bytes {
-            Some(bytes) => task.push(kind, bytes, known, words),
-            None => task.leave_out(kind.words(), TOO_LARGE),
-        }
     }
 
     /// Words that are scored: the config's, else the rows of the embeddings.
@@ -305,6 +308,13 @@ impl Task {
 
     fn push(&mut self, kind: PartKind, bytes: u64, known: Known, words: String) {
         self.parts.push(Part { kind, bytes, known, words });
+    }
+
+    fn push_or_leave(&mut self, kind: PartKind, bytes: Option<u64>, known: Known, words: String) {
+        match bytes {
+            Some(bytes) => self.push(kind, bytes, known, words),
+            None => self.leave_out(kind.words(), TOO_LARGE),
+        }
     }
 
     fn leave_out(&mut self, part: &str, why: &str) {

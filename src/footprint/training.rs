@@ -118,7 +118,18 @@ pub enum Targets {
 
 /// Labels of projections of queries and values; fused ones have both.
 const QUERIES_VALUES: [&str; 13] = [
-    "q_proj", "v_proj", "attn_q", "attn_v", "wq", "wv", "query", "value", "c_attn", "qkv_proj", "query_key_value", "Wqkv",
+    "q_proj",
+    "v_proj",
+    "attn_q",
+    "attn_v",
+    "wq",
+    "wv",
+    "query",
+    "value",
+    "c_attn",
+    "qkv_proj",
+    "query_key_value",
+    "Wqkv",
     "attn_qkv",
 ];
 
@@ -211,7 +222,7 @@ impl Trainable {
     }
 
     /// Returns what an adapter trains that was held against its base: its own tensors, but for those that are frozen
-    /// (VeRA's projections) and those that are no module's.
+    /// (`VeRA`'s projections) and those that are no module's.
     #[must_use]
     pub fn of_adapter(held: &Held) -> Self {
         let files = &held.adapter.files;

@@ -94,7 +94,8 @@ pub fn packed_already(anatomy: &Anatomy, is_kbit: bool) -> Packed {
         if group.is_bnb4 {
             packed.add(group, group.bytes);
             // Biases are stored in 16 bit, with the layer.
-            packed.others = packed.others.saturating_add(if is_kbit { group.biases.saturating_mul(2) } else { 0 });
+            packed.others =
+                packed.others.saturating_add(if is_kbit { group.biases.saturating_mul(2) } else { 0 });
         } else if is_kbit && !group.is_quantized {
             packed.others = packed.others.saturating_add(group.values().saturating_mul(4));
         } else {

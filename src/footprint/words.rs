@@ -9,7 +9,7 @@ use crate::units;
 pub struct Place {
     /// `GPU0`, `RAM`.
     pub label: String,
-    /// The device's own name: `NVIDIA L4`; empty for main memory.
+    /// The device's own name: `NVIDIA L4`; for main memory its label.
     pub name: String,
     /// All of it, in bytes.
     pub total: u64,
@@ -66,16 +66,24 @@ pub fn cache_lines(anatomy: &Anatomy, settings: &Settings, place: Option<&Place>
         );
         let fits = place.and_then(|place| Some((place, context_that_fits(anatomy, settings, place.free)?)));
         if let Some((place, tokens)) = fits {
-            let tokens = if tokens == CONTEXT_MAX { "any context".into() } else { format!("up to {} tokens", units::exact(tokens)) };
-            line.push_str(&format!("   fits {} {tokens}", place.label));
+            let tokens = if tokens == CONTEXT_MAX {
+                "any context".into()
+            } else {
+                format!("up to {} tokens", units::exact(tokens))
+            };
+            line = format!("{line}   fits {} {tokens}", place.label);
         }
         if let Some(limit) = anatomy.architecture.limit {
             let over = if settings.context > limit { "▲ over the model's limit of" } else { "model limit" };
-            line.push_str(&format!("   ({over} {})", units::exact(limit)));
+            line = format!("{line}   ({over} {})", units::exact(limit));
         }
         lines.push(line);
     }
-    lines.push(format!("{}{}", cache.words, if cache.groups.is_empty() { "" } else { settings_words(settings) }));
+    lines.push(format!(
+        "{}{}",
+        cache.words,
+        if cache.groups.is_empty() { "" } else { settings_words(settings) }
+    ));
     for group in cache.groups.iter().filter(|group| group.window.is_some()) {
         let layers = units::plural(usize::try_from(group.layers).unwrap_or(usize::MAX), "layer");
         lines.push(format!("{layers} keep the last {} tokens only", units::exact(group.window.unwrap_or(0))));
