@@ -390,4 +390,6 @@ impl Footprint {
 #[cfg(test)]
 mod figures_tests;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

@@ -299,7 +299,10 @@ impl App {
 
     /// Moves the cursor among the tasks.
     pub(super) fn step_task(&mut self, by: isize) {
-        let Some(memory) = self.ready_mut().map(Ready::memory) else { return };
+        let Some(ready) = self.ready_mut() else { return };
+        // The tasks are at the top.
+        ready.tab_top = 0;
+        let memory = ready.memory();
         memory.leave_number();
         let last = memory.footprint().tasks.len().saturating_sub(1);
         memory.task = memory.task.saturating_add_signed(by).min(last);

@@ -193,8 +193,9 @@ fn by_rule(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<Kind>>, String> 
     for (name, first) in
         [("attn_layer_indices", 0), ("full_attn_idxs", 0), ("linear_attn_config.full_attn_layers", 1)]
     {
-        let Some(full) = keys.counts(name)? else { continue };
-        let is_full = |at: usize| full.contains(&(at as u64 + first));
+        let Some(mut full) = keys.counts(name)? else { continue };
+        full.sort_unstable();
+        let is_full = |at: usize| full.binary_search(&(at as u64 + first)).is_ok();
         return Ok(Some((0..layers).map(|at| if is_full(at) { Kind::Full } else { Kind::State }).collect()));
     }
     Ok(None)

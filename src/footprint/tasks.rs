@@ -296,7 +296,7 @@ impl Maker<'_> {
         {
             lines.push(format!("the cache of {}: {why}", escape(name)));
         }
-        lines.push("your sequence packing, flash attention, other processes that start later".into());
+        lines.push("your sequence packing, flash attention, fused losses (they keep few of the logits), other processes that start later".into());
         lines
     }
 }
@@ -323,7 +323,10 @@ impl Task {
 }
 
 fn packed_words(packed: &Packed, is_packed: bool, is_kbit: bool) -> String {
-    let layers = units::plural(usize::try_from(packed.layers).unwrap_or(usize::MAX), "layer");
+    let layers = match packed.layers {
+        1 => "1 layer".to_owned(),
+        layers => format!("{} layers", units::exact(layers)),
+    };
     let how = if is_packed { "as stored" } else { "nf4" };
     let others = match (is_kbit, is_packed) {
         (true, _) => "all else F32",

@@ -199,7 +199,8 @@ impl Trainable {
             let factored = one.saturating_add(rank.saturating_mul(2));
             found.factored = found.factored.saturating_add(factored.saturating_mul(group.count));
             layers = layers.saturating_add(group.count);
-            if !labels.contains(&group.label.as_str()) {
+            // Groups are in the order of their labels.
+            if labels.last() != Some(&group.label.as_str()) {
                 labels.push(group.label.as_str());
             }
         }
@@ -214,9 +215,13 @@ impl Trainable {
         }
         let modules = labels.len() as u64;
         found.words = if layers.is_multiple_of(modules) {
-            format!("r {rank} on {} × {}", units::plural(labels.len(), "module"), layers / modules)
+            format!(
+                "r {rank} on {} × {}",
+                units::plural(labels.len(), "module"),
+                units::exact(layers / modules)
+            )
         } else {
-            format!("r {rank} on {layers} layers of {} names", labels.len())
+            format!("r {rank} on {} layers of {} names", units::exact(layers), labels.len())
         };
         Ok(found)
     }
