@@ -392,4 +392,6 @@ mod figures_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod tests;

@@ -62,17 +62,17 @@ pub static COMMANDS: &[Command] = &[
     row("expand", "Open the row", &["l", "right"], "open", expand).needs(in_tree_only),
     row("collapse", "Close the row, or go to its parent", &["h", "left"], "close", collapse)
         .needs(in_tree_only),
-    row("next-task", "Next task", &[], "task", |app| step(app, 1)).via("down").foot(App::is_in_memory),
+    row("next-task", "Next task", &[], "task", |app| step(app, 1)).via("down").foot(App::has_numbers),
     row("number", "Mark the next number", &[], "number", |app| memory::next_number(app, true))
         .via("next-pane")
-        .foot(App::is_in_memory),
+        .foot(App::has_numbers),
     row("number-before", "Mark the number before", &[], "number", |app| memory::next_number(app, false))
         .via("previous-pane")
-        .only(App::is_in_memory),
+        .only(App::has_numbers),
     row("lower", "Lower the marked number", &[], "less", memory::lower)
         .via("collapse")
-        .foot(App::is_in_memory),
-    row("raise", "Raise the marked number", &[], "more", memory::raise).via("expand").foot(App::is_in_memory),
+        .foot(App::has_numbers),
+    row("raise", "Raise the marked number", &[], "more", memory::raise).via("expand").foot(App::has_numbers),
     row("first", "First row (g g)", &["home"], "first", first).needs(has_rows),
     row("last", "Last row", &["G", "end"], "last", last).needs(has_rows),
     row("half-page-down", "Half a page down", &["ctrl-d", "pgdn"], "page", |app| half_page(app, 1))

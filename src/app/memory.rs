@@ -265,6 +265,12 @@ impl App {
         self.tab == Tab::Memory && self.is_readable()
     }
 
+    /// True if the tab of memory shows with numbers that can be changed: an adapter alone has none.
+    #[must_use]
+    pub fn has_numbers(&self) -> bool {
+        self.is_in_memory() && self.ready().is_some_and(|ready| ready.adapter.is_none())
+    }
+
     /// Takes a key while the focus is on a number of the tab; returns false if it is none for it.
     pub(super) fn memory_key(&mut self, key: &str) -> bool {
         if !self.is_in_memory() {

@@ -94,7 +94,7 @@ const RECURRENT: [&str; 11] = [
 
 /// Decoders whose cache follows from the usual keys, for which a config alone is enough. Source: transformers'
 /// `configuration_*.py` and `modeling_*.py` of these types.
-const USUAL: [&str; 49] = [
+const USUAL: [&str; 52] = [
     "llama",
     "mistral",
     "mixtral",
@@ -144,6 +144,9 @@ const USUAL: [&str; 49] = [
     "minimax_m2",
     "exaone4",
     "dbrx",
+    "jamba",
+    "bamba",
+    "lfm2",
 ];
 
 impl KvCache {

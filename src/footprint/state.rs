@@ -3,11 +3,12 @@
 //! | layers                                    | values a sequence                                                   |
 //! |-------------------------------------------|---------------------------------------------------------------------|
 //! | gated delta rule (Qwen3-Next, Qwen3.5)    | `(2 hk dk + hv dv) * kernel` at 2 bytes, `hv dk dv` at 4            |
-//! | Mamba 2 (Bamba, Granite 4, Nemotron-H)    | `(inner + 2 groups state) * kernel`, `heads dim state`, at 2 bytes  |
-//! | Mamba 1 (Mamba, Falcon-Mamba, Jamba)      | `inner * kernel`, `inner * state`, at 2 bytes                       |
+//! | Mamba 2 (Bamba, Granite 4, Nemotron-H)    | `(inner + 2 groups state) * kernel` at 2 bytes, `heads dim state` at 4 |
+//! | Mamba 1 (Mamba, Falcon-Mamba, Jamba)      | `inner * kernel` at 2 bytes, `inner * state` at 4                   |
+//! | short convolutions (LFM2)                 | `hidden * kernel` at 2 bytes                                        |
 //!
-//! Sources: transformers' `modeling_qwen3_next.py` (the recurrent state is F32), `modeling_bamba.py`,
-//! `modeling_mamba.py`.
+//! Sources: transformers' `modeling_qwen3_next.py`, `modeling_bamba.py`, `modeling_mamba.py`,
+//! `modeling_lfm2.py`; the bytes are those of caches that transformers 5.23 filled (`reference_tests.rs`).
 
 use super::architecture::HIDDEN;
 use super::numbers::{Keys, product};
@@ -17,7 +18,7 @@ use super::numbers::{Keys, product};
 /// # Errors
 /// A number is none.
 pub(super) fn bytes(keys: &Keys<'_>) -> Result<Option<u64>, String> {
-    for of_kind in [delta_rule, mamba_2, mamba_1] {
+    for of_kind in [delta_rule, mamba_2, mamba_1, convolution] {
         if let Some(bytes) = of_kind(keys)? {
             return Ok(Some(bytes));
         }
@@ -55,7 +56,7 @@ fn mamba_2(keys: &Keys<'_>) -> Found {
     else {
         return Ok(None);
     };
-    Ok(sum(&[&[2, heads, dim, kernel], &[4, groups, state, kernel], &[2, heads, dim, state]]))
+    Ok(sum(&[&[2, heads, dim, kernel], &[4, groups, state, kernel], &[4, heads, dim, state]]))
 }
 
 fn mamba_1(keys: &Keys<'_>) -> Found {
@@ -69,5 +70,12 @@ fn mamba_1(keys: &Keys<'_>) -> Found {
         },
     };
     let (Some(kernel), Some(state), Some(inner)) = (kernel, state, inner) else { return Ok(None) };
-    Ok(sum(&[&[2, inner, kernel], &[2, inner, state]]))
+    Ok(sum(&[&[2, inner, kernel], &[4, inner, state]]))
+}
+
+fn convolution(keys: &Keys<'_>) -> Found {
+    let (Some(kernel), Some(hidden)) = (keys.count(&["conv_L_cache"])?, keys.count(HIDDEN)?) else {
+        return Ok(None);
+    };
+    Ok(product(&[2, hidden, kernel]))
 }

@@ -125,7 +125,7 @@ fn every_kind_of_attention_has_its_rule() {
         (
             "Mamba: a state",
             json!({"model_type": "mamba", "expand": 2, "conv_kernel": 4, "state_size": 16}),
-            8 * 128 * (4 + 16) * 2,
+            8 * 128 * (4 * 2 + 16 * 4),
         ),
         (
             "Nested text config",

@@ -31,7 +31,7 @@ const NEED: usize = 11;
 /// Cells of a device's column.
 const DEVICE: usize = 19;
 /// Cells of a bar, at least; with fewer there is none.
-const BAR_MIN: usize = 12;
+const BAR_MIN: usize = 14;
 /// Cells of a bar, at most.
 const BAR_MAX: usize = 48;
 /// Width from which on the keys of the numbers are said beside them; the footer has them too.
@@ -185,7 +185,8 @@ impl View<'_> {
         let scale = (cells >= BAR_MIN).then(|| Scale::of(&self.footprint, cells));
         let mut head = vec![self.span(Role::Muted, format!("{:<NAME$}{:>NEED$}", "task", "likely"))];
         if let Some(scale) = &scale {
-            let words = format!("one cell is {}", units::bytes(scale.cell_bytes));
+            let of = if cells < 22 { "cell" } else { "one cell is" };
+            let words = format!("{of} {}", units::bytes(scale.cell_bytes));
             head.push(self.span(Role::Muted, format!("   {words:<cells$}")));
         } else {
             head.push(Span::raw("  "));
