@@ -17,6 +17,7 @@ mod fix_command;
 pub mod form;
 pub mod jobs;
 pub mod keys;
+pub mod memory;
 mod merge;
 mod mouse;
 pub mod picker;
@@ -119,7 +120,7 @@ pub enum Tab {
     Findings,
     /// The adapter.
     Adapter,
-    /// Bytes by format against free memory.
+    /// What tasks need, against free memory.
     Memory,
     /// What was started, and how far it is.
     Jobs,
@@ -368,7 +369,7 @@ impl App {
                 };
                 let mut ready = Ready::new(Arc::new(checkpoint));
                 if let Some(before) = before {
-                    ready.return_to(&before);
+                    ready.return_to(*before);
                 }
                 let is_adapter = ready.adapter.is_some();
                 open.state = OpenState::Ready(Box::new(ready));
@@ -438,6 +439,9 @@ impl App {
         if key == "g" {
             self.pending_g = true;
             self.toast = Some("g  first row".into());
+            return Vec::new();
+        }
+        if self.memory_key(key) {
             return Vec::new();
         }
         let Some(command) = self.keymap.get(key).copied() else { return Vec::new() };

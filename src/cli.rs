@@ -12,6 +12,7 @@ pub mod explain;
 pub mod fix;
 pub mod inspect;
 pub mod json;
+pub mod memory;
 pub mod merge;
 mod table;
 pub mod verify;
@@ -118,6 +119,8 @@ pub enum Command {
     },
     /// Hold an adapter against a base, module by module, and repair it into a new folder.
     Align(align::Align),
+    /// Show what loading, generating and training take, against free memory.
+    Memory(memory::Memory),
     /// Convert a checkpoint to another format, in a new folder.
     Convert(convert::Convert),
     /// Merge adapters into a checkpoint, in a new folder.
@@ -159,6 +162,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
                 | Command::Doctor { json: true }
                 | Command::Diagnose(diagnose::Diagnose { json: true, .. })
                 | Command::Align(align::Align { json: true, .. })
+                | Command::Memory(memory::Memory { json: true, .. })
                 | Command::Convert(convert::Convert {
                     what: convert::What { how: convert::How { json: true, .. }, .. },
                     ..
@@ -199,6 +203,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Diagnose(asked)) => diagnose::run(asked, cli.common.quiet, out),
         Some(Command::Explain { code, markdown }) => explain::run(code.as_deref(), *markdown, out),
         Some(Command::Align(asked)) => align::run(asked, out),
+        Some(Command::Memory(asked)) => memory::run(asked, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),
         Some(Command::Fix(fix)) => fix::run(fix, cli.common.quiet, out),

@@ -8,6 +8,7 @@ pub mod container;
 pub mod diagnose;
 pub mod engine;
 pub mod error;
+pub mod footprint;
 pub mod gauges;
 pub mod job;
 pub mod memory;

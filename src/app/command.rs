@@ -12,8 +12,8 @@ use tui_input::Input;
 
 use super::picker::Picker;
 use super::{
-    App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, error, findings, jobs, merge,
-    repair,
+    App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, error, findings, jobs, memory,
+    merge, repair,
 };
 use crate::checkpoint::tree::{Mode, Sort};
 
@@ -63,6 +63,17 @@ pub static COMMANDS: &[Command] = &[
     row("expand", "Open the row", &["l", "right"], "open", expand).needs(in_tree_or_findings),
     row("collapse", "Close the row, or go to its parent", &["h", "left"], "close", collapse)
         .needs(in_tree_or_findings),
+    row("next-task", "Next task", &[], "task", |app| step(app, 1)).via("down").foot(App::has_numbers),
+    row("number", "Mark the next number", &[], "number", |app| memory::next_number(app, true))
+        .via("next-pane")
+        .foot(App::has_numbers),
+    row("number-before", "Mark the number before", &[], "number", |app| memory::next_number(app, false))
+        .via("previous-pane")
+        .only(App::has_numbers),
+    row("lower", "Lower the marked number", &[], "less", memory::lower)
+        .via("collapse")
+        .foot(App::has_numbers),
+    row("raise", "Raise the marked number", &[], "more", memory::raise).via("expand").foot(App::has_numbers),
     row("first", "First row (g g)", &["home"], "first", first).needs(has_rows),
     row("last", "Last row", &["G", "end"], "last", last).needs(has_rows),
     row("half-page-down", "Half a page down", &["ctrl-d", "pgdn"], "page", |app| half_page(app, 1))
@@ -138,7 +149,7 @@ pub static COMMANDS: &[Command] = &[
     row("adapter", "Tab: the adapter", &["4"], "adapter", |app| show(app, Tab::Adapter))
         .foot(off_adapter)
         .needs(attach::has_adapter),
-    row("memory", "Tab: bytes by format, free memory", &["5"], "memory", |app| show(app, Tab::Memory))
+    row("memory", "Tab: what tasks need, what is free", &["5"], "memory", |app| show(app, Tab::Memory))
         .foot(with_pane)
         .needs(has_checkpoint),
     row("jobs", "Tab: what was started, how far it is", &["6"], "jobs", |app| show(app, Tab::Jobs))
@@ -190,6 +201,11 @@ const fn row(
 impl Command {
     const fn foot(mut self, here: fn(&App) -> bool) -> Self {
         self.footer = true;
+        self.here = here;
+        self
+    }
+
+    const fn only(mut self, here: fn(&App) -> bool) -> Self {
         self.here = here;
         self
     }
@@ -254,6 +270,10 @@ fn step(app: &mut App, by: isize) -> Vec<Effect> {
         }
         return Vec::new();
     }
+    if tab == Tab::Memory {
+        app.step_task(by);
+        return Vec::new();
+    }
     with(app, |ready| match (tab, focus) {
         (Tab::Detail, Focus::Tree) => {
             ready.tree.move_cursor(by);
@@ -266,6 +286,10 @@ fn step(app: &mut App, by: isize) -> Vec<Effect> {
 
 fn half_page(app: &mut App, direction: isize) -> Vec<Effect> {
     let rows = (app.page_rows / 2).max(1) as isize;
+    if app.tab == Tab::Memory {
+        // Where it ends the view knows; it stops there.
+        return with(app, |ready| ready.tab_top = ready.tab_top.saturating_add_signed(rows * direction));
+    }
     step(app, rows * direction)
 }
 
@@ -275,7 +299,7 @@ pub(super) fn first(app: &mut App) -> Vec<Effect> {
 }
 
 fn last(app: &mut App) -> Vec<Effect> {
-    let is_list = matches!(app.tab, Tab::Findings | Tab::Jobs) || app.is_on_board();
+    let is_list = matches!(app.tab, Tab::Findings | Tab::Jobs | Tab::Memory) || app.is_on_board();
     let is_text = app.focus == Focus::Side && !is_list;
     // Texts end at their last line; the view stops there, but a huge top would be stuck.
     step(app, if is_text { 1000 } else { isize::MAX })
@@ -443,6 +467,8 @@ fn back(app: &mut App) -> Vec<Effect> {
     }
     if app.is_on_board() {
         app.back_on_board();
+    } else if app.leave_number() {
+        // The tasks have the focus again.
     } else if app.tab != Tab::Detail || app.focus == Focus::Side {
         app.show(Tab::Detail);
     } else if is_filtered {

@@ -14,6 +14,9 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
     if let Some(board) = app.board().filter(|_| tab == Tab::Adapter) {
         return board.copied().map_or_else(Vec::new, |text| copied(app, text));
     }
+    if tab == Tab::Memory {
+        return app.task_in_words().map_or_else(Vec::new, |text| copied(app, text));
+    }
     let Some(ready) = app.ready() else { return Vec::new() };
     let text = match tab {
         Tab::Findings => findings::copied(app),
@@ -39,8 +42,9 @@ pub(super) fn copy_command(app: &mut App) -> Vec<Effect> {
         app.toast = Some(format!("copied {command}"));
         return vec![Effect::Copy(command)];
     }
+    let of_memory = if app.is_in_memory() { app.memory_command() } else { None };
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
-    let command = match app.tab {
+    let of_tab = match app.tab {
         Tab::Adapter if open.attached.is_some() => {
             let adapter = open.attached.as_ref().map_or("", |attached| attached.path.as_str());
             format!("ckpt align {} -a {}", shell_path(&open.path), shell_path(adapter))
@@ -48,6 +52,7 @@ pub(super) fn copy_command(app: &mut App) -> Vec<Effect> {
         Tab::Findings => findings::command(app).unwrap_or_default(),
         _ => format!("ckpt inspect {}", shell_path(&open.path)),
     };
+    let command = of_memory.unwrap_or(of_tab);
     app.toast = Some(format!("copied {command}"));
     if app.log.last() != Some(&command) {
         app.log.push(command.clone());

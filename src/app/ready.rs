@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::memory::Memory;
 use crate::adapter::base::Search;
 use crate::adapter::{Adapter, problems_of};
 use crate::checkpoint::Checkpoint;
@@ -38,6 +39,8 @@ pub struct Ready {
     pub detail_top: usize,
     /// First line that shows in the other tabs.
     pub tab_top: usize,
+    /// What the tab of memory keeps, once it was shown.
+    pub(super) memory: Option<Memory>,
 }
 
 impl Ready {
@@ -58,6 +61,7 @@ impl Ready {
             sums: None,
             detail_top: 0,
             tab_top: 0,
+            memory: None,
         }
     }
 
@@ -96,10 +100,13 @@ impl Ready {
         self.tree.refresh(&checkpoint);
         (self.asked, self.evidence, self.sums) = (None, None, None);
         self.checkpoint = checkpoint;
+        self.refresh_memory();
     }
 
     /// Puts the cursor on the name that it was on before the files were read again.
-    pub(super) fn return_to(&mut self, before: &Self) {
+    pub(super) fn return_to(&mut self, before: Self) {
+        self.memory = before.memory;
+        self.refresh_memory();
         let Some(row) = before.tree.current() else { return };
         let name = before.checkpoint.files.names.name(row.node);
         let checkpoint = Arc::clone(&self.checkpoint);

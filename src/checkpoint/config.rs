@@ -29,7 +29,7 @@ pub const CONFIG_FILES: [&str; 11] = [
 ];
 
 /// Keys under which a composite config nests the language model's.
-const NESTED: [&str; 8] = [
+pub const NESTED: [&str; 8] = [
     "text_config",
     "llm_config",
     "language_config",

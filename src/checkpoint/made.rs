@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::config::Configs;
+use super::config::{ConfigFile, Configs};
 use super::files::{Files, Place, Shard};
 use super::layers::Layers;
 use super::{Checkpoint, CheckpointKind};
@@ -33,6 +33,17 @@ impl Made {
     /// Returns the model that these tensors are, as it opens: not examined.
     #[must_use]
     pub fn checkpoint(self) -> Checkpoint {
+        self.with(Configs::default())
+    }
+
+    /// Returns the same with a `config.json` beside it.
+    #[must_use]
+    pub fn checkpoint_with(self, config: serde_json::Value) -> Checkpoint {
+        let file = ConfigFile { name: "config.json".into(), value: Some(config) };
+        self.with(Configs { files: vec![file], ..Configs::default() })
+    }
+
+    fn with(self, configs: Configs) -> Checkpoint {
         let shard = Shard {
             name: "model-00001-of-00001.safetensors".into(),
             path: PathBuf::new(),
@@ -49,7 +60,7 @@ impl Made {
             index: None,
             others: Vec::new(),
         };
-        let files = Arc::new(Files::assemble(place, vec![shard], vec![self.0], Configs::default()));
+        let files = Arc::new(Files::assemble(place, vec![shard], vec![self.0], configs));
         let (layers, problems) = Layers::find(&files);
         Checkpoint {
             files,

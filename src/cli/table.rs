@@ -191,7 +191,12 @@ pub(super) fn write_problems(out: &mut dyn Write, problems: &[Problem]) -> std::
 }
 
 /// Writes a table with columns as wide as their widest cell; `right` says which are numbers.
-fn table(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>], right: &[bool]) -> std::io::Result<()> {
+pub(super) fn table(
+    out: &mut dyn Write,
+    head: &[&str],
+    rows: &[Vec<String>],
+    right: &[bool],
+) -> std::io::Result<()> {
     use unicode_width::UnicodeWidthStr as _;
     let width = |column: usize| {
         rows.iter().map(|row| row[column].width()).chain([head[column].width()]).max().unwrap_or(0)

@@ -21,7 +21,7 @@ use crate::gauges::{GpuSample, Io, Ram, Reading, Sample, Vram};
 use crate::name::cut_middle;
 use crate::units;
 
-pub use weights::{memory_lines, verdict};
+pub use weights::format_lines;
 
 /// Cells of a bar in the row.
 const BAR_CELLS: usize = 10;

@@ -91,7 +91,7 @@ fn an_error_with_json_is_an_event_that_names_the_file() {
 fn completions_and_man_page_name_every_command() {
     for args in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {
         let text = String::from_utf8(ckpt(args).stdout).unwrap();
-        for command in ["inspect", "verify", "doctor", "completions"] {
+        for command in ["inspect", "verify", "memory", "doctor", "completions"] {
             assert!(text.contains(command), "{args:?} does not name {command}");
         }
     }

@@ -20,6 +20,7 @@ mod gguf_tokenizers;
 mod hostile;
 mod jobs;
 mod layouts;
+mod memory;
 mod merge;
 mod merge_proof;
 mod merge_same;
