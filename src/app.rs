@@ -156,6 +156,8 @@ pub enum Overlay {
     SortMenu(usize),
     /// What the checkpoint is wanted for.
     PurposeMenu(usize),
+    /// What trains on which base, with the cursor on a row.
+    Matrix(usize),
     /// The error that is explained: `App::error`.
     Error,
     /// Which rows of the board show.

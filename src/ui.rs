@@ -15,6 +15,7 @@ pub mod form;
 pub mod gauge_bar;
 pub mod header;
 pub mod jobs;
+pub mod matrix;
 pub mod memory;
 pub mod overlay;
 pub mod pane;

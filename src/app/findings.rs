@@ -6,6 +6,7 @@ use super::{App, Effect, Overlay, Tab, fix_command, shell_path};
 use crate::adapter::held::Held;
 use crate::diagnose::Diagnosis;
 use crate::diagnose::finding::{Finding, Fix, Seen};
+use crate::diagnose::matrix::{ROWS, Row, STACKS, Stack, row_of};
 use crate::diagnose::rule::Purpose;
 use crate::diagnose::subject::{About, Subject};
 use crate::name::escape;
@@ -214,6 +215,24 @@ impl App {
         true
     }
 
+    /// Takes a key of the matrix.
+    pub(super) fn matrix_key(&mut self, at: usize, key: &str) -> Vec<Effect> {
+        let page = self.page_rows.max(2) / 2;
+        let last = ROWS.len() + STACKS.len() - 1;
+        let at = match key {
+            "esc" | "q" | "M" => return Vec::new(),
+            "j" | "down" => at + 1,
+            "k" | "up" => at.saturating_sub(1),
+            "pgdn" | "ctrl-d" => at + page,
+            "pgup" | "ctrl-u" => at.saturating_sub(page),
+            "g" | "home" => 0,
+            "G" | "end" => last,
+            _ => at,
+        };
+        self.overlay = Some(Overlay::Matrix(at.min(last)));
+        Vec::new()
+    }
+
     /// Takes a key of the menu of purposes.
     pub(super) fn purpose_key(&mut self, at: usize, key: &str) -> Vec<Effect> {
         let last = Purpose::ALL.len() - 1;
@@ -231,6 +250,20 @@ impl App {
         }
         Vec::new()
     }
+}
+
+/// Opens the matrix on the row of the checkpoint that is shown.
+pub(super) fn open_matrix(app: &mut App) -> Vec<Effect> {
+    let own = app.ready().and_then(|ready| row_of(&ready.checkpoint));
+    let at = own.and_then(|own| ROWS.iter().position(|row| std::ptr::eq(row, own)));
+    app.overlay = Some(Overlay::Matrix(at.unwrap_or(0)));
+    Vec::new()
+}
+
+/// Returns the row of the matrix at a place: a format, or behind them a project.
+#[must_use]
+pub fn matrix_row(at: usize) -> Option<Result<&'static Row, &'static Stack>> {
+    ROWS.get(at).map(Ok).or_else(|| STACKS.get(at.checked_sub(ROWS.len())?).map(Err))
 }
 
 /// Opens the menu of purposes.

@@ -113,7 +113,6 @@ fn a_command_that_cannot_run_says_why() {
         (".", "next-checkpoint: only one checkpoint is open (o opens another)"),
         (",", "previous-checkpoint: only one checkpoint is open (o opens another)"),
         ("u", "unfold: this row is in no fold of alike layers"),
-        ("5 l", "expand: only in the layer tree (1) and in Findings (3)"),
     ] {
         assert_eq!(robot.press("1").press(keys).toast(), why, "{keys}");
     }

@@ -15,7 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::diagnose::finding::{Finding, Seen};
 use crate::diagnose::message::{Answer, Verdict, explain, template};
 use crate::diagnose::rule::{Message, Purpose, Rule};
-use crate::diagnose::{Diagnosis, RULES, Subject};
+use crate::diagnose::{Diagnosis, RULES, Subject, matrix};
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::problem::{Problem, Severity};
@@ -185,7 +185,7 @@ impl Report<'_> {
         if let Some(answer) = self.answer {
             self.write_answer(answer, out)?;
         }
-        let Some((_, diagnosis)) = self.subject else { return Ok(()) };
+        let Some((subject, diagnosis)) = self.subject else { return Ok(()) };
         for (number, (finding, severity)) in self.shown.iter().enumerate() {
             if number > 0 {
                 writeln!(out)?;
@@ -197,6 +197,12 @@ impl Report<'_> {
             let rules = RULES.iter().filter(|rule| rule.purposes.contains(&purpose)).count();
             writeln!(out, "✓ {}: nothing found; {rules} rules looked", purpose.name())?;
         } else {
+            writeln!(out)?;
+        }
+        if purpose == Purpose::Qlora && subject.model().is_some() {
+            for (at, line) in matrix::lines(subject.checkpoint).iter().enumerate() {
+                labeled(out, if at == 0 { "matrix" } else { " " }, line)?;
+            }
             writeln!(out)?;
         }
         let others: Vec<String> = Purpose::ALL

@@ -40,6 +40,28 @@ impl Row {
         self.trains[VERSIONS.len() - 1].starts_with("yes")
     }
 
+    /// Returns what it says, as lines of text.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("base: {}", self.format)];
+        for (version, trains) in VERSIONS.iter().zip(self.trains) {
+            let words = if trains == "unknown" {
+                "the method is not in this version, or was not looked at"
+            } else {
+                trains
+            };
+            lines.push(format!("trains adapters, transformers {version}: {words}"));
+        }
+        lines.push(format!("PEFT has a layer for it since: {}", self.layer_since));
+        lines.push(format!("PEFT merges into it: {}", self.merges));
+        lines.push(format!("DoRA: {}", self.dora));
+        if !self.error.is_empty() {
+            lines.push(format!("where it fails: {}", self.error));
+        }
+        lines.push(format!("source: {}", self.sources));
+        lines
+    }
+
     /// Returns true if the newest version that was looked at refuses.
     #[must_use]
     pub fn refuses_now(&self) -> bool {
@@ -390,23 +412,7 @@ pub fn lines(checkpoint: &Checkpoint) -> Vec<String> {
             escape(format)
         )];
     };
-    let mut lines = vec![format!("base: {}", row.format)];
-    for (version, trains) in VERSIONS.iter().zip(row.trains) {
-        let words = if trains == "unknown" {
-            "the method is not in this version, or was not looked at"
-        } else {
-            trains
-        };
-        lines.push(format!("trains adapters, transformers {version}: {words}"));
-    }
-    lines.push(format!("PEFT has a layer for it since: {}", row.layer_since));
-    lines.push(format!("PEFT merges into it: {}", row.merges));
-    lines.push(format!("DoRA: {}", row.dora));
-    if !row.error.is_empty() {
-        lines.push(format!("where it fails: {}", row.error));
-    }
-    lines.push(format!("source: {}", row.sources));
-    lines
+    row.lines()
 }
 
 /// Returns what the projects take and merge, as lines of text.

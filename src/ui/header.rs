@@ -230,6 +230,7 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::Help(..) => "type to filter   ↑↓ scroll   ? or Esc close",
         Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
         Overlay::SortMenu(_) | Overlay::OrderMenu(_) => "j k choose   Enter sort   Esc close",
+        Overlay::Matrix(_) => "j k row   PgDn PgUp page   Esc close",
         Overlay::Error if app.error.is_in_answer => {
             "Enter plan of the fix   j k fix   Tab text   Ctrl-u clear   Esc close (text is kept)"
         }

@@ -51,6 +51,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             menu(frame, area, ("For what", 50), &lines, *at, theme);
         }
+        Some(Overlay::Matrix(top)) => super::matrix::draw(frame, area, app, *top, theme),
         Some(Overlay::Error) => super::error::draw(frame, area, app, theme),
         Some(Overlay::Log) => log(frame, area, app, theme),
         Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),
