@@ -49,10 +49,14 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     if keys::explains_gaps(subject) {
         return Vec::new();
     }
+    // Layers that are there and broken come first: the files may be an excerpt that was made to show them.
+    let has_broken =
+        subject.problems().any(|(_, problem)| problem.is_error() && problem.kind.code.starts_with('Q'));
+    let severity = if has_broken { Severity::Warning } else { Severity::Error };
     let findings = Finding::of_problems(rule, subject);
     let filled = findings.into_iter().map(|finding| {
         let key = finding.seen.first().and_then(|seen| seen.tensor.clone());
-        let finding = finding.severity(Severity::Error);
+        let finding = finding.severity(severity);
         match key {
             Some(key) => finding.fill("key", key),
             None => finding,

@@ -1,5 +1,5 @@
-//! N010 projections-fused-or-split: projections are stored fused where the architecture has them split, or split where it
-//! has them fused.
+//! N010 projections-fused-or-split: projections are stored fused where the architecture has them split, or
+//! split where it has them fused.
 
 use super::tensors_with;
 use crate::checkpoint::config::ONE_RULE;

@@ -1,4 +1,5 @@
-//! N012 head-under-another-name: the head is called `embed_out` where `lm_head` is looked for, or the other way.
+//! N012 head-under-another-name: the head is called `embed_out` where `lm_head` is looked for, or the other
+//! way.
 
 use super::top;
 use crate::checkpoint::expected::modules_of;
