@@ -1,4 +1,4 @@
-//! N005 peft-dump: the whole PeftModel was saved as if it were the base.
+//! N005 peft-dump: the whole `PeftModel` was saved as if it were the base.
 
 use super::{common_prefix, tensors_with};
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
