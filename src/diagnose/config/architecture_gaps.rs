@@ -16,17 +16,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message(
             "Some weights of {class} were not initialized from the model checkpoint at {any} and are newly \
-             initialized: {any}{key}",
+             initialized: ['{key}'",
             "transformers up to 4.57",
         ),
         message(
-            "You should probably TRAIN this model on a down-stream task to be able to use it for predictions \
-             and inference.",
-            "transformers up to 4.57",
-        ),
-        message(
-            "those params were newly initialized because missing from the checkpoint. Consider training on \
-             your downstream task.",
+            "{key} | MISSING{any}those params were newly initialized because missing from the checkpoint.",
             "transformers 5, LOAD REPORT",
         ),
         message("Missing key(s) in state_dict: \"{key}\"", "torch load_state_dict"),

@@ -24,7 +24,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              ['model.layers.{n}.{any}",
             "transformers up to 4.57",
         ),
-        message("model.layers.{any} | MISSING", "transformers 5, LOAD REPORT"),
+        message(
+            "model.layers.{any} | MISSING{any}those params were newly initialized because missing from the \
+             checkpoint.",
+            "transformers 5, LOAD REPORT",
+        ),
     ],
     remedy: "Set num_hidden_layers to the layers that are here if they were pruned or repeated on purpose; \
              else get the missing files.",

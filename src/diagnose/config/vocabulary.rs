@@ -22,7 +22,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message("IndexError: index out of range in self", "torch on the CPU"),
         message("Assertion `srcIndex < srcSelectDimSize` failed", "torch on CUDA"),
-        message("CUDA error: device-side assert triggered", "torch on CUDA"),
         message("Token id {n} is out of vocabulary", "vLLM"),
     ],
     outside: "A device-side assert has other causes too: labels beyond the vocabulary, positions beyond the \
