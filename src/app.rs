@@ -9,7 +9,11 @@ pub mod board;
 pub mod command;
 pub mod convert;
 mod copy;
+pub mod error;
 mod event;
+pub mod findings;
+pub mod fix;
+mod fix_command;
 pub mod form;
 pub mod jobs;
 pub mod keys;
@@ -31,7 +35,10 @@ use crate::error::Error;
 use crate::gauges::Sample;
 use attach::Attached;
 use command::{COMMANDS, Command};
+use error::ErrorText;
 pub use event::{Effect, Event};
+use findings::Findings;
+pub use fix_command::fix_command;
 use form::Form;
 use jobs::{Jobs, Question};
 use picker::Picker;
@@ -56,6 +63,8 @@ pub struct App {
     pub is_form_open: bool,
     /// What was started.
     pub jobs: Jobs,
+    /// The error that is explained, kept while it does not show.
+    pub error: ErrorText,
     /// The filter line while it is typed in.
     pub filter_input: Option<Input>,
     /// A line that stays until the next key, and as long as it takes to read.
@@ -87,6 +96,8 @@ pub struct Open {
     pub state: OpenState,
     /// The adapter that is attached to it.
     pub attached: Option<Attached>,
+    /// What is wrong with it, and with the two together.
+    pub findings: Findings,
 }
 
 /// How far an open checkpoint is.
@@ -104,8 +115,8 @@ pub enum OpenState {
 pub enum Tab {
     /// The row under the cursor.
     Detail,
-    /// The problems of the checkpoint.
-    Problems,
+    /// What is wrong, and what helps.
+    Findings,
     /// The adapter.
     Adapter,
     /// Bytes by format against free memory.
@@ -118,7 +129,7 @@ impl Tab {
     /// The tabs with their digits; 2 belongs to a capability that is not here.
     pub const ALL: [(char, Self, &'static str); 5] = [
         ('1', Self::Detail, "Detail"),
-        ('3', Self::Problems, "Problems"),
+        ('3', Self::Findings, "Findings"),
         ('4', Self::Adapter, "Adapter"),
         ('5', Self::Memory, "Memory"),
         ('6', Self::Jobs, "Jobs"),
@@ -142,6 +153,10 @@ pub enum Overlay {
     Palette(Input, usize),
     /// The orders of the tree.
     SortMenu(usize),
+    /// What the checkpoint is wanted for.
+    PurposeMenu(usize),
+    /// The error that is explained: `App::error`.
+    Error,
     /// Which rows of the board show.
     StatesMenu(usize),
     /// The orders of the board.
@@ -167,6 +182,7 @@ impl App {
             form: None,
             is_form_open: false,
             jobs: Jobs::default(),
+            error: ErrorText::default(),
             filter_input: None,
             toast: None,
             sample: None,
@@ -197,6 +213,7 @@ impl App {
             path: path.to_owned(),
             state: OpenState::Opening(Arc::default()),
             attached: None,
+            findings: Findings::default(),
         });
         self.current = self.opens.len() - 1;
         self.tab = Tab::Detail;
@@ -293,8 +310,10 @@ impl App {
                 }
                 Vec::new()
             }
-            Event::Attached(id, number, held) => {
-                self.attached_to(id, number, *held);
+            Event::Attached(id, number, held) => self.attached_to(id, number, *held),
+            Event::Diagnosed(id, number, diagnosis) => self.diagnosed(id, number, *diagnosis),
+            Event::ErrorExplained(number, answer) => {
+                self.error_explained(number, *answer);
                 Vec::new()
             }
             Event::BaseFound(id, search) => {
@@ -305,6 +324,7 @@ impl App {
             }
             Event::Held(number, held) => self.held_for_form(number, *held),
             Event::ClickBoard(row) => self.click_board(row),
+            Event::ClickFinding(row) => self.click_finding(row),
             Event::Planned(question, plan) => self.planned(question, *plan),
             Event::JobTicked(id, counts) => {
                 self.job_ticked(id, counts);
@@ -367,6 +387,7 @@ impl App {
             ready.take_examined(Arc::new(checkpoint));
         }
         let mut effects = self.align(id);
+        effects.extend(self.diagnose(id));
         effects.extend(self.explain());
         effects
     }

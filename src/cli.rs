@@ -6,7 +6,10 @@
 
 pub mod align;
 pub mod convert;
+pub mod diagnose;
 pub mod doctor;
+pub mod explain;
+pub mod fix;
 pub mod inspect;
 pub mod json;
 pub mod merge;
@@ -103,12 +106,24 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say why a checkpoint does not load, train, merge or serve: from the files, or from a pasted error.
+    Diagnose(diagnose::Diagnose),
+    /// Print what is known of a finding: what it looks for, why it matters, what helps.
+    Explain {
+        /// Its code or name: Q001, already-quantized. None: all codes in a table.
+        code: Option<String>,
+        /// Print the table of all codes as Markdown.
+        #[arg(long, conflicts_with = "code")]
+        markdown: bool,
+    },
     /// Hold an adapter against a base, module by module, and repair it into a new folder.
     Align(align::Align),
     /// Convert a checkpoint to another format, in a new folder.
     Convert(convert::Convert),
     /// Merge adapters into a checkpoint, in a new folder.
     Merge(merge::Merge),
+    /// Carry out the fixes of findings, in a new folder.
+    Fix(fix::Fix),
     /// Carry out a plan that was saved.
     Run(convert::Replay),
     /// Show this machine: processor, memory, GPUs and driver, terminal, caches.
@@ -142,6 +157,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
             Command::Inspect { json: true, .. }
                 | Command::Verify { json: true, .. }
                 | Command::Doctor { json: true }
+                | Command::Diagnose(diagnose::Diagnose { json: true, .. })
                 | Command::Align(align::Align { json: true, .. })
                 | Command::Convert(convert::Convert {
                     what: convert::What { how: convert::How { json: true, .. }, .. },
@@ -151,6 +167,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
                     what: convert::What { how: convert::How { json: true, .. }, .. },
                     ..
                 })
+                | Command::Fix(fix::Fix { how: convert::How { json: true, .. }, .. })
                 | Command::Run(convert::Replay { how: convert::How { json: true, .. }, .. })
         )
     );
@@ -179,9 +196,12 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Verify { path, deep, json }) => {
             verify::run(&verify::Options { path, deep: *deep, json: *json, quiet: cli.common.quiet }, out)
         }
+        Some(Command::Diagnose(asked)) => diagnose::run(asked, cli.common.quiet, out),
+        Some(Command::Explain { code, markdown }) => explain::run(code.as_deref(), *markdown, out),
         Some(Command::Align(asked)) => align::run(asked, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),
+        Some(Command::Fix(fix)) => fix::run(fix, cli.common.quiet, out),
         Some(Command::Run(replay)) => convert::replay(replay, cli.common.quiet, out),
         Some(Command::Doctor { json }) => doctor::run(*json, out),
         Some(Command::Completions { shell }) => {

@@ -7,12 +7,15 @@
 //! (`Act::Convert`, `Act::Edit` …), or advice, marked so.
 //!
 //! Causes stand before consequences: what is damaged comes first, then what fails silently, then the rest.
+//!
+#![doc = include_str!("diagnose/CODES.md")]
 
 pub mod adapter;
 pub mod config;
 pub mod container;
 pub mod finding;
 pub mod keys;
+pub mod matrix;
 pub mod message;
 pub mod quant;
 pub mod rule;
@@ -20,6 +23,7 @@ pub mod rules;
 pub mod serving;
 pub mod shards;
 pub mod subject;
+pub mod treatment;
 pub mod values;
 
 use std::cmp::Reverse;

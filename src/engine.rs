@@ -7,6 +7,7 @@
 //! Computing goes through a `Device`, which sees slots only: bytes in, bytes out, and what to do.
 
 pub mod busy;
+mod copied;
 pub mod cpu;
 mod encoded;
 mod file;
@@ -200,7 +201,8 @@ impl Run<'_> {
         let all: Vec<&Checkpoint> =
             std::iter::once(checkpoint).chain(self.adapters.iter().copied()).collect();
         let mut output = Output::begin(target, &all, plan.bytes_written(), &identity, options)?;
-        let tally = match stream(self, &inputs, &mut output) {
+        let streamed = stream(self, &inputs, &mut output);
+        let tally = match streamed.and_then(|tally| copied::files(self, &mut output).map(|()| tally)) {
             Err(error) if error.kind == ErrorKind::Cancelled => {
                 let kept = output.keep();
                 return Err(if kept > 0 { kept_for_later(kept) } else { error });
@@ -212,10 +214,7 @@ impl Run<'_> {
             progress.written.fetch_add(text.content.len() as u64, Ordering::Relaxed);
         }
         for copied in &plan.copies {
-            progress.check()?;
-            let bytes = output.copy(&copied.from, &copied.file)?;
-            progress.read.fetch_add(bytes, Ordering::Relaxed);
-            progress.written.fetch_add(bytes, Ordering::Relaxed);
+            output.copy(&copied.from, &copied.file, progress)?;
         }
         inputs.check_unchanged()?;
         let (bytes_read, bytes_written) =
@@ -254,7 +253,7 @@ impl Run<'_> {
                     std::fs::metadata(folder.join(&copied.file))
                         .map_or(true, |meta| meta.len() != copied.bytes)
                 };
-                plan.copies.iter().find(copied).map(|copied| copied.file.clone())
+                plan.whole.iter().chain(&plan.copies).find(copied).map(|copied| copied.file.clone())
             });
         if let Some(file) = other {
             let shown = crate::name::escape(&folder.display().to_string()).into_owned();
@@ -291,11 +290,26 @@ fn identity(plan: &Plan, inputs: &Inputs<'_>) -> String {
         "skip_broken": order.skip_broken,
         "names": order.names,
         "to": order.to,
+        "fixes": order.fixes,
+        "headers": (!order.fixes.is_empty()).then(|| names_of(plan)),
         "merging": order.merging.as_ref().map(|m| format!("{m:?}")),
         "inputs": inputs.stamps(),
         "shards": shards,
     })
     .to_string()
+}
+
+/// Returns a number that tells the names and sources of tensors from others.
+fn names_of(plan: &Plan) -> u64 {
+    use std::hash::Hasher as _;
+    let mut hasher = rustc_hash::FxHasher::default();
+    for shard in &plan.shards {
+        hasher.write(format!("{} {:?} {:?}", shard.file, shard.metadata, shard.run).as_bytes());
+        for tensor in &shard.tensors {
+            hasher.write(format!("{} {:?}", tensor.name, tensor.source).as_bytes());
+        }
+    }
+    hasher.finish()
 }
 
 fn kept_for_later(files: usize) -> Error {

@@ -7,6 +7,7 @@
 mod config;
 mod conv1d;
 pub mod edit;
+pub mod fixed;
 pub mod folder;
 mod gguf;
 mod groups;
@@ -58,6 +59,8 @@ pub struct Order {
     pub merging: Option<Merging>,
     /// What packed layers become.
     pub to: To,
+    /// The codes whose fixes are carried out, if that is what is asked.
+    pub fixes: Vec<String>,
 }
 
 impl Order {
@@ -75,6 +78,7 @@ impl Order {
             names: Names::Own,
             merging: None,
             to: To::Dense,
+            fixes: Vec::new(),
         }
     }
 
@@ -159,6 +163,10 @@ pub enum Action {
     Dequantize,
     /// Adapters are merged into it, after it was decoded if it is packed.
     Merge,
+    /// Its tensors go over under other names.
+    Rename,
+    /// It is left out.
+    Drop,
 }
 
 /// One layer of the plan.
@@ -299,6 +307,21 @@ pub struct OutShard {
     pub file: String,
     /// Its tensors, in the order of their data.
     pub tensors: Vec<OutTensor>,
+    /// Its metadata; `None`: `{"format":"pt"}`.
+    pub metadata: Option<Vec<(String, String)>>,
+    /// Where the data of all its tensors lie as they are written, if they do.
+    pub run: Option<DataRun>,
+}
+
+/// Data of neighboring tensors of the checkpoint: bytes of one of its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataRun {
+    /// The file.
+    pub shard: u16,
+    /// The first byte.
+    pub begin: u64,
+    /// How many.
+    pub bytes: u64,
 }
 
 /// A plan.
@@ -320,8 +343,10 @@ pub struct Plan {
     pub coverage: Option<Coverage>,
     /// The files that are written whole: configs, the index.
     pub texts: Vec<folder::Text>,
-    /// The files that go over as they are.
+    /// The files beside the tensors that go over as they are.
     pub copies: Vec<folder::Copied>,
+    /// The files of tensors that go over as they are.
+    pub whole: Vec<folder::Copied>,
     /// What the user should know before it starts.
     pub warnings: Vec<String>,
     /// Layers that are broken and copied as they are.
@@ -409,6 +434,7 @@ impl Plan {
             coverage,
             texts,
             copies,
+            whole: Vec::new(),
             warnings,
             broken,
         })
@@ -426,7 +452,7 @@ impl Plan {
     pub fn bytes_written(&self) -> u64 {
         let tensors = self.shards.iter().flat_map(|shard| &shard.tensors).map(|tensor| tensor.bytes);
         let texts = self.texts.iter().map(|text| text.content.len() as u64);
-        let copies = self.copies.iter().map(|copied| copied.bytes);
+        let copies = self.whole.iter().chain(&self.copies).map(|copied| copied.bytes);
         tensors.chain(texts).chain(copies).sum()
     }
 

@@ -127,6 +127,12 @@ pub static FORMATS: &[&dyn QuantFormat] = &[
     &unknown::Unknown,
 ];
 
+/// Returns true if some loader knows a quantization method of this name (lower case).
+#[must_use]
+pub fn is_known_method(method: &str) -> bool {
+    claims::METHODS.contains(&method)
+}
+
 /// A row of `FORMATS`, by index: small enough to keep for each of a million layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FormatId(u8);

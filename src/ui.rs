@@ -9,6 +9,8 @@ pub mod board;
 pub mod command_line;
 pub mod degrade;
 pub mod detail;
+pub mod error;
+pub mod findings;
 pub mod form;
 pub mod gauge_bar;
 pub mod header;
@@ -19,7 +21,6 @@ pub mod pane;
 pub mod picker;
 pub mod picture;
 pub mod plan;
-pub mod problems;
 pub mod theme;
 pub mod tree;
 
@@ -55,6 +56,8 @@ pub struct Scroll {
     pub fields: Vec<(u16, usize)>,
     /// Screen lines of the board's rows, with their place.
     pub board: Vec<(u16, usize)>,
+    /// Screen lines of the findings, with their row.
+    pub findings: Vec<(u16, usize)>,
     /// Screen lines of the jobs, with their row.
     pub jobs: Vec<(u16, usize)>,
     /// True while the border between the panes is held.
@@ -77,6 +80,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Lo
     scroll.fields.clear();
     scroll.jobs.clear();
     scroll.board.clear();
+    scroll.findings.clear();
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
         too_small(frame, app, look.theme);
     } else {
@@ -109,8 +113,10 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, t
         _ if app.tab == Tab::Jobs => panes(frame, area, app, scroll, theme),
         OpenState::Opening(progress) => overlay::opening(frame, area, progress, theme),
         OpenState::Failed(error) => overlay::failed(frame, area, error, theme),
-        OpenState::Ready(ready) if ready.files().shards.iter().all(|s| s.unreadable) => {
-            overlay::unreadable(frame, area, ready, theme);
+        OpenState::Ready(ready)
+            if ready.files().shards.iter().all(|s| s.unreadable) && app.tab != Tab::Findings =>
+        {
+            overlay::unreadable(frame, area, (ready, &open.findings), theme);
         }
         OpenState::Ready(_) => panes(frame, area, app, scroll, theme),
     }
@@ -146,7 +152,7 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, 
     scroll.tabs = tabs;
     match app.tab {
         Tab::Detail => detail::draw(frame, right, block, app, theme),
-        Tab::Problems => problems::draw(frame, right, block, app, theme),
+        Tab::Findings => scroll.findings = findings::draw(frame, right, block, app, theme),
         Tab::Adapter if app.attached().is_some() => {
             scroll.board = board::draw(frame, right, block, app, theme);
         }
@@ -168,7 +174,7 @@ fn too_small(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
     if let Some(job) = app.jobs.running() {
         lines.push(Line::from(format!(" {}", job.at())));
     }
-    let mut verdict = header::verdict(app, theme);
+    let mut verdict = header::verdict(app, false, theme);
     verdict.insert(0, Span::raw(" "));
     lines.push(Line::from(verdict));
     lines.push(Line::from(vec![Span::styled(" q", theme.style(Role::Key)), Span::raw(" quit")]));

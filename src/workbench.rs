@@ -4,6 +4,7 @@
 //! A blocking reader thread, a signal thread and jobs send into one channel. Idle, nothing wakes up but
 //! the gauges' tick, and nothing is drawn unless a figure changed.
 
+mod burst;
 mod places;
 mod script;
 mod translate;
@@ -29,6 +30,7 @@ use crate::terminal::{Listener, Screen, Signal, install_panic_hook};
 use crate::ui::degrade::{ColorFlag, Environment, decide};
 use crate::ui::{self, Look, Scroll};
 use crate::{job, memory};
+use burst::{Bursts, next_events};
 pub use script::{Script, screenshot, text_of, write_screenshot};
 use translate::translate;
 use work::Runner;
@@ -200,9 +202,11 @@ impl Session {
     fn start(&self, listener: Listener, gauges: bool) {
         let panicked = |job: &'static str| move |text| Message::App(Event::JobPanicked(job, text));
         let read = |sender: &Sender<Message>| {
-            while let Ok(event) = crossterm::event::read() {
-                if sender.send(Message::Term(event)).is_err() {
-                    break;
+            let mut bursts = Bursts::default();
+            while let Ok(events) = next_events() {
+                let events = bursts.take(events, Instant::now());
+                if events.into_iter().any(|event| sender.send(Message::Term(event)).is_err()) {
+                    return None;
                 }
             }
             // The terminal is gone: end as on a hangup.
@@ -297,6 +301,27 @@ impl Session {
                     if let Some((base, path)) = work::pair(app, id) {
                         self.hold(base, path, move |held| Event::Attached(id, number, held));
                     }
+                }
+                Effect::Diagnose(id, number) => {
+                    if let Some(checkpoint) = checkpoint_of(app, id) {
+                        let held = app.held_of(id);
+                        let look = move |_: &Sender<Message>| {
+                            let found = work::diagnosed(&checkpoint, held.as_deref());
+                            Some(Message::App(Event::Diagnosed(id, number, Box::new(found))))
+                        };
+                        job::spawn("diagnose", self.sender.clone(), look, |text| {
+                            Message::App(Event::JobPanicked("diagnosing", text))
+                        });
+                    }
+                }
+                Effect::ExplainError(number) => {
+                    let question = work::ErrorQuestion::of(app);
+                    let look = move |_: &Sender<Message>| {
+                        Some(Message::App(Event::ErrorExplained(number, Box::new(question.answer()))))
+                    };
+                    job::spawn("error", self.sender.clone(), look, |text| {
+                        Message::App(Event::JobPanicked("explaining an error", text))
+                    });
                 }
                 Effect::FindBase(id) => {
                     if let Some(checkpoint) = checkpoint_of(app, id) {

@@ -91,15 +91,15 @@ impl App {
     }
 
     /// Takes an alignment, unless another was asked for since.
-    pub(super) fn attached_to(&mut self, id: u32, number: u32, held: Result<Held>) {
+    pub(super) fn attached_to(&mut self, id: u32, number: u32, held: Result<Held>) -> Vec<Effect> {
         let open = self.opens.iter_mut().find(|open| open.id == id);
         let attached = open.and_then(|open| open.attached.as_mut());
-        if let Some(attached) = attached.filter(|attached| attached.number == number) {
-            attached.state = match held {
-                Ok(held) => AttachState::Ready(Box::new(Board::new(held))),
-                Err(error) => AttachState::Failed(error),
-            };
-        }
+        let Some(attached) = attached.filter(|attached| attached.number == number) else { return Vec::new() };
+        attached.state = match held {
+            Ok(held) => AttachState::Ready(Box::new(Board::new(held))),
+            Err(error) => AttachState::Failed(error),
+        };
+        self.diagnose(id)
     }
 }
 

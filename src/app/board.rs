@@ -218,6 +218,19 @@ impl Board {
         self.top = 0;
     }
 
+    pub(super) fn go_to(&mut self, name: &str) {
+        let modules = &self.held.alignment.modules;
+        let is_it = |row: &Row| match *row {
+            Row::Odd(at) | Row::Fine(at) => {
+                modules.get(at as usize).is_some_and(|m| name.starts_with(&m.name))
+            }
+            _ => false,
+        };
+        if let Some(at) = self.rows.iter().position(is_it) {
+            self.cursor = at;
+        }
+    }
+
     pub(super) fn step(&mut self, by: isize) {
         if self.is_reading {
             // Where it ends the view knows; it stops there.

@@ -11,13 +11,16 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
 use super::picker::Picker;
-use super::{App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, jobs, merge, repair};
+use super::{
+    App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, error, findings, jobs, merge,
+    repair,
+};
 use crate::checkpoint::tree::{Mode, Sort};
 
 pub(super) use self::conditions::has_checkpoint;
 use self::conditions::{
-    can_sort, can_unfold, everywhere, has_open, has_problem, has_rows, has_several, in_jobs, in_problems,
-    in_tree, in_tree_only, off_adapter, off_board, off_board_with_weights, off_jobs, off_tree, on_active_job,
+    can_sort, can_unfold, everywhere, has_open, has_rows, has_several, in_findings, in_jobs, in_tree,
+    in_tree_or_findings, off_adapter, off_board, off_board_with_weights, off_jobs, off_tree, on_active_job,
     on_done_job, on_repaired_job, with_base, with_pane, without_base, without_rows,
 };
 
@@ -57,19 +60,27 @@ pub static COMMANDS: &[Command] = &[
         .needs(board::needs_board),
     row("down", "Move down", &["j", "down"], "down", |app| step(app, 1)).needs(has_rows),
     row("up", "Move up", &["k", "up"], "up", |app| step(app, -1)).needs(has_rows),
-    row("expand", "Open the row", &["l", "right"], "open", expand).needs(in_tree_only),
+    row("expand", "Open the row", &["l", "right"], "open", expand).needs(in_tree_or_findings),
     row("collapse", "Close the row, or go to its parent", &["h", "left"], "close", collapse)
-        .needs(in_tree_only),
+        .needs(in_tree_or_findings),
     row("first", "First row (g g)", &["home"], "first", first).needs(has_rows),
     row("last", "Last row", &["G", "end"], "last", last).needs(has_rows),
     row("half-page-down", "Half a page down", &["ctrl-d", "pgdn"], "page", |app| half_page(app, 1))
         .needs(has_rows),
     row("half-page-up", "Half a page up", &["ctrl-u", "pgup"], "page", |app| half_page(app, -1))
         .needs(has_rows),
-    row("go-to", "Go to the layer of this problem", &[], "go to its layer", enter)
+    row("open-fix", "Plan of the fix; or what its line is", &[], "plan of the fix", enter)
         .via("details")
-        .foot(in_problems)
-        .needs(has_problem),
+        .foot(in_findings)
+        .needs(findings::has_finding),
+    row("into-finding", "Into the finding: places and fixes", &[], "into it", expand)
+        .via("expand")
+        .foot(in_findings)
+        .needs(findings::has_finding),
+    row("purpose", "For what: load, qlora, merge, vllm…", &[], "for what", findings::choose_purpose)
+        .via("show-states")
+        .foot(in_findings)
+        .needs(has_checkpoint),
     row("cancel-job", "Cancel the job that runs…", &["x"], "cancel…", jobs::cancel)
         .foot(on_active_job)
         .needs(jobs::can_cancel),
@@ -119,9 +130,11 @@ pub static COMMANDS: &[Command] = &[
         .needs(has_checkpoint),
     row("detail", "Tab: the row under the cursor", &["1"], "tree", |app| show(app, Tab::Detail))
         .foot(off_tree),
-    row("problems", "Tab: what is wrong", &["3", "d"], "problems", |app| show(app, Tab::Problems))
-        .foot(with_pane)
-        .needs(has_checkpoint),
+    row("findings", "Tab: what is wrong, and what helps", &["3", "d"], "findings", |app| {
+        show(app, Tab::Findings)
+    })
+    .foot(with_pane)
+    .needs(has_checkpoint),
     row("adapter", "Tab: the adapter", &["4"], "adapter", |app| show(app, Tab::Adapter))
         .foot(off_adapter)
         .needs(attach::has_adapter),
@@ -131,6 +144,7 @@ pub static COMMANDS: &[Command] = &[
     row("jobs", "Tab: what was started, how far it is", &["6"], "jobs", |app| show(app, Tab::Jobs))
         .foot(off_jobs)
         .needs(jobs::has_jobs),
+    row("error", "Explain an error; a paste does it too", &["e"], "error", error::open).foot(off_board),
     row("next-pane", "Next pane", &["tab"], "pane", other_pane),
     row("previous-pane", "Previous pane", &["backtab"], "pane", other_pane),
     row("open", "Open a path, cached or recent", &["o"], "open", open).foot(without_base),
@@ -234,16 +248,18 @@ fn step(app: &mut App, by: isize) -> Vec<Effect> {
         board.step(by);
         return Vec::new();
     }
+    if tab == Tab::Findings {
+        if let Some(findings) = app.findings_mut() {
+            findings.step(by);
+        }
+        return Vec::new();
+    }
     with(app, |ready| match (tab, focus) {
         (Tab::Detail, Focus::Tree) => {
             ready.tree.move_cursor(by);
             ready.detail_top = 0;
         }
         (Tab::Detail, Focus::Side) => ready.detail_top = ready.detail_top.saturating_add_signed(by),
-        (Tab::Problems, _) => {
-            let last = ready.problems.len().saturating_sub(1);
-            ready.problem = ready.problem.saturating_add_signed(by).min(last);
-        }
         _ => ready.tab_top = ready.tab_top.saturating_add_signed(by),
     })
 }
@@ -259,13 +275,16 @@ pub(super) fn first(app: &mut App) -> Vec<Effect> {
 }
 
 fn last(app: &mut App) -> Vec<Effect> {
-    let is_list = matches!(app.tab, Tab::Problems | Tab::Jobs) || app.is_on_board();
+    let is_list = matches!(app.tab, Tab::Findings | Tab::Jobs) || app.is_on_board();
     let is_text = app.focus == Focus::Side && !is_list;
     // Texts end at their last line; the view stops there, but a huge top would be stuck.
     step(app, if is_text { 1000 } else { isize::MAX })
 }
 
 fn expand(app: &mut App) -> Vec<Effect> {
+    if app.tab == Tab::Findings {
+        return app.enter_finding();
+    }
     if app.focus == Focus::Side {
         return Vec::new();
     }
@@ -277,6 +296,10 @@ fn expand(app: &mut App) -> Vec<Effect> {
 }
 
 fn collapse(app: &mut App) -> Vec<Effect> {
+    if app.tab == Tab::Findings {
+        leave_finding(app);
+        return Vec::new();
+    }
     if app.focus == Focus::Side {
         app.focus = Focus::Tree;
         return Vec::new();
@@ -289,7 +312,7 @@ fn collapse(app: &mut App) -> Vec<Effect> {
 
 fn enter(app: &mut App) -> Vec<Effect> {
     match (app.tab, app.focus) {
-        (Tab::Problems, _) => go_to_layer(app),
+        (Tab::Findings, _) => app.enter_on_finding(),
         (Tab::Adapter, _) => {
             app.board_mut().map(board::Board::enter);
             Vec::new()
@@ -316,22 +339,9 @@ fn enter(app: &mut App) -> Vec<Effect> {
     }
 }
 
-fn go_to_layer(app: &mut App) -> Vec<Effect> {
-    let Some(ready) = app.ready_mut() else { return Vec::new() };
-    let Some(problem) = ready.problems.get(ready.problem) else { return Vec::new() };
-    let Some(name) = problem.tensor.clone() else {
-        let place = problem.file.clone().unwrap_or_else(|| "the checkpoint".into());
-        app.toast = Some(format!("this problem is of {}, not of a layer", crate::name::escape(&place)));
-        return Vec::new();
-    };
-    let checkpoint = Arc::clone(&ready.checkpoint);
-    let Some(node) = ready.tree.find(&checkpoint, &name) else {
-        app.toast = Some(format!("{} is not in the tree", crate::name::escape(&name)));
-        return Vec::new();
-    };
-    ready.tree.select_node(&checkpoint, node);
-    app.show(Tab::Detail);
-    Vec::new()
+/// Goes from a finding back to the list; returns false if the list had the focus.
+fn leave_finding(app: &mut App) -> bool {
+    app.findings_mut().is_some_and(|findings| findings.item.take().is_some())
 }
 
 fn filter(app: &mut App) -> Vec<Effect> {
@@ -371,7 +381,7 @@ fn sort(app: &mut App) -> Vec<Effect> {
 }
 
 fn next(app: &mut App, forward: bool) -> Vec<Effect> {
-    if matches!(app.tab, Tab::Problems | Tab::Jobs) {
+    if matches!(app.tab, Tab::Findings | Tab::Jobs) {
         return step(app, if forward { 1 } else { -1 });
     }
     if app.is_on_board() {
@@ -393,6 +403,9 @@ fn show(app: &mut App, tab: Tab) -> Vec<Effect> {
 }
 
 fn other_pane(app: &mut App) -> Vec<Effect> {
+    if app.tab == Tab::Findings && !leave_finding(app) {
+        return app.enter_finding();
+    }
     if app.tab == Tab::Detail {
         app.focus = if app.focus == Focus::Tree { Focus::Side } else { Focus::Tree };
     }
@@ -425,6 +438,9 @@ fn reload(app: &mut App) -> Vec<Effect> {
 
 fn back(app: &mut App) -> Vec<Effect> {
     let is_filtered = app.ready().is_some_and(|ready| ready.tree.filter().is_some());
+    if app.tab == Tab::Findings && leave_finding(app) || app.return_from_jump() {
+        return Vec::new();
+    }
     if app.is_on_board() {
         app.back_on_board();
     } else if app.tab != Tab::Detail || app.focus == Focus::Side {

@@ -1,6 +1,6 @@
 //! Copying: what the cursor is on, and the equivalent command line.
 
-use super::{App, Effect, Tab, shell_path};
+use super::{App, Effect, Tab, findings, shell_path};
 use crate::checkpoint::tree::Mode;
 
 /// Copies what the cursor is on.
@@ -16,10 +16,7 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
     }
     let Some(ready) = app.ready() else { return Vec::new() };
     let text = match tab {
-        Tab::Problems => ready
-            .problems
-            .get(ready.problem)
-            .map(|p| format!("{} {}: {}", p.kind.code, p.kind.name, p.message)),
+        Tab::Findings => findings::copied(app),
         _ => ready.tree.current().map(|row| {
             ready.layer().filter(|_| ready.tree.mode() == Mode::Layers).map_or_else(
                 || ready.files().names.name(row.node),
@@ -30,7 +27,7 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
     text.map_or_else(Vec::new, |text| copied(app, text))
 }
 
-fn copied(app: &mut App, text: String) -> Vec<Effect> {
+pub(super) fn copied(app: &mut App, text: String) -> Vec<Effect> {
     app.toast = Some(format!("copied {}", crate::name::cut_middle(&crate::name::escape(&text), 60)));
     vec![Effect::Copy(text)]
 }
@@ -48,7 +45,7 @@ pub(super) fn copy_command(app: &mut App) -> Vec<Effect> {
             let adapter = open.attached.as_ref().map_or("", |attached| attached.path.as_str());
             format!("ckpt align {} -a {}", shell_path(&open.path), shell_path(adapter))
         }
-        Tab::Problems => format!("ckpt verify {}", shell_path(&open.path)),
+        Tab::Findings => findings::command(app).unwrap_or_default(),
         _ => format!("ckpt inspect {}", shell_path(&open.path)),
     };
     app.toast = Some(format!("copied {command}"));

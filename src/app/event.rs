@@ -6,6 +6,8 @@ use super::{Focus, Tab, picker};
 use crate::adapter::base::Search;
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
+use crate::diagnose::Diagnosis;
+use crate::diagnose::message::Answer;
 use crate::engine::Outcome;
 use crate::error::Error;
 use crate::gauges::Sample;
@@ -29,6 +31,8 @@ pub enum Event {
     ClickJob(usize),
     /// A click in a pane.
     ClickPane(Focus),
+    /// A click on a finding, by its row.
+    ClickFinding(usize),
     /// A click on a row of the board.
     ClickBoard(usize),
     /// The wheel over a pane, in lines.
@@ -49,6 +53,10 @@ pub enum Event {
     PlaceFacts(String, picker::Facts),
     /// An adapter was held against the checkpoint of this id, or could not be: the number of the question.
     Attached(u32, u32, Box<Result<Held, Error>>),
+    /// The rules have looked at the checkpoint of this id: the number of the question.
+    Diagnosed(u32, u32, Box<Diagnosis>),
+    /// The rules have looked at the error text: the number of the question.
+    ErrorExplained(u32, Box<Answer>),
     /// The base of the adapter of this id was looked for.
     BaseFound(u32, Box<Search>),
     /// A further adapter was held against the base of the form, or could not be: the number of the question.
@@ -78,6 +86,10 @@ pub enum Effect {
     FindAdapters,
     /// Open the adapter of a checkpoint and hold it against it; the number of the question.
     Attach(u32, u32),
+    /// Ask the rules about a checkpoint and what is attached to it; the number of the question.
+    Diagnose(u32, u32),
+    /// Ask the rules about the error text; the number of the question.
+    ExplainError(u32),
     /// Look for the base of an adapter that was opened.
     FindBase(u32),
     /// Open an adapter and hold it against a checkpoint, for its form: the number of the question, the adapter.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tui_input::Input;
 
 pub use self::field::{Choice, Content, Field, Kind, Seen, There};
-pub use self::planned::{Made, Planned, Request, Task};
+pub use self::planned::{Fixes, Fixing, Made, Planned, Request, Task};
 pub(super) use self::used::last;
 pub use self::used::{Holding, Used};
 pub use self::words::in_form_words;
@@ -51,6 +51,8 @@ pub struct Form {
     pub title: String,
     /// The adapters that are merged, or the one that is repaired: first the one that is attached.
     pub used: Vec<Used>,
+    /// The fix that it is for, if it is.
+    pub fixing: Option<Fixing>,
     /// The table: its last row is the button, one row holds the folder, and each adapter that is merged has one.
     pub fields: Vec<Field>,
     /// The value of each field.
@@ -76,6 +78,7 @@ impl Form {
             input: open.1.to_owned(),
             title: title.to_owned(),
             used: Vec::new(),
+            fixing: None,
             values: fields.iter().map(|_| Value::default()).collect(),
             cursor: fields.len() - 1,
             fields: fields.to_vec(),
@@ -179,6 +182,7 @@ impl Form {
         if self.task == Task::Repair {
             parts.push("--repair".into());
         }
+        parts.extend(self.fixing.as_ref().map(|fixing| fixing.code.clone()));
         for (at, field) in self.shown() {
             let value = &self.values[at];
             match &field.kind {
@@ -231,6 +235,9 @@ impl Form {
             let input = self.used.first().map_or("", |used| used.path.as_str());
             order = crate::plan::repaired::order(input, &order.output);
         }
+        if let Some(fixing) = &self.fixing {
+            order.fixes = vec![fixing.code.clone()];
+        }
         let (mut options, mut wishes) = (Options::default(), Wishes::default());
         for (at, field) in self.shown() {
             let value = &self.values[at];
@@ -264,6 +271,10 @@ impl Form {
             options,
             adapters,
             wishes,
+            fixing: self
+                .fixing
+                .clone()
+                .map(|fixing| (fixing, self.used.iter().map(|used| used.path.clone()).collect())),
         }))
     }
 

@@ -34,6 +34,7 @@ fn plan_beside(robot: &mut Robot, there: There, obstacle: Option<&str>) {
         adapters: made.adapters,
         plan: Arc::new(made.plan),
         repair: made.repair,
+        fixes: made.fixes,
         options: request.options,
         disk_free: Some(1 << 30),
         peak: 1 << 20,

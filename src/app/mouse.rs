@@ -49,6 +49,13 @@ impl App {
             board.step(lines);
             return Vec::new();
         }
+        if tab == Tab::Findings {
+            if let Some(findings) = self.findings_mut() {
+                // Where it ends the view knows; it stops there.
+                findings.top = findings.top.saturating_add_signed(lines);
+            }
+            return Vec::new();
+        }
         let Some(ready) = self.ready_mut() else { return Vec::new() };
         let top = match (focus, tab) {
             (Focus::Tree, _) => {
@@ -60,6 +67,21 @@ impl App {
             (Focus::Side, _) => &mut ready.tab_top,
         };
         *top = top.saturating_add_signed(lines);
+        Vec::new()
+    }
+
+    /// Marks a finding; a second click opens the plan of its fix.
+    pub(super) fn click_finding(&mut self, row: usize) -> Vec<Effect> {
+        self.focus = Focus::Side;
+        let Some(findings) = self.findings_mut() else { return Vec::new() };
+        let was_here = findings.row == row && findings.item.is_none();
+        (findings.row, findings.item) = (row, None);
+        if was_here {
+            return self.enter_on_finding();
+        }
+        if let Some(findings) = self.findings_mut() {
+            findings.top = 0;
+        }
         Vec::new()
     }
 

@@ -36,8 +36,6 @@ pub struct Ready {
     pub sums: Option<(NodeId, Vec<FormatSum>)>,
     /// First line of Detail that shows.
     pub detail_top: usize,
-    /// Row under the cursor in Problems.
-    pub problem: usize,
     /// First line that shows in the other tabs.
     pub tab_top: usize,
 }
@@ -59,7 +57,6 @@ impl Ready {
             evidence: None,
             sums: None,
             detail_top: 0,
-            problem: 0,
             tab_top: 0,
         }
     }
@@ -94,7 +91,6 @@ impl Ready {
     pub(super) fn take_examined(&mut self, checkpoint: Arc<Checkpoint>) {
         self.adapter = Adapter::of(&checkpoint);
         self.problems = problems_of(&checkpoint, self.adapter.as_ref());
-        self.problem = self.problem.min(self.problems.len().saturating_sub(1));
         self.summary = checkpoint.summary();
         self.headline = checkpoint.headline();
         self.tree.refresh(&checkpoint);

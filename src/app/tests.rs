@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::checkpoint::made::Made;
 use crate::checkpoint::tree::{Mode, Sort};
+use crate::diagnose::Diagnosis;
+use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::error::ErrorKind;
 use crate::problem::{Problem, kind};
 use crate::tensor::Dtype;
@@ -51,6 +53,13 @@ impl Robot {
             self.asked.extend(asked);
         }
         self
+    }
+
+    /// Gives the first checkpoint these findings.
+    fn diagnose(&mut self, findings: Vec<Finding>) {
+        let asked = self.app.diagnose(0);
+        let [Effect::Diagnose(id, number)] = asked[..] else { panic!("{asked:?}") };
+        self.app.update(Event::Diagnosed(id, number, Box::new(Diagnosis { findings })));
     }
 
     pub(super) fn write(&mut self, text: &str) -> &mut Self {
@@ -104,12 +113,12 @@ fn a_command_that_cannot_run_says_why() {
         (".", "next-checkpoint: only one checkpoint is open (o opens another)"),
         (",", "previous-checkpoint: only one checkpoint is open (o opens another)"),
         ("u", "unfold: this row is in no fold of alike layers"),
-        ("3 l", "expand: only in the layer tree (1)"),
+        ("5 l", "expand: only in the layer tree (1) and in Findings (3)"),
     ] {
         assert_eq!(robot.press("1").press(keys).toast(), why, "{keys}");
     }
-    robot.press("1 :").write("go-to").press("enter");
-    assert_eq!(robot.toast(), "go-to: no problem was found");
+    robot.press("1 :").write("open-fix").press("enter");
+    assert_eq!(robot.toast(), "open-fix: nothing was found for this purpose (f chooses another)");
     assert_eq!(robot.press("n").toast(), "nothing stands out: no problem, no odd layer");
     assert_eq!(robot.press("j").toast(), "", "the next key takes the toast away");
 }
@@ -138,19 +147,89 @@ fn nothing_that_needs_a_checkpoint_runs_without_one() {
 }
 
 #[test]
-fn next_goes_to_the_problem_and_problems_lead_to_their_layer() {
-    let problem = |name: &str| Problem::new(&kind::BAD_SCALES, "2 of 512 are NaN").tensor(name);
-    let file = Problem::new(&kind::NAME_LONG, "long").file("model.safetensors");
-    let mut robot = Robot::new(&["made"], &[problem("layers.1.up.weight"), file]);
+fn next_goes_to_what_has_a_problem() {
+    let problem = Problem::new(&kind::BAD_SCALES, "2 of 512 are NaN").tensor("layers.1.up.weight");
+    let mut robot = Robot::new(&["made"], &[problem]);
     robot.press("n");
     assert_eq!(robot.name(), "layers.1.up");
     robot.press("g g n");
     assert_eq!(robot.name(), "layers.1.up", "also from the first row");
-    robot.press("g g 3 enter");
+}
+
+/// A finding of the rule Q001 with these places and fixes.
+fn finding(seen: &[Seen], fixes: &[Fix]) -> Finding {
+    let mut finding = Finding::new(crate::diagnose::find("Q001").unwrap(), "14 layers are GPTQ");
+    finding.seen = seen.to_vec();
+    finding.fixes = fixes.to_vec();
+    finding
+}
+
+#[test]
+fn a_finding_leads_to_its_layer_and_back_and_to_the_plan_of_its_fix() {
+    let seen = [
+        Seen::tensors(Some("layers.1.up".into()), "14 layers packed"),
+        Seen::config("config.json", "quantization_config.bits", "4"),
+    ];
+    let fixes = [Fix::advice("leave it"), Fix::new("dequantize", Act::Dequantize)];
+    let mut robot = Robot::new(&["made"], &[]);
+    robot.diagnose(vec![finding(&seen, &fixes)]);
+    let toast = "open-fix: nothing was found for this purpose (f chooses another)";
+    assert_eq!(robot.press("3 enter").toast(), toast, "Q001 does not matter for load");
+    robot.press("f j enter l");
+    assert_eq!(robot.app.findings().unwrap().item, Some(0));
+    robot.press("enter");
     assert_eq!((robot.name().as_str(), robot.app.tab), ("layers.1.up", Tab::Detail));
-    robot.press("3 n enter");
-    assert_eq!(robot.app.tab, Tab::Problems);
-    assert_eq!(robot.toast(), "this problem is of model.safetensors, not of a layer");
+    robot.press("esc");
+    assert_eq!((robot.app.tab, robot.app.findings().unwrap().item), (Tab::Findings, Some(0)), "back again");
+    robot.press("j enter");
+    assert_eq!(robot.toast(), "config.json  quantization_config.bits is of no layer: y copies it");
+    assert_eq!(robot.press("y").asked, [Effect::Copy("config.json  quantization_config.bits  4".into())]);
+    assert_eq!(robot.press("j enter").toast(), "leave it");
+    robot.press("j enter");
+    assert!(robot.app.is_form_open, "{}", robot.toast());
+    assert_eq!(robot.app.form().unwrap().task, form::Task::Convert);
+    robot.press("esc esc");
+    assert_eq!(robot.app.findings().unwrap().item, None, "Esc leaves the finding");
+    robot.press("enter");
+    assert!(robot.app.is_form_open, "from the list Enter opens the first fix that is no advice");
+    robot.press("esc esc");
+    assert_eq!(robot.app.tab, Tab::Detail);
+}
+
+#[test]
+fn a_paste_outside_a_field_is_an_error_to_explain_and_its_text_is_kept() {
+    let mut robot = Robot::new(&["made"], &[]);
+    robot.diagnose(vec![finding(&[], &[Fix::new("dequantize", Act::Dequantize)])]);
+    let text = "Traceback\r\nAttributeError: 'BitsAndBytesConfig' object has no attribute 'get_loading_attributes'\r\n";
+    let asked = robot.app.update(Event::Paste(text.into()));
+    let [Effect::ExplainError(number)] = asked[..] else { panic!("{asked:?}") };
+    assert!(matches!(robot.app.overlay, Some(Overlay::Error)));
+    let answer = robot.app.with_subject(|subject| {
+        let diagnosis = robot.app.findings().unwrap().diagnosis.clone().unwrap();
+        crate::diagnose::message::explain(&robot.app.error.text, Some((subject, &diagnosis)))
+    });
+    robot.app.update(Event::ErrorExplained(number, Box::new(answer.unwrap())));
+    assert_eq!(robot.app.error.answer.as_ref().unwrap().codes(), ["Q001"]);
+    assert_eq!(robot.press("q").app.error.text.chars().last(), Some('q'), "letters are text");
+    robot.press("backspace esc");
+    assert!(robot.app.overlay.is_none());
+    robot.press("e");
+    assert!(robot.app.error.text.starts_with("Traceback\nAttributeError"), "the text is kept");
+    robot.app.update(Event::Paste("more\nlines".into()));
+    assert!(robot.app.error.text.ends_with("more\nlines") && robot.app.error.text.starts_with("Traceback"));
+    robot.press("ctrl-u");
+    assert_eq!((robot.app.error.text.as_str(), robot.app.error.answer.is_none()), ("", true));
+}
+
+#[test]
+fn an_answer_that_the_text_has_overtaken_is_dropped() {
+    let mut robot = Robot::new(&["made"], &[]);
+    let asked = robot.app.update(Event::Paste("one\ntwo".into()));
+    let [Effect::ExplainError(first)] = asked[..] else { panic!("{asked:?}") };
+    robot.app.update(Event::Paste("three".into()));
+    let answer = crate::diagnose::message::explain("one", None);
+    robot.app.update(Event::ErrorExplained(first, Box::new(answer)));
+    assert!(robot.app.error.answer.is_none());
 }
 
 #[test]
@@ -209,9 +288,9 @@ fn g_g_goes_to_the_first_row_and_g_alone_says_what_follows() {
 #[test]
 fn pasted_text_is_text_in_a_field_and_never_keys() {
     let mut robot = Robot::new(&["made"], &[]);
-    assert_eq!(robot.app.update(Event::Paste("q\nq".into())), []);
-    assert_eq!(robot.toast(), "pasted text goes into a field: / filters, o opens a path");
-    robot.press("/");
+    let asked = robot.app.update(Event::Paste("q\nq".into()));
+    assert!(matches!(asked[..], [Effect::ExplainError(_)]), "{asked:?}");
+    robot.press("esc /");
     robot.app.update(Event::Paste("do\u{1b}wn\n".into()));
     assert_eq!(robot.app.ready().unwrap().tree.filter().unwrap().text(), "down");
     robot.press("enter esc :");

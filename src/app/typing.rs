@@ -17,6 +17,8 @@ impl App {
             Overlay::SortMenu(at) => self.sort_key(at, key),
             Overlay::StatesMenu(at) => self.states_key(at, key),
             Overlay::OrderMenu(at) => self.order_key(at, key),
+            Overlay::PurposeMenu(at) => self.purpose_key(at, key),
+            Overlay::Error => self.error_key(key),
             Overlay::Log => {
                 if !matches!(key, "esc" | "q" | "@") {
                     self.overlay = Some(Overlay::Log);
@@ -140,18 +142,24 @@ impl App {
     }
 
     pub(super) fn paste(&mut self, text: &str) -> Vec<Effect> {
+        // Several lines are an error's: no field takes them.
+        if matches!(self.overlay, Some(Overlay::Error)) || text.trim().contains(['\n', '\r']) {
+            return self.paste_error(text);
+        }
         // A paste is text only inside a field: control characters and line ends would be keys there.
         let line: String = text.chars().filter(|c| !c.is_control()).take(4096).collect();
+        let in_text = |form: &mut Box<super::form::Form>| form.text().is_some();
+        let is_in_form = self.is_form_open && self.form.as_mut().is_some_and(in_text);
         match (&mut self.overlay, &mut self.filter_input) {
             (Some(Overlay::Picker(picker)), _) => picker.insert(&line),
             (Some(Overlay::Palette(input, _) | Overlay::Help(input, _)), _) => keys::insert(input, &line),
-            (None, _) if self.is_form_open => return self.paste_into_form(&line),
+            (None, _) if is_in_form => return self.paste_into_form(&line),
             (None, Some(input)) => {
                 keys::insert(input, &line);
                 let value = input.value().to_owned();
                 self.set_filter(&value);
             }
-            _ => self.toast = Some("pasted text goes into a field: / filters, o opens a path".into()),
+            _ => return self.paste_error(text),
         }
         self.explain()
     }

@@ -1,7 +1,7 @@
 //! `ckpt convert`: a checkpoint in another format, in a new folder; `ckpt run`: a plan that was saved.
 
 mod args;
-mod saved;
+pub(super) mod saved;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -66,17 +66,20 @@ pub(super) fn planned(
 /// The file is no plan, its inputs changed, or as `run`.
 pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let saved = saved::Saved::read(&replay.plan)?;
+    if let Some(asked) = saved.as_fix() {
+        return super::fix::replay(&saved, asked, replay, quiet, out);
+    }
     let checkpoint = Arc::new(Checkpoint::open_examined(saved.input())?);
     let order = saved.order()?;
     let (how, json) = (replay.how.options(), replay.how.json);
     let Some(merging) = &order.merging else {
         let plan = Plan::dense(&checkpoint, order)?;
-        saved.check(&plan, &replay.plan)?;
+        saved.check(&plan, &[], &replay.plan)?;
         return carry_out((&checkpoint, &[]), &plan, &how, (json, quiet), out);
     };
     let adapters = Adapters::open(&checkpoint, merging)?;
     let plan = adapters.plan(&checkpoint, order)?;
-    saved.check(&plan, &replay.plan)?;
+    saved.check(&plan, &[], &replay.plan)?;
     carry_out((&checkpoint, &adapters.list()), &plan, &how, (json, quiet), out)
 }
 
@@ -96,6 +99,20 @@ fn carry_out(
     (json, quiet): (bool, bool),
     out: &mut dyn Write,
 ) -> Result<u8> {
+    let outcome = execute((checkpoint, adapters), plan, options, (json, quiet), out)?;
+    report(plan, &outcome, None, json, out)?;
+    let is_whole = plan.coverage.as_ref().is_none_or(|coverage| coverage.left.is_empty());
+    Ok(if plan.broken.is_empty() && is_whole { DONE } else { UNPROVEN })
+}
+
+/// Carries a plan out, and says meanwhile how far it is; what happened besides is said at the end.
+pub(super) fn execute(
+    (checkpoint, adapters): (&Checkpoint, &[&Checkpoint]),
+    plan: &Plan,
+    options: &Options,
+    (json, quiet): (bool, bool),
+    out: &mut dyn Write,
+) -> Result<Outcome> {
     for warning in &plan.warnings {
         warn(warning, json, out)?;
     }
@@ -114,9 +131,7 @@ fn carry_out(
         let count = units::exact(outcome.tally.overflows);
         warn(&format!("{count} values are too large for F16 and became infinite"), json, out)?;
     }
-    report(plan, &outcome, json, out)?;
-    let is_whole = plan.coverage.as_ref().is_none_or(|coverage| coverage.left.is_empty());
-    Ok(if plan.broken.is_empty() && is_whole { DONE } else { UNPROVEN })
+    Ok(outcome)
 }
 
 /// What is shown while it runs.
@@ -292,6 +307,10 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
 #[derive(Serialize)]
 struct LayerCounts {
     copied: usize,
+    #[serde(skip_serializing_if = "is_none")]
+    renamed: usize,
+    #[serde(skip_serializing_if = "is_none")]
+    dropped: usize,
     cast: usize,
     dequantized: usize,
     merged: usize,
@@ -317,6 +336,28 @@ struct ResultEvent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     quality: Option<Quality>,
     overflows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fixed: Option<&'a FixedCounts>,
+}
+
+/// How many codes a fix was for, and those that are found in its result all the same.
+#[derive(Serialize)]
+pub(super) struct FixedCounts {
+    pub(super) fixed: usize,
+    pub(super) of: usize,
+    pub(super) left: Vec<LeftJson>,
+}
+
+/// A finding that is there after its fix.
+#[derive(Serialize)]
+pub(super) struct LeftJson {
+    pub(super) code: &'static str,
+    pub(super) title: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What packing again took of the values, over the rows that were proven.
@@ -360,8 +401,17 @@ fn combination(plan: &Plan) -> Option<Combine> {
     (combine != Combine::Sequential).then_some(combine)
 }
 
-fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) -> Result<()> {
+/// Says what a run did; of a fix also which codes are gone.
+pub(super) fn report(
+    plan: &Plan,
+    outcome: &Outcome,
+    fixed: Option<&FixedCounts>,
+    is_json: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
     let layers = LayerCounts {
+        renamed: plan.count(Action::Rename),
+        dropped: plan.count(Action::Drop),
         copied: plan.count(Action::Copy) - plan.broken.len(),
         cast: plan.count(Action::Cast),
         dequantized: plan.count(Action::Dequantize),
@@ -389,15 +439,18 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
                 .filter(|proof| proof.packed > 0)
                 .map(|proof| Quality { relative_error: proof.relative_loss() }),
             overflows: outcome.tally.overflows,
+            fixed,
         };
         return json::write_line(out, &event);
     }
-    let LayerCounts { copied, cast, dequantized, merged, skipped, .. } = layers;
+    let LayerCounts { copied, renamed, dropped, cast, dequantized, merged, skipped, .. } = layers;
     let counts = [
         (merged, "merged"),
         (dequantized, "dequantized"),
         (cast, "cast"),
+        (renamed, "renamed"),
         (copied, "copied"),
+        (dropped, "left out"),
         (skipped, "skipped, broken"),
     ];
     let words: Vec<String> =
@@ -420,6 +473,10 @@ fn report(plan: &Plan, outcome: &Outcome, is_json: bool, out: &mut dyn Write) ->
         lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));
     }
     lines.extend(plan.broken.iter().map(|name| format!("  skipped {}", escape(name))));
+    if let Some(FixedCounts { fixed, of, left }) = fixed {
+        lines.push(format!("{} fixed {fixed} of {of}", if fixed == of { "✓" } else { "▲" }));
+        lines.extend(left.iter().map(|left| format!("  still there: {} {}", left.code, left.title)));
+    }
     for line in lines {
         writeln!(out, "{line}").map_err(|e| stdout_error(&e))?;
     }

@@ -100,7 +100,7 @@ fn strict_verdicts(checkpoint: &Checkpoint) -> Vec<Problem> {
         .collect()
 }
 
-fn read_all(checkpoint: &Checkpoint, quiet: bool) -> deep::Deep {
+pub(super) fn read_all(checkpoint: &Checkpoint, quiet: bool) -> deep::Deep {
     let total = checkpoint.files.total_bytes().max(1);
     let done = AtomicU64::new(0);
     let shown = AtomicU64::new(0);

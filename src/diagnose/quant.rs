@@ -1,3 +1,48 @@
 //! Rules about quantized checkpoints: what the tensors are, what the config says, and who takes them.
 
+mod common;
+mod config_of_tensors;
+
 pub(super) mod already_quantized;
+pub(super) mod bad_scales;
+pub(super) mod bits_disagree;
+pub(super) mod config_aside;
+pub(super) mod config_left_behind;
+pub(super) mod config_missing;
+pub(super) mod configs_disagree;
+pub(super) mod dora_on_quantized;
+pub(super) mod dtype_is_f16;
+pub(super) mod dtype_unknown;
+pub(super) mod exllama_on_cpu;
+pub(super) mod flag_disagrees;
+pub(super) mod format_not_in_transformers;
+pub(super) mod fp8_without_scales;
+pub(super) mod gguf_converter;
+pub(super) mod gptq_version;
+pub(super) mod group_disagrees;
+pub(super) mod group_does_not_divide;
+pub(super) mod group_index;
+pub(super) mod group_index_negative;
+pub(super) mod hqq_versions;
+pub(super) mod integer_storage;
+pub(super) mod layer_incomplete;
+pub(super) mod layer_part_shape;
+pub(super) mod lora_on_fp8;
+pub(super) mod merge_needs_dequantize;
+pub(super) mod method_absent;
+pub(super) mod method_disagrees;
+pub(super) mod method_unknown;
+pub(super) mod mixed_halves;
+pub(super) mod mxfp4_experts;
+pub(super) mod needs_backend;
+pub(super) mod not_trainable;
+pub(super) mod parts_in_shards;
+pub(super) mod peft_layer;
+pub(super) mod quant_map;
+pub(super) mod quant_state;
+pub(super) mod scale_dtype;
+pub(super) mod side_config_absent;
+pub(super) mod stale_method;
+pub(super) mod tensor_parallel;
+pub(super) mod unknown_quantization;
+pub(super) mod zero_point_wrap;

@@ -128,6 +128,9 @@ impl<'a> Subject<'a> {
         let (layers, files) = (&self.checkpoint.layers, self.files());
         let wanted: Vec<bool> =
             layers.specs().iter().map(|spec| is_format(spec.format.get().name())).collect();
+        if !wanted.contains(&true) {
+            return (0, None);
+        }
         let mut count = 0;
         let mut first = None;
         for (layer, found) in layers.list().iter().enumerate() {

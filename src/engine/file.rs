@@ -4,14 +4,16 @@
 //! buffer. That is several times as fast as filling the cache and then waiting for it to be written.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::{Progress, copied};
 use crate::error::{Error, Result};
 
 /// What direct writes must be aligned to; no disk asks for more.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 /// Bytes of one write.
 const BUFFER_BYTES: usize = 8 << 20;
 
@@ -67,11 +69,16 @@ impl NewFile {
         Ok(())
     }
 
-    /// Copies what is left of a file, by the file system's own means where it has them; returns the bytes.
-    pub(super) fn copy(mut self, source: &mut File) -> Result<u64> {
-        let bytes = std::io::copy(source, &mut self.file).map_err(|e| Error::io("write", &self.path, &e))?;
-        self.finish()?;
-        Ok(bytes)
+    /// Copies bytes of another file behind what is written, by the file system's own means where it has them.
+    pub(super) fn copy(
+        mut self,
+        source: (&File, &Path),
+        bytes: Range<u64>,
+        progress: &Progress,
+    ) -> Result<()> {
+        let at = self.file.stream_position().map_err(|e| Error::io("write", &self.path, &e))?;
+        copied::range(source, bytes, (&self.file, &self.path), at, progress)?;
+        self.finish()
     }
 
     /// Waits until all is on the disk.

@@ -10,17 +10,20 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 use serde_json::json;
 
-use super::Options;
+use super::copied::padding;
 use super::file::NewFile;
 use super::journal::{JOURNAL, Journal};
+use super::{Options, Progress};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
-use crate::plan::OutShard;
+use crate::plan::{DataRun, OutShard};
 use crate::units;
 
 /// The file in a partial folder that its run holds locked.
 pub(super) const LOCK: &str = ".lock";
+/// Bytes of the length in front of a header.
+const LENGTH_BYTES: usize = 8;
 /// Bytes that a disk keeps free beyond the result.
 const SLACK_BYTES: u64 = 16 << 20;
 
@@ -63,14 +66,34 @@ impl Output {
     }
 
     /// Returns true if an earlier run has finished this file.
-    pub(super) fn has(&self, shard: &OutShard) -> bool {
-        self.journal.has(&shard.file)
+    pub(super) fn has(&self, file: &str) -> bool {
+        self.journal.has(file)
     }
 
     /// Notes that a file of tensors is whole and on the disk.
     pub(super) fn done(&mut self, shard: &OutShard) -> Result<()> {
         let bytes = shard.tensors.iter().map(|tensor| tensor.bytes).sum();
-        self.journal.add(&shard.file, bytes)
+        self.note(&shard.file, bytes)
+    }
+
+    /// Notes that a file of so many bytes is whole and on the disk.
+    pub(super) fn note(&mut self, file: &str, bytes: u64) -> Result<()> {
+        self.journal.add(file, bytes)
+    }
+
+    /// Writes a file of tensors whose data the kernel copies.
+    pub(super) fn run(
+        &mut self,
+        shard: &OutShard,
+        data: DataRun,
+        from: &Path,
+        progress: &Progress,
+    ) -> Result<()> {
+        let source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
+        let mut file = NewFile::create(self.partial.join(&shard.file), false)?;
+        file.write(&header(shard))?;
+        file.copy((&source, from), data.begin..data.begin + data.bytes, progress)?;
+        self.done(shard)
     }
 
     /// Keeps what is done when the run ends early, so that it can be continued; returns how many files.
@@ -98,14 +121,15 @@ impl Output {
         file.finish()
     }
 
-    /// Copies a file by the file system's own means; returns its bytes.
-    pub(super) fn copy(&self, from: &Path, name: &str) -> Result<u64> {
+    /// Copies a file by the file system's own means.
+    pub(super) fn copy(&self, from: &Path, name: &str, progress: &Progress) -> Result<()> {
         for folder in Path::new(name).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
             let folder = self.partial.join(folder);
             std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
         }
-        let mut source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
-        NewFile::create(self.partial.join(name), false)?.copy(&mut source)
+        let source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
+        let bytes = source.metadata().map_err(|e| Error::io("read", from, &e))?.len();
+        NewFile::create(self.partial.join(name), false)?.copy((&source, from), 0..bytes, progress)
     }
 
     /// Gives the folder its name. What was there, if it may be replaced, is removed after that.
@@ -327,7 +351,11 @@ fn free_bytes(folder: &Path) -> Result<u64> {
 
 /// Returns the header of a file of tensors with its length field, padded to eight bytes.
 fn header(shard: &OutShard) -> Vec<u8> {
-    let mut text = String::from("{\"__metadata__\":{\"format\":\"pt\"}");
+    let metadata = shard.metadata.as_deref().map_or_else(
+        || json!({"format": "pt"}),
+        |pairs| pairs.iter().map(|(key, value)| (key.clone(), json!(value))).collect(),
+    );
+    let mut text = format!("{{\"__metadata__\":{metadata}");
     let mut at = 0u64;
     for tensor in &shard.tensors {
         let end = at + tensor.bytes;
@@ -338,9 +366,8 @@ fn header(shard: &OutShard) -> Vec<u8> {
         at = end;
     }
     text.push('}');
-    while text.len() % 8 != 0 {
-        text.push(' ');
-    }
+    let padding = padding(LENGTH_BYTES + text.len(), shard);
+    text.extend(std::iter::repeat_n(' ', padding));
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(text.as_bytes());
     bytes

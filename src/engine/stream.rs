@@ -14,7 +14,7 @@ use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, na
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{OutTensor, Plan, Source};
+use crate::plan::{OutShard, OutTensor, Plan, Source};
 use crate::quant::decode::Decoding;
 use crate::tensor::values;
 
@@ -91,7 +91,7 @@ impl Ring<'_> {
 /// Streams all tensors from the inputs to the output.
 pub(super) fn stream(run: &Run<'_>, inputs: &Inputs<'_>, output: &mut Output) -> Result<Tally> {
     let Run { plan, options, device, progress, .. } = *run;
-    let todo: Vec<bool> = plan.shards.iter().map(|shard| !output.has(shard)).collect();
+    let todo: Vec<bool> = plan.shards.iter().map(|shard| is_todo(shard, output)).collect();
     let segments = cut(plan, options.slot_bytes as u64, &todo);
     let pieces = Pieces::new(plan, &segments, inputs, device, progress);
     let workers = options.threads.max(1) + READ_AHEAD;
@@ -116,6 +116,11 @@ pub(super) fn stream(run: &Run<'_>, inputs: &Inputs<'_>, output: &mut Output) ->
     });
     let failed = ring.state().failed.take();
     failed.map_or(Ok(tally), Err)
+}
+
+/// Returns true if workers make a file: no earlier run has, and the kernel does not copy its data.
+fn is_todo(shard: &OutShard, output: &Output) -> bool {
+    shard.run.is_none() && !output.has(&shard.file)
 }
 
 /// What each worker does: fill slots until there is none left.
@@ -210,7 +215,7 @@ impl Drop for Turn<'_, '_> {
 fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress) -> Result<()> {
     let mut at = 0;
     for (number, shard) in plan.shards.iter().enumerate() {
-        if output.has(shard) {
+        if !is_todo(shard, output) {
             continue;
         }
         let mut file = output.shard(shard)?;

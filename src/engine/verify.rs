@@ -5,6 +5,7 @@
 //! from inputs opened anew, and compared: all of them, or some of each kind.
 
 mod packed;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::container::safetensors::strict_verdict;
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::plan::{Base, Merge, OutShard, OutTensor, Source};
+use crate::problem::Problem;
 use crate::quant::change::Change;
 use crate::tensor::{Dtype, values};
 use crate::units;
@@ -32,6 +34,12 @@ pub struct Proven {
     pub files: usize,
     /// Tensors compared with their source, as it is or with its rows in the order that was asked for.
     pub copied: usize,
+    /// Tensors that were copied by the kernel and not compared, others of the same file were.
+    pub unsampled: usize,
+    /// Files of tensors that went over as they are, and were compared.
+    pub whole: usize,
+    /// True if only parts of those files were compared.
+    pub is_sampled: bool,
     /// Layers decoded again and compared.
     pub decoded: usize,
     /// Layers that were decoded in all.
@@ -54,6 +62,9 @@ impl std::ops::AddAssign for Proven {
     fn add_assign(&mut self, other: Self) {
         self.files += other.files;
         self.copied += other.copied;
+        self.unsampled += other.unsampled;
+        self.whole += other.whole;
+        self.is_sampled |= other.is_sampled;
         self.decoded += other.decoded;
         self.decoded_of += other.decoded_of;
         self.merged += other.merged;
@@ -78,8 +89,15 @@ impl Proven {
     pub fn words(&self) -> String {
         let files = units::plural(self.files, "file");
         let mut words = format!("{files} checked");
-        if self.copied > 0 {
+        if self.unsampled > 0 {
+            let all = units::plural(self.copied + self.unsampled, "tensor");
+            words = format!("{words}, {} of {all} compared with the source", self.copied);
+        } else if self.copied > 0 {
             words = format!("{words}, {} as in the source", units::plural(self.copied, "tensor"));
+        }
+        if self.whole > 0 {
+            let how = if self.is_sampled { "compared in parts" } else { "compared byte by byte" };
+            words = format!("{words}, {} unchanged and {how}", units::plural(self.whole, "file"));
         }
         if self.decoded_of > 0 {
             words = format!("{words}, {} of {} layers decoded again", self.decoded, self.decoded_of);
@@ -135,9 +153,14 @@ pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
     let path = folder.display().to_string();
     // What is decoded of the result needs more than its headers.
     let opened = if packed.is_empty() { Checkpoint::open(&path)? } else { Checkpoint::open_examined(&path)? };
-    if let Some(problem) =
-        opened.problems.iter().find(|p| p.is_error() && p.kind.code.starts_with(['K', 'S']))
-    {
+    // A fix leaves what it is not about: only what was not there before is its doing.
+    let was_there = |kind| {
+        !run.plan.order.fixes.is_empty() && run.checkpoint.problems.iter().any(|problem| problem.kind == kind)
+    };
+    let is_new = |problem: &&Problem| {
+        problem.is_error() && problem.kind.code.starts_with(['K', 'S']) && !was_there(problem.kind)
+    };
+    if let Some(problem) = opened.problems.iter().find(is_new) {
         return Err(failed(&problem.message));
     }
     for shard in &run.plan.shards {
@@ -169,7 +192,8 @@ pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
         }
         Ok(proven)
     };
-    let mut proven = Proven { files: run.plan.shards.len(), ..Proven::default() };
+    let mut proven = whole::compare(run, folder)?;
+    proven.files = run.plan.shards.len() + run.plan.whole.len();
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..run.options.threads.clamp(1, PROVERS)).map(|_| scope.spawn(work)).collect();
         // All are waited for, also after one that failed.
@@ -193,8 +217,12 @@ impl Prover<'_> {
         let mut sampled: BTreeMap<(Option<u32>, u64, Change), usize> = BTreeMap::new();
         let mut packed = BTreeSet::new();
         let spec = |layer: u32| Some(layers[layer as usize].spec);
-        let mut is_compared = |tensor: &OutTensor| {
+        let mut is_compared = |(shard, at): (&OutShard, usize), tensor: &OutTensor| {
+            let is_run = shard.run.is_some();
+            let is_in_sample = whole::is_in_sample(at, shard.tensors.len());
             let kind = match tensor.source {
+                // The kernel copies bytes, not tensors: an error shows in all that follow.
+                Source::Copy(_) if is_run => return is_full || is_in_sample,
                 Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } => return true,
                 Source::Decode { layer, change, .. } => (spec(layer), 0, change),
                 Source::Merged(merge) => match self.run.plan.merges[merge as usize].base {
@@ -211,8 +239,14 @@ impl Prover<'_> {
             *count += 1;
             is_full || *count <= SAMPLE_EACH
         };
-        let all = self.run.plan.shards.iter().flat_map(|shard| shard.tensors.iter().map(move |t| (shard, t)));
-        all.map(|(shard, tensor)| Task { shard, tensor, is_compared: is_compared(tensor) }).collect()
+        let all = self
+            .run
+            .plan
+            .shards
+            .iter()
+            .flat_map(|shard| shard.tensors.iter().enumerate().map(move |t| (shard, t)));
+        all.map(|(shard, (at, tensor))| Task { shard, tensor, is_compared: is_compared((shard, at), tensor) })
+            .collect()
     }
 
     fn one(&self, task: &Task<'_>, proven: &mut Proven, scratch: &mut Scratch) -> Result<()> {
@@ -220,6 +254,10 @@ impl Prover<'_> {
         let written = check_entry(self.opened, &self.index, shard, tensor)?;
         let (inputs, to) = (&self.inputs, (&self.data, written));
         match tensor.source {
+            Source::Copy(_) if !is_compared => {
+                proven.unsampled += 1;
+                Ok(())
+            }
             Source::Copy(from) => {
                 proven.copied += 1;
                 compare(tensor, to, &mut |at, out| inputs.read_into(from, at, out))

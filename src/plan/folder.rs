@@ -61,7 +61,7 @@ const QUANT_FILES: [&str; 5] = [
 const TRAINING: [&str; 5] = ["optimizer", "scheduler", "scaler", "rng_state", "random_states"];
 /// What files that belong to a model begin with, for a model that was opened by the name of one file: what else
 /// lies beside that may be anything.
-const BELONGING: [&str; 10] = [
+pub(super) const BELONGING: [&str; 10] = [
     "added_tokens",
     "chat_template",
     "config",
@@ -122,13 +122,18 @@ pub(super) fn shards(tensors: Vec<OutTensor>, shard_bytes: u64) -> Vec<OutShard>
         _ => format!("model-{:05}-of-{count:05}.safetensors", at + 1),
     };
     let ordered = |(at, mut tensors): (usize, Vec<OutTensor>)| {
-        tensors.sort_by_key(|tensor| {
-            let is_odd = !tensor.bytes.is_multiple_of(ALIGNED);
-            (is_odd, std::cmp::Reverse(tensor.dtype.bits().filter(|_| is_odd).map_or(0, |bits| bits as u32)))
-        });
-        OutShard { file: file(at), tensors }
+        aligned_order(&mut tensors);
+        OutShard { file: file(at), tensors, metadata: None, run: None }
     };
     shards.into_iter().enumerate().map(ordered).collect()
+}
+
+/// Puts those last whose bytes would set the next one off, the wider elements of them first.
+pub(super) fn aligned_order(tensors: &mut [OutTensor]) {
+    tensors.sort_by_key(|tensor| {
+        let is_odd = !tensor.bytes.is_multiple_of(ALIGNED);
+        (is_odd, std::cmp::Reverse(tensor.dtype.bits().filter(|_| is_odd).map_or(0, |bits| bits as u32)))
+    });
 }
 
 /// Returns the index of several files.

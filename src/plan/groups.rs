@@ -48,7 +48,7 @@ impl Plan {
 }
 
 impl Action {
-    /// Returns the verb: `copy`, `cast`, `dequantize`, `merge`.
+    /// Returns the verb: `copy`, `cast`, `dequantize`, `merge`, `rename`, `leave out`.
     #[must_use]
     pub fn verb(self) -> &'static str {
         match self {
@@ -56,6 +56,8 @@ impl Action {
             Self::Cast => "cast",
             Self::Dequantize => "dequantize",
             Self::Merge => "merge",
+            Self::Rename => "rename",
+            Self::Drop => "leave out",
         }
     }
 }

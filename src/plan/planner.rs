@@ -53,6 +53,20 @@ const UNUSABLE: [&ProblemKind; 15] = [
     &kind::DUPLICATE_ACROSS_SHARDS,
 ];
 
+/// Faults of a file with which what is read of it may be wrong, or not all of it.
+pub(super) const NOT_READABLE: [&ProblemKind; 10] = [
+    &kind::EMPTY_FILE,
+    &kind::LFS_POINTER,
+    &kind::HTML_PAGE,
+    &kind::NOT_A_CONTAINER,
+    &kind::HEADER_LENGTH,
+    &kind::HEADER_DAMAGED,
+    &kind::PICKLE_DAMAGED,
+    &kind::BIG_ENDIAN,
+    &kind::OVER_LIMIT,
+    &kind::UNREADABLE_FILE,
+];
+
 /// Layers named in one message.
 const NAMED_MAX: usize = 20;
 

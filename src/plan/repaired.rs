@@ -89,13 +89,19 @@ fn folder(held: &Held, repair: &Repair, result: &Checkpoint, order: Order) -> Pl
     Plan {
         order,
         steps: vec![step],
-        shards: vec![OutShard { file: "adapter_model.safetensors".into(), tensors }],
+        shards: vec![OutShard {
+            file: "adapter_model.safetensors".into(),
+            tensors,
+            metadata: None,
+            run: None,
+        }],
         merges: Vec::new(),
         shared: Vec::new(),
         shared_bytes: 0,
         coverage: None,
         texts: vec![Text { file: "adapter_config.json".into(), content: format!("{:#}\n", repair.config) }],
         copies: copies(&held.adapter),
+        whole: Vec::new(),
         warnings: Vec::new(),
         broken: Vec::new(),
     }

@@ -18,7 +18,7 @@ const RULES_MAX: usize = 1024;
 
 /// Methods that some loader knows. Sources: transformers 5 and vLLM (their lists of quantizers), GPTQModel,
 /// and the writers of formats that neither loads.
-const METHODS: &[&str] = &[
+pub(super) const METHODS: &[&str] = &[
     "aqlm",
     "auto-round",
     "auto_round",

@@ -5,14 +5,17 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
+use super::findings;
 use super::theme::{Role, Theme};
 use crate::app::attach::{AttachState, Attached};
+use crate::app::board::Board;
 use crate::app::command::{COMMANDS, Command};
 use crate::app::form::{Kind, Task};
 use crate::app::jobs::Question;
 use crate::app::keys::keys_of;
-use crate::app::picker::Purpose;
+use crate::app::picker::Purpose as Picking;
 use crate::app::{App, OpenState, Overlay};
+use crate::diagnose::rule::Purpose;
 use crate::name::{cut_middle, escape};
 use crate::units;
 
@@ -22,7 +25,7 @@ const WIDE: u16 = 100;
 /// Draws the header row.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let gap = if area.width >= WIDE { "   " } else { "  " };
-    let verdict = verdict(app, theme);
+    let verdict = verdict(app, area.width >= WIDE, theme);
     let room = usize::from(area.width).saturating_sub(width_of(&verdict) + 2);
     let facts = facts(app, area.width >= WIDE);
     let mut spans = vec![Span::raw(" ")];
@@ -114,47 +117,37 @@ fn attached_words(attached: &Attached) -> String {
     }
 }
 
-/// Returns the right side of the header: what was found wrong, or that nothing was.
+/// Returns the right side of the header: for what it is good.
 #[must_use]
-pub fn verdict(app: &App, theme: &Theme) -> Vec<Span<'static>> {
+pub fn verdict(app: &App, is_wide: bool, theme: &Theme) -> Vec<Span<'static>> {
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     match &open.state {
         OpenState::Opening(_) => vec![Span::styled("opening ", theme.style(Role::Muted))],
         OpenState::Failed(_) => vec![Span::styled("✗ not opened ", theme.style(Role::Error))],
         OpenState::Ready(ready) => {
-            let errors = ready.problems.iter().filter(|p| p.is_error()).count();
-            let warnings = ready.problems.len() - errors;
+            let findings = app.findings();
+            let Some(diagnosis) = findings.and_then(|findings| findings.diagnosis.as_deref()) else {
+                let words = if ready.checkpoint.examined { "rules look " } else { "reading quant states " };
+                return vec![Span::styled(words, theme.style(Role::Muted))];
+            };
+            // An adapter by itself is loaded; the rest is of its base.
+            let purposes: &[Purpose] = match (&ready.adapter, app.board()) {
+                (Some(_), _) => &[Purpose::Load],
+                _ => &[Purpose::Load, Purpose::Qlora, Purpose::Merge],
+            };
             let mut spans = Vec::new();
-            if let Some(board) = app.board() {
-                let odd = board.odd();
-                let (words, role) = match odd {
-                    0 if board.unmergeable.is_some() => ("merge ✗  ".to_owned(), Role::Error),
-                    0 => ("merge ✓  ".to_owned(), Role::Ok),
-                    _ => (format!("merge ✗{odd}  "), Role::Error),
-                };
+            for purpose in purposes {
+                let (mut words, mut role) = findings::standing(diagnosis, *purpose);
+                let stands_in_way = |board: &Board| board.odd() > 0 || board.unmergeable.is_some();
+                if *purpose == Purpose::Merge && role != Role::Error && app.board().is_some_and(stands_in_way)
+                {
+                    (words, role) = ("merge ✗".into(), Role::Error);
+                }
                 spans.push(Span::styled(words, theme.style(role)));
+                spans.push(Span::raw(if is_wide { "   " } else { " " }));
             }
-            let gate = spans.len();
-            if errors > 0 {
-                spans.push(Span::styled(
-                    format!("✗ {} ", units::plural(errors, "problem")),
-                    theme.style(Role::Error),
-                ));
-            }
-            if warnings > 0 {
-                spans.push(Span::styled(
-                    format!("▲ {} ", units::plural(warnings, "warning")),
-                    theme.style(Role::Warn),
-                ));
-            }
-            if spans.len() == gate {
-                // Before the examination ends more can be found.
-                let (text, role) = if ready.checkpoint.examined {
-                    ("✓ no problem found ", Role::Ok)
-                } else {
-                    ("reading quant states ", Role::Muted)
-                };
-                spans.push(Span::styled(text, theme.style(role)));
+            if let Some(last) = spans.last_mut() {
+                *last = Span::raw(" ");
             }
             spans
         }
@@ -237,20 +230,26 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::Help(..) => "type to filter   ↑↓ scroll   ? or Esc close",
         Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
         Overlay::SortMenu(_) | Overlay::OrderMenu(_) => "j k choose   Enter sort   Esc close",
-        Overlay::StatesMenu(_) => "j k choose   Enter show   Esc close",
+        Overlay::Error if app.error.is_in_answer => {
+            "Enter plan of the fix   j k fix   Tab text   Ctrl-u clear   Esc close (text is kept)"
+        }
+        Overlay::Error => {
+            "paste or type   Tab or Enter answer   PgUp PgDn scroll   Ctrl-u clear   Esc close (text is kept)"
+        }
+        Overlay::StatesMenu(_) | Overlay::PurposeMenu(_) => "j k choose   Enter show   Esc close",
         Overlay::Log => "Esc close",
         Overlay::Ask(Question::Cancel(_)) => "Enter cancel the job   Esc let it run",
         Overlay::Ask(Question::Quit) => "q cancel the job and quit   Esc stay",
         Overlay::Picker(_) if app.opens.is_empty() => {
             "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   q quit"
         }
-        Overlay::Picker(picker) if picker.purpose == Purpose::Base => {
+        Overlay::Picker(picker) if picker.purpose == Picking::Base => {
             "Enter open it as the base   ↑↓ choose   type to filter, or a path   Esc back"
         }
-        Overlay::Picker(picker) if picker.purpose == Purpose::Merge => {
+        Overlay::Picker(picker) if picker.purpose == Picking::Merge => {
             "Enter merge it too   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
         }
-        Overlay::Picker(picker) if picker.purpose == Purpose::Attach => {
+        Overlay::Picker(picker) if picker.purpose == Picking::Attach => {
             "Enter attach   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
         }
         Overlay::Picker(_) => "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   Esc back",

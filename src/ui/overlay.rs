@@ -15,10 +15,12 @@ use super::plan::indented;
 use super::theme::{Role, Theme};
 use crate::app::board::{Order, Show};
 use crate::app::command::{COMMANDS, Command, search};
+use crate::app::findings::Findings;
 use crate::app::keys::keys_of;
 use crate::app::{App, Overlay, Ready};
 use crate::checkpoint::Progress;
 use crate::checkpoint::tree::Sort;
+use crate::diagnose::rule::Purpose;
 use crate::error::Error;
 use crate::name::{cut_middle, escape};
 use crate::units;
@@ -44,6 +46,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         Some(Overlay::OrderMenu(at)) => {
             menu(frame, area, ("Sort by", 36), &Order::ALL.map(Order::about), *at, theme);
         }
+        Some(Overlay::PurposeMenu(at)) => {
+            let lines = Purpose::ALL.map(|purpose| format!("{:<6} {}", purpose.name(), purpose.words()));
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            menu(frame, area, ("For what", 50), &lines, *at, theme);
+        }
+        Some(Overlay::Error) => super::error::draw(frame, area, app, theme),
         Some(Overlay::Log) => log(frame, area, app, theme),
         Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),
         Some(Overlay::Picker(_)) | None => {}
@@ -175,7 +183,7 @@ fn menu(
     frame: &mut Frame<'_>,
     area: Rect,
     (title, cells): (&str, u16),
-    words: &[&'static str],
+    words: &[&str],
     at: usize,
     theme: &Theme,
 ) {
@@ -241,7 +249,7 @@ pub fn failed(frame: &mut Frame<'_>, area: Rect, error: &Error, theme: &Theme) {
 }
 
 /// Draws a checkpoint of which nothing can be read: what each file really is.
-pub fn unreadable(frame: &mut Frame<'_>, area: Rect, ready: &Ready, theme: &Theme) {
+pub fn unreadable(frame: &mut Frame<'_>, area: Rect, (ready, findings): (&Ready, &Findings), theme: &Theme) {
     let width = usize::from(area.width.saturating_sub(8));
     let files = ready.files();
     let mut lines = vec![
@@ -264,20 +272,23 @@ pub fn unreadable(frame: &mut Frame<'_>, area: Rect, ready: &Ready, theme: &Them
             theme.style(Role::Muted),
         )));
     }
-    for problem in &ready.problems {
+    for (finding, severity) in findings.shown() {
         lines.push(Line::default());
-        let (glyph, role) = if problem.is_error() { ("✗", Role::Error) } else { ("▲", Role::Warn) };
-        let head = format!(" {glyph} {} {}", problem.kind.code, problem.kind.name);
-        lines.push(Line::from(Span::styled(head, theme.style(role))));
-        lines.extend(
-            wrap(&escape(&problem.message), width).into_iter().map(|line| Line::from(format!("   {line}"))),
-        );
-        if problem.kind == &crate::problem::kind::LFS_POINTER {
-            lines.push(Line::from(vec![
-                Span::raw("   what helps:  "),
-                Span::styled("git lfs pull", theme.style(Role::Path)),
-                Span::raw("  in that folder, then R here"),
-            ]));
+        let (glyph, role) = super::findings::mark(severity);
+        lines.push(Line::from(Span::styled(format!(" {glyph} {:?}", finding.rule), theme.style(role))));
+        let parts = [
+            (Role::Text, "", finding.title.as_str()),
+            (Role::Muted, "", finding.rule.why),
+            (Role::Path, "what helps:  ", finding.rule.remedy),
+        ];
+        for (role, label, words) in parts {
+            for (at, line) in wrap(words, width.saturating_sub(label.len())).into_iter().enumerate() {
+                let label = if at == 0 { label.to_owned() } else { " ".repeat(label.len()) };
+                lines.push(Line::from(vec![
+                    Span::styled(format!("   {label}"), theme.style(Role::Muted)),
+                    Span::styled(line, theme.style(role)),
+                ]));
+            }
         }
     }
     frame.render_widget(Clear, area);

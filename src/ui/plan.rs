@@ -1,5 +1,6 @@
 //! The plan of what a form says: what becomes of the layers, what is written, and what that needs.
 
+mod fixes;
 mod repair;
 
 use std::time::Duration;
@@ -57,7 +58,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form)
                 let list = repair::List::new(found, &planned.plan, (above, command), width, theme);
                 return list.draw(frame, area, frame_block, form.top);
             }
-            planned_lines(planned, app, width, theme)
+            match (&planned.fixes, &form.fixing) {
+                (Some(found), Some(fixing)) => fixes::lines((fixing, found), planned, app, width, theme),
+                _ => planned_lines(planned, app, width, theme),
+            }
         }
     };
     lines.extend(command);
@@ -269,11 +273,21 @@ pub(super) fn group_lines(groups: &[Group], width: usize, theme: &Theme) -> Vec<
     lines
 }
 
+/// What a checkpoint is when a task is done.
+fn done_word(task: Task) -> &'static str {
+    match task {
+        Task::Convert => "converted",
+        Task::Merge => "merged",
+        Task::Repair => "repaired",
+        Task::Fix => "fixed",
+    }
+}
+
 /// Why there is no plan: each thing that stands in the way on a line of its own.
 fn refusal(error: &Error, task: Task, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::from(Span::styled(
-            format!("✗ This cannot be {} as it is", if task == Task::Merge { "merged" } else { "converted" }),
+            format!("✗ This cannot be {} as it is", done_word(task)),
             theme.style(Role::Error),
         )),
         Line::default(),

@@ -21,7 +21,7 @@ pub struct Script<'a> {
     pub paths: &'a [String],
     /// The adapter to attach to the first of them.
     pub adapter: Option<&'a str>,
-    /// Keys separated by blanks; `type:TEXT` types a text.
+    /// Keys separated by blanks; `type:TEXT` types a text, `paste:FILE` pastes that of a file.
     pub keys: &'a str,
     /// Cells of the screen.
     pub size: (u16, u16),
@@ -44,6 +44,10 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
     for word in script.keys.split_whitespace() {
         let events: Vec<Event> = if let Some(text) = word.strip_prefix("type:") {
             text.chars().map(|c| Event::Key(c.to_string())).collect()
+        } else if let Some(file) = word.strip_prefix("paste:") {
+            let path = std::path::Path::new(file);
+            let text = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+            vec![Event::Paste(String::from_utf8_lossy(&text).into_owned())]
         } else {
             keys::check(word).map_err(|why| Error::input(format!("--keys: {why}")))?;
             vec![Event::Key(word.to_owned())]
@@ -87,6 +91,16 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 Some((base, path)) => Event::Attached(id, number, work::held(base, &path)),
                 None => continue,
             },
+            Effect::Diagnose(id, number) => match checkpoint_of(app, id) {
+                Some(checkpoint) => {
+                    let found = work::diagnosed(&checkpoint, app.held_of(id).as_deref());
+                    Event::Diagnosed(id, number, Box::new(found))
+                }
+                None => continue,
+            },
+            Effect::ExplainError(number) => {
+                Event::ErrorExplained(number, Box::new(work::ErrorQuestion::of(app).answer()))
+            }
             Effect::FindBase(id) => match checkpoint_of(app, id) {
                 Some(checkpoint) => work::base(id, &checkpoint),
                 None => continue,

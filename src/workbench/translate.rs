@@ -69,6 +69,11 @@ fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &mut Scroll) -> Option<
             if let Some((_, row)) = scroll.board.iter().find(|(line, _)| *line == mouse.row) {
                 return Some(Event::ClickBoard(*row));
             }
+            if let Some((_, row)) = scroll.findings.iter().find(|(line, _)| *line == mouse.row)
+                && mouse.column < scroll.side.x + scroll.side.width * 38 / 100
+            {
+                return Some(Event::ClickFinding(*row));
+            }
             if let Some((_, job)) = scroll.jobs.iter().find(|(line, _)| *line == mouse.row) {
                 return Some(Event::ClickJob(*job));
             }

@@ -15,6 +15,8 @@ use crate::app::form::{Content, Made, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
 use crate::checkpoint::Checkpoint;
+use crate::diagnose::message::{Answer, explain};
+use crate::diagnose::{Diagnosis, Subject};
 use crate::engine::cpu::Cpu;
 use crate::engine::{self, Progress, Run};
 use crate::error::{Error, Result};
@@ -148,7 +150,7 @@ pub(super) fn answer(request: Request) -> Event {
 fn planned(mut request: Request) -> Result<Planned> {
     request.order.output = expanded(&request.order.output);
     let made = request.plan().map_err(|error| Error { message: in_form_words(&error.message), ..error })?;
-    let Made { checkpoint, adapters, plan, repair, refusal } = made;
+    let Made { checkpoint, adapters, plan, repair, fixes, refusal } = made;
     let (options, output) = (request.options, &plan.order.output);
     let inputs: Vec<&Checkpoint> =
         std::iter::once(&*checkpoint).chain(adapters.iter().map(AsRef::as_ref)).collect();
@@ -178,6 +180,7 @@ fn planned(mut request: Request) -> Result<Planned> {
         adapters,
         checkpoint,
         repair,
+        fixes,
         options,
         there,
         obstacle,
@@ -213,6 +216,45 @@ fn content(folder: &Path) -> Content {
 fn missing_parent(output: &Path) -> Option<String> {
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
+}
+
+/// Asks the rules about a checkpoint and the adapter that is held against it.
+pub(super) fn diagnosed(checkpoint: &Checkpoint, held: Option<&Held>) -> Diagnosis {
+    let facts = Adapter::of(checkpoint);
+    let held: Vec<&Held> = held.into_iter().collect();
+    Diagnosis::of(&Subject { checkpoint, facts: facts.as_ref(), held: &held, deep: &[] })
+}
+
+/// An error text, and what it is held against: all that a thread needs.
+pub(super) struct ErrorQuestion {
+    text: String,
+    checkpoint: Option<Arc<Checkpoint>>,
+    held: Option<Arc<Held>>,
+    diagnosis: Option<Arc<Diagnosis>>,
+}
+
+impl ErrorQuestion {
+    /// Returns the question of the overlay.
+    pub(super) fn of(app: &App) -> Self {
+        let id = app.opens.get(app.current).map(|open| open.id);
+        Self {
+            text: app.error.text.clone(),
+            checkpoint: id.and_then(|id| super::checkpoint_of(app, id)),
+            held: id.and_then(|id| app.held_of(id)),
+            diagnosis: app.findings().and_then(|findings| findings.diagnosis.clone()),
+        }
+    }
+
+    /// Asks the rules.
+    pub(super) fn answer(&self) -> Answer {
+        let (Some(checkpoint), Some(diagnosis)) = (&self.checkpoint, &self.diagnosis) else {
+            return explain(&self.text, None);
+        };
+        let facts = Adapter::of(checkpoint);
+        let held: Vec<&Held> = self.held.iter().map(AsRef::as_ref).collect();
+        let subject = Subject { checkpoint, facts: facts.as_ref(), held: &held, deep: &[] };
+        explain(&self.text, Some((&subject, diagnosis)))
+    }
 }
 
 /// Looks for the base of an adapter.
@@ -295,6 +337,7 @@ mod tests {
                 options,
                 adapters: Vec::new(),
                 wishes: crate::adapter::repair::Wishes::default(),
+                fixing: None,
             });
             planned.map(|planned| (planned.there, planned.obstacle)).unwrap()
         };

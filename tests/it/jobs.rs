@@ -162,6 +162,7 @@ fn planned(request: &Request) -> Result<Planned, Error> {
         adapters: made.adapters,
         checkpoint: made.checkpoint,
         repair: made.repair,
+        fixes: made.fixes,
         disk_free: Some(if is_full { 300 << 10 } else { 112 << 30 }),
         peak: 390 << 20,
         there,

@@ -12,6 +12,8 @@ mod combine;
 mod convert;
 mod decode;
 mod decode_hostile;
+mod fix;
+mod fix_form;
 mod gguf_file;
 mod gguf_names;
 mod gguf_tokenizers;
@@ -28,6 +30,8 @@ mod rules;
 mod samples;
 mod scaled_samples;
 mod screens;
+mod stories;
+mod tracebacks;
 mod views;
 
 use std::path::{Path, PathBuf};

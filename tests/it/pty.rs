@@ -19,7 +19,7 @@ fn cells(count: u16) -> NonZero<u16> {
 }
 
 /// The workbench in a terminal of its own.
-struct Robot {
+pub(crate) struct Robot {
     screen: vt100::Parser,
     bytes: Receiver<Vec<u8>>,
     keys: Box<dyn std::io::Write + Send>,
@@ -30,7 +30,7 @@ struct Robot {
 }
 
 impl Robot {
-    fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let size = PtySize { rows: 36, cols: 120, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ckpt"));
@@ -72,18 +72,18 @@ impl Robot {
         }
     }
 
-    fn press(&mut self, keys: &str) -> &mut Self {
+    pub(crate) fn press(&mut self, keys: &str) -> &mut Self {
         self.keys.write_all(keys.as_bytes()).unwrap();
         self.keys.flush().unwrap();
         self
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.screen.screen().contents()
     }
 
     /// Reads until the screen satisfies `is_there`.
-    fn until(&mut self, what: &str, is_there: impl Fn(&vt100::Screen) -> bool) -> &mut Self {
+    pub(crate) fn until(&mut self, what: &str, is_there: impl Fn(&vt100::Screen) -> bool) -> &mut Self {
         let end = Instant::now() + PATIENCE;
         while !is_there(self.screen.screen()) {
             match self.bytes.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -98,12 +98,12 @@ impl Robot {
         self
     }
 
-    fn shows(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn shows(&mut self, text: &str) -> &mut Self {
         self.until(text, |screen| screen.contents().contains(text))
     }
 
     /// Reads to the end and returns the exit code.
-    fn ends(mut self) -> (u32, Self) {
+    pub(crate) fn ends(mut self) -> (u32, Self) {
         let end = Instant::now() + PATIENCE;
         loop {
             match self.bytes.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -136,7 +136,7 @@ fn model() -> String {
 #[test]
 fn open_move_filter_help_resize_quit() {
     let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
-    robot.shows("GPTQ4 g128 sym").shows("no problem found");
+    robot.shows("GPTQ4 g128 sym").shows("load ✓");
     robot.press("jjjjjjj").shows("model.layers.0.mlp.gate_proj").shows("why we think so").shows("16 words");
     robot.press("/").press("q_proj").shows("2 hits").press("\r");
     robot.until("the filter to be kept", |s| s.contents().contains("Layers  /q_proj"));
@@ -146,7 +146,7 @@ fn open_move_filter_help_resize_quit() {
     robot.pty.resize(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
     robot.screen.screen_mut().set_size(cells(24), cells(80));
     robot.until("the small screen", |s| s.contents().lines().last().is_some_and(|l| l.contains("q quit")));
-    robot.press("3").shows("No problem was found");
+    robot.press("3").shows("nothing found");
     robot.press("q");
     let (code, robot) = robot.ends();
     assert_eq!(code, 0);
@@ -156,11 +156,11 @@ fn open_move_filter_help_resize_quit() {
 #[test]
 fn the_mouse_selects_and_turns_tabs() {
     let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
-    robot.shows("embed_tokens").shows("no problem found");
+    robot.shows("embed_tokens").shows("load ✓");
     // Row 4 of the screen (1-based) is the third row of the tree: embed_tokens. SGR mouse, button down.
     robot.press("\x1b[<0;10;5M\x1b[<0;10;5m").shows("model.embed_tokens").shows("F16  dense");
     let column = robot.text().lines().nth(1).unwrap().chars().take_while(|c| *c != '3').count() + 1;
-    robot.press(&format!("\x1b[<0;{column};2M")).shows("No problem was found");
+    robot.press(&format!("\x1b[<0;{column};2M")).shows("nothing found");
     robot.press("q");
     assert_eq!(robot.ends().0, 0);
 }
@@ -203,7 +203,7 @@ fn without_a_terminal_the_error_points_to_inspect() {
 #[test]
 fn an_idle_screen_never_wakes_without_gauges() {
     let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
-    robot.shows("no problem found").shows("whole checkpoint");
+    robot.shows("load ✓").shows("whole checkpoint");
     let id = robot.child.process_id().unwrap();
     let switches = || -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
@@ -233,10 +233,10 @@ fn an_idle_screen_never_wakes_without_gauges() {
 }
 
 /// A folder that is removed when the test ends.
-struct Scratch(std::path::PathBuf);
+pub(crate) struct Scratch(pub(crate) std::path::PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("ckpt-pty-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
@@ -269,7 +269,7 @@ fn a_conversion_from_the_form_to_the_opened_result() {
     }
     let output = scratch.0.join("plain");
     let mut robot = Robot::start(&[&input.display().to_string(), "--no-gauges"], &[]);
-    robot.shows("no problem found").press("c").shows("✓ ready").shows("model-dense");
+    robot.shows("load ✓").press("c").shows("✓ ready").shows("model-dense");
     // Up to the path, its text replaced; the plan follows.
     robot.press("\x1b[A\x1b[A\x1b[A\x15").shows("name the folder to make");
     robot.press(&output.display().to_string()).shows("/plain").shows("✓ ready");
@@ -304,7 +304,7 @@ fn quitting_while_a_job_runs_asks_and_leaves_nothing_behind() {
     file.write_all(header.as_bytes()).unwrap();
     file.set_len(8 + header.len() as u64 + bytes).unwrap();
     let mut robot = Robot::start(&[&input.display().to_string(), "--no-gauges"], &[]);
-    robot.shows("plain values").shows("✗ 1 problem");
+    robot.shows("plain values").shows("load ✗1");
     // What is wrong with the headers shows before the rest has been read.
     let answers = |s: &vt100::Screen| {
         let text = s.contents();

@@ -6,8 +6,11 @@
 mod adapter;
 mod config;
 mod container;
+mod fixes;
+mod fixing;
 mod folder;
 mod keys;
+mod lora;
 mod quant;
 mod serving;
 mod shards;
@@ -94,4 +97,21 @@ fn a_right_model_and_a_right_adapter_have_no_finding() {
     folder.attach_lora();
     folder.write();
     assert_eq!(findings(&folder, true), []);
+}
+
+#[test]
+fn the_table_of_codes_is_the_one_that_the_rules_make() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnose/CODES.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let made = ckpt::cli::explain::markdown();
+    assert_eq!(text, made, "ckpt explain --markdown > src/diagnose/CODES.md");
+}
+
+#[test]
+fn every_problem_that_opening_reports_has_a_rule() {
+    let has_rule = |code: &str| RULES.iter().any(|rule| rule.code() == code);
+    let without: Vec<&str> =
+        ckpt::problem::KINDS.iter().map(|kind| kind.code).filter(|code| !has_rule(code)).collect();
+    assert_eq!(without, [""; 0]);
+    assert!(RULES.len() >= 80, "only {} rules", RULES.len());
 }

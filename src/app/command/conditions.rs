@@ -57,8 +57,8 @@ pub(in crate::app) fn off_tree(app: &App) -> bool {
     app.tab != Tab::Detail
 }
 
-pub(in crate::app) fn in_problems(app: &App) -> bool {
-    app.tab == Tab::Problems
+pub(in crate::app) fn in_findings(app: &App) -> bool {
+    app.tab == Tab::Findings
 }
 
 pub(in crate::app) fn in_jobs(app: &App) -> bool {
@@ -100,9 +100,10 @@ pub(in crate::app) fn has_several(app: &App) -> Result<(), String> {
     if app.opens.len() > 1 { Ok(()) } else { Err("only one checkpoint is open (o opens another)".into()) }
 }
 
-pub(in crate::app) fn in_tree_only(app: &App) -> Result<(), String> {
+pub(in crate::app) fn in_tree_or_findings(app: &App) -> Result<(), String> {
     has_checkpoint(app)?;
-    if app.tab == Tab::Detail { Ok(()) } else { Err("only in the layer tree (1)".into()) }
+    let is_here = matches!(app.tab, Tab::Detail | Tab::Findings);
+    if is_here { Ok(()) } else { Err("only in the layer tree (1) and in Findings (3)".into()) }
 }
 
 pub(in crate::app) fn can_unfold(app: &App) -> Result<(), String> {
@@ -110,12 +111,6 @@ pub(in crate::app) fn can_unfold(app: &App) -> Result<(), String> {
     let Some(ready) = app.ready() else { return Ok(()) };
     let is_folded = ready.tree.can_unfold(&ready.checkpoint, ready.tree.cursor());
     if is_folded { Ok(()) } else { Err("this row is in no fold of alike layers".into()) }
-}
-
-pub(in crate::app) fn has_problem(app: &App) -> Result<(), String> {
-    has_checkpoint(app)?;
-    let any = app.ready().is_some_and(|ready| !ready.problems.is_empty());
-    if any { Ok(()) } else { Err("no problem was found".into()) }
 }
 
 pub(in crate::app) fn can_sort(app: &App) -> Result<(), String> {

@@ -10,6 +10,7 @@ use crate::adapter::held::Held;
 use crate::app::jobs::{After, NewJob, Work};
 use crate::app::picker::{Picker, Purpose};
 use crate::app::{App, Effect, OpenState, Overlay, jobs, keys};
+use crate::diagnose::About;
 use crate::error::Error;
 
 /// Lines of the plan that a page has.
@@ -161,6 +162,7 @@ impl App {
             let task = self.form.as_ref().map(|form| form.task);
             let fields = match task {
                 Some(Task::Repair) => "fields where and PEFT",
+                Some(Task::Fix) => "field where",
                 _ => "fields where, only and skip",
             };
             self.toast = Some(format!("pasted text goes into the {fields}"));
@@ -207,8 +209,12 @@ impl App {
             .file_name()
             .map_or_else(|| output.clone().into(), |name| name.to_string_lossy());
         let names: Vec<&str> = form.used.iter().map(|used| last(used.name())).collect();
+        let is_of_adapter =
+            form.fixing.as_ref().is_some_and(|fixing| fixing.treatment.about != About::Checkpoint);
         let (from, after) = match form.task {
             Task::Repair => (names.concat(), After::Attach(form.id)),
+            Task::Fix if is_of_adapter => (names.concat(), After::Attach(form.id)),
+            Task::Fix => (form.title.clone(), After::Open),
             _ => (
                 std::iter::once(form.title.as_str()).chain(names).collect::<Vec<_>>().join(" + "),
                 After::Open,
@@ -225,7 +231,11 @@ impl App {
                 plan: Arc::clone(&planned.plan),
                 options: planned.options,
             },
-            said: planned.repair.as_ref().map_or_else(Vec::new, crate::adapter::repair::Repair::said),
+            said: match (&planned.repair, &planned.fixes) {
+                (Some(repair), _) => repair.said(),
+                (_, Some(fixes)) => fixes.said(),
+                _ => Vec::new(),
+            },
         };
         self.is_form_open = false;
         self.form = None;

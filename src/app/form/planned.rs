@@ -6,8 +6,10 @@ use super::There;
 use crate::adapter::held::Held;
 use crate::adapter::repair::{Repair, Wishes};
 use crate::checkpoint::Checkpoint;
+use crate::diagnose::treatment::{Treated, Treatment};
 use crate::engine::Options;
 use crate::error::{Error, Result};
+use crate::plan::fixed::Change;
 use crate::plan::repaired::Repaired;
 use crate::plan::{Attached, Order, Plan};
 
@@ -20,6 +22,8 @@ pub enum Task {
     Merge,
     /// Giving an adapter the keys and the config that PEFT wants.
     Repair,
+    /// Carrying out the fix of a finding.
+    Fix,
 }
 
 impl Task {
@@ -30,7 +34,58 @@ impl Task {
             Self::Convert => "convert",
             Self::Merge => "merge",
             Self::Repair => "repair",
+            Self::Fix => "fix",
         }
+    }
+}
+
+/// A fix of a finding: what is edited.
+#[derive(Clone, Debug)]
+pub struct Fixing {
+    /// What the command line calls it: `Q001`, or `Q001:2` for its second fix.
+    pub code: String,
+    /// What it does, in one sentence.
+    pub summary: String,
+    /// What it costs in quality; empty if nothing.
+    pub loss: &'static str,
+    /// The edits, and of what they are.
+    pub treatment: Treatment,
+}
+
+impl Fixing {
+    /// Returns true if the two do the same.
+    #[must_use]
+    pub fn is_for(&self, other: &Self) -> bool {
+        self.code == other.code
+            && self.treatment.about == other.treatment.about
+            && self.treatment.edits == other.treatment.edits
+    }
+}
+
+/// What a fix changes, as it is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Fixes {
+    /// What changes, edit by edit.
+    pub changes: Vec<Change>,
+    /// What is so already, in words.
+    pub idle: Vec<String>,
+}
+
+impl Fixes {
+    /// Returns what it does in a line each, the first few.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        const SAID_MAX: usize = 6;
+        let line = |change: &Change| {
+            let Change { file, what, before, after, .. } = change;
+            let place = if what.is_empty() { file.clone() } else { format!("{file}: {what}") };
+            format!("{place}: {before} → {after}")
+        };
+        let mut said: Vec<String> = self.changes.iter().take(SAID_MAX).map(line).collect();
+        if self.changes.len() > SAID_MAX {
+            said.push(format!("and {} more changes", self.changes.len() - SAID_MAX));
+        }
+        said
     }
 }
 
@@ -50,6 +105,8 @@ pub struct Request {
     pub adapters: Vec<(Arc<Held>, f64)>,
     /// What a repair is told.
     pub wishes: Wishes,
+    /// The fix, if that is the task, with what its adapters were attached by.
+    pub fixing: Option<(Fixing, Vec<String>)>,
 }
 
 /// A plan and its inputs.
@@ -62,6 +119,8 @@ pub struct Made {
     pub plan: Plan,
     /// What is repaired, and what is not, if that is the task.
     pub repair: Option<Repair>,
+    /// What a fix changes, if that is the task.
+    pub fixes: Option<Fixes>,
     /// Why it must not be carried out, in words, whatever stands where the result goes.
     pub refusal: Option<&'static str>,
 }
@@ -82,8 +141,21 @@ impl Request {
                 (Plan::merge(&self.checkpoint, order, &attached)?, merged)
             }
             Task::Repair => return self.repaired(order),
+            Task::Fix => return self.fixed(order),
         };
-        Ok(Made { checkpoint: Arc::clone(&self.checkpoint), adapters, plan, repair: None, refusal: None })
+        let checkpoint = Arc::clone(&self.checkpoint);
+        Ok(Made { checkpoint, adapters, plan, repair: None, fixes: None, refusal: None })
+    }
+
+    fn fixed(&self, order: Order) -> Result<Made> {
+        let (fixing, paths) =
+            self.fixing.as_ref().ok_or_else(|| Error::input("there is no fix to carry out"))?;
+        let held = self.adapters.iter().map(|(held, _)| Arc::clone(held));
+        let adapters: Vec<(String, Arc<Held>)> = paths.iter().cloned().zip(held).collect();
+        let Treated { checkpoint, adapters, plan, changes, idle } =
+            fixing.treatment.plan(&self.checkpoint, &adapters, order)?;
+        let refusal = changes.is_empty().then_some("nothing would change: nothing is written");
+        Ok(Made { checkpoint, adapters, plan, repair: None, fixes: Some(Fixes { changes, idle }), refusal })
     }
 
     fn repaired(&self, order: Order) -> Result<Made> {
@@ -96,6 +168,7 @@ impl Request {
             adapters: vec![Arc::clone(&held.base)],
             plan,
             repair: Some(repair),
+            fixes: None,
             refusal,
         })
     }
@@ -111,6 +184,8 @@ pub struct Planned {
     pub plan: Arc<Plan>,
     /// What is repaired, and what is not, if that is the task.
     pub repair: Option<Repair>,
+    /// What a fix changes, if that is the task.
+    pub fixes: Option<Fixes>,
     /// How it would be run.
     pub options: Options,
     /// Bytes that are free where the result goes, if that can be known.

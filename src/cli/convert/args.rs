@@ -100,7 +100,7 @@ pub struct How {
 /// What `run` is asked.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// A plan that `convert --plan` or `merge --plan` saved.
+    /// A plan that `convert --plan`, `merge --plan` or `fix --plan` saved.
     pub plan: PathBuf,
     /// How it is carried out.
     #[command(flatten)]
@@ -191,7 +191,7 @@ fn size(text: &str) -> std::result::Result<u64, String> {
 }
 
 impl How {
-    pub(super) fn options(&self) -> Options {
+    pub(in crate::cli) fn options(&self) -> Options {
         let defaults = Options::default();
         Options {
             threads: self.threads.map_or(defaults.threads, usize::from),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::adapter::delta::{Combine, Recipe};
 use crate::error::{Error, Result};
 use crate::name::escape;
+use crate::plan::fixed::Change;
 use crate::plan::{Merging, Names, Order, Plan, To};
 use crate::tensor::Dtype;
 
@@ -21,8 +22,8 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 /// A plan as it is saved.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Saved {
-    /// `convert` or `merge`.
+pub(in crate::cli) struct Saved {
+    /// `convert`, `merge` or `fix`.
     ckpt: String,
     input: PathBuf,
     output: PathBuf,
@@ -45,18 +46,28 @@ pub(super) struct Saved {
     allow_partial: bool,
     #[serde(default)]
     base_is_residual: bool,
+    /// The codes whose fixes are carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fixes: Vec<String>,
+    /// What changes, edit by edit.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    changes: Value,
     steps: Value,
 }
 
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Returns a path that holds from everywhere; a Hub name stays one.
+fn found(path: &str) -> PathBuf {
+    let path = Path::new(path);
+    if path.exists() { absolute(path) } else { path.to_path_buf() }
+}
+
 impl Saved {
-    pub(super) fn of(plan: &Plan) -> Self {
+    pub(in crate::cli) fn of(plan: &Plan) -> Self {
         let order = &plan.order;
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        // A Hub name stays one.
-        let found = |path: &str| {
-            let path = Path::new(path);
-            if path.exists() { absolute(path) } else { path.to_path_buf() }
-        };
         let merging = order.merging.as_ref();
         let adapters = merging.map_or(&[][..], |merging| &merging.adapters);
         Self {
@@ -75,11 +86,24 @@ impl Saved {
             skip_broken: order.skip_broken,
             shard_bytes: order.shard_bytes,
             names: order.names,
+            fixes: order.fixes.clone(),
+            changes: Value::Null,
             steps: serde_json::json!(plan.steps),
         }
     }
 
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    /// Returns the plan of a fix: of the checkpoint and the adapters that were named, and what changes.
+    pub(in crate::cli) fn of_fix(plan: &Plan, path: &str, adapters: &[String], changes: &[Change]) -> Self {
+        Self {
+            ckpt: "fix".into(),
+            input: found(path),
+            adapters: adapters.iter().map(|adapter| (found(adapter), 1.0)).collect(),
+            changes: serde_json::json!(changes),
+            ..Self::of(plan)
+        }
+    }
+
+    pub(in crate::cli) fn write(&self, path: &Path) -> Result<()> {
         let io = |e: std::io::Error| Error::io("write", path, &e);
         let text = serde_json::to_string_pretty(self).map_err(|e| io(e.into()))?;
         let mut file = std::fs::File::create_new(path).map_err(io)?;
@@ -95,10 +119,14 @@ impl Saved {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
         let saved: Self = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{shown}: no plan: {}", escape(&e.to_string()))).at(path))?;
-        if !matches!(saved.ckpt.as_str(), "convert" | "merge")
-            || (saved.ckpt == "merge") == saved.adapters.is_empty()
-            || saved.to == To::Same && saved.adapters.is_empty()
-        {
+        let has_adapters = !saved.adapters.is_empty();
+        let is_known = match saved.ckpt.as_str() {
+            "convert" => !has_adapters && saved.fixes.is_empty() && saved.to == To::Dense,
+            "merge" => has_adapters && saved.fixes.is_empty(),
+            "fix" => !saved.fixes.is_empty(),
+            _ => false,
+        };
+        if !is_known {
             return Err(Error::input(format!(
                 "{shown}: a plan for {}, which this version cannot run",
                 escape(&saved.ckpt)
@@ -135,6 +163,7 @@ impl Saved {
             shard_bytes: self.shard_bytes.max(1),
             names: self.names,
             to: self.to,
+            fixes: self.fixes.clone(),
             merging: (!self.adapters.is_empty()).then(|| Merging {
                 adapters: self
                     .adapters
@@ -149,9 +178,17 @@ impl Saved {
         })
     }
 
-    /// Fails if planning anew gives other steps.
-    pub(super) fn check(&self, plan: &Plan, path: &Path) -> Result<()> {
-        if serde_json::json!(plan.steps) == self.steps {
+    /// Returns what a fix is asked: the checkpoint, the adapters, the codes, the folder; `None` if it is none.
+    pub(in crate::cli) fn as_fix(&self) -> Option<(String, Vec<String>, Vec<String>, PathBuf)> {
+        let adapters = self.adapters.iter().map(|(path, _)| path.display().to_string()).collect();
+        let is_fix = self.ckpt == "fix";
+        is_fix.then(|| (self.input().to_owned(), adapters, self.fixes.clone(), self.output.clone()))
+    }
+
+    /// Fails if planning anew gives other steps, or a fix changes something else.
+    pub(in crate::cli) fn check(&self, plan: &Plan, changes: &[Change], path: &Path) -> Result<()> {
+        let is_same_fix = self.ckpt != "fix" || serde_json::json!(changes) == self.changes;
+        if is_same_fix && serde_json::json!(plan.steps) == self.steps {
             return Ok(());
         }
         let shown = escape(&path.display().to_string()).into_owned();

@@ -118,6 +118,11 @@ fn took(seconds: f64) -> String {
 fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let Proven { files, copied, decoded, decoded_of, merged, merged_of, packed, rows: in_f64, ulps, .. } =
         proof;
+    let copied_words = match proof.unsampled {
+        0 => format!("{} as in the source", units::plural(copied, "tensor")),
+        more => format!("{copied} of {} as in the source", units::plural(copied + more, "tensor")),
+    };
+    let whole_words = format!("{} as in the source", units::plural(proof.whole, "file"));
     let decoded_words = if decoded == decoded_of {
         format!("all {} decoded again, equal", units::plural(decoded_of, "layer"))
     } else {
@@ -130,7 +135,13 @@ fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
             format!("{} read again", units::plural(files, "file")),
             "our reader, and the format's own strict one",
         ),
-        (copied, "copied", format!("{} as in the source", units::plural(copied, "tensor")), "byte by byte"),
+        (copied, "copied", copied_words, "byte by byte"),
+        (
+            proof.whole,
+            "unchanged",
+            whole_words,
+            if proof.is_sampled { "parts of large ones, byte by byte" } else { "byte by byte" },
+        ),
         (
             merged_of,
             "merged",

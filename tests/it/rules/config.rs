@@ -90,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
             folder.tensors().remove("model.layers.1.mlp.up_proj.weight");
         },
         // A bias that Qwen2 has and Llama has not, and a layer that is packed.
-        miss: super::quant::gptq,
+        miss: super::quant::made::gptq,
     },
     Case {
         code: "C009",

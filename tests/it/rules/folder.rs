@@ -1,6 +1,7 @@
 //! A small model in a folder of its own, which a case changes before it is written.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -47,6 +48,8 @@ pub(super) struct Folder {
     pub(super) raw: BTreeMap<String, Vec<u8>>,
     /// The adapter, if there is one: its JSON files and tensors.
     pub(super) adapter: Option<(BTreeMap<String, Value>, Shard)>,
+    /// Other files of the adapter by name, written as they are.
+    pub(super) adapter_raw: BTreeMap<String, Vec<u8>>,
     /// True if the data is read as well (`--deep`).
     pub(super) is_deep: bool,
 }
@@ -99,6 +102,7 @@ impl Folder {
             json: BTreeMap::from([("config.json".into(), config)]),
             raw: BTreeMap::new(),
             adapter: None,
+            adapter_raw: BTreeMap::new(),
             is_deep: false,
         }
     }
@@ -110,7 +114,8 @@ impl Folder {
 
     /// Returns the folder of the adapter, if there is one.
     pub(super) fn adapter_path(&self) -> Option<PathBuf> {
-        self.adapter.as_ref().map(|_| self.root.join("adapter"))
+        let is_there = self.adapter.is_some() || !self.adapter_raw.is_empty();
+        is_there.then(|| self.root.join("adapter"))
     }
 
     /// Returns the config.
@@ -129,7 +134,7 @@ impl Folder {
         *self.tensors() = tensors.into_iter().map(|(old, tensor)| (name(&old), tensor)).collect();
     }
 
-    /// Attaches a LoRA of rank 4 on q_proj and v_proj, as PEFT 0.17 saves it.
+    /// Attaches a LoRA of rank 4 on `q_proj` and `v_proj`, as PEFT 0.17 saves it.
     pub(super) fn attach_lora(&mut self) {
         let mut shard = Shard { metadata: Some(json!({"format": "pt"})), ..Shard::default() };
         for layer in 0..LAYERS {
@@ -173,12 +178,16 @@ impl Folder {
         for (name, bytes) in &self.raw {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
+            write(&path, bytes);
         }
-        if let (Some((json, shard)), Some(folder)) = (&self.adapter, self.adapter_path()) {
-            std::fs::create_dir_all(&folder).unwrap();
+        let Some(folder) = self.adapter_path() else { return };
+        std::fs::create_dir_all(&folder).unwrap();
+        if let Some((json, shard)) = &self.adapter {
             let shards = BTreeMap::from([("adapter_model.safetensors".to_owned(), shard.clone())]);
             write_all(&folder, json, &shards);
+        }
+        for (name, bytes) in &self.adapter_raw {
+            write(&folder.join(name), bytes);
         }
     }
 }
@@ -189,12 +198,18 @@ impl Drop for Folder {
     }
 }
 
+fn write(path: &Path, bytes: &[u8]) {
+    // What stands in the place of a shard is written after it.
+    let _ = std::fs::remove_file(path);
+    std::fs::File::create_new(path).unwrap().write_all(bytes).unwrap();
+}
+
 fn write_all(folder: &Path, json: &BTreeMap<String, Value>, shards: &BTreeMap<String, Shard>) {
     for (name, value) in json {
-        std::fs::write(folder.join(name), format!("{value:#}\n")).unwrap();
+        write(&folder.join(name), format!("{value:#}\n").as_bytes());
     }
     for (name, shard) in shards {
-        std::fs::write(folder.join(name), shard.bytes()).unwrap();
+        write(&folder.join(name), &shard.bytes());
     }
 }
 
@@ -212,7 +227,7 @@ impl Shard {
             data.extend_from_slice(&tensor.bytes);
         }
         let mut text = Value::Object(header).to_string().into_bytes();
-        while text.len() % 8 != 0 {
+        while !text.len().is_multiple_of(8) {
             text.push(b' ');
         }
         let mut file = (text.len() as u64).to_le_bytes().to_vec();

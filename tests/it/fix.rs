@@ -1,0 +1,142 @@
+//! `ckpt fix` by the real binary: what it prints, what it leaves, and its exit codes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::sample;
+
+/// A folder for a test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ckpt-fix-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn join(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn ckpt(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ckpt")).args(args).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn gptq() -> String {
+    sample("gptq-w4-g128-sym-v1-A/model").display().to_string()
+}
+
+#[test]
+fn a_fix_says_each_change_writes_and_looks_again() {
+    let scratch = Scratch::new("done");
+    let out = scratch.join("out");
+    let done = ckpt(&["fix", &gptq(), "already-quantized", "-o", &out]);
+    assert_eq!(code(&done), 0, "{}", String::from_utf8_lossy(&done.stderr));
+    let said = text(&done);
+    assert!(said.starts_with("Q001  model.safetensors  dequantize"), "{said}");
+    assert!(said.contains("  - gptq\n  + dense\n"), "{said}");
+    assert!(said.ends_with("✓ fixed 1 of 1\n"), "{said}");
+    assert!(Path::new(&out).join("config.json").is_file());
+    let again = ckpt(&["fix", &gptq(), "Q001", "-o", &out]);
+    assert_eq!(code(&again), 2);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"));
+    let gone = ckpt(&["fix", &out, "Q001", "-o", &scratch.join("two")]);
+    assert_eq!(code(&gone), 2);
+    assert_eq!(String::from_utf8_lossy(&gone.stderr), "ckpt: Q001: not found in these files\n");
+    assert_eq!(scratch.names(), ["out"]);
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_its_json_has_the_edits() {
+    let scratch = Scratch::new("dry");
+    let out = scratch.join("out");
+    let plain = ckpt(&["fix", &gptq(), "Q001", "-o", &out, "--dry-run"]);
+    assert_eq!(code(&plain), 0);
+    assert!(text(&plain).ends_with("nothing was written\n"), "{}", text(&plain));
+    let json = ckpt(&["fix", &gptq(), "Q001", "-o", &out, "--dry-run", "--json"]);
+    let event: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(event["event"], "plan");
+    assert_eq!(event["edits"][0]["code"], "Q001");
+    assert_eq!(event["edits"][0]["before"], "gptq");
+    assert_eq!(event["edits"][0]["after"], "dense");
+    assert!(event["steps"].as_array().is_some_and(|steps| steps.len() > 10));
+    assert_eq!(scratch.names(), [""; 0]);
+}
+
+#[test]
+fn a_result_as_json_counts_what_is_fixed() {
+    let scratch = Scratch::new("json");
+    let done = ckpt(&["fix", &gptq(), "Q001", "-o", &scratch.join("out"), "--json"]);
+    assert_eq!(code(&done), 0);
+    let said = text(&done);
+    let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "result");
+    assert_eq!(last["fixed"], serde_json::json!({"fixed": 1, "of": 1, "left": []}));
+    assert_eq!(last["verified"], true);
+}
+
+#[test]
+fn a_plan_is_saved_and_run_while_it_is_still_the_same() {
+    let scratch = Scratch::new("plan");
+    let (out, plan) = (scratch.join("out"), scratch.join("plan.json"));
+    let saved = ckpt(&["fix", &gptq(), "Q001", "-o", &out, "--plan", &plan]);
+    assert_eq!(code(&saved), 0, "{}", String::from_utf8_lossy(&saved.stderr));
+    assert!(text(&saved).contains("plan of 1 change;"), "{}", text(&saved));
+    let mut content: Value = serde_json::from_slice(&std::fs::read(&plan).unwrap()).unwrap();
+    assert_eq!(content["ckpt"], "fix");
+    content["changes"][0]["before"] = "awq".into();
+    std::fs::write(scratch.join("other.json"), content.to_string()).unwrap();
+    let other = ckpt(&["run", &scratch.join("other.json")]);
+    assert_eq!(code(&other), 2);
+    assert!(String::from_utf8_lossy(&other.stderr).contains("no longer what was planned for"));
+    let run = ckpt(&["run", &plan]);
+    assert_eq!(code(&run), 0, "{}", String::from_utf8_lossy(&run.stderr));
+    assert!(text(&run).ends_with("✓ fixed 1 of 1\n"), "{}", text(&run));
+}
+
+#[test]
+fn advice_and_unknown_codes_are_refused_in_words() {
+    let scratch = Scratch::new("words");
+    let pointer = scratch.0.join("pointer");
+    std::fs::create_dir(&pointer).unwrap();
+    let text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+    std::fs::write(pointer.join("model.safetensors"), text).unwrap();
+    let out = scratch.join("out");
+    for (codes, words) in [
+        (["K002"], "ckpt: K002: nothing here can fix it; what helps: Run `git lfs pull`"),
+        (["quantized"], "ckpt: quantized: no such code; near it: Q001 already-quantized"),
+        (["xyz"], "ckpt: xyz: no such code\n"),
+    ] {
+        let refused = ckpt(&["fix", pointer.to_str().unwrap(), codes[0], "-o", &out]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(code(&refused), 2);
+        assert!(said.starts_with(words), "{said}");
+    }
+    assert_eq!(scratch.names(), ["pointer"]);
+}
