@@ -284,7 +284,8 @@ fn config_missing(files: &Files) -> Option<Problem> {
 /// How many layers one message names.
 const NAMED_MAX: usize = 3;
 
-/// Returns the layers whose shape is not that of the config: which, the shape by the config, the keys that give it.
+/// Returns the layers whose shape is not that of the config: which, the shape by the config, the keys that
+/// give it.
 pub(crate) fn misfits<'s>(
     files: &Files,
     layers: &Layers,
@@ -328,7 +329,7 @@ fn config_shapes(files: &Files, layers: &Layers) -> Option<Problem> {
 /// The number of decoder layers against `num_hidden_layers`.
 fn config_layers(files: &Files) -> Option<Problem> {
     let configs = &files.configs;
-    configs.architecture().filter(|a| super::config::ONE_RULE.contains(a))?;
+    configs.architecture().filter(|name| super::expected::modules_of(name).is_some())?;
     let said = configs.model_int("num_hidden_layers")?;
     let node = files.names.find("model.layers")?;
     let numbers = files.names.children(node).filter_map(|child| files.names.label(child).parse::<u64>().ok());

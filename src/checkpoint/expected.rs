@@ -1,7 +1,8 @@
 //! Expected: the tensors that an architecture needs, where their names follow from the config by one rule.
 //!
-//! Only families whose modules are the same in every layer are known here; of others nothing is claimed. A layer that is
-//! packed has its module all the same, so that quantized checkpoints are held against the same names.
+//! Only families whose modules are the same in every layer are known here; of others nothing is claimed. A
+//! layer that is packed has its module all the same, so that quantized checkpoints are held against the same
+//! names.
 
 use super::files::Files;
 use super::names::NONE;
@@ -94,8 +95,8 @@ const FAMILIES: [Family; 5] = [
     },
 ];
 
-/// Types of text models that tie the head to the embeddings where `tie_word_embeddings` is absent. Source: the default
-/// configs of transformers 5.23.
+/// Types of text models that tie the head to the embeddings where `tie_word_embeddings` is absent. Source:
+/// the default configs of transformers 5.23.
 pub const TIED_TYPES: [&str; 22] = [
     "bloom",
     "cohere",
@@ -152,8 +153,8 @@ pub fn modules_of(architecture: &str) -> Option<&'static [&'static str]> {
     FAMILIES.iter().find(|family| family.architectures.contains(&architecture)).map(|family| family.modules)
 }
 
-/// Modules that the architecture has in every layer, and some layer on disk lacks; embeddings and the last norm. Layers
-/// that are not here at all are the layer count's to report.
+/// Modules that the architecture has in every layer, and some layer on disk lacks; embeddings and the last
+/// norm. Layers that are not here at all are the layer count's to report.
 pub(super) fn architecture_gaps(files: &Files) -> Option<Problem> {
     let architecture = files.configs.architecture()?;
     let modules = modules_of(architecture)?;

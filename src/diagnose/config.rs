@@ -1,6 +1,7 @@
 //! Rules about `config.json` against the tensors, and about the other configs of a folder.
 
 pub(super) mod adapter_as_model;
+pub(super) mod adapter_tokenizer;
 pub(super) mod architecture_gaps;
 pub(super) mod bad_value;
 pub(super) mod damaged;
@@ -27,6 +28,7 @@ use serde_json::{Map, Value};
 
 use super::finding::{Act, Fix};
 use super::subject::Subject;
+use crate::checkpoint::files::Files;
 use crate::plan::edit::Edit;
 
 /// Returns `config.json` if the checkpoint is a model and the file a JSON object.
@@ -45,23 +47,25 @@ fn set_config(summary: impl Into<String>, key: &str, value: Value) -> Fix {
     Fix::new(summary, Act::Edit(vec![set("config.json", key, Some(value))]))
 }
 
-/// Returns the id of a token by its text: from `added_tokens_decoder` of `tokenizer_config.json`, else from
-/// `added_tokens.json`.
-fn token_id(subject: &Subject<'_>, text: &str) -> Option<u64> {
-    added_tokens(subject).into_iter().find(|(_, token)| token == text).map(|(id, _)| id)
-}
-
-/// Returns the ids and texts of the tokens that were added to the vocabulary, as the two small files say.
-fn added_tokens(subject: &Subject<'_>) -> Vec<(u64, String)> {
-    let decoder = subject.json("tokenizer_config.json").and_then(|config| config.get("added_tokens_decoder"));
+/// Returns the ids and texts of the tokens that were added to the vocabulary, as the two small files of a
+/// folder say.
+fn added_tokens(files: &Files) -> Vec<(u64, String)> {
+    let decoder =
+        files.configs.get("tokenizer_config.json").and_then(|config| config.get("added_tokens_decoder"));
     let decoder = decoder.and_then(Value::as_object).into_iter().flatten();
     let by_id = decoder.filter_map(|(id, token)| {
         let text = token.get("content").and_then(Value::as_str)?;
         Some((id.parse().ok()?, text.to_owned()))
     });
-    let list = subject.json("added_tokens.json").and_then(Value::as_object).into_iter().flatten();
+    let list = files.configs.get("added_tokens.json").and_then(Value::as_object).into_iter().flatten();
     let by_text = list.filter_map(|(text, id)| Some((id.as_u64()?, text.clone())));
     by_id.chain(by_text).collect()
+}
+
+/// Returns the text of the token that ends a text, by the tokenizer's config.
+fn end_token(files: &Files) -> Option<&str> {
+    let eos = files.configs.get("tokenizer_config.json")?.get("eos_token")?;
+    eos.as_str().or_else(|| eos.get("content")?.as_str())
 }
 
 /// Returns the rows of the input embeddings and the full name of their tensor's layer.

@@ -1,4 +1,5 @@
-//! Rules about the names of a model's tensors: prefixes, renames, leftovers of wrappers and of distributed training.
+//! Rules about the names of a model's tensors: prefixes, renames, leftovers of wrappers and of distributed
+//! training.
 
 pub(super) mod extra_model;
 pub(super) mod fsdp_wrappers;
@@ -47,7 +48,8 @@ fn tensors_with(files: &Files, label: &str) -> (usize, Option<String>) {
     (count, first.map(|tensor| files.tensor_name(tensor)))
 }
 
-/// Returns the parts that all names begin with, as long as they are among these, dots included: `module._orig_mod.`.
+/// Returns the parts that all names begin with, as long as they are among these, dots included:
+/// `module._orig_mod.`.
 fn common_prefix(files: &Files, parts: &[&str]) -> String {
     let names = &files.names;
     let mut prefix = String::new();

@@ -82,6 +82,7 @@ pub static RULES: &[&Rule] = &[
     &config::architecture_gaps::RULE,
     &config::vocabulary::RULE,
     &config::model_type_unknown::RULE,
+    &config::adapter_tokenizer::RULE,
     &config::stop_token::RULE,
     &config::tokenizer_incomplete::RULE,
     &config::tokenizer_schema::RULE,

@@ -10,10 +10,10 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     looks_for: "config.json, tokenizer_config.json or another config of the folder that is no JSON.",
     why: "The file was cut off, or edited by hand: a comma after the last entry, a comment, a missing brace. \
           Loaders stop at it, and nothing that it says is known.",
-    messages: &[
-        message("It looks like the config file at '{file}' is not a valid JSON file.", "transformers"),
-        message("json.decoder.JSONDecodeError: {any}", "Python"),
-    ],
+    messages: &[message(
+        "It looks like the config file at '{file}' is not a valid JSON file.",
+        "transformers",
+    )],
     remedy: "Correct the place that is named, or copy the file again from its source.",
     sources: "measured with transformers 5.23",
     fixes,

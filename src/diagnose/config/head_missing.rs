@@ -19,7 +19,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              initialized: ['lm_head.weight']",
             "transformers up to 4.57",
         ),
-        message("lm_head.weight | MISSING", "transformers 5, LOAD REPORT"),
+        message(
+            "lm_head.weight | MISSING{any}those params were newly initialized because missing from the \
+             checkpoint.",
+            "transformers 5, LOAD REPORT",
+        ),
     ],
     remedy: "Set tie_word_embeddings to true if the base ties (as Qwen2.5 up to 3B, Llama 3.2 1B and 3B do); \
              else take lm_head.weight from the base.",

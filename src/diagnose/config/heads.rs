@@ -1,4 +1,5 @@
-//! C013 heads-do-not-divide: the hidden size is no multiple of the heads, or the heads none of the key-value heads.
+//! C013 heads-do-not-divide: the hidden size is no multiple of the heads, or the heads none of the key-value
+//! heads.
 
 use super::config_of;
 use crate::checkpoint::config::ONE_RULE;

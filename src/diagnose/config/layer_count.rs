@@ -9,8 +9,8 @@ use crate::problem::{Severity, kind};
 pub(in crate::diagnose) static RULE: Rule = Rule {
     milder: &[Purpose::Merge],
     is_silent: true,
-    looks_for: "num_hidden_layers against the numbers under `model.layers`, for Llama, Mistral, Qwen2 and \
-                Qwen3.",
+    looks_for: "num_hidden_layers against the numbers under `model.layers`, for Llama, Mistral, Qwen2, \
+                Qwen3, Phi-3 and Gemma.",
     why: "Layers that the config has and the files lack are filled with random values, with no more than a \
           line in the log. Layers that the config does not have are dropped without a word.",
     messages: &[
@@ -24,7 +24,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              ['model.layers.{n}.{any}",
             "transformers up to 4.57",
         ),
-        message("model.layers.{any} | MISSING", "transformers 5, LOAD REPORT"),
+        message(
+            "model.layers.{any} | MISSING{any}those params were newly initialized because missing from the \
+             checkpoint.",
+            "transformers 5, LOAD REPORT",
+        ),
     ],
     remedy: "Set num_hidden_layers to the layers that are here if they were pruned or repeated on purpose; \
              else get the missing files.",

@@ -1,5 +1,7 @@
 //! C011 model-type-missing: `config.json` does not say which architecture it describes.
 
+use serde_json::Value;
+
 use super::config_of;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Rule, message};
@@ -41,7 +43,7 @@ const TYPES: [(&str, &str); 8] = [
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let Some(config) = config_of(subject) else { return Vec::new() };
     let is_of_transformers = subject.files().container.name() != "gguf" && !subject.has_file("params.json");
-    if config.get("model_type").is_some_and(|kind| kind.is_string())
+    if config.get("model_type").is_some_and(Value::is_string)
         || config.contains_key("auto_map")
         || !is_of_transformers
     {

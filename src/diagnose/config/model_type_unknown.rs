@@ -14,14 +14,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     looks_for: "A model_type that is not among those of transformers 5.23, in a config without auto_map.",
     why: "The architecture is newer than the transformers that loads it, or the name has a typing error. \
           Older versions than 5.23 know fewer types: upgrading helps where the name is right.",
-    messages: &[
-        message(
-            "The checkpoint you are trying to load has model type `{any}` but Transformers does not \
-             recognize this architecture.",
-            "transformers since 4.39",
-        ),
-        message("raise KeyError(key) KeyError: '{any}'", "transformers up to 4.38, in configuration_auto.py"),
-    ],
+    messages: &[message(
+        "The checkpoint you are trying to load has model type `{any}` but Transformers does not recognize \
+         this architecture.",
+        "transformers since 4.39",
+    )],
     outside: "The installed transformers may be older than the model: `transformers_version` in config.json \
               says which wrote it.",
     remedy: "Upgrade transformers, or correct model_type.",

@@ -42,7 +42,8 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     ..Rule::new(&KIND)
 };
 
-/// Keys that a kind needs. Source: transformers 5.23, `modeling_rope_utils.py`; for yarn the original length has a default.
+/// Keys that a kind needs. Source: transformers 5.23, `modeling_rope_utils.py`; for yarn the original length
+/// has a default.
 const NEEDED: [(&str, &[&str]); 5] = [
     ("linear", &["factor"]),
     ("dynamic", &["factor"]),

@@ -66,7 +66,8 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 /// Numbers of the config that follow from the tensors.
 const KEYS: [&str; 5] = ["hidden_size", "intermediate_size", "head_dim", "num_key_value_heads", "vocab_size"];
 
-/// Returns the numbers that the tensors give, in the order of `KEYS`; the number of heads stays that of the config.
+/// Returns the numbers that the tensors give, in the order of `KEYS`; the number of heads stays that of the
+/// config.
 fn measured(model: &Checkpoint) -> Option<[u64; 5]> {
     let (files, layers) = (&model.files, &model.layers);
     let shape = |label: &str| {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::token_id;
+use super::{added_tokens, end_token};
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule};
 use crate::diagnose::subject::Subject;
@@ -39,9 +39,9 @@ fn ids(value: Option<&Value>) -> Vec<u64> {
 /// Returns the tokenizer's end of text with its id, and the ids at which generation stops.
 fn stops(subject: &Subject<'_>) -> Option<(String, u64, Vec<u64>)> {
     subject.model()?;
-    let eos = subject.json("tokenizer_config.json")?.get("eos_token")?;
-    let text = eos.as_str().or_else(|| eos.get("content")?.as_str())?.to_owned();
-    let id = token_id(subject, &text)?;
+    let files = subject.files();
+    let text = end_token(files)?.to_owned();
+    let (id, _) = added_tokens(files).into_iter().find(|(_, token)| *token == text)?;
     let of = |file: &str| ids(subject.json(file).and_then(|config| config.get("eos_token_id")));
     let generation = of("generation_config.json");
     // generation_config.json wins where it says something.

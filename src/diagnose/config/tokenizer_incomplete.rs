@@ -49,9 +49,9 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     const FILE: &str = "tokenizer_config.json";
     let (Some(_), Some(config)) = (subject.model(), subject.json(FILE)) else { return Vec::new() };
     let is_vocabulary = |name: &str| {
+        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
         NAMES.contains(&name)
-            || name.ends_with(".tiktoken")
-            || name.ends_with(".model")
+            || ["tiktoken", "model"].contains(&extension)
             || name.starts_with("tokenization_")
     };
     let has = subject.files().others.iter().any(|(name, _)| is_vocabulary(name));

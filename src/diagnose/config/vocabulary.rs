@@ -22,7 +22,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message("IndexError: index out of range in self", "torch on the CPU"),
         message("Assertion `srcIndex < srcSelectDimSize` failed", "torch on CUDA"),
-        message("CUDA error: device-side assert triggered", "torch on CUDA"),
         message("Token id {n} is out of vocabulary", "vLLM"),
     ],
     outside: "A device-side assert has other causes too: labels beyond the vocabulary, positions beyond the \
@@ -37,7 +36,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let Some((rows, name)) = embedding_rows(subject) else { return Vec::new() };
     let mut beyond: Vec<(u64, String)> =
-        added_tokens(subject).into_iter().filter(|(id, _)| *id >= rows).collect();
+        added_tokens(subject.files()).into_iter().filter(|(id, _)| *id >= rows).collect();
     beyond.sort();
     beyond.dedup();
     let (Some((first, text)), Some((last, _))) = (beyond.first(), beyond.last()) else { return Vec::new() };

@@ -1,4 +1,5 @@
-//! K002 lfs-pointer: the repository was cloned without Git LFS, and a text of 130 bytes stands for the weights.
+//! K002 lfs-pointer: the repository was cloned without Git LFS, and a text of 130 bytes stands for the
+//! weights.
 
 use crate::diagnose::rule::{Rule, message};
 use crate::problem::kind;

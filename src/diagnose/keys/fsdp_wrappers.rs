@@ -27,8 +27,16 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              {any}_fsdp_wrapped_module.{any}",
             "transformers up to 4.57",
         ),
-        message("_fsdp_wrapped_module.{any} | UNEXPECTED", "transformers 5, LOAD REPORT"),
-        message("_checkpoint_wrapped_module.{any} | UNEXPECTED", "transformers 5, LOAD REPORT"),
+        message(
+            "_fsdp_wrapped_module.{any} | UNEXPECTED{any}can be ignored when loading from different \
+             task/architecture; not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
+        message(
+            "_checkpoint_wrapped_module.{any} | UNEXPECTED{any}can be ignored when loading from different \
+             task/architecture; not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
     ],
     remedy: "Take the parts out of the names. The data stay as they are.",
     sources: "torch 2.15 source, fully_sharded_data_parallel.py and checkpoint_wrapper.py",

@@ -19,8 +19,8 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           fused: a plain state dict was saved. Version 5 loads it, version 4 fills the experts with random \
           values, and engines look for `experts.N.`.",
     messages: &[
-        message("KeyError: '{any}experts.gate_up_proj{any}'", "vLLM, sglang"),
-        message("KeyError: '{any}experts.w13_weight{any}'", "vLLM"),
+        message("KeyError: '{any}.experts.gate_up_proj'", "vLLM, sglang"),
+        message("KeyError: '{any}.experts.w13_weight'", "vLLM"),
         message(
             "Some weights of {class} were not initialized from the model checkpoint at {any} and are newly \
              initialized: {any}mlp.experts.{n}.{any}",

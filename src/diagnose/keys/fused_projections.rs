@@ -1,5 +1,5 @@
-//! N010 projections-fused-or-split: projections are stored fused where the architecture has them split, or split where it
-//! has them fused.
+//! N010 projections-fused-or-split: projections are stored fused where the architecture has them split, or
+//! split where it has them fused.
 
 use super::tensors_with;
 use crate::checkpoint::config::ONE_RULE;
@@ -31,7 +31,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              {any}qkv_proj{any}",
             "transformers up to 4.57",
         ),
-        message("qkv_proj.weight | UNEXPECTED", "transformers 5, LOAD REPORT"),
+        message(
+            "qkv_proj.weight | UNEXPECTED{any}can be ignored when loading from different task/architecture; \
+             not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
     ],
     outside: "A KeyError about qkv_proj in vLLM also comes from a quantization or an adapter that the \
               engine's fused layer does not take.",

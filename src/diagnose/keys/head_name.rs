@@ -1,4 +1,5 @@
-//! N012 head-under-another-name: the head is called `embed_out` where `lm_head` is looked for, or the other way.
+//! N012 head-under-another-name: the head is called `embed_out` where `lm_head` is looked for, or the other
+//! way.
 
 use super::top;
 use crate::checkpoint::expected::modules_of;
@@ -29,7 +30,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              ['embed_out.weight']",
             "transformers up to 4.57",
         ),
-        message("embed_out.weight | UNEXPECTED", "transformers 5, LOAD REPORT"),
+        message(
+            "embed_out.weight | UNEXPECTED{any}can be ignored when loading from different task/architecture; \
+             not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
     ],
     remedy: "Rename the head.",
     sources: "transformers 5.23 source, conversion_mapping.py",

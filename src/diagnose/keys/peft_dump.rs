@@ -1,4 +1,4 @@
-//! N005 peft-dump: the whole PeftModel was saved as if it were the base.
+//! N005 peft-dump: the whole `PeftModel` was saved as if it were the base.
 
 use super::{common_prefix, tensors_with};
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
@@ -28,8 +28,16 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
              {any}base_model.model.{any}",
             "transformers up to 4.57",
         ),
-        message("base_layer.weight | UNEXPECTED", "transformers 5, LOAD REPORT"),
-        message("base_model.model.{any} | UNEXPECTED", "transformers 5, LOAD REPORT"),
+        message(
+            "base_layer.weight | UNEXPECTED{any}can be ignored when loading from different \
+             task/architecture; not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
+        message(
+            "base_model.model.{any} | UNEXPECTED{any}can be ignored when loading from different \
+             task/architecture; not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
         message("Unexpected key(s) in state_dict: \"base_model.model.{key}\"", "torch load_state_dict"),
     ],
     remedy: "Merge before saving (`merge_and_unload`). The base alone can be had from this folder by its \

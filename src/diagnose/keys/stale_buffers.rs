@@ -18,7 +18,11 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
         message("Unexpected key(s) in state_dict: {any}rotary_emb.inv_freq", "torch load_state_dict"),
         message("Unexpected key(s) in state_dict: {any}masked_bias", "torch load_state_dict"),
         message("Unexpected key(s) in state_dict: {any}position_ids", "torch load_state_dict"),
-        message("rotary_emb.inv_freq | UNEXPECTED", "transformers 5, LOAD REPORT"),
+        message(
+            "rotary_emb.inv_freq | UNEXPECTED{any}can be ignored when loading from different \
+             task/architecture; not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
         message("KeyError: '{any}rotary_emb.inv_freq'", "vLLM and engines that load strictly"),
     ],
     remedy: "Leave them out. The model computes the same values.",

@@ -1,4 +1,5 @@
-//! N013 vision-language-layout: a vision-language model is stored under the names that version 4.52 keeps in memory.
+//! N013 vision-language-layout: a vision-language model is stored under the names that version 4.52 keeps in
+//! memory.
 
 use super::top;
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};

@@ -30,8 +30,16 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
         ),
         message("Unexpected key(s) in state_dict: \"module.{key}\"", "torch load_state_dict"),
         message("Unexpected key(s) in state_dict: \"_orig_mod.{key}\"", "torch load_state_dict"),
-        message("_orig_mod.{any} | UNEXPECTED", "transformers 5, LOAD REPORT"),
-        message("module.model.{any} | UNEXPECTED", "transformers 5, LOAD REPORT"),
+        message(
+            "_orig_mod.{any} | UNEXPECTED{any}can be ignored when loading from different task/architecture; \
+             not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
+        message(
+            "module.model.{any} | UNEXPECTED{any}can be ignored when loading from different \
+             task/architecture; not ok if you expect identical arch.",
+            "transformers 5, LOAD REPORT",
+        ),
     ],
     remedy: "Take the prefix off all names. The data stay as they are.",
     sources: "pytorch#94575, timm#2003, open_clip#639; measured on 4.37, 4.46, 4.57, 5.23: random weights on \

@@ -13,7 +13,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           two is loaded depends on the order in which the loader opens the files, and nothing is said.",
     remedy: "Move the files that do not belong to the set out of the folder; which are right cannot be told \
              here.",
-    sources: "measured",
+    sources: "measured with transformers 5.23",
     look,
     ..Rule::new(&kind::DUPLICATE_ACROSS_SHARDS)
 };

@@ -9,7 +9,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "Loaders read the index first, and without it do not know in which file a tensor lies. The shards \
           themselves name their tensors, so that nothing is lost.",
     messages: &[
-        message("json.decoder.JSONDecodeError: {any}", "transformers"),
+        message("get_checkpoint_shard_files{any}json.decoder.JSONDecodeError: {any}", "transformers"),
         message("KeyError: 'weight_map'", "transformers"),
     ],
     outside: "A JSONDecodeError may be about any JSON file: the traceback names it, or the function that \

@@ -11,7 +11,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           random values, and nothing but a line in the log says so. Version 5 reads the shard all the same.",
     messages: &[message(
         "Some weights of {class} were not initialized from the model checkpoint at {any} and are newly \
-         initialized: {any}",
+         initialized: ['{key}'",
         "transformers up to 4.57",
     )],
     remedy: "Make the index anew from the headers of the shards.",

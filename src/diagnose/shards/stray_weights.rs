@@ -11,7 +11,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "They are left from an earlier save or from another model. Loaders that read every weight file of a \
           folder, as vLLM does without an index, take them too.",
     remedy: "Leave them out of the folder.",
-    sources: "measured",
+    sources: "measured with transformers 5.23",
     fixes,
     ..Rule::new(&kind::STRAY_WEIGHTS)
 };

@@ -9,6 +9,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "A name of that depth is of no model. The tree joins what lies deeper into one part, so that no \
           name is lost.",
     remedy: "Ask where the file comes from before you load it.",
-    sources: "measured",
+    sources: "measured with transformers 5.23",
     ..Rule::new(&kind::NAME_DEEP)
 };

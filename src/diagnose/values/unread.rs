@@ -12,7 +12,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           or the archive is compressed. What these tensors hold is not known.",
     messages: &[message("OSError: [Errno 5] Input/output error", "Python")],
     remedy: "Copy the file from another place, and check the disk.",
-    sources: "measured",
+    sources: "reads of this program; measured on an archive whose storages are deflated",
     look,
     ..Rule::new(&kind::UNREAD_VALUES)
 };

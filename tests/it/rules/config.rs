@@ -21,6 +21,13 @@ fn with_token(id: u64) -> Value {
     json!({"added_tokens_decoder": {(id.to_string()): {"content": "<|end|>", "special": true}}, "eos_token": "<|end|>"})
 }
 
+/// Adds a tokenizer config to the adapter, which is attached.
+fn adapter_tokenizer(folder: &mut Folder, config: Value) {
+    folder.attach_lora();
+    let (json, _) = folder.adapter.as_mut().unwrap();
+    json.insert("tokenizer_config.json".into(), config);
+}
+
 pub(super) const CASES: &[Case] = &[
     Case {
         code: "C001",
@@ -139,10 +146,12 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         code: "C015",
-        hit: |folder| set(folder, "rope_parameters", json!({"rope_type": "default", "rope_theta": 500000.0})),
+        hit: |folder| {
+            set(folder, "rope_parameters", json!({"rope_type": "default", "rope_theta": 500_000.0}))
+        },
         miss: |folder| {
-            set(folder, "rope_parameters", json!({"rope_type": "default", "rope_theta": 500000.0}));
-            set(folder, "rope_theta", json!(500000.0));
+            set(folder, "rope_parameters", json!({"rope_type": "default", "rope_theta": 500_000.0}));
+            set(folder, "rope_theta", json!(500_000.0));
         },
     },
     Case {
@@ -223,5 +232,23 @@ pub(super) const CASES: &[Case] = &[
         code: "C022",
         hit: |folder| set(folder, "pad_token_id", json!(VOCAB)),
         miss: |folder| set(folder, "pad_token_id", json!(-1)),
+    },
+    Case {
+        code: "C023",
+        hit: |folder| {
+            tokenizer(folder, with_token(7));
+            set(folder, "eos_token_id", json!(7));
+            adapter_tokenizer(folder, json!({"eos_token": "<|im_end|>"}));
+        },
+        miss: |folder| {
+            tokenizer(folder, with_token(7));
+            set(folder, "eos_token_id", json!(7));
+            adapter_tokenizer(folder, with_token(7));
+        },
+    },
+    Case {
+        code: "C023",
+        hit: |folder| adapter_tokenizer(folder, with_token(VOCAB)),
+        miss: |folder| adapter_tokenizer(folder, with_token(VOCAB - 1)),
     },
 ];
