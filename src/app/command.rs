@@ -155,7 +155,7 @@ pub static COMMANDS: &[Command] = &[
     row("jobs", "Tab: what was started, how far it is", &["6"], "jobs", |app| show(app, Tab::Jobs))
         .foot(off_jobs)
         .needs(jobs::has_jobs),
-    row("matrix", "QLoRA matrix: which base trains, merges", &["M"], "matrix", findings::open_matrix)
+    row("matrix", "QLoRA matrix: what trains and merges", &["M"], "matrix", findings::open_matrix)
         .foot(in_findings)
         .needs(has_checkpoint),
     row("error", "Explain an error; a paste does it too", &["e"], "error", error::open).foot(off_board),

@@ -61,7 +61,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, at: usize, theme: &The
 }
 
 fn head(theme: &Theme) -> Line<'static> {
-    let versions: String = VERSIONS.iter().map(|version| format!("{version:<TRAINS$}")).collect();
+    let versions = VERSIONS.map(|version| format!("{version:<TRAINS$}")).concat();
     let words = format!("   {:<FORMAT$}{versions}merge", "transformers");
     Line::from(Span::styled(words, theme.style(Role::Muted)))
 }
