@@ -51,11 +51,10 @@ pub struct Matched {
 type Score = (bool, u32, Reverse<u32>, usize);
 
 impl Matched {
-    /// Returns true if it belongs to the same exception as another, or neither to one.
+    /// Returns true if it belongs to an exception that hangs together with another's, or neither to one.
     fn is_with(&self, other: &Self) -> bool {
-        let ((is_raised, chain, depth, _), (other_raised, other_chain, other_depth, _)) =
-            (self.score, other.score);
-        is_raised == other_raised && (!is_raised || (chain, depth) == (other_chain, other_depth))
+        let ((is_raised, chain, ..), (other_raised, other_chain, ..)) = (self.score, other.score);
+        is_raised == other_raised && (!is_raised || chain == other_chain)
     }
 }
 
@@ -105,8 +104,8 @@ pub fn explain(pasted: &str, files: Option<(&Subject<'_>, &Diagnosis)>) -> Answe
             lines,
         };
     };
-    // Rules that know a message of the same exception (or of the same log), the most literal first: any of them may be
-    // the cause.
+    // Rules that know a message of the same chain of exceptions (or of the same log), the innermost and most literal
+    // first: any of them may be the cause.
     let same: Vec<&Matched> = matches.iter().filter(|matched| matched.is_with(best)).collect();
     let mut answer = Answer {
         verdict: Verdict::NotShown,

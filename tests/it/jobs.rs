@@ -12,6 +12,7 @@ use ckpt::app::form::{Content, Planned, Request, There, in_form_words};
 use ckpt::app::jobs::meter::Counts;
 use ckpt::app::{App, Effect, Event, OpenState, keys};
 use ckpt::checkpoint::Checkpoint;
+use ckpt::diagnose::Diagnosis;
 use ckpt::engine::verify::Proven;
 use ckpt::engine::{Outcome, Tally, cancelled};
 use ckpt::error::Error;
@@ -66,6 +67,10 @@ impl Robot {
                     let open = self.app.opens.iter().find(|open| open.id == id).unwrap();
                     let OpenState::Ready(ready) = &open.state else { panic!("it is not open") };
                     Event::Examined(id, Box::new(ready.checkpoint.examine()))
+                }
+                Effect::Diagnose(id, number) => {
+                    let found = self.app.with_subject(Diagnosis::of).unwrap();
+                    Event::Diagnosed(id, number, Box::new(found))
                 }
                 Effect::FindBase(id) => {
                     let checkpoint = Arc::clone(&self.app.ready().unwrap().checkpoint);

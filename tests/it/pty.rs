@@ -146,7 +146,7 @@ fn open_move_filter_help_resize_quit() {
     robot.pty.resize(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
     robot.screen.screen_mut().set_size(cells(24), cells(80));
     robot.until("the small screen", |s| s.contents().lines().last().is_some_and(|l| l.contains("q quit")));
-    robot.press("3").shows("nothing found");
+    robot.press("3").shows("for ‹ load ›");
     robot.press("q");
     let (code, robot) = robot.ends();
     assert_eq!(code, 0);
@@ -160,7 +160,7 @@ fn the_mouse_selects_and_turns_tabs() {
     // Row 4 of the screen (1-based) is the third row of the tree: embed_tokens. SGR mouse, button down.
     robot.press("\x1b[<0;10;5M\x1b[<0;10;5m").shows("model.embed_tokens").shows("F16  dense");
     let column = robot.text().lines().nth(1).unwrap().chars().take_while(|c| *c != '3').count() + 1;
-    robot.press(&format!("\x1b[<0;{column};2M")).shows("nothing found");
+    robot.press(&format!("\x1b[<0;{column};2M")).shows("for ‹ load ›");
     robot.press("q");
     assert_eq!(robot.ends().0, 0);
 }

@@ -48,9 +48,12 @@ fn one(rule: &'static Rule, view: &AdapterView<'_>) -> Option<Finding> {
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let view = subject.adapters().find(|view| view.about == finding.about);
-    let kind = view.and_then(|view| view.facts.declared.clone()).unwrap_or_default();
-    if MERGED.contains(&kind.as_str()) {
-        return engines::merge(subject, finding);
-    }
-    vec![Fix::advice(finding.rule.remedy)]
+    let can_merge = view.is_some_and(|view| {
+        let kind = view.facts.declared.as_deref().unwrap_or_default();
+        // Projections that are said to be saved, and are not, are nowhere.
+        let has_projections = view.checkpoint.files.names.find_label("vera_A").is_some();
+        let lacks_projections = kind == "VERA" && view.flag("save_projection") && !has_projections;
+        MERGED.contains(&kind) && !lacks_projections
+    });
+    if can_merge { engines::merge(subject, finding) } else { vec![Fix::advice(finding.rule.remedy)] }
 }
