@@ -167,7 +167,8 @@ impl Index {
         let mut made = Vec::new();
         match &self.text {
             None => {
-                made.extend(old.map(|old| change("", was, "left out: one file holds everything".into(), old)))
+                let after = "left out: one file holds everything".to_owned();
+                made.extend(old.map(|old| change("", was, after, old)));
             }
             Some(text) => {
                 let is = counted(entries.len(), Some(total));
@@ -203,7 +204,9 @@ impl Index {
         if asked.is_none() {
             // What was not asked for is no edit of its own.
             made.truncate(1);
-            made.iter_mut().for_each(|change| change.what = FOLLOWS.into());
+            for change in &mut made {
+                FOLLOWS.clone_into(&mut change.what);
+            }
         }
         self.changes = made;
     }
