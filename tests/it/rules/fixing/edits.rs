@@ -226,6 +226,8 @@ fn the_index_is_made_from_the_headers_with_files_that_it_forgot() {
     assert_eq!(map.len(), 21);
     assert_eq!(made[TWO], folder.shards[TWO].bytes());
     assert_eq!(fixing.fixed.changes[1].before, "not there");
+    let last = &fixing.fixed.changes[3].what;
+    assert!(last.ends_with(" (and 9 more)"), "{last}");
     assert!(codes(&out(&folder)).is_empty());
     let mut folder = Folder::model();
     split(&mut folder);
