@@ -7,6 +7,7 @@
 mod index;
 mod json;
 mod names;
+mod shard;
 mod sides;
 mod weights;
 
