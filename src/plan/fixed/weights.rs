@@ -73,6 +73,11 @@ impl<'a> Weights<'a> {
         self.gone[tensor as usize].is_some()
     }
 
+    /// Returns how many tensors are left out.
+    pub(super) fn gone_count(&self) -> usize {
+        self.gone.iter().flatten().count()
+    }
+
     /// Leaves a file out with its tensors; `None` if it is none of these.
     pub(super) fn leave_out(&mut self, code: Code, file: &str) -> Option<Change> {
         let shard = self.files.shards.iter().position(|shard| shard.name == file)?;

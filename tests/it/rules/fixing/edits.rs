@@ -192,6 +192,8 @@ fn whole_tensors_of_a_truncated_file_are_kept() {
     let all = folder.shards[TWO].tensors.len();
     assert_eq!(change.after, format!("{} tensors not whole left out, 3 kept", all - 3));
     assert!(change.before.contains("model.norm.weight"), "{change:?}");
+    let warned = &fixing.fixed.plan.warnings;
+    assert!(warned.iter().any(|words| words.contains("tensors will be missing")), "{warned:?}");
     assert!(!codes(&out(&folder)).iter().any(|code| code.starts_with(['K', 'S'])));
 }
 
