@@ -57,8 +57,10 @@ static VERIFY: [Choice; 3] = [
 /// Opens what a fix of a finding asks to be looked at first: the form of its edits, or of decoding, merging or
 /// repairing. `fix` is its number among the finding's. What cannot be done is said.
 pub fn open(app: &mut App, finding: Finding, fix: usize) -> Vec<Effect> {
-    let Some(chosen) = finding.fixes.get(fix).cloned() else {
-        app.toast = Some(format!("{}: nothing is known that helps", finding.rule.code()));
+    let Finding { rule, about, fixes, .. } = finding;
+    let is_first = fixes.iter().position(crate::diagnose::Fix::applies) == Some(fix);
+    let Some(chosen) = fixes.into_iter().nth(fix) else {
+        app.toast = Some(format!("{}: nothing is known that helps", rule.code()));
         return Vec::new();
     };
     let ready = match &chosen.act {
@@ -68,7 +70,7 @@ pub fn open(app: &mut App, finding: Finding, fix: usize) -> Vec<Effect> {
         Act::Repair if app.board().is_none() => {
             Err("an adapter is repaired for its base: open that, and attach the adapter (a)".into())
         }
-        Act::Repair | Act::Edit(_) => can_fix(app, finding.about),
+        Act::Repair | Act::Edit(_) => can_fix(app, about),
     };
     if let Err(why) = ready {
         app.toast = Some(why);
@@ -80,17 +82,16 @@ pub fn open(app: &mut App, finding: Finding, fix: usize) -> Vec<Effect> {
         Act::Merge => merge::open(app),
         Act::Repair => repair::open(app),
         Act::Edit(edits) => {
-            let code = finding.rule.code();
-            let is_first = finding.fixes.iter().position(crate::diagnose::Fix::applies) == Some(fix);
+            let code = rule.code();
             let fixing = Fixing {
                 code: if is_first { code.to_owned() } else { format!("{code}:{}", fix + 1) },
                 summary: chosen.summary,
                 loss: chosen.loss,
                 treatment: Treatment {
-                    about: finding.about,
+                    about,
                     way: Way::Edits,
                     edits: edits.into_iter().map(|edit| (code, edit)).collect(),
-                    rules: vec![(finding.rule, finding.about)],
+                    rules: vec![(rule, about)],
                 },
             };
             show(app, fixing)

@@ -1,6 +1,7 @@
 //! `ckpt convert`: a checkpoint in another format, in a new folder; `ckpt run`: a plan that was saved.
 
 mod args;
+mod report;
 pub(super) mod saved;
 
 use std::io::Write;
@@ -12,16 +13,16 @@ use serde::Serialize;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 pub use self::args::{Convert, DtypeFlag, Format, How, NamesFlag, Replay, VerifyFlag, What};
+use self::report::MergeCounts;
+pub(super) use self::report::{FixedCounts, LeftJson, report};
 use super::merge::Adapters;
 use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
-use crate::adapter::delta::Combine;
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
 use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
 use crate::error::{Error, Result};
-use crate::memory;
 use crate::name::escape;
-use crate::plan::{Action, Coverage, Names, Plan, Step};
+use crate::plan::{Names, Plan, Step};
 use crate::units;
 
 /// Runs `convert`: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
@@ -302,183 +303,4 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
         writeln!(out, "{line}").map_err(|e| stdout_error(&e))?;
     }
     Ok(DONE)
-}
-
-#[derive(Serialize)]
-struct LayerCounts {
-    copied: usize,
-    #[serde(skip_serializing_if = "is_none")]
-    renamed: usize,
-    #[serde(skip_serializing_if = "is_none")]
-    dropped: usize,
-    cast: usize,
-    dequantized: usize,
-    merged: usize,
-    quantized: usize,
-    skipped: usize,
-}
-
-#[derive(Serialize)]
-struct ResultEvent<'a> {
-    event: &'static str,
-    output: String,
-    layers: LayerCounts,
-    skipped: &'a [String],
-    bytes_read: u64,
-    bytes_written: u64,
-    elapsed: f64,
-    peak_memory: Option<u64>,
-    device: &'a str,
-    verified: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    merge: Option<MergeCounts<'a>>,
-    proof: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quality: Option<Quality>,
-    overflows: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fixed: Option<&'a FixedCounts>,
-}
-
-/// How many codes a fix was for, and those that are found in its result all the same.
-#[derive(Serialize)]
-pub(super) struct FixedCounts {
-    pub(super) fixed: usize,
-    pub(super) of: usize,
-    pub(super) left: Vec<LeftJson>,
-}
-
-/// A finding that is there after its fix.
-#[derive(Serialize)]
-pub(super) struct LeftJson {
-    pub(super) code: &'static str,
-    pub(super) title: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
-fn is_none(count: &usize) -> bool {
-    *count == 0
-}
-
-/// What packing again took of the values, over the rows that were proven.
-#[derive(Serialize)]
-struct Quality {
-    /// Relative Frobenius error.
-    relative_error: f64,
-}
-
-/// How many modules of adapters are merged.
-#[derive(Serialize)]
-struct MergeCounts<'a> {
-    aligned: usize,
-    total: usize,
-    left: &'a [String],
-    /// How several adapters became one delta; absent where they are merged one after the other.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    combine: Option<Combine>,
-}
-
-impl<'a> MergeCounts<'a> {
-    fn of(plan: &'a Plan) -> Option<Self> {
-        let Coverage { merged, total, left } = plan.coverage.as_ref()?;
-        Some(Self { aligned: *merged, total: *total, left, combine: combination(plan) })
-    }
-
-    /// Returns what is said of them: `14 of 14 modules merged, combined (cat)`.
-    fn words(&self, modules: &str) -> String {
-        let combined = match self.combine {
-            None | Some(Combine::Sequential) => "",
-            Some(Combine::Cat) => ", combined (cat)",
-            Some(Combine::Linear) => ", combined (linear)",
-        };
-        format!("{} of {} {modules}{combined}", self.aligned, self.total)
-    }
-}
-
-/// Returns how adapters are combined, if they are.
-fn combination(plan: &Plan) -> Option<Combine> {
-    let combine = plan.order.merging.as_ref()?.combine;
-    (combine != Combine::Sequential).then_some(combine)
-}
-
-/// Says what a run did; of a fix also which codes are gone.
-pub(super) fn report(
-    plan: &Plan,
-    outcome: &Outcome,
-    fixed: Option<&FixedCounts>,
-    is_json: bool,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let layers = LayerCounts {
-        renamed: plan.count(Action::Rename),
-        dropped: plan.count(Action::Drop),
-        copied: plan.count(Action::Copy) - plan.broken.len(),
-        cast: plan.count(Action::Cast),
-        dequantized: plan.count(Action::Dequantize),
-        merged: plan.count(Action::Merge),
-        quantized: plan.steps.iter().filter(|step| step.is_encoded()).count(),
-        skipped: plan.broken.len(),
-    };
-    let proof = outcome.proof.as_ref().map(crate::engine::verify::Proven::words);
-    if is_json {
-        let event = ResultEvent {
-            event: "result",
-            output: plan.order.output.display().to_string(),
-            layers,
-            skipped: &plan.broken,
-            bytes_read: outcome.bytes_read,
-            bytes_written: outcome.bytes_written,
-            elapsed: outcome.elapsed.as_secs_f64(),
-            peak_memory: memory::peak_bytes(),
-            device: &outcome.device,
-            verified: outcome.proof.is_some() && plan.broken.is_empty(),
-            merge: MergeCounts::of(plan),
-            proof,
-            quality: outcome
-                .proof
-                .filter(|proof| proof.packed > 0)
-                .map(|proof| Quality { relative_error: proof.relative_loss() }),
-            overflows: outcome.tally.overflows,
-            fixed,
-        };
-        return json::write_line(out, &event);
-    }
-    let LayerCounts { copied, renamed, dropped, cast, dequantized, merged, skipped, .. } = layers;
-    let counts = [
-        (merged, "merged"),
-        (dequantized, "dequantized"),
-        (cast, "cast"),
-        (renamed, "renamed"),
-        (copied, "copied"),
-        (dropped, "left out"),
-        (skipped, "skipped, broken"),
-    ];
-    let words: Vec<String> =
-        counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    let seconds = outcome.elapsed.as_secs_f64();
-    let rate = units::bytes((outcome.bytes_written as f64 / seconds.max(0.001)) as u64);
-    let shown = escape(&plan.order.output.display().to_string()).into_owned();
-    let mut lines = vec![format!(
-        "{shown}: {}, {} written in {seconds:.1} s ({rate}/s)",
-        words.join(", "),
-        units::bytes(outcome.bytes_written)
-    )];
-    lines.push(match &proof {
-        Some(words) if plan.broken.is_empty() => format!("✓ verified: {words}"),
-        Some(words) => format!("▲ not proven: {} broken; {words}", units::plural(skipped, "layer")),
-        None => "▲ not verified: --verify none".into(),
-    });
-    if let Some(counts) = MergeCounts::of(plan) {
-        lines.push(counts.words("modules merged"));
-        lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));
-    }
-    lines.extend(plan.broken.iter().map(|name| format!("  skipped {}", escape(name))));
-    if let Some(FixedCounts { fixed, of, left }) = fixed {
-        lines.push(format!("{} fixed {fixed} of {of}", if fixed == of { "✓" } else { "▲" }));
-        lines.extend(left.iter().map(|left| format!("  still there: {} {}", left.code, left.title)));
-    }
-    for line in lines {
-        writeln!(out, "{line}").map_err(|e| stdout_error(&e))?;
-    }
-    Ok(())
 }

@@ -126,6 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test builds its own input")]
     fn any_range_is_copied_to_any_place() {
         let folder = std::env::temp_dir().join(format!("ckpt-range-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();

@@ -38,7 +38,7 @@ pub enum Edit {
     /// The index of the shards is made anew from their headers (or left out where one file holds everything).
     Index,
     /// Files of tensors are written anew: packed, aligned, `__metadata__` with `{"format":"pt"}`; bytes that belong to
-    /// no tensor go. A pickle becomes safetensors.
+    /// no tensor go. A pickle becomes safetensors; a lone file gets the name that loaders look for.
     Rewrite,
     /// Tensors whose bytes are not all in their file are left out; what is whole is kept.
     KeepWhole,

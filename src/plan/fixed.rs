@@ -7,6 +7,7 @@
 mod index;
 mod json;
 mod names;
+mod shard;
 mod sides;
 mod weights;
 
@@ -24,6 +25,7 @@ use super::{Order, Plan};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::escape;
+use crate::units;
 
 /// The code of a rule: `Q001`.
 pub type Code = &'static str;
@@ -77,8 +79,19 @@ impl Fixed {
         for (code, edit) in edits {
             match edit {
                 Edit::Drop { tensors } => draft.changes.extend(weights.drop_tensors(code, tensors)?),
-                Edit::KeepWhole => draft
-                    .take(weights.keep_whole(code), || format!("{code}: every tensor is whole in its file")),
+                Edit::KeepWhole => {
+                    let before = weights.gone_count();
+                    draft.take(weights.keep_whole(code), || {
+                        format!("{code}: every tensor is whole in its file")
+                    });
+                    let lost = weights.gone_count() - before;
+                    if lost > 0 {
+                        draft.warnings.push(format!(
+                            "{} will be missing: the result is for getting at the others, and no whole model",
+                            units::plural(lost, "tensor")
+                        ));
+                    }
+                }
                 _ => {}
             }
         }

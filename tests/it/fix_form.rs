@@ -103,7 +103,10 @@ fn pictures() -> Vec<(&'static str, Robot)> {
 fn every_step_of_a_fix_is_as_it_was_looked_at() {
     for (name, mut robot) in pictures() {
         for size in [LARGE, SMALL] {
-            insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), robot.draw(size));
+            // The header row and the names of the tabs are pictured elsewhere.
+            let text = robot.draw(size);
+            let shown: Vec<&str> = text.lines().skip(1).filter(|line| !line.contains(" Detail ")).collect();
+            insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), shown.join("\n"));
         }
     }
 }

@@ -167,43 +167,38 @@ impl Index {
         let mut made = Vec::new();
         match &self.text {
             None => {
-                made.extend(old.map(|old| change("", was, "left out: one file holds everything".into(), old)))
+                let after = "left out: one file holds everything".to_owned();
+                made.extend(old.map(|old| change("", was, after, old)));
             }
             Some(text) => {
                 let is = counted(entries.len(), Some(total));
                 if was != is || old != Some(text.file.as_str()) {
                     made.push(change("", was, is, &text.file));
                 }
-                let others = entries
-                    .iter()
-                    .filter(|(name, file, _)| before.get(name.as_str()) != Some(&file.as_str()));
-                for (name, file, _) in others.take(if before.is_empty() { 0 } else { LISTED_MAX }) {
-                    let was = before
-                        .get(name.as_str())
-                        .map_or_else(|| "not there".into(), |was| escape(was).into_owned());
-                    made.push(change(&escape(name), was, escape(file).into_owned(), &text.file));
-                }
-                let names: FxHashSet<&str> = entries.iter().map(|(name, ..)| name.as_str()).collect();
-                let mut lost: Vec<(&str, &str)> = before
-                    .iter()
-                    .map(|(name, file)| (*name, *file))
-                    .filter(|(name, _)| !names.contains(name))
-                    .collect();
-                lost.sort_unstable();
-                for (name, file) in lost.into_iter().take(LISTED_MAX) {
-                    made.push(change(
-                        &escape(name),
-                        escape(file).into_owned(),
-                        "taken out".into(),
-                        &text.file,
-                    ));
+                if !before.is_empty() {
+                    let rows = differing(&before, entries);
+                    let more = rows.len().saturating_sub(LISTED_MAX);
+                    for (at, (name, was, is)) in rows.into_iter().take(LISTED_MAX).enumerate() {
+                        let is_last = more > 0 && at + 1 == LISTED_MAX;
+                        let what = if is_last {
+                            format!("{} (and {} more)", escape(name), units::exact(more as u64))
+                        } else {
+                            escape(name).into_owned()
+                        };
+                        let shown = |file: Option<&str>, none: &str| {
+                            file.map_or_else(|| none.to_owned(), |file| escape(file).into_owned())
+                        };
+                        made.push(change(&what, shown(was, "not there"), shown(is, "taken out"), &text.file));
+                    }
                 }
             }
         }
         if asked.is_none() {
             // What was not asked for is no edit of its own.
             made.truncate(1);
-            made.iter_mut().for_each(|change| change.what = FOLLOWS.into());
+            for change in &mut made {
+                FOLLOWS.clone_into(&mut change.what);
+            }
         }
         self.changes = made;
     }
@@ -232,6 +227,25 @@ impl Index {
             self.warnings.push(format!("{stem}: {count} of {total} files are in the index, by their names"));
         }
     }
+}
+
+/// A name of an index, and the file that it is in, before and after.
+type Row<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+
+/// Returns the names that an index puts into other files than the one before it, and those that only one of them has.
+fn differing<'a>(before: &FxHashMap<&'a str, &'a str>, entries: &'a [(String, String, u64)]) -> Vec<Row<'a>> {
+    let moved = entries.iter().filter_map(|(name, file, _)| {
+        let was = before.get(name.as_str()).copied();
+        (was != Some(file.as_str())).then_some((name.as_str(), was, Some(file.as_str())))
+    });
+    let names: FxHashSet<&str> = entries.iter().map(|(name, ..)| name.as_str()).collect();
+    let mut lost: Vec<Row<'a>> = before
+        .iter()
+        .filter(|(name, _)| !names.contains(*name))
+        .map(|(name, file)| (*name, Some(*file), None))
+        .collect();
+    lost.sort_unstable();
+    moved.chain(lost).collect()
 }
 
 /// Returns the name of the index: that of the one that is there, if it goes with the files.

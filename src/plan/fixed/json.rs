@@ -103,22 +103,18 @@ fn nested(path: &[String], value: &Value) -> Value {
 /// Puts a key behind the last one of the object that begins at `open`.
 fn inserted(text: &str, (open, members): (usize, &[Member]), name: &str, value: &Value) -> String {
     let key = Value::from(name);
-    match members.last() {
-        Some(last) => {
-            let indent = indent_of(text, last.key.start);
-            let before = &text[..last.key.start];
-            let gap = &before[before.trim_end().len()..];
-            let (head, tail) = text.split_at(last.value.end);
-            format!("{head},{gap}{key}: {}{tail}", indented(value, &indent))
-        }
-        None => {
-            let outer = indent_of(text, open);
-            let inner = format!("{outer}  ");
-            let close = skip_space(text, open + 1);
-            let shown = indented(value, &inner);
-            format!("{}\n{inner}{key}: {shown}\n{outer}{}", &text[..=open], &text[close..])
-        }
+    if let Some(last) = members.last() {
+        let indent = indent_of(text, last.key.start);
+        let before = &text[..last.key.start];
+        let gap = &before[before.trim_end().len()..];
+        let (head, tail) = text.split_at(last.value.end);
+        return format!("{head},{gap}{key}: {}{tail}", indented(value, &indent));
     }
+    let outer = indent_of(text, open);
+    let inner = format!("{outer}  ");
+    let close = skip_space(text, open + 1);
+    let shown = indented(value, &inner);
+    format!("{}\n{inner}{key}: {shown}\n{outer}{}", &text[..=open], &text[close..])
 }
 
 /// Takes every key of this name out of the object that begins at `open`.
@@ -197,9 +193,8 @@ fn skip_value(text: &str, start: usize) -> usize {
             match byte {
                 b'"' => is_text = true,
                 b'{' | b'[' => depth += 1,
-                b'}' | b']' if depth == 0 => return at,
+                b'}' | b']' | b',' | b':' | b' ' | b'\n' | b'\r' | b'\t' if depth == 0 => return at,
                 b'}' | b']' => depth -= 1,
-                b',' | b':' | b' ' | b'\n' | b'\r' | b'\t' if depth == 0 => return at,
                 _ => {}
             }
         }
@@ -221,9 +216,9 @@ mod tests {
         text.split('.').map(str::to_owned).collect()
     }
 
-    fn set(text: &str, at: &str, value: Option<Value>) -> String {
+    fn set(text: &str, at: &str, value: impl Into<Option<Value>>) -> String {
         let mut json = Json::parse(text.into()).unwrap();
-        json.set(&path(at), value.as_ref()).unwrap();
+        json.set(&path(at), value.into().as_ref()).unwrap();
         json.into_text()
     }
 

@@ -24,7 +24,7 @@ impl Rename {
                 let gets = heads.is_empty() || heads.iter().any(|wanted| wanted == head);
                 gets.then(|| format!("{prefix}{name}"))
             }
-            Self::Part { from, to } => replaced(name, from, to),
+            Self::Part { from, to } => Some(replaced(name, from, to)),
             Self::Each(pairs) => pairs.iter().find(|(from, _)| from == name).map(|(_, to)| to.clone()),
         }
         .filter(|new| new != name)
@@ -44,7 +44,7 @@ impl Rename {
 }
 
 /// Replaces parts of a name wherever they stand between dots.
-fn replaced(name: &str, from: &str, to: &str) -> Option<String> {
+fn replaced(name: &str, from: &str, to: &str) -> String {
     let (parts, wanted): (Vec<&str>, Vec<&str>) = (name.split('.').collect(), from.split('.').collect());
     let mut new: Vec<&str> = Vec::with_capacity(parts.len());
     let mut at = 0;
@@ -57,7 +57,7 @@ fn replaced(name: &str, from: &str, to: &str) -> Option<String> {
             at += 1;
         }
     }
-    Some(new.join("."))
+    new.join(".")
 }
 
 /// The names of all tensors, some of them new.

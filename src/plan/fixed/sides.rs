@@ -196,12 +196,11 @@ impl<'a> Sides<'a> {
             Error::input(format!("{code}: {}: {what} is no object with keys", escape(file)))
         })?;
         let text = Text { file: file.to_owned(), content: json.into_text() };
-        match self.texts.iter_mut().find(|text| text.file == file) {
-            Some(known) => *known = text,
-            None => {
-                self.take_out(file);
-                self.texts.push(text);
-            }
+        if let Some(known) = self.texts.iter_mut().find(|text| text.file == file) {
+            *known = text;
+        } else {
+            self.take_out(file);
+            self.texts.push(text);
         }
         let absent = if is_there { "not set" } else { "no such file" };
         Ok(Ok(Some(Change {

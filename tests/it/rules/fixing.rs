@@ -151,3 +151,10 @@ fn a_tensor(bytes: u8, shape: &[u64]) -> Tensor {
     tensor.bytes.fill(bytes);
     tensor
 }
+
+/// Puts a file there, in the place of what is there.
+fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    use std::io::Write as _;
+    let file = std::fs::File::options().write(true).create(true).truncate(true).open(path);
+    file.unwrap().write_all(bytes.as_ref()).unwrap();
+}

@@ -84,6 +84,7 @@ const TOO_SMALL: &[(&str, usize, &str)] = &[
     ("Q033", 1, "nothing of it would be merged"),
     ("Q037", 1, "nothing of it would be merged"),
     ("A010", 1, "would keep 48"),
+    ("E009", 1, "nothing of it would be merged"),
 ];
 
 #[test]

@@ -192,6 +192,8 @@ fn whole_tensors_of_a_truncated_file_are_kept() {
     let all = folder.shards[TWO].tensors.len();
     assert_eq!(change.after, format!("{} tensors not whole left out, 3 kept", all - 3));
     assert!(change.before.contains("model.norm.weight"), "{change:?}");
+    let warned = &fixing.fixed.plan.warnings;
+    assert!(warned.iter().any(|words| words.contains("tensors will be missing")), "{warned:?}");
     assert!(!codes(&out(&folder)).iter().any(|code| code.starts_with(['K', 'S'])));
 }
 
@@ -226,6 +228,8 @@ fn the_index_is_made_from_the_headers_with_files_that_it_forgot() {
     assert_eq!(map.len(), 21);
     assert_eq!(made[TWO], folder.shards[TWO].bytes());
     assert_eq!(fixing.fixed.changes[1].before, "not there");
+    let last = &fixing.fixed.changes[3].what;
+    assert!(last.ends_with(" (and 9 more)"), "{last}");
     assert!(codes(&out(&folder)).is_empty());
     let mut folder = Folder::model();
     split(&mut folder);

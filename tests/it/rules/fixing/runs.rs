@@ -63,7 +63,7 @@ fn an_input_that_changes_before_or_while_it_is_read_is_refused() {
     let folder = two_files();
     let fixing = plan(&folder, &[("K001", strip("model."))]).unwrap();
     let shorter = &folder.shards[TWO].bytes()[..100];
-    std::fs::write(folder.path().join(TWO), shorter).unwrap();
+    put(folder.path().join(TWO), shorter);
     let said = fixing.run(&Options::default()).unwrap_err().message;
     assert!(said.contains("changed"), "{said}");
     assert_eq!(names(folder.path().parent().unwrap()), ["model"]);
@@ -82,7 +82,7 @@ fn what_is_done_is_taken_up_again_and_what_is_complete_is_compared() {
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    put(&path, bytes);
     let said = fixing.run(&resume).unwrap_err().message;
     assert!(said.contains("differs from byte"), "{said}");
 }
@@ -99,7 +99,7 @@ fn a_file_that_went_over_whole_is_compared_too() {
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    put(&path, bytes);
     let said = fixing.run(&Options { resume: true, ..Options::default() }).unwrap_err().message;
     assert!(said.contains(TWO) && said.contains("differs"), "{said}");
 }

@@ -256,6 +256,13 @@ fn sample(name: &str) -> PathBuf {
     Path::new("samples").join(name)
 }
 
+/// Names that have to change.
+static RENAMES: Rule = rule(
+    &K2,
+    |rule, _| when(true, rule),
+    |_, _| vec![Fix::new("strip it", Act::Edit(vec![strip("model.")]))],
+);
+
 #[test]
 fn decoding_and_edits_of_the_config_are_one_pass() {
     let mut folder = Folder::model();
@@ -273,11 +280,6 @@ fn decoding_and_edits_of_the_config_are_one_pass() {
     assert!(config.get("quantization_config").is_none() && config.get("broken").is_none());
     let said = pair.refused(&[want(&PACKED), want(&BLOCK)]);
     assert!(said.contains("T009 sets quantization_config.x, and what T005 makes"), "{said}");
-    static RENAMES: Rule = rule(
-        &K2,
-        |rule, _| when(true, rule),
-        |_, _| vec![Fix::new("strip it", Act::Edit(vec![strip("model.")]))],
-    );
     let said = pair.refused(&[want(&PACKED), want(&RENAMES)]);
     assert_eq!(said, "T002 and T005 cannot be fixed in one pass: fix T002 first, then T005 in its result");
 }
@@ -302,17 +304,19 @@ fn merging_and_repairing_are_passes_of_their_own() {
     assert!(said.starts_with("T007: not everything can be repaired: "), "{said}");
 }
 
+/// Packed layers, seen on the adapter.
+static OF_ADAPTER: Rule = rule(
+    &K5,
+    |rule, subject| {
+        let is_packed = subject.packed_layers().0 > 0;
+        let adapters = subject.adapters().filter(|adapter| is_packed && adapter.held.is_some());
+        adapters.map(|adapter| Finding::new(rule, "packed").about(adapter.about)).collect()
+    },
+    |_, _| vec![Fix::new("dequantize", Act::Dequantize)],
+);
+
 #[test]
 fn a_base_is_decoded_also_where_its_adapter_shows_that_it_has_to_be() {
-    static OF_ADAPTER: Rule = rule(
-        &K5,
-        |rule, subject| {
-            let is_packed = subject.packed_layers().0 > 0;
-            let adapters = subject.adapters().filter(|adapter| is_packed && adapter.held.is_some());
-            adapters.map(|adapter| Finding::new(rule, "packed").about(adapter.about)).collect()
-        },
-        |_, _| vec![Fix::new("dequantize", Act::Dequantize)],
-    );
     let folder = Folder::model();
     folder.write();
     let (base, adapter) = (sample("bnb-nf4-A/model"), sample("peft-lora-all-A/adapter"));
