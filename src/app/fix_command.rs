@@ -33,6 +33,12 @@ pub fn fix_command(
         Act::Merge => format!("ckpt merge {base}{all} -o {}", out(subject.files(), "merged")),
         Act::Repair if own.is_empty() => return None,
         Act::Repair => format!("ckpt align {base}{own} --repair -o {}", out(files, "repaired")),
-        Act::Edit(_) => format!("ckpt fix {base}{own} {} -o {}", finding.rule.code(), out(files, "fixed")),
+        Act::Edit(_) => {
+            // Without a number it is the first fix that can be carried out.
+            let at = finding.fixes.iter().position(|other| other == fix).unwrap_or(0);
+            let is_first = finding.fixes.iter().position(Fix::applies) == Some(at);
+            let number = if is_first { String::new() } else { format!(":{}", at + 1) };
+            format!("ckpt fix {base}{own} {}{number} -o {}", finding.rule.code(), out(files, "fixed"))
+        }
     })
 }

@@ -147,7 +147,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         code: "C015",
         hit: |folder| {
-            set(folder, "rope_parameters", json!({"rope_type": "default", "rope_theta": 500_000.0}))
+            set(folder, "rope_parameters", json!({"rope_type": "default", "rope_theta": 500_000.0}));
         },
         miss: |folder| {
             set(folder, "rope_parameters", json!({"rope_type": "default", "rope_theta": 500_000.0}));
