@@ -375,7 +375,9 @@ impl App {
                 }
                 let is_adapter = ready.adapter.is_some();
                 open.state = OpenState::Ready(Box::new(ready));
+                // What is wrong with the headers shows before the rest has been read.
                 let mut effects = vec![Effect::Examine(id)];
+                effects.extend(self.diagnose(id));
                 effects.extend(is_adapter.then_some(Effect::FindBase(id)));
                 effects.extend(self.explain());
                 effects

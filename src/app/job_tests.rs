@@ -293,7 +293,7 @@ fn one_job_runs_at_a_time_and_the_next_starts_when_it_ends() {
     assert_eq!(states(&robot), "frc");
     assert_eq!(end(&mut robot, second, Ok(outcome())), []);
     assert_eq!(states(&robot), "fdc");
-    assert_eq!(robot.press("k enter").asked, [Effect::Open(4, "y".into())], "beside the input");
+    assert_eq!(robot.press("k enter").asked, [Effect::Open(5, "y".into())], "beside the input");
     assert_eq!((robot.app.opens.len(), robot.app.current), (2, 1));
     assert_eq!(robot.press("6 enter").asked, [], "it is open already");
     assert_eq!((robot.app.opens.len(), robot.app.tab), (2, Tab::Detail));

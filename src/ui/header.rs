@@ -15,6 +15,7 @@ use crate::app::jobs::Question;
 use crate::app::keys::keys_of;
 use crate::app::picker::Purpose as Picking;
 use crate::app::{App, OpenState, Overlay};
+use crate::diagnose::Diagnosis;
 use crate::diagnose::rule::Purpose;
 use crate::name::{cut_middle, escape};
 use crate::units;
@@ -93,9 +94,11 @@ pub fn facts(app: &App, is_wide: bool) -> Vec<String> {
                 count(&mut facts);
                 return facts;
             }
+            count(&mut facts);
             facts.push(format!("{} params", units::count(summary.parameters)));
             facts.push(units::bytes(summary.bytes));
             facts.push(format!("{:.2} bit/w", summary.bits_per_weight));
+            return facts;
         }
         _ => facts.push(escape(&open.path).into_owned()),
     }
@@ -126,7 +129,12 @@ pub fn verdict(app: &App, is_wide: bool, theme: &Theme) -> Vec<Span<'static>> {
         OpenState::Failed(_) => vec![Span::styled("✗ not opened ", theme.style(Role::Error))],
         OpenState::Ready(ready) => {
             let findings = app.findings();
-            let Some(diagnosis) = findings.and_then(|findings| findings.diagnosis.as_deref()) else {
+            let is_settled = |diagnosis: &&Diagnosis| {
+                // Before the examination ends more can be found, and nothing is said to be fine.
+                ready.checkpoint.examined || diagnosis.count(Purpose::Load).0 > 0
+            };
+            let diagnosis = findings.and_then(|findings| findings.diagnosis.as_deref()).filter(is_settled);
+            let Some(diagnosis) = diagnosis else {
                 let words = if ready.checkpoint.examined { "rules look " } else { "reading quant states " };
                 return vec![Span::styled(words, theme.style(Role::Muted))];
             };

@@ -67,7 +67,11 @@ fn starts_word(text: &Text, begin: usize, literal: &str) -> bool {
 /// Takes what stands before the first literal part: the end of a name on that line.
 fn before(pieces: &[Piece], text: &Text, matched: &mut Match) -> bool {
     let [Piece::Place(name)] = pieces else { return pieces.is_empty() };
-    let line = text.begin_of_line(matched.begin);
+    let mut line = text.begin_of_line(matched.begin);
+    if line == matched.begin && line > 0 {
+        // It was wrapped behind the name.
+        line = text.begin_of_line(line - 1);
+    }
     let room = &text.compact[line..matched.begin];
     let begin = room
         .char_indices()

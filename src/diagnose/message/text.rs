@@ -206,7 +206,7 @@ fn without_prefix(line: &str) -> String {
     }
     loop {
         let before = line;
-        for strip in [rank, numbered, timed, container] {
+        for strip in [rank, numbered, timed, logged, container] {
             line = strip(line).unwrap_or(line);
         }
         if line.len() == before.len() {
@@ -267,6 +267,15 @@ fn timed(line: &str) -> Option<&str> {
     Some(after_blank(rest.strip_prefix(']').unwrap_or(rest)))
 }
 
+/// `ERROR 10-11 16:03:09 engine.py:157] `, `ERROR 10-11 16:03:09 [core.py:700] `, as vLLM logs.
+fn logged(line: &str) -> Option<&str> {
+    const PREFIX_BYTES_MAX: usize = 100;
+    let levels = ["ERROR ", "WARNING ", "INFO ", "DEBUG ", "CRITICAL "];
+    let is_log = levels.iter().any(|level| line.starts_with(level));
+    let end = line.find(']').filter(|end| is_log && *end < PREFIX_BYTES_MAX)?;
+    line[..end].contains(".py:").then(|| after_blank(&line[end + 1..]))
+}
+
 /// `trainer-1  | `, as Docker Compose prints it.
 fn container(line: &str) -> Option<&str> {
     let (name, rest) = line.split_once('|')?;
@@ -302,6 +311,8 @@ mod tests {
             ("  41 | KeyError: 'x'", "KeyError: 'x'"),
             ("2025-05-01T10:00:00.123Z KeyError: 'x'", "KeyError: 'x'"),
             ("[2025-05-01 10:00:00,123] KeyError: 'x'", "KeyError: 'x'"),
+            ("ERROR 10-11 16:03:09 engine.py:157] KeyError: 'x'", "KeyError: 'x'"),
+            ("(EngineCore_0 pid=7) ERROR 10-11 16:03:09 [core.py:700] KeyError: 'x'", "KeyError: 'x'"),
             ("trainer-1  | [rank0]: KeyError: 'x'", "KeyError: 'x'"),
             ("│ KeyError: 'x'            │", "KeyError: 'x'"),
             ("[4096, 1] is not [128, 256]", "[4096, 1] is not [128, 256]"),
