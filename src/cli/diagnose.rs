@@ -14,7 +14,7 @@ use crate::app::fix_command;
 use crate::checkpoint::Checkpoint;
 use crate::diagnose::finding::{Finding, Seen};
 use crate::diagnose::message::{Answer, Verdict, explain, template};
-use crate::diagnose::rule::{Message, Purpose, Rule};
+use crate::diagnose::rule::Purpose;
 use crate::diagnose::{Diagnosis, RULES, Subject, matrix};
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -228,6 +228,9 @@ impl Report<'_> {
                 " ",
                 &format!("line {} of the text; {}", matched.line + 1, matched.message.seen_in),
             )?;
+            if let Some(fine) = self.fine(answer) {
+                labeled(out, "files", &fine)?;
+            }
             if answer.verdict == Verdict::NotShown {
                 labeled(out, "usually", matched.rule.why)?;
                 if !matched.rule.outside.is_empty() {
@@ -243,9 +246,6 @@ impl Report<'_> {
                 None => "",
             };
             writeln!(out, "  {}: {}{mark}", check.says, check.files)?;
-        }
-        if let Some(fine) = self.fine(answer) {
-            writeln!(out, "  {fine}")?;
         }
         for near in &answer.nearest {
             writeln!(out, "  {:?}: {}", near.rule, near.message.text)?;
@@ -276,10 +276,14 @@ impl Report<'_> {
         for (at, seen) in finding.seen.iter().enumerate() {
             labeled(out, if at == 0 { "seen" } else { " " }, &seen_words(seen))?;
         }
-        for (at, message) in finding.rule.messages.iter().enumerate() {
+        for (at, message) in finding.messages().into_iter().take(MESSAGES_MAX).enumerate() {
             let text = template::filled(message.text, &finding.fills);
             let label = if at == 0 { "message" } else { " " };
             labeled(out, label, &format!("{}   ({})", escape(&text), message.seen_in))?;
+        }
+        let more = finding.rule.messages.len().saturating_sub(MESSAGES_MAX);
+        if more > 0 {
+            labeled(out, " ", &format!("and {more} more: ckpt explain {}", finding.rule.code()))?;
         }
         for (at, fix) in finding.fixes.iter().enumerate() {
             let kind = if fix.applies() { "" } else { "   (advice)" };
@@ -362,13 +366,15 @@ impl Report<'_> {
             silent: finding.rule.is_silent,
             seen: finding.seen.iter().map(SeenJson::from).collect(),
             why: finding.rule.why,
-            messages: messages(finding.rule, &finding.fills),
+            messages: messages(finding),
             fix: fixes.first().cloned(),
             fixes,
         }
     }
 }
 
+/// Messages of a finding that are printed; `ckpt explain` has all.
+const MESSAGES_MAX: usize = 4;
 /// Cells of a line.
 const WIDTH: usize = 100;
 /// Cells of the column of labels.
@@ -384,9 +390,9 @@ fn labeled(out: &mut dyn Write, label: &str, text: &str) -> std::io::Result<()> 
     Ok(())
 }
 
-/// Returns a rule's messages with what is known in their places.
-fn messages(rule: &'static Rule, fills: &[(&'static str, String)]) -> Vec<String> {
-    rule.messages.iter().map(|Message { text, .. }| template::filled(text, fills)).collect()
+/// Returns the messages of a finding with what is known in their places.
+fn messages(finding: &Finding) -> Vec<String> {
+    finding.messages().into_iter().map(|message| template::filled(message.text, &finding.fills)).collect()
 }
 
 /// Returns the glyph of a severity.

@@ -1,6 +1,6 @@
 //! Finding: a rule that saw something: a sentence with names and numbers, the places, the fixes.
 
-use super::rule::{Purpose, Rule};
+use super::rule::{Message, Purpose, Rule};
 use super::subject::{About, Subject};
 use crate::name::escape;
 use crate::plan::edit::Edit;
@@ -121,6 +121,20 @@ impl Finding {
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+
+    /// Returns the rule's messages, those first that name what was found here: `gptq`.
+    #[must_use]
+    pub fn messages(&self) -> Vec<&'static Message> {
+        let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
+        let words: Vec<String> = self.fills.iter().map(|(_, value)| plain(value)).collect();
+        let is_named = |message: &Message| {
+            let text = plain(message.text);
+            words.iter().any(|word| word.len() > 2 && text.contains(word.as_str()))
+        };
+        let mut messages: Vec<&'static Message> = self.rule.messages.iter().collect();
+        messages.sort_by_key(|message| !is_named(message));
+        messages
     }
 
     /// Collects the problems of the rule's kind that opening and aligning saw: one finding for the checkpoint, and

@@ -147,6 +147,11 @@ pub fn explain(pasted: &str, files: Option<(&Subject<'_>, &Diagnosis)>) -> Answe
             answer.findings.extend(own.iter().map(|(at, _)| *at));
         }
     }
+    if answer.verdict == Verdict::NotShown && files.is_some() {
+        // Where the files show nothing, a cause outside of them explains the same words best.
+        let outside = same.iter().find(|matched| matched.rule.is_outside && matched.line == best.line);
+        answer.matched = outside.map(|matched| (*matched).clone()).or(answer.matched);
+    }
     let main = answer.matched.as_ref().map(|matched| matched.rule);
     for matched in same {
         let is_new = main.is_none_or(|main| !std::ptr::eq(main, matched.rule))

@@ -29,7 +29,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let box_height = (inner.height / 3).clamp(3, TEXT_LINES_MAX + 2);
     let rows = [Constraint::Length(1), Constraint::Length(box_height), Constraint::Min(1)];
     let [head, pasted, answer] = Layout::vertical(rows).areas(inner);
-    let words = " Paste the whole traceback, or type the last line. Nothing leaves this machine.";
+    let words = " Paste the traceback, or type its last line. Nothing leaves this machine.";
     frame.render_widget(Line::from(Span::styled(words, theme.style(Role::Muted))), head);
     draw_text(frame, pasted, app, theme);
     let lines = answer_lines(app, usize::from(answer.width), theme);
@@ -94,6 +94,7 @@ fn answer_lines(app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         page.words(Role::Text, 2, &finding.title);
         page.words(Role::Muted, 2, finding.rule.why);
     } else if let Some(matched) = &answer.matched {
+        page.fine(app, answer);
         page.words(Role::Text, 2, matched.rule.why);
         if !matched.rule.outside.is_empty() {
             page.words(Role::Text, 2, matched.rule.outside);
@@ -108,14 +109,6 @@ fn answer_lines(app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
             2,
             "No checkpoint is open: with one (o) the message is held against its files.",
         );
-    } else {
-        let fine = app.findings().and_then(|findings| findings.diagnosis.as_deref()).and_then(|diagnosis| {
-            app.with_subject(|subject| answer.fine_words(subject, diagnosis)).flatten()
-        });
-        if let Some(fine) = fine {
-            page.blank();
-            page.words(Role::Ok, 2, &fine);
-        }
     }
     if let Some((finding, fixes)) = app.fixes_of_error() {
         page.blank();
@@ -177,6 +170,18 @@ impl Page<'_> {
             Verdict::Unknown => Role::Muted,
         };
         self.words(role, 0, &answer.headline());
+    }
+
+    /// That nothing is wrong with the files, where that is so: as loud as a fault.
+    fn fine(&mut self, app: &App, answer: &Answer) {
+        let diagnosis = app.findings().and_then(|findings| findings.diagnosis.as_deref());
+        let fine = diagnosis.and_then(|diagnosis| {
+            app.with_subject(|subject| answer.fine_words(subject, diagnosis)).flatten()
+        });
+        if let Some(fine) = fine {
+            self.words(Role::Ok, 2, &fine);
+            self.blank();
+        }
     }
 
     /// What the message names against what the files say, line by line.

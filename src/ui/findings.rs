@@ -21,6 +21,9 @@ use crate::problem::Severity;
 /// Below this width the list and the finding take turns.
 const TWO_PANES_MIN: u16 = 72;
 
+/// Messages of a finding that are shown: the fixes are to be seen as well.
+const MESSAGES_MAX: usize = 3;
+
 /// Returns the glyph and the role of a severity.
 #[must_use]
 pub fn mark(severity: Severity) -> (&'static str, Role) {
@@ -255,10 +258,14 @@ fn finding_lines(app: &App, width: usize, theme: &Theme) -> Option<Lines> {
         lines.blank();
         lines.words(Role::Muted, "message you will meet");
     }
-    for message in found.rule.messages {
+    for message in found.messages().into_iter().take(MESSAGES_MAX) {
         let said = escape(&filled(message.text, &found.fills)).into_owned();
         lines.indented(Role::Text, 2, &said);
         lines.indented(Role::Muted, 6, message.seen_in);
+    }
+    let more = found.rule.messages.len().saturating_sub(MESSAGES_MAX);
+    if more > 0 {
+        lines.indented(Role::Muted, 2, &format!("and {more} more: ckpt explain {}", found.rule.code()));
     }
     for (at, fix) in found.fixes.iter().enumerate() {
         lines.blank();

@@ -240,11 +240,9 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::SortMenu(_) | Overlay::OrderMenu(_) => "j k choose   Enter sort   Esc close",
         Overlay::Matrix(_) => "j k row   PgDn PgUp page   Esc close",
         Overlay::Error if app.error.is_in_answer => {
-            "Enter plan of the fix   j k fix   Tab text   Ctrl-u clear   Esc close (text is kept)"
+            "Enter plan of the fix   j k fix   Tab text   Ctrl-u clear   Esc close (kept)"
         }
-        Overlay::Error => {
-            "paste or type   Tab or Enter answer   PgUp PgDn scroll   Ctrl-u clear   Esc close (text is kept)"
-        }
+        Overlay::Error => "paste or type   Tab answer   PgUp PgDn scroll   Ctrl-u clear   Esc close (kept)",
         Overlay::StatesMenu(_) | Overlay::PurposeMenu(_) => "j k choose   Enter show   Esc close",
         Overlay::Log => "Esc close",
         Overlay::Ask(Question::Cancel(_)) => "Enter cancel the job   Esc let it run",

@@ -75,7 +75,8 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
         let label = format.trim_end_matches('-');
         (count > 0).then(|| {
             let title = format!("{words} of {label}: transformers loads them with {packages}.");
-            Finding::new(rule, title).seen(Seen::tensors(first, words.clone()))
+            let method = if label == "bnb" { "bitsandbytes" } else { label };
+            Finding::new(rule, title).fill("method", method).seen(Seen::tensors(first, words.clone()))
         })
     });
     found.collect()
