@@ -15,8 +15,9 @@ use super::theme::{Role, Theme};
 use crate::app::{App, Ready};
 use crate::checkpoint::summary::FormatSum;
 use crate::checkpoint::tree::{Row, RowKind};
+use crate::diagnose::rule::Purpose;
 use crate::name::{cut_middle, escape};
-use crate::problem::Problem;
+use crate::problem::{Problem, Severity};
 use crate::quant::LayerSpec;
 use crate::units;
 
@@ -25,10 +26,11 @@ const LIST_MAX: usize = 40;
 
 /// Draws the tab.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, theme: &Theme) {
+    let width = usize::from(block.inner(area).width.saturating_sub(2));
+    let good_for = good_for(app, width, theme);
     let Some(ready) = app.ready_mut() else { return };
     ready.sum_group();
-    let width = usize::from(block.inner(area).width.saturating_sub(2));
-    let page = Page { ready, width, theme };
+    let page = Page { ready, good_for, width, theme };
     let lines = page.lines();
     let lines = lines.into_iter().map(|mut line| {
         line.spans.insert(0, Span::raw(" "));
@@ -37,8 +39,44 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, 
     ready.detail_top = text(frame, area, block, lines.collect(), ready.detail_top);
 }
 
+/// For what the checkpoint is good: a line each purpose, with what stands in its way. Empty before that is known, and
+/// where nothing does.
+fn good_for(app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let Some(diagnosis) = app.findings().and_then(|findings| findings.diagnosis.as_deref()) else {
+        return Vec::new();
+    };
+    let examined = app.ready().is_some_and(|ready| ready.checkpoint.examined);
+    let worst =
+        |purpose| diagnosis.for_purpose(purpose).next().filter(|(_, severity)| *severity != Severity::Info);
+    if !examined || Purpose::ALL.into_iter().all(|purpose| worst(purpose).is_none()) {
+        return Vec::new();
+    }
+    let line = |purpose: Purpose| {
+        let (glyph, role, words) = match worst(purpose) {
+            Some((finding, severity)) => {
+                let (glyph, role) = super::findings::mark(severity);
+                (glyph, role, format!("{:?}", finding.rule))
+            }
+            None => ("✓", Role::Ok, String::new()),
+        };
+        let room = width.saturating_sub(14);
+        let words = cut_middle(&words, room.saturating_sub(2)).into_owned();
+        let key = if words.is_empty() { "" } else { "d" };
+        let pad = " ".repeat(room.saturating_sub(words.width()));
+        Line::from(vec![
+            Span::styled(format!("  {:<7}", purpose.name()), theme.style(Role::Text)),
+            Span::styled(format!("{glyph} "), theme.style(role)),
+            Span::styled(words, theme.style(Role::Muted)),
+            Span::raw(pad),
+            Span::styled(key, theme.style(Role::Key)),
+        ])
+    };
+    Purpose::ALL.into_iter().map(line).collect()
+}
+
 struct Page<'a> {
     ready: &'a Ready,
+    good_for: Vec<Line<'static>>,
     width: usize,
     theme: &'a Theme,
 }
@@ -52,7 +90,14 @@ impl Page<'_> {
             RowKind::Group => self.group(row),
         };
         // The first row stands for the whole, whatever else it is: it is what a new screen shows.
-        if self.ready.tree.cursor() == 0 {
+        let is_first = self.ready.tree.cursor() == 0;
+        let is_packed = |layer| self.ready.checkpoint.layers.spec(layer).is_quantized();
+        let is_asked = is_first || matches!(row.kind, RowKind::Layer(layer) if is_packed(layer));
+        if is_asked && !self.good_for.is_empty() {
+            lines.extend([Line::default(), self.heading("what it is good for")]);
+            lines.extend(self.good_for.iter().cloned());
+        }
+        if is_first {
             lines.push(Line::default());
             lines.extend(self.whole_file());
         }

@@ -70,6 +70,8 @@ fn wrapping_colors_and_prefixes_change_nothing() {
             wrap(40),
             each(&|line| format!("\u{1b}[31m{line}\u{1b}[0m")),
             each(&|line| format!("[rank0]: {line}")),
+            each(&|line| format!("  41 | {line}")),
+            each(&|line| format!("2026-11-21T10:00:00.123Z {line}")),
             each(&|line| format!("│ {line} │")),
             text.replace('\n', "\r\n"),
         ];
