@@ -10,9 +10,10 @@ pub mod template;
 pub mod text;
 
 use std::cmp::Reverse;
+use std::sync::LazyLock;
 
 use self::check::{Check, checks};
-use self::template::Match;
+use self::template::{Match, Template};
 use self::text::{Role, Text};
 use super::finding::Finding;
 use super::rule::{Message, Purpose, Rule};
@@ -215,19 +216,25 @@ impl Answer {
     }
 }
 
+/// Every message of every rule, taken apart once.
+static KNOWN: LazyLock<Vec<(&'static Rule, &'static Message, Template)>> = LazyLock::new(|| {
+    let of_rule = |rule: &'static Rule| {
+        rule.messages.iter().map(move |message| (rule, message, Template::new(message.text)))
+    };
+    RULES.iter().copied().flat_map(of_rule).collect()
+});
+
 /// Finds every message of every rule.
 fn matches(text: &Text) -> Vec<Matched> {
     let mut found = Vec::new();
-    for rule in RULES.iter().copied() {
-        for message in rule.messages {
-            for Match { begin, captured, literal, .. } in template::find(message.text, text) {
-                let at = text.line_at(begin);
-                let line = &text.lines[at];
-                // An assertion's text stands in its frame; its exception has none.
-                let is_raised = line.role != Role::Other;
-                let score = (is_raised, line.chain, Reverse(line.depth), literal);
-                found.push(Matched { rule, message, captured, line: at, score });
-            }
+    for (rule, message, template) in KNOWN.iter() {
+        for Match { begin, captured, literal, .. } in template.find(text) {
+            let at = text.line_at(begin);
+            let line = &text.lines[at];
+            // An assertion's text stands in its frame; its exception has none.
+            let is_raised = line.role != Role::Other;
+            let score = (is_raised, line.chain, Reverse(line.depth), literal);
+            found.push(Matched { rule, message, captured, line: at, score });
         }
     }
     found

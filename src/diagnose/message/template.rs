@@ -26,15 +26,31 @@ pub struct Match {
 }
 
 /// A part of a template.
+#[derive(Debug)]
 enum Piece {
     Literal(String),
     Place(&'static str),
 }
 
-/// Returns every place where a message stands in a text.
-#[must_use]
-pub fn find(template: &'static str, text: &Text) -> Vec<Match> {
-    let pieces = pieces(template);
+/// A message taken apart.
+#[derive(Debug)]
+pub struct Template(Vec<Piece>);
+
+impl Template {
+    /// Takes a message apart.
+    #[must_use]
+    pub fn new(text: &'static str) -> Self {
+        Self(pieces(text))
+    }
+
+    /// Returns every place where it stands in a text.
+    #[must_use]
+    pub fn find(&self, text: &Text) -> Vec<Match> {
+        find(&self.0, text)
+    }
+}
+
+fn find(pieces: &[Piece], text: &Text) -> Vec<Match> {
     let Some(at) = pieces.iter().position(|piece| matches!(piece, Piece::Literal(_))) else {
         return Vec::new();
     };
@@ -246,7 +262,7 @@ mod tests {
     use super::*;
 
     fn captured(template: &'static str, text: &str) -> Option<Vec<(&'static str, String)>> {
-        find(template, &Text::new(text)).into_iter().next().map(|found| found.captured)
+        Template::new(template).find(&Text::new(text)).into_iter().next().map(|found| found.captured)
     }
 
     #[test]
