@@ -171,7 +171,8 @@ fn other_purpose(diagnosis: &Diagnosis, purpose: Purpose, width: usize, theme: &
     };
     let first = diagnosis.for_purpose(purpose).next().map(|(finding, _)| format!("{:?}", finding.rule));
     let words = match (errors + warnings, first) {
-        (0, _) => "nothing found".to_owned(),
+        (0, Some(first)) => format!("to know: {first}"),
+        (0, None) => "nothing found".to_owned(),
         (count, first) => format!("{count}: {}", first.unwrap_or_default()),
     };
     let words = cut_end(&words, width.saturating_sub(12));

@@ -14,6 +14,8 @@ const KEYS_MIN: usize = 24;
 const KINDS_MIN: usize = 8;
 /// What comes this soon after a burst belongs to it: a long paste takes several reads.
 const GOES_ON: Duration = Duration::from_millis(120);
+/// How long is waited for more. Not zero: then the reader does not even look at what it has read already.
+const MORE: Duration = Duration::from_millis(1);
 /// Events that are taken at once.
 const EVENTS_MAX: usize = 65_536;
 
@@ -34,6 +36,7 @@ impl Bursts {
             self.last = Some(now);
             return vec![TermEvent::Paste(text)];
         }
+        self.last = None;
         events
     }
 }
@@ -44,7 +47,8 @@ fn is_burst(text: &str) -> bool {
     let count = kinds.len();
     kinds.sort_unstable();
     kinds.dedup();
-    count >= KEYS_MIN && kinds.len() >= KINDS_MIN && text.contains([' ', '\n', '\t'])
+    // A path and Enter, typed by a script, has none inside.
+    count >= KEYS_MIN && kinds.len() >= KINDS_MIN && text.trim().contains([' ', '\n', '\t'])
 }
 
 /// Returns the character of a key that is text.
@@ -71,7 +75,7 @@ fn text_of(event: &TermEvent) -> Option<char> {
 /// The terminal is gone.
 pub(super) fn next_events() -> std::io::Result<Vec<TermEvent>> {
     let mut events = vec![crossterm::event::read()?];
-    while events.len() < EVENTS_MAX && crossterm::event::poll(Duration::ZERO)? {
+    while events.len() < EVENTS_MAX && crossterm::event::poll(MORE)? {
         events.push(crossterm::event::read()?);
     }
     Ok(events)
@@ -95,7 +99,14 @@ mod tests {
         let now = Instant::now();
         let error = "KeyError: 'base_model.model.q_proj'\nq\n";
         assert_eq!(Bursts::default().take(keys(error), now), [TermEvent::Paste(error.into())]);
-        for typed in ["q", "jjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjj", "dfjjl", "/q_proj\n", ""] {
+        for typed in [
+            "q",
+            "jjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjj",
+            "dfjjl",
+            "/q_proj\n",
+            "/some/long/path/to/a/model-folder\n",
+            "",
+        ] {
             assert_eq!(Bursts::default().take(keys(typed), now), keys(typed), "{typed:?}");
         }
     }

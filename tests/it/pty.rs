@@ -413,3 +413,16 @@ fn an_adapter_that_is_opened_first_leads_to_its_base() {
     robot.press("\r").shows("6 of 6 modules aligned").press("q");
     assert_eq!(robot.ends().0, 0);
 }
+
+/// A terminal that does not mark pastes sends keys, some of which would attach, convert or quit.
+#[test]
+fn a_paste_without_marks_is_explained_and_none_of_it_is_a_key() {
+    let text = std::fs::read_to_string("tests/it/stories/2-bitsandbytes-config.txt").unwrap();
+    let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
+    robot.shows("load ✓").press(&text.replace('\n', "\r"));
+    robot.shows("This is your cause: Q001").shows("line 8 matched");
+    assert!(!robot.text().contains("not attached"), "{}", robot.text());
+    robot.press("\x1b").until("the overlay to close", |s| !s.contents().contains("Explain an error"));
+    robot.press("q");
+    assert_eq!(robot.ends().0, 0);
+}
