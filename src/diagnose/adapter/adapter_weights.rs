@@ -13,7 +13,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message(
             "size mismatch for {key}: copying a param with shape torch.Size([0]) from checkpoint, the shape in current \
-             model is torch.Size({shape})",
+             model is {shape}",
             "PEFT, all versions",
         ),
         message(

@@ -25,7 +25,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
         ),
         message(
             "size mismatch for {key}.lora_B.{any}: copying a param with shape torch.Size([{n}, {n}, 1]) from \
-             checkpoint, the shape in current model is torch.Size({shape}).",
+             checkpoint, the shape in current model is {shape}.",
             "PEFT since 0.3, enable_lora",
         ),
     ],

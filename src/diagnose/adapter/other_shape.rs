@@ -17,13 +17,13 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           of another number of key-value heads. PEFT stops at the first tensor; no change of names mends it.",
     messages: &[
         message(
-            "size mismatch for {key}.lora_A.{any}: copying a param with shape torch.Size({shape}) from checkpoint, the \
-             shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.lora_A.{any}: copying a param with shape {shape} from checkpoint, the \
+             shape in current model is {shape}.",
             "PEFT, all versions",
         ),
         message(
-            "size mismatch for {key}.lora_B.{any}: copying a param with shape torch.Size({shape}) from checkpoint, the \
-             shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.lora_B.{any}: copying a param with shape {shape} from checkpoint, the \
+             shape in current model is {shape}.",
             "PEFT, all versions",
         ),
         message(

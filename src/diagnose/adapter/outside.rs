@@ -28,8 +28,8 @@ pub(in crate::diagnose) static RESIZED_TO_TOKENIZER: Rule = Rule {
             "transformers since 4.33, a warning",
         ),
         message(
-            "size mismatch for {key}.modules_to_save.default.weight: copying a param with shape torch.Size({shape}) from \
-             checkpoint, the shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.modules_to_save.default.weight: copying a param with shape {shape} from \
+             checkpoint, the shape in current model is {shape}.",
             "PEFT, all versions",
         ),
     ],

@@ -17,12 +17,12 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           Alpha belongs to one of the two ranks, and the files do not tell to which: the scale alpha/r depends on that.",
     messages: &[
         message(
-            "size mismatch for {key}.lora_A.{any}: copying a param with shape torch.Size({shape}) from checkpoint, the \
-             shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.lora_A.{any}: copying a param with shape {shape} from checkpoint, the \
+             shape in current model is {shape}.",
             "PEFT, all versions",
         ),
         message(
-            "- {key}: found shape torch.Size({shape}) in the checkpoint and torch.Size({shape}) in the model \
+            "- {key}: found shape {shape} in the checkpoint and {shape} in the model \
              instantiated",
             "PEFT with ignore_mismatched_sizes: the module has no effect",
         ),

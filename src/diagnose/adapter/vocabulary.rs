@@ -17,23 +17,23 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           where the sizes differ; before 0.13 the grown rows were not in the file, and the adapter was silently wrong.",
     messages: &[
         message(
-            "size mismatch for {key}.modules_to_save.{any}.weight: copying a param with shape torch.Size({shape}) from \
-             checkpoint, the shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.modules_to_save.{any}.weight: copying a param with shape {shape} from \
+             checkpoint, the shape in current model is {shape}.",
             "PEFT, all versions",
         ),
         message(
-            "size mismatch for {key}.base_layer.weight: copying a param with shape torch.Size({shape}) from checkpoint, \
-             the shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.base_layer.weight: copying a param with shape {shape} from checkpoint, \
+             the shape in current model is {shape}.",
             "PEFT since 0.7, embeddings among the targets",
         ),
         message(
-            "size mismatch for {key}.embed_tokens.weight: copying a param with shape torch.Size({shape}) from \
-             checkpoint, the shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.embed_tokens.weight: copying a param with shape {shape} from \
+             checkpoint, the shape in current model is {shape}.",
             "PEFT since 0.7, resized embeddings",
         ),
         message(
-            "size mismatch for base_model.model.lm_head.weight: copying a param with shape torch.Size({shape}) from \
-             checkpoint, the shape in current model is torch.Size({shape}).",
+            "size mismatch for base_model.model.lm_head.weight: copying a param with shape {shape} from \
+             checkpoint, the shape in current model is {shape}.",
             "PEFT since 0.7, a resized head",
         ),
     ],

@@ -18,18 +18,18 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
           the factors do not fit, and PEFT stops.",
     messages: &[
         message(
-            "size mismatch for {key}.lora_embedding_A.{any}: copying a param with shape torch.Size({shape}) from \
-             checkpoint, the shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.lora_embedding_A.{any}: copying a param with shape {shape} from \
+             checkpoint, the shape in current model is {shape}.",
             "PEFT, all versions",
         ),
         message(
-            "size mismatch for {key}.lm_head.lora_B.{any}: copying a param with shape torch.Size({shape}) from \
-             checkpoint, the shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.lm_head.lora_B.{any}: copying a param with shape {shape} from \
+             checkpoint, the shape in current model is {shape}.",
             "PEFT, all versions",
         ),
         message(
-            "size mismatch for {key}.embed_tokens.base_layer.weight: copying a param with shape torch.Size({shape}) from \
-             checkpoint, the shape in current model is torch.Size({shape}).",
+            "size mismatch for {key}.embed_tokens.base_layer.weight: copying a param with shape {shape} from \
+             checkpoint, the shape in current model is {shape}.",
             "PEFT since 0.7",
         ),
     ],

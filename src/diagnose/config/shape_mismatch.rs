@@ -25,8 +25,8 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
         ),
         message("Reinit due to size mismatch - ckpt: {shape} vs model:{shape}", "transformers 5"),
         message(
-            "size mismatch for {key}: copying a param with shape torch.Size([{shape}]) from checkpoint, the \
-             shape in current model is torch.Size([{shape}]).",
+            "size mismatch for {key}: copying a param with shape {shape} from checkpoint, the \
+             shape in current model is {shape}.",
             "transformers up to 4.57",
         ),
         message(
@@ -34,8 +34,8 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
             "transformers 4",
         ),
         message(
-            "Trying to set a tensor of shape torch.Size([{shape}]) in \"{key}\" (which has shape \
-             torch.Size([{shape}])), this looks incorrect.",
+            "Trying to set a tensor of shape {shape} in \"{key}\" (which has shape \
+             {shape}), this looks incorrect.",
             "accelerate, transformers 4 with low_cpu_mem_usage",
         ),
     ],

@@ -3,7 +3,9 @@
 //! Both are compared without white space and with quotes made alike, so that wrapping and versions do not matter. What
 //! stands in a place must look like what the place is for.
 
-use super::text::{Text, alike};
+mod cut_off;
+
+use super::text::{Text, alike, is_left_out};
 
 /// Bytes that one place takes at most: lists of keys are long.
 const PLACE_BYTES_MAX: usize = 4000;
@@ -43,10 +45,11 @@ impl Template {
         Self(pieces(text))
     }
 
-    /// Returns every place where it stands in a text.
+    /// Returns every place where it stands in a text; else where it stands and is cut off.
     #[must_use]
     pub fn find(&self, text: &Text) -> Vec<Match> {
-        find(&self.0, text)
+        let found = find(&self.0, text);
+        if found.is_empty() { cut_off::find(&self.0, text).into_iter().collect() } else { found }
     }
 }
 
@@ -205,7 +208,7 @@ fn pieces(template: &'static str) -> Vec<Piece> {
             pieces.push(Piece::Place(name));
             rest = behind;
         } else {
-            if !c.is_whitespace() {
+            if !is_left_out(c) {
                 literal.push(alike(c));
             }
             rest = &rest[c.len_utf8()..];
@@ -271,13 +274,15 @@ mod tests {
         for text in [
             "AttributeError: 'BitsAndBytesConfig' object has no attribute 'get_loading_attributes'",
             "AttributeError: 'BitsAndBytesConfig' object has no attribu\nte 'get_loading_attributes'",
-            "AttributeError: “BitsAndBytesConfig” object has\n    no attribute `get_loading_attributes`",
+            "AttributeError: “BitsAndBytesConfig” object has\n    no attribute \"get_loading_attributes\"",
         ] {
             assert_eq!(captured(template, text), Some(vec![]), "{text}");
         }
         for text in [
             "'BitsAndBytesConfig' object has no attribute 'get_loading_attribute'",
-            "'BitsAndBytesConfig' object has no attribute",
+            "'BitsAndBytesConfig' object has no attribute 'load_in_4bit'",
+            "'BitsAndBytesConfig' object has no attribute\nand other words",
+            "'BitsAndBytesConfig' object",
             "",
         ] {
             assert_eq!(captured(template, text), None, "{text}");

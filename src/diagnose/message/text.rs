@@ -11,9 +11,16 @@ pub struct Text {
     pub lines: Vec<Line>,
     /// All of it without white space, quotes made alike.
     pub compact: String,
+    /// What the lines of exceptions say behind their names, compact, with their lines; all lines of a short text.
+    pub said: Vec<(usize, String)>,
     /// The line of each byte of `compact`.
     line_of: Vec<u32>,
 }
+
+/// Lines of a text that is a message and no traceback.
+const SHORT_LINES_MAX: usize = 5;
+/// Lines of exceptions that may be the end of a message.
+const SAID_MAX: usize = 40;
 
 /// One line.
 #[derive(Clone, Debug)]
@@ -54,13 +61,28 @@ impl Text {
         }
         text.find_exceptions();
         for (number, line) in text.lines.iter().enumerate() {
-            for c in line.text.chars().filter(|c| !c.is_whitespace()) {
+            for c in line.text.chars().filter(|c| !is_left_out(*c)) {
                 let c = alike(c);
                 text.compact.push(c);
                 text.line_of.extend(std::iter::repeat_n(number as u32, c.len_utf8()));
             }
         }
+        text.said = text.said();
         text
+    }
+
+    /// Returns what the lines of exceptions say behind their names.
+    fn said(&self) -> Vec<(usize, String)> {
+        let is_short = self.lines.len() <= SHORT_LINES_MAX;
+        let lines = self.lines.iter().enumerate().rev();
+        let lines = lines.filter(|(_, line)| is_short || line.role == Role::Exception).take(SAID_MAX);
+        let said = |(number, line): (usize, &Line)| {
+            let plain = line.text.trim();
+            let named = plain.split_once(": ").filter(|(name, _)| !name.contains(' '));
+            let said = named.map_or(plain, |(_, said)| said).chars().filter(|c| !is_left_out(*c)).map(alike);
+            (number, said.collect())
+        };
+        lines.map(said).collect()
     }
 
     /// Returns the line of a byte of `compact`.
@@ -134,10 +156,15 @@ fn is_exception(line: &str) -> bool {
     is_word && last.chars().next().is_some_and(char::is_uppercase) && kinds.iter().any(|k| last.ends_with(k))
 }
 
+/// White space, which wrapping changes, and the backticks of Markdown, which a copy may have lost.
+pub(super) fn is_left_out(c: char) -> bool {
+    c.is_whitespace() || c == '`'
+}
+
 /// Makes quotes alike: which of them a message has differs by version and terminal.
 pub(super) fn alike(c: char) -> char {
     match c {
-        '"' | '`' | '‘' | '’' | '“' | '”' => '\'',
+        '"' | '‘' | '’' | '“' | '”' => '\'',
         '\u{a0}' => ' ',
         c => c,
     }

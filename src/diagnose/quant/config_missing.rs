@@ -13,7 +13,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message(
             "Trying to set a tensor of shape torch.Size([{n}, 1]) in \"weight\" (which has shape \
-             torch.Size({shape}))",
+             {shape})",
             "transformers 4.3x to 4.4x, bitsandbytes tensors",
         ),
         message(

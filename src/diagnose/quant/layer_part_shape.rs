@@ -9,10 +9,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     why: "The parts of a packed layer are read together: the number of groups, of rows and of packed words \
           follows from each of them. Where they disagree, kernels read beside the data or loaders stop with \
           a size mismatch.",
-    messages: &[message(
-        "Attempted to load weight (torch.Size({shape})) into parameter (torch.Size({shape}))",
-        "vLLM",
-    )],
+    messages: &[message("Attempted to load weight ({shape}) into parameter ({shape})", "vLLM")],
     remedy: "Download the shard again, or quantize the layer again: what the tensors were meant to be \
              cannot be told from them.",
     sources: "unsloth refuses tiles that do not fit; measured on damaged layers",

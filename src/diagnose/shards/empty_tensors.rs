@@ -16,13 +16,10 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     messages: &[
         message(
             "size mismatch for {key}: copying a param with shape torch.Size([0]) from checkpoint, the shape \
-             in current model is torch.Size([{shape}]).",
+             in current model is {shape}.",
             "transformers up to 4.57",
         ),
-        message(
-            "Reinit due to size mismatch - ckpt: torch.Size([0]) vs model:torch.Size([{shape}])",
-            "transformers 5",
-        ),
+        message("Reinit due to size mismatch - ckpt: torch.Size([0]) vs model:{shape}", "transformers 5"),
     ],
     remedy: "Recover the weights from the folders of the training: `python zero_to_fp32.py . model.bin` in \
              the checkpoint that has `global_step…`, or save again with \
