@@ -8,6 +8,8 @@ use crate::diagnose::message::text::Text;
 
 /// Literal bytes that a message without its end must have.
 const HEAD_BYTES_MIN: usize = 24;
+/// Literal bytes that are enough whatever is missing.
+const HEAD_BYTES_SURE: usize = 60;
 /// Literal bytes that a message without its beginning must have, where it is a line of its own.
 const TAIL_BYTES_MIN: usize = 14;
 
@@ -26,7 +28,9 @@ fn without_end(pieces: &[Piece], text: &Text) -> Option<Match> {
     let same = common(head, &compact[begin..]);
     (matched.end, matched.literal) = (begin + same, same);
     if same < head.len() {
-        return ends_at(text, matched.end).then_some(matched);
+        // A short beginning is that of other messages as well.
+        let is_enough = same * 2 >= head.len() || same >= HEAD_BYTES_SURE;
+        return (is_enough && ends_at(text, matched.end)).then_some(matched);
     }
     // The head is whole: the text ends inside a place, or inside a later part.
     let mut rest = rest.iter();
