@@ -127,6 +127,9 @@ impl Configs {
     /// says nothing.
     #[must_use]
     pub fn ties_embeddings(&self) -> bool {
+        if self.architecture().is_some_and(|name| super::expected::NEVER_TIED.contains(&name)) {
+            return false;
+        }
         let by_type = || self.model_type().is_some_and(|kind| super::expected::TIED_TYPES.contains(&kind));
         self.model("tie_word_embeddings").and_then(Value::as_bool).unwrap_or_else(by_type)
     }

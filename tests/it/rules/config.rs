@@ -101,6 +101,32 @@ pub(super) const CASES: &[Case] = &[
         miss: |folder| set(folder, "tie_word_embeddings", json!(true)),
     },
     Case {
+        code: "C009",
+        hit: |folder| {
+            set(folder, "tie_word_embeddings", json!(true));
+            folder.tensors().insert("lm_head.weight".into(), Tensor::new("F32", &[48, HIDDEN]));
+        },
+        // RoBERTa: the matrix of the head is that of the embeddings, its bias is its own.
+        miss: |folder| {
+            set(folder, "tie_word_embeddings", json!(true));
+            folder.tensors().remove("lm_head.weight");
+            folder.tensors().insert("lm_head.bias".into(), Tensor::new("BF16", &[48]));
+        },
+    },
+    Case {
+        code: "C009",
+        hit: |folder| {
+            set(folder, "tie_word_embeddings", json!(true));
+            folder.tensors().get_mut("lm_head.weight").unwrap().bytes[7] ^= 1;
+        },
+        // The config says that it ties and the class does not.
+        miss: |folder| {
+            set(folder, "tie_word_embeddings", json!(true));
+            set(folder, "architectures", json!(["BigBirdPegasusForCausalLM"]));
+            folder.tensors().get_mut("lm_head.weight").unwrap().bytes[7] ^= 1;
+        },
+    },
+    Case {
         code: "C010",
         hit: |folder| {
             folder.json.remove("config.json");
