@@ -124,12 +124,13 @@ pub const TIED_TYPES: [&str; 22] = [
 
 /// Architectures whose class ties nothing, whatever `tie_word_embeddings` says. Source: the classes of text models
 /// in transformers 5.23 that have no `_tied_weights_keys`.
-pub const NEVER_TIED: [&str; 8] = [
+pub const NEVER_TIED: [&str; 9] = [
     "BailingHybridForCausalLM",
     "BigBirdPegasusForCausalLM",
     "CpmAntForCausalLM",
     "KimiLinearForCausalLM",
     "Kosmos2_5ForConditionalGeneration",
+    "MllamaForCausalLM",
     "MoshiForCausalLM",
     "NemotronHForCausalLM",
     "xLSTMForCausalLM",
