@@ -204,7 +204,13 @@ impl<'b> BaseNames<'b> {
             let before = own.strip_suffix("lm_head")?;
             by_peft(format!("{before}embed_out"), "transformers 5 calls embed_out lm_head")
         };
-        moved().or_else(vision).or_else(head).or_else(composite).or_else(backbone).or_else(bare).unwrap_or(Found::Nowhere)
+        moved()
+            .or_else(vision)
+            .or_else(head)
+            .or_else(composite)
+            .or_else(backbone)
+            .or_else(bare)
+            .unwrap_or(Found::Nowhere)
     }
 
     /// Returns where a path leads in torch's `MultiheadAttention`, which PEFT wraps as a whole: its delta is that of

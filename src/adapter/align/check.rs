@@ -93,8 +93,7 @@ impl Context<'_> {
     /// Returns true for the copies that PEFT writes of a saved module's bias where `bias` is `all`: one under
     /// `modules_to_save` and one under `original_module`, beside the module's own.
     fn is_copy(&self, group: &Group, path: &str) -> bool {
-        let holder =
-            path.strip_suffix(".modules_to_save").or_else(|| path.strip_suffix(".original_module"));
+        let holder = path.strip_suffix(".modules_to_save").or_else(|| path.strip_suffix(".original_module"));
         group.kind.is_none()
             && holder.is_some_and(|holder| self.targets.saves(holder))
             && group.saved.iter().all(|&(part, ..)| part == "bias")

@@ -150,7 +150,9 @@ impl Context<'_> {
         let of_experts = |target: &String| {
             let (holder, parameter) = target.rsplit_once('.').unwrap_or(("", target));
             let is_stacked = ["gate_up_proj", "down_proj"].contains(&parameter);
-            is_stacked && (holder.is_empty() || holder.ends_with("experts")) && names.iter().any(|name| name.contains(".experts."))
+            is_stacked
+                && (holder.is_empty() || holder.ends_with("experts"))
+                && names.iter().any(|name| name.contains(".experts."))
         };
         let lost: Vec<String> = self
             .targets

@@ -29,8 +29,17 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 };
 
 /// Types whose classes in transformers have names of their own; a newer type may keep the original ones.
-const RENAMED_TYPES: [&str; 9] =
-    ["llama", "llama4", "llama4_text", "ministral", "ministral3", "mistral", "mistral3", "mixtral", "pixtral"];
+const RENAMED_TYPES: [&str; 9] = [
+    "llama",
+    "llama4",
+    "llama4_text",
+    "ministral",
+    "ministral3",
+    "mistral",
+    "mistral3",
+    "mixtral",
+    "pixtral",
+];
 
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let Some(model) = subject.model() else { return Vec::new() };

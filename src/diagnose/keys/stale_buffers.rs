@@ -54,7 +54,8 @@ fn buffers(subject: &Subject<'_>) -> Vec<u32> {
         "position_ids" => !keeps,
         _ => true,
     };
-    let nodes = BUFFERS.iter().flat_map(|label| nodes_of(files, label).into_iter().map(move |node| (*label, node)));
+    let nodes =
+        BUFFERS.iter().flat_map(|label| nodes_of(files, label).into_iter().map(move |node| (*label, node)));
     let nodes = nodes.filter(|&(label, node)| is_stale(label, node)).map(|(_, node)| node);
     let mut tensors: Vec<u32> = nodes.flat_map(|node| files.within(node, node + 1)).collect();
     tensors.sort_unstable();

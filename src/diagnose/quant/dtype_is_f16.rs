@@ -44,8 +44,10 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     }
     let matrices =
         if count == 1 { "1 plain matrix is".to_owned() } else { format!("{count} plain matrices are") };
-    let title =
-        format!("{matrices} F16 ({} parameters): what is trained in F16 overflows easily.", units::count(half));
+    let title = format!(
+        "{matrices} F16 ({} parameters): what is trained in F16 overflows easily.",
+        units::count(half)
+    );
     vec![Finding::new(rule, title).seen(Seen::tensors(first, "F16"))]
 }
 
