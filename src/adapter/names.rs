@@ -434,6 +434,19 @@ mod tests {
     }
 
     #[test]
+    fn vision_transformers_keep_their_older_names_in_files() {
+        for (own, of_file) in [
+            ("vit.layers.0.attention.q_proj", Some("vit.encoder.layer.0.attention.attention.query")),
+            ("layers.11.mlp.fc2", Some("encoder.layer.11.output.dense")),
+            ("model.layers.0.self_attn.q_proj", None),
+            ("model.layers.0.mlp.up_proj", None),
+            ("lm_head", None),
+        ] {
+            assert_eq!(vision_name(own).as_deref(), of_file, "{own}");
+        }
+    }
+
+    #[test]
     fn prefixes_may_differ_by_known_wrappers_only() {
         assert!(differ_by_wrappers("base_model.model.model.language_model", "model"));
         assert!(differ_by_wrappers("module.base_model.model.model", "model"));
