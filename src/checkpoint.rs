@@ -20,6 +20,7 @@ pub mod layers;
 pub mod made;
 pub mod names;
 pub mod side;
+pub(crate) mod stacks;
 pub mod summary;
 pub mod tree;
 

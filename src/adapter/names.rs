@@ -199,7 +199,18 @@ impl<'b> BaseNames<'b> {
         };
         let bare =
             || by_peft(format!("model.{own}"), "task_type loads the backbone alone").filter(|_| self.is_bare);
-        moved().or_else(composite).or_else(backbone).or_else(bare).unwrap_or(Found::Nowhere)
+        let vision = || by_peft(vision_name(own)?, "transformers 5 has newer names for vision transformers");
+        let head = || {
+            let before = own.strip_suffix("lm_head")?;
+            by_peft(format!("{before}embed_out"), "transformers 5 calls embed_out lm_head")
+        };
+        moved()
+            .or_else(vision)
+            .or_else(head)
+            .or_else(composite)
+            .or_else(backbone)
+            .or_else(bare)
+            .unwrap_or(Found::Nowhere)
     }
 
     /// Returns where a path leads in torch's `MultiheadAttention`, which PEFT wraps as a whole: its delta is that of
@@ -281,6 +292,26 @@ impl<'b> BaseNames<'b> {
         };
         translated.iter().enumerate().map(lead).collect()
     }
+}
+
+/// Names of vision transformers in transformers 5, and those that their files keep. Source: the conversion mapping
+/// of `vit`, `deit`, `ijepa`, `vivit` and others in transformers 5.23.
+const VISION: [(&str, &str); 6] = [
+    ("attention.q_proj", "attention.attention.query"),
+    ("attention.k_proj", "attention.attention.key"),
+    ("attention.v_proj", "attention.attention.value"),
+    ("attention.o_proj", "attention.output.dense"),
+    ("mlp.fc1", "intermediate.dense"),
+    ("mlp.fc2", "output.dense"),
+];
+
+/// Returns the name in the files of a module of a vision transformer: `vit.layers.0.mlp.fc1` is
+/// `vit.encoder.layer.0.intermediate.dense`.
+fn vision_name(own: &str) -> Option<String> {
+    let (prefix, rest) = split(own);
+    let (number, inner) = rest.strip_prefix("layers.")?.split_once('.')?;
+    let (_, of_file) = VISION.iter().find(|(name, _)| *name == inner)?;
+    Some(join(&[prefix, "encoder.layer", number, of_file]))
 }
 
 /// Returns the base layers of a replicated stack: `[[0, 2], [1, 2]]` is 0, 1, 1.
@@ -399,6 +430,19 @@ mod tests {
             ("", "", ""),
         ] {
             assert_eq!(split(path), (prefix, rest), "{path}");
+        }
+    }
+
+    #[test]
+    fn vision_transformers_keep_their_older_names_in_files() {
+        for (own, of_file) in [
+            ("vit.layers.0.attention.q_proj", Some("vit.encoder.layer.0.attention.attention.query")),
+            ("layers.11.mlp.fc2", Some("encoder.layer.11.output.dense")),
+            ("model.layers.0.self_attn.q_proj", None),
+            ("model.layers.0.mlp.up_proj", None),
+            ("lm_head", None),
+        ] {
+            assert_eq!(vision_name(own).as_deref(), of_file, "{own}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::files::Files;
 use super::layers::Layers;
 use super::names::{DEPTH_MAX, NONE};
-use super::{Checkpoint, CheckpointKind};
+use super::{Checkpoint, CheckpointKind, stacks};
 use crate::container::bytes::SourceFile;
 use crate::name::{escape, is_unsafe_char};
 use crate::problem::{Problem, ProblemKind, kind};
@@ -31,7 +31,8 @@ pub(super) fn on_open(checkpoint: &mut Checkpoint) {
         problems.extend(config_dtype(&files, &checkpoint.layers));
         problems.extend(config_left_behind(&files, &checkpoint.layers));
         if !is_partial(&files, problems) {
-            problems.extend(super::expected::architecture_gaps(&files));
+            let gaps = stacks::other_architecture(&files);
+            problems.extend(gaps.or_else(|| super::expected::architecture_gaps(&files)));
             problems.extend(super::expected::head_missing(&files));
         }
     }
@@ -214,10 +215,18 @@ const COMPARE_BYTES_MAX: u64 = 2 << 30;
 
 /// A stored head that the config ties: loaders drop it, which is harmless only if it equals the embedding.
 fn tied_head(files: &Files, layers: &Layers) -> Option<Problem> {
+    // What a config of another model says of ties is nothing.
+    if stacks::foreign_stack(files).is_some() {
+        return None;
+    }
     let (head, embedding) = head_and_embedding(files, layers)?;
     let (a, b) = (*layers.tensors(head).first()?, *layers.tensors(embedding).first()?);
-    let name = files.tensor_name(a);
     let (ra, rb) = (&files.tensors[a as usize], &files.tensors[b as usize]);
+    // The head of RoBERTa keeps a bias of its own under `lm_head` where its matrix is the embedding's.
+    if [ra, rb].iter().any(|record| files.names.label(record.node) == "bias") {
+        return None;
+    }
+    let name = files.tensor_name(a);
     let file = files.shards[usize::from(ra.shard)].name.clone();
     let report = |kind, what: &str| {
         let message = format!(
@@ -326,19 +335,18 @@ fn config_shapes(files: &Files, layers: &Layers) -> Option<Problem> {
     )
 }
 
-/// The number of decoder layers against `num_hidden_layers`.
+/// The number of layers against that of the config. More of them are told only where every layer of the architecture
+/// is known: others number what predicts further tokens behind the last.
 fn config_layers(files: &Files) -> Option<Problem> {
-    let configs = &files.configs;
-    configs.architecture().filter(|name| super::expected::modules_of(name).is_some())?;
-    let said = configs.model_int("num_hidden_layers")?;
-    let node = files.names.find("model.layers")?;
-    let numbers = files.names.children(node).filter_map(|child| files.names.label(child).parse::<u64>().ok());
-    let (count, highest) = numbers.fold((0u64, 0), |(count, highest), n| (count + 1, n.max(highest)));
+    let stack = stacks::stack_of(files)?;
+    let is_known =
+        files.configs.architecture().is_some_and(|name| super::expected::modules_of(name).is_some());
+    let (said, count, highest) = stacks::counts(files, stack)?;
     let complete = files.shards.iter().all(|s| !s.unreadable);
-    (complete && count > 0 && (count != said || highest + 1 != said)).then(|| {
-        let message = format!(
-            "config.json: num_hidden_layers {said}, the tensors have {count} (highest number {highest})"
-        );
+    let is_odd = if is_known { count != said || highest + 1 != said } else { count < said };
+    (complete && is_odd).then(|| {
+        let message =
+            format!("config.json: {} {said}, the tensors have {count} (highest number {highest})", stack.key);
         Problem::new(&kind::CONFIG_LAYERS, message).file("config.json")
     })
 }

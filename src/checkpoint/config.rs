@@ -127,6 +127,9 @@ impl Configs {
     /// says nothing.
     #[must_use]
     pub fn ties_embeddings(&self) -> bool {
+        if self.architecture().is_some_and(|name| super::expected::NEVER_TIED.contains(&name)) {
+            return false;
+        }
         let by_type = || self.model_type().is_some_and(|kind| super::expected::TIED_TYPES.contains(&kind));
         self.model("tie_word_embeddings").and_then(Value::as_bool).unwrap_or_else(by_type)
     }
@@ -177,10 +180,17 @@ impl Configs {
         QuantConfig { blocks, shapes: self.shapes().unwrap_or_default(), of_model }
     }
 
-    /// Returns the shapes that the config gives, for architectures of one rule.
+    /// Returns the shapes that the config gives: all of them for architectures of one rule, the embeddings' for
+    /// others that are known.
     fn shapes(&self) -> Option<ConfigShapes> {
-        self.architecture().filter(|a| ONE_RULE.contains(a))?;
-        Self::shapes_by(|key| self.model_int(key))
+        let architecture = self.architecture()?;
+        if ONE_RULE.contains(&architecture) {
+            return Self::shapes_by(|key| self.model_int(key));
+        }
+        self.get("config.json").filter(|config| config.get("auto_map").is_none())?;
+        let (label, key, why) = super::stacks::embeddings_of(architecture)?;
+        let shape = vec![self.model_int("vocab_size")?, self.model_int(key)?];
+        Some(ConfigShapes(vec![(label, shape, why)]))
     }
 
     /// Returns the shapes that whole numbers of a config give, by the rule of `ONE_RULE`.

@@ -122,6 +122,20 @@ pub const TIED_TYPES: [&str; 22] = [
     "starcoder2",
 ];
 
+/// Architectures whose class ties nothing, whatever `tie_word_embeddings` says. Source: the classes of text models
+/// in transformers 5.23 that have no `_tied_weights_keys`.
+pub const NEVER_TIED: [&str; 9] = [
+    "BailingHybridForCausalLM",
+    "BigBirdPegasusForCausalLM",
+    "CpmAntForCausalLM",
+    "KimiLinearForCausalLM",
+    "Kosmos2_5ForConditionalGeneration",
+    "MllamaForCausalLM",
+    "MoshiForCausalLM",
+    "NemotronHForCausalLM",
+    "xLSTMForCausalLM",
+];
+
 /// Types of text models that do not tie where `tie_word_embeddings` is absent, in transformers 4 and 5 alike.
 const UNTIED_TYPES: [&str; 18] = [
     "deepseek_v2",

@@ -21,6 +21,9 @@ impl Checked {
         let mut unused = Vec::new();
         let is_first = siblings.first().is_some_and(|first| std::ptr::eq(*first, group));
         let path = found.path().unwrap_or(group.path.strip_prefix(PREFIX).unwrap_or(&group.path));
+        if context.is_copy(group, path) {
+            return Self { module: None, unused };
+        }
         let saved = context.saved(group, path, &mut unused);
         let Some(kind) = group.kind.filter(|kind| *kind != "TRAINABLE_TOKENS") else {
             if group.kind.is_none() && saved.is_empty() {
@@ -53,9 +56,13 @@ impl Context<'_> {
         let configs = &self.base.files.configs;
         let label = path.rsplit('.').next().unwrap_or("");
         let is_end = EMBEDDINGS.contains(&label);
-        *is_tied = is_end && configs.ties_embeddings();
+        let ties = configs.ties_embeddings();
+        *is_tied = is_end && ties;
         let found = self.names.layer(path);
-        if found.is_some() || !*is_tied || label != "lm_head" {
+        // Encoder and decoder of one vocabulary share their embeddings as well; BERT's head is a decoder.
+        let is_shared = ["lm_head", "embed_out", "proj_out", "embed_tokens"].contains(&label)
+            || path.ends_with("predictions.decoder");
+        if found.is_some() || !ties || !is_shared {
             return found;
         }
         let before = path.strip_suffix("lm_head").unwrap_or("");
@@ -67,6 +74,29 @@ impl Context<'_> {
         ]
         .iter()
         .find_map(|name| self.names.layer(&format!("{before}{name}")).or_else(|| self.names.layer(name)))
+        .or_else(|| self.only_embeddings())
+    }
+
+    /// Returns the layer of the embeddings of tokens, if the base has one matrix of such a name and no other.
+    fn only_embeddings(&self) -> Option<u32> {
+        const NAMES: [&str; 7] =
+            ["embed_in", "embed_tokens", "embeddings", "shared", "tok_embeddings", "word_embeddings", "wte"];
+        let (layers, names) = (&self.base.layers, &self.base.files.names);
+        let is_one = |layer: &u32| {
+            NAMES.contains(&layers.label(names, *layer)) && layers.spec(*layer).shape.len() == 2
+        };
+        let mut found = (0..layers.len() as u32).filter(is_one);
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+
+    /// Returns true for the copies that PEFT writes of a saved module's bias where `bias` is `all`: one under
+    /// `modules_to_save` and one under `original_module`, beside the module's own.
+    fn is_copy(&self, group: &Group, path: &str) -> bool {
+        let holder = path.strip_suffix(".modules_to_save").or_else(|| path.strip_suffix(".original_module"));
+        group.kind.is_none()
+            && holder.is_some_and(|holder| self.targets.saves(holder))
+            && group.saved.iter().all(|&(part, ..)| part == "bias")
     }
 
     /// Returns the parts of a group that the config wants.
@@ -103,7 +133,7 @@ impl Context<'_> {
         let mut parts = Vec::new();
         for &(part, tensor, is_wrapped) in &group.saved {
             let is_saved = match part {
-                "bias" => keeps_bias || by_name,
+                "bias" => keeps_bias || by_name || is_end && is_wrapped,
                 "weight" => by_name || is_end || is_named,
                 _ => by_name && !is_wrapped,
             };
@@ -379,6 +409,8 @@ impl Context<'_> {
     fn saved_shape(&self, module: &Aligned, rows: Option<u64>) -> Option<String> {
         let base = module.base_shape.as_ref().filter(|shape| !shape.is_empty())?;
         let files = &self.adapter.files;
+        let is_turned = module.layer.is_some_and(|layer| self.is_turned(module, layer, false));
+        let turned = base.get(1).filter(|_| is_turned);
         module.parts.iter().find_map(|part| {
             let shape = files.shape(&files.tensors[part.tensor as usize]);
             let label = module.path.rsplit('.').next().unwrap_or("");
@@ -389,7 +421,7 @@ impl Context<'_> {
                         && shape.get(1..) == base.get(1..)
                         && (is_end || shape.first() == base.first())
                 }
-                "bias" => is_end || shape.first().copied() == rows,
+                "bias" => is_end || shape.first().copied() == rows || turned == shape.first(),
                 "trainable_tokens_delta" => {
                     shape.get(1) == base.get(1)
                         && (module.tokens.is_empty()

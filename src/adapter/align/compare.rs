@@ -87,7 +87,13 @@ impl Context<'_> {
         let touched: FxHashSet<u32> =
             alignment.modules.iter().flat_map(|m| m.places.iter().map(|p| p.layer).chain(m.layer)).collect();
         let entries = self.targets.modules.list();
-        let fruitless = fruitless(entries, &names);
+        // What the files keep under another name, a tied head among them, is named by the module that found it.
+        let is_met = |entry: &String| {
+            let of_layers = alignment.modules.iter().filter(|module| module.layer.is_some());
+            of_layers.flat_map(|module| [&module.name, &module.path]).any(|name| ends_with(name, entry))
+        };
+        let mut fruitless = fruitless(entries, &names);
+        fruitless.retain(|entry| !is_met(entry));
         let touches_experts = touched.iter().any(|&layer| names[layer as usize].contains(".experts."));
         let is_norm = alignment.kind == "LN_TUNING";
         let mut untouched: Vec<String> = Vec::new();
@@ -144,13 +150,19 @@ impl Context<'_> {
         let of_experts = |target: &String| {
             let (holder, parameter) = target.rsplit_once('.').unwrap_or(("", target));
             let is_stacked = ["gate_up_proj", "down_proj"].contains(&parameter);
-            is_stacked && holder.ends_with("experts") && names.iter().any(|name| name.contains(".experts."))
+            is_stacked
+                && (holder.is_empty() || holder.ends_with("experts"))
+                && names.iter().any(|name| name.contains(".experts."))
         };
         let lost: Vec<String> = self
             .targets
             .parameters
             .iter()
-            .filter(|target| !names.iter().any(|name| ends_with(name, target)) && !of_experts(target))
+            .filter(|target| {
+                // A layer has the name of its weight without the end.
+                let layer = target.strip_suffix(".weight").unwrap_or(target);
+                !names.iter().any(|name| ends_with(name, layer)) && !of_experts(target)
+            })
             .cloned()
             .collect();
         if lost.is_empty() {
@@ -185,7 +197,9 @@ impl Context<'_> {
                 || self.targets.names(own)
                 || self.targets.names(&module.path);
         }
-        self.targets.names(own) || self.targets.names(&module.path)
+        // A router of experts is no linear layer: PEFT wraps its weight as a parameter.
+        let is_parameter = self.targets.names_parameter(&format!("{own}.weight"));
+        is_parameter || self.targets.names(own) || self.targets.names(&module.path)
     }
 
     fn several(&self, groups: &Groups, alignment: &mut Alignment) {

@@ -10,7 +10,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     milder: &[Purpose::Qlora, Purpose::Merge, Purpose::Vllm],
     is_silent: true,
     looks_for: "The modules that Llama, Mistral, Qwen2, Qwen3, Phi-3 and Gemma have in each layer, against \
-                the files.",
+                the files; and where the layers of other text models are.",
     why: "What is missing is filled with random values when the model is built. No exception comes: the log \
           has a line, and the model works badly.",
     messages: &[
@@ -32,7 +32,8 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     outside: "A classifier on a base (`score.weight`, `classifier.weight`) is new by design, and the line \
               about training it is right. The meta tensor error also comes from offload and from device_map \
               with DeepSpeed.",
-    remedy: "Copy the missing tensors from the base, or save the model again in full.",
+    remedy: "Copy the missing tensors from the base, or save the model again in full. Where the config is of another \
+             architecture, take the one that belongs to the tensors.",
     sources: "transformers source; measured with 4.37 to 5.23",
     look,
     ..Rule::new(&kind::ARCHITECTURE_GAPS)

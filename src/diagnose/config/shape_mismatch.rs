@@ -13,8 +13,8 @@ use crate::plan::edit::Edit;
 use crate::problem::kind;
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
-    looks_for: "Embeddings, attention and MLP of Llama, Mistral, Qwen2 and Qwen3 against the numbers of \
-                config.json.",
+    looks_for: "Embeddings, attention and MLP of Llama, Mistral, Qwen2 and Qwen3, and the embeddings of other known \
+                text models, against the numbers of config.json.",
     why: "The model is built by the config, and each tensor must have the shape of its parameter. A config \
           of another size, or embeddings that were resized without it, do not fit, and loading stops.",
     messages: &[

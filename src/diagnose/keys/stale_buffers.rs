@@ -1,6 +1,7 @@
 //! N008 stale-buffers: buffers that the model computes by itself are stored.
 
 use super::nodes_of;
+use crate::checkpoint::names::NONE;
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -34,13 +35,28 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 
 const BUFFERS: [&str; 3] = ["inv_freq", "masked_bias", "position_ids"];
 
+/// Types whose models store `position_ids` to this day and miss them if they are left out. Source: transformers
+/// 5.23, all types that save a tensor of this name.
+const KEEPING_TYPES: [&str; 3] = ["bros", "mra", "videoprism"];
+
 /// Returns the tensors, ascending.
 fn buffers(subject: &Subject<'_>) -> Vec<u32> {
     let files = subject.files();
     if subject.model().is_none() {
         return Vec::new();
     }
-    let nodes = BUFFERS.iter().flat_map(|label| nodes_of(files, label));
+    let keeps = files.configs.model_type().is_some_and(|kind| KEEPING_TYPES.contains(&kind));
+    let is_stale = |label: &str, node: u32| match label {
+        "inv_freq" => {
+            let parent = files.names.parent(node);
+            parent != NONE && files.names.label(parent) == "rotary_emb"
+        }
+        "position_ids" => !keeps,
+        _ => true,
+    };
+    let nodes =
+        BUFFERS.iter().flat_map(|label| nodes_of(files, label).into_iter().map(move |node| (*label, node)));
+    let nodes = nodes.filter(|&(label, node)| is_stale(label, node)).map(|(_, node)| node);
     let mut tensors: Vec<u32> = nodes.flat_map(|node| files.within(node, node + 1)).collect();
     tensors.sort_unstable();
     tensors

@@ -9,13 +9,14 @@ use crate::problem::{ProblemKind, Severity};
 use crate::tensor::Dtype;
 use crate::units;
 
-static KIND: ProblemKind = ProblemKind { code: "T004", name: "dtype-is-f16", severity: Severity::Warning };
+static KIND: ProblemKind = ProblemKind { code: "T004", name: "dtype-is-f16", severity: Severity::Info };
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
     purposes: &[Purpose::Qlora],
     looks_for: "Plain matrices that are mostly F16.",
     why: "F16 ends at 65504, so gradients and activations overflow, and mixed-precision training refuses to \
-          scale gradients of F16 weights. On the CPU, torch before 2.2 has no product of F16.",
+          scale gradients of F16 weights. PEFT keeps what it trains in F32, so a base in F16 does no harm by \
+          itself. On the CPU, torch before 2.2 has no product of F16.",
     messages: &[
         message("Attempting to unscale FP16 gradients.", "torch, trainable weights in F16"),
         message("\"addmm_impl_cpu_\" not implemented for 'Half'", "torch before 2.2, CPU"),
@@ -43,8 +44,10 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     }
     let matrices =
         if count == 1 { "1 plain matrix is".to_owned() } else { format!("{count} plain matrices are") };
-    let title =
-        format!("{matrices} F16 ({} parameters): training in F16 overflows easily.", units::count(half));
+    let title = format!(
+        "{matrices} F16 ({} parameters): what is trained in F16 overflows easily.",
+        units::count(half)
+    );
     vec![Finding::new(rule, title).seen(Seen::tensors(first, "F16"))]
 }
 

@@ -10,7 +10,8 @@ static KIND: ProblemKind =
     ProblemKind { code: "D001", name: "zero3-empty-weights", severity: Severity::Error };
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
-    looks_for: "Tensors named `.weight` whose shape has a zero: `[0]`.",
+    looks_for: "Tensors named `.weight` of shape `[0]`. A matrix with a zero beside another number is of a model \
+                that is built so.",
     why: "Under ZeRO-3 each rank holds a share of every parameter, and a parameter that is not gathered \
           looks empty. The save wrote these placeholders; the values are not in this file.",
     messages: &[
@@ -32,7 +33,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let Some(model) = subject.model() else { return Vec::new() };
     let files = &model.files;
-    let is_empty: Vec<bool> = files.shapes().iter().map(|shape| shape.contains(&0)).collect();
+    let is_empty: Vec<bool> = files.shapes().iter().map(|shape| **shape == [0]).collect();
     let is_placeholder = |t: &crate::checkpoint::files::TensorRecord| {
         is_empty[t.shape as usize] && files.names.label(t.node) == "weight"
     };

@@ -26,6 +26,30 @@ pub(super) const CASES: &[Case] = &[
         },
     },
     Case {
+        code: "A001",
+        hit: |folder| {
+            folder.tensors().remove("lm_head.weight");
+            add(folder, "base_model.model.lm_head.lora_A.weight", &[4, HIDDEN]);
+            add(folder, "base_model.model.lm_head.lora_B.weight", &[VOCAB, 4]);
+            set(folder, "target_modules", json!(["q_proj", "v_proj", "lm_head"]));
+        },
+        // GPT-2 ties its head to `wte` and stores it under that name alone. With `bias` all, PEFT writes the bias of a
+        // saved module twice more.
+        miss: |folder| {
+            folder.tensors().remove("lm_head.weight");
+            folder.rename(|name| name.replace("model.embed_tokens", "model.wte"));
+            folder.config().insert("tie_word_embeddings".into(), json!(true));
+            add(folder, "base_model.model.lm_head.lora_A.weight", &[4, HIDDEN]);
+            add(folder, "base_model.model.lm_head.lora_B.weight", &[VOCAB, 4]);
+            set(folder, "target_modules", json!(["q_proj", "v_proj", "lm_head"]));
+            set(folder, "bias", json!("all"));
+            set(folder, "modules_to_save", json!(["classifier"]));
+            add(folder, "base_model.model.classifier.bias", &[2]);
+            add(folder, "base_model.model.classifier.modules_to_save.bias", &[2]);
+            add(folder, "base_model.model.classifier.original_module.bias", &[2]);
+        },
+    },
+    Case {
         code: "A002",
         hit: |folder| {
             folder.adapter_tensors().remove("base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight");

@@ -55,11 +55,36 @@ pub(super) const CASES: &[Case] = &[
         },
     },
     Case {
+        code: "C003",
+        hit: |folder| {
+            set(folder, "vocab_size", json!(40));
+            set(folder, "architectures", json!(["Olmo2ForCausalLM"]));
+        },
+        // With code of its own the numbers may mean something else.
+        miss: |folder| {
+            set(folder, "vocab_size", json!(40));
+            set(folder, "architectures", json!(["Olmo2ForCausalLM"]));
+            set(folder, "auto_map", json!({"AutoModelForCausalLM": "modeling.Olmo2ForCausalLM"}));
+        },
+    },
+    Case {
         code: "C004",
         hit: |folder| set(folder, "num_hidden_layers", json!(3)),
         miss: |folder| {
             set(folder, "num_hidden_layers", json!(3));
             set(folder, "architectures", json!(["OtherForCausalLM"]));
+        },
+    },
+    Case {
+        code: "C004",
+        hit: |folder| {
+            set(folder, "num_hidden_layers", json!(3));
+            set(folder, "architectures", json!(["Olmo2ForCausalLM"]));
+        },
+        // DeepSeek numbers what predicts further tokens behind the last layer.
+        miss: |folder| {
+            set(folder, "num_hidden_layers", json!(1));
+            set(folder, "architectures", json!(["DeepseekV3ForCausalLM"]));
         },
     },
     Case {
@@ -93,12 +118,52 @@ pub(super) const CASES: &[Case] = &[
         miss: super::quant::made::gptq,
     },
     Case {
+        code: "C008",
+        // The config of GPT-2 over the tensors of a Llama.
+        hit: |folder| {
+            set(folder, "model_type", json!("gpt2"));
+            set(folder, "architectures", json!(["GPT2LMHeadModel"]));
+        },
+        // Its own names, and those of the backbone alone.
+        miss: |folder| {
+            folder.rename(|name| name.replace("model.layers", "h"));
+            set(folder, "model_type", json!("gpt2"));
+            set(folder, "architectures", json!(["GPT2LMHeadModel"]));
+        },
+    },
+    Case {
         code: "C009",
         hit: |folder| {
             set(folder, "tie_word_embeddings", json!(true));
             folder.tensors().get_mut("lm_head.weight").unwrap().bytes[5] ^= 1;
         },
         miss: |folder| set(folder, "tie_word_embeddings", json!(true)),
+    },
+    Case {
+        code: "C009",
+        hit: |folder| {
+            set(folder, "tie_word_embeddings", json!(true));
+            folder.tensors().insert("lm_head.weight".into(), Tensor::new("F32", &[48, HIDDEN]));
+        },
+        // RoBERTa: the matrix of the head is that of the embeddings, its bias is its own.
+        miss: |folder| {
+            set(folder, "tie_word_embeddings", json!(true));
+            folder.tensors().remove("lm_head.weight");
+            folder.tensors().insert("lm_head.bias".into(), Tensor::new("BF16", &[48]));
+        },
+    },
+    Case {
+        code: "C009",
+        hit: |folder| {
+            set(folder, "tie_word_embeddings", json!(true));
+            folder.tensors().get_mut("lm_head.weight").unwrap().bytes[7] ^= 1;
+        },
+        // The config says that it ties and the class does not.
+        miss: |folder| {
+            set(folder, "tie_word_embeddings", json!(true));
+            set(folder, "architectures", json!(["BigBirdPegasusForCausalLM"]));
+            folder.tensors().get_mut("lm_head.weight").unwrap().bytes[7] ^= 1;
+        },
     },
     Case {
         code: "C010",

@@ -72,6 +72,16 @@ pub(super) const CASES: &[Case] = &[
         miss: |folder| add(folder, "model.layers.0.self_attn.rotary_emb.weight"),
     },
     Case {
+        code: "N008",
+        hit: |folder| add(folder, "model.embeddings.position_ids"),
+        // MRA stores it to this day and misses it; the second is what BROS and CLVP store.
+        miss: |folder| {
+            add(folder, "model.embeddings.position_ids");
+            add(folder, "speech_encoder_model.rotary_pos_emb.inv_freq");
+            become_type(folder, "mra", "MraForMaskedLM");
+        },
+    },
+    Case {
         code: "N009",
         hit: |folder| add(folder, "bert.encoder.layer.0.output.LayerNorm.gamma"),
         miss: |folder| add(folder, "vision.layers.0.ls_1.gamma"),
@@ -145,5 +155,19 @@ pub(super) const CASES: &[Case] = &[
         },
         // InternLM2 calls its embeddings so, under `model.`.
         miss: |folder| add(folder, "model.tok_embeddings.weight"),
+    },
+    Case {
+        code: "N015",
+        hit: |folder| {
+            add(folder, "tok_embeddings.weight");
+            add(folder, "layers.0.attention.wq.weight");
+            folder.json.remove("config.json");
+        },
+        // Mistral Large 4 has these names in transformers as well.
+        miss: |folder| {
+            add(folder, "tok_embeddings.weight");
+            add(folder, "layers.0.attention.wq.weight");
+            become_type(folder, "mistral_large4", "MistralLarge4ForConditionalGeneration");
+        },
     },
 ];
