@@ -174,3 +174,20 @@ fn a_shape_that_no_reader_takes_is_refused_before_anything_is_written() {
     assert!(why.contains("1 tensor not whole in the file: a"), "{why}");
     assert_eq!(scratch.names(), ["model"]);
 }
+
+#[test]
+fn a_config_that_is_no_object_is_named_by_what_it_holds() {
+    let scratch = Scratch::new("no-object");
+    let input = scratch.join("model");
+    std::fs::create_dir(&input).unwrap();
+    let awq = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/awq-gemm-g128-A/model");
+    for file in ["model.safetensors", "quant_config.json"] {
+        std::fs::copy(format!("{awq}/{file}"), format!("{input}/{file}")).unwrap();
+    }
+    put(format!("{input}/config.json"), "-1");
+    let refused = ckpt(&["fix", &input, "Q028", "-o", &scratch.join("out")]);
+    assert_eq!(code(&refused), 2);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(why, "ckpt: Q028: config.json: what it holds is no object with keys\n");
+    assert_eq!(scratch.names(), ["model"]);
+}
