@@ -443,8 +443,8 @@ impl Plan {
     /// Returns the bytes that are read.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
-        let copies: u64 = self.copies.iter().map(|copied| copied.bytes).sum();
-        self.steps.iter().map(|step| step.bytes_in).sum::<u64>() + copies
+        let copies = self.copies.iter().map(|copied| copied.bytes);
+        self.steps.iter().map(|step| step.bytes_in).chain(copies).fold(0, u64::saturating_add)
     }
 
     /// Returns the bytes that are written.
@@ -453,7 +453,7 @@ impl Plan {
         let tensors = self.shards.iter().flat_map(|shard| &shard.tensors).map(|tensor| tensor.bytes);
         let texts = self.texts.iter().map(|text| text.content.len() as u64);
         let copies = self.whole.iter().chain(&self.copies).map(|copied| copied.bytes);
-        tensors.chain(texts).chain(copies).sum()
+        tensors.chain(texts).chain(copies).fold(0, u64::saturating_add)
     }
 
     /// Returns how many layers have this action.

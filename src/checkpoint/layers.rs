@@ -254,7 +254,8 @@ impl Layers {
     /// Returns the bytes of a layer's tensors.
     #[must_use]
     pub fn bytes(&self, files: &Files, layer: u32) -> u64 {
-        self.tensors(layer).iter().map(|&t| files.tensors[t as usize].bytes).sum()
+        // Headers may claim any offsets: a sum of them is held at the end of the numbers.
+        self.tensors(layer).iter().map(|&t| files.tensors[t as usize].bytes).fold(0, u64::saturating_add)
     }
 
     /// Returns the layer that a tensor belongs to.

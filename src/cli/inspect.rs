@@ -131,8 +131,8 @@ impl Serialize for FormatsJson<'_> {
             match formats.iter_mut().find(|f| f.format == sum.format) {
                 Some(known) => {
                     known.layers += sum.layers;
-                    known.parameters += sum.parameters;
-                    known.bytes += sum.bytes;
+                    known.parameters = known.parameters.saturating_add(sum.parameters);
+                    known.bytes = known.bytes.saturating_add(sum.bytes);
                 }
                 None => formats.push(Entry {
                     format: sum.format,

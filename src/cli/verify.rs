@@ -105,7 +105,8 @@ pub(super) fn read_all(checkpoint: &Checkpoint, quiet: bool) -> deep::Deep {
     let done = AtomicU64::new(0);
     let shown = AtomicU64::new(0);
     let on_progress = |bytes: u64| {
-        let percent = (done.fetch_add(bytes, Ordering::Relaxed) + bytes).saturating_mul(100) / total;
+        let percent =
+            done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes).saturating_mul(100) / total;
         // One line a percent at most; never 100 before it is done.
         if !quiet
             && shows_progress()

@@ -77,12 +77,13 @@ pub(super) fn range(
         let is_head = to_block > 0 && left > to_block;
         let count = if is_kernel && !is_head {
             match by_kernel(from, source, (to, target), left.min(STEP_BYTES)) {
-                Ok(count) => count,
-                Err(errno) if is_refusal(errno) => {
+                // Some file systems say that there is nothing where there is: reading tells.
+                Ok(count) if count > 0 => count,
+                Err(errno) if !is_refusal(errno) => return Err(Error::io("write", to_path, &errno.into())),
+                Ok(_) | Err(_) => {
                     is_kernel = false;
                     continue;
                 }
-                Err(errno) => return Err(Error::io("write", to_path, &errno.into())),
             }
         } else {
             let count = if is_kernel { to_block } else { left.min(BUFFER_BYTES as u64) };

@@ -265,7 +265,7 @@ impl<'a> Inputs<'a> {
         let (files, layers) = (&checkpoint.files, &checkpoint.layers);
         let spec = layers.spec(layer);
         let made = layers.with_parts(files, layer, data, |parts| {
-            let side = parts.list.iter().map(|part| part.bytes).sum::<u64>();
+            let side = parts.list.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
             spec.format
                 .get()
                 .decode(parts, spec)

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with, statvfs};
@@ -128,8 +129,17 @@ impl Output {
             std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
         }
         let source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
-        let bytes = source.metadata().map_err(|e| Error::io("read", from, &e))?.len();
-        NewFile::create(self.partial.join(name), false)?.copy((&source, from), 0..bytes, progress)
+        let state = || {
+            let meta = source.metadata().map_err(|e| Error::io("read", from, &e))?;
+            Ok((meta.len(), meta.modified().ok()))
+        };
+        let before = state()?;
+        NewFile::create(self.partial.join(name), false)?.copy((&source, from), 0..before.0, progress)?;
+        if state()? != before {
+            let shown = escape(&from.display().to_string()).into_owned();
+            return Err(Error::input(format!("{shown}: has changed while it was copied")).at(from));
+        }
+        Ok(())
     }
 
     /// Gives the folder its name. What was there, if it may be replaced, is removed after that.
@@ -276,15 +286,8 @@ fn take_partial(
         );
     }
     if partial.exists() {
-        let held = OpenOptions::new().read(true).open(&lock).ok();
-        if held.as_ref().is_some_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_err()) {
-            let shown = escape(&partial.display().to_string()).into_owned();
-            return Err(Error::input(format!("{shown}: another run is writing there")).at(partial));
-        }
-        if resume
-            && let Some(held) = held
-            && let Some(journal) = Journal::read(partial, identity)
-        {
+        let held = hold(partial, &lock)?;
+        if resume && let Some(journal) = Journal::read(partial, identity) {
             journal.clean(partial)?;
             notes.push(format!("continued: {} were done", units::plural(journal.len(), "file")));
             return Ok((held, journal));
@@ -294,10 +297,28 @@ fn take_partial(
         notes.push(format!("what an earlier run left unfinished was removed{why}"));
     }
     std::fs::create_dir(partial).map_err(|e| Error::io("create", partial, &e))?;
-    let file = File::create_new(&lock).map_err(|e| Error::io("create", &lock, &e))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|errno| Error::io("lock", &lock, &errno.into()))?;
-    Ok((file, Journal::begin(partial, identity)?))
+    Ok((hold(partial, &lock)?, Journal::begin(partial, identity)?))
+}
+
+/// Locks a partial folder, or fails: another run is writing there. A folder without a lock is one that another run has
+/// only just made, or an old one: whoever makes and locks the file first has it.
+fn hold(partial: &Path, lock: &Path) -> Result<File> {
+    let taken = || {
+        let shown = escape(&partial.display().to_string()).into_owned();
+        Error::input(format!("{shown}: another run is writing there")).at(partial)
+    };
+    let no_link = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(no_link).open(lock);
+    let file = file.map_err(|e| Error::io("create", lock, &e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken()),
+        Err(errno) => return Err(Error::io("lock", lock, &errno.into())),
+    }
+    // Another run may have removed the folder between the opening and the lock: then this is no longer the file there.
+    let own = file.metadata().map_err(|e| Error::io("lock", lock, &e))?;
+    let is_there = std::fs::metadata(lock).is_ok_and(|is| is.ino() == own.ino() && is.dev() == own.dev());
+    if is_there { Ok(file) } else { Err(taken()) }
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {
@@ -371,4 +392,38 @@ fn header(shard: &OutShard) -> Vec<u8> {
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(text.as_bytes());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_folder_belongs_to_whoever_locks_it_first() {
+        let folder = std::env::temp_dir().join(format!("ckpt-hold-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let lock = folder.join(LOCK);
+        // A run that has made the folder and not yet its lock is one that writes there, or is refused itself.
+        let first = hold(&folder, &lock).unwrap();
+        let second = hold(&folder, &lock).unwrap_err();
+        assert!(second.message.contains("another run is writing there"), "{}", second.message);
+        let third = take_partial(&folder, "", false, &mut Vec::new()).map(|_| ()).unwrap_err();
+        assert!(third.message.contains("another run is writing there"), "{}", third.message);
+        assert!(lock.exists(), "what another run holds is not removed");
+        drop(first);
+        assert!(take_partial(&folder, "", false, &mut Vec::new()).is_ok());
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(hold(&folder, &lock).is_err(), "the folder is gone");
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() {
+        let folder = std::env::temp_dir().join(format!("ckpt-hold-link-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let lock = folder.join(LOCK);
+        std::os::unix::fs::symlink(folder.join("elsewhere"), &lock).unwrap();
+        assert!(hold(&folder, &lock).is_err());
+        assert!(!folder.join("elsewhere").exists());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

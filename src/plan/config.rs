@@ -138,7 +138,7 @@ fn most_common(shards: &[OutShard], made: bool) -> Option<Dtype> {
             continue;
         }
         match sums.iter_mut().find(|(dtype, _)| *dtype == tensor.dtype) {
-            Some((_, sum)) => *sum += tensor.bytes,
+            Some((_, sum)) => *sum = sum.saturating_add(tensor.bytes),
             None => sums.push((tensor.dtype, tensor.bytes)),
         }
     }

@@ -145,7 +145,7 @@ fn index(shards: &[OutShard]) -> Option<Text> {
     let mut total = 0u64;
     for shard in shards {
         for tensor in &shard.tensors {
-            total += tensor.bytes;
+            total = total.saturating_add(tensor.bytes);
             map.insert(tensor.name.clone(), Value::from(shard.file.clone()));
         }
     }

@@ -30,8 +30,8 @@ impl Plan {
             };
             if let Some(group) = groups.iter_mut().find(same) {
                 group.layers += 1;
-                group.bytes_in += step.bytes_in;
-                group.bytes_out += step.bytes_out;
+                group.bytes_in = group.bytes_in.saturating_add(step.bytes_in);
+                group.bytes_out = group.bytes_out.saturating_add(step.bytes_out);
             } else {
                 groups.push(Group {
                     action: step.action,

@@ -228,7 +228,7 @@ impl<'a> Planner<'a> {
                         if matches!(tensor.source, Source::Cast(_)) && action == Action::Copy {
                             action = Action::Cast;
                         }
-                        bytes_out += tensor.bytes;
+                        bytes_out = u64::saturating_add(bytes_out, tensor.bytes);
                         out[part.tensor as usize] = Some(tensor);
                     }
                 }

@@ -77,7 +77,7 @@ fn folder(held: &Held, repair: &Repair, result: &Checkpoint, order: Order) -> Pl
     };
     let mut tensors: Vec<OutTensor> = files.tensors.iter().enumerate().map(tensor).collect();
     tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bits().map_or(0, |bits| bits as u32)));
-    let bytes = tensors.iter().map(|tensor| tensor.bytes).sum();
+    let bytes = tensors.iter().map(|tensor| tensor.bytes).fold(0, u64::saturating_add);
     let step = Step {
         layer: held.adapter.files.title.clone(),
         action: Action::Copy,

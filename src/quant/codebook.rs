@@ -133,7 +133,10 @@ impl QuantFormat for Vptq {
         draft.spec.millibits = said.and_then(|said| said.millibits).unwrap_or_else(|| {
             let stored =
                 ["indices", "res_indices", "outlier_indices"].iter().filter_map(|part| parts.get(part));
-            stored_millibits(stored.map(|part| part.bytes).sum(), draft.spec.parameters)
+            stored_millibits(
+                stored.map(|part| part.bytes).fold(0, u64::saturating_add),
+                draft.spec.parameters,
+            )
         });
         add_bias(parts, &mut draft.spec);
         Some(draft.finish())

@@ -152,3 +152,42 @@ fn advice_and_unknown_codes_are_refused_in_words() {
     }
     assert_eq!(scratch.names(), ["pointer"]);
 }
+
+#[test]
+fn a_shape_that_no_reader_takes_is_refused_before_anything_is_written() {
+    let scratch = Scratch::new("overflow");
+    let big = 1u64 << 63;
+    let header = format!(
+        r#"{{"a":{{"dtype":"F32","shape":[{big},2,0],"data_offsets":[0,0]}},"b":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#
+    );
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    // The four bytes of `b`, and two behind it that K008 cuts off.
+    file.extend([0; 6]);
+    let input = scratch.join("model");
+    std::fs::create_dir(&input).unwrap();
+    put(format!("{input}/model.safetensors"), file);
+    let out = scratch.join("out");
+    let dry = ckpt(&["fix", &input, "K008", "-o", &out, "--dry-run"]);
+    assert_eq!(code(&dry), 2, "{}", text(&dry));
+    let why = String::from_utf8_lossy(&dry.stderr).into_owned();
+    assert!(why.contains("1 tensor not whole in the file: a"), "{why}");
+    assert_eq!(scratch.names(), ["model"]);
+}
+
+#[test]
+fn a_config_that_is_no_object_is_named_by_what_it_holds() {
+    let scratch = Scratch::new("no-object");
+    let input = scratch.join("model");
+    std::fs::create_dir(&input).unwrap();
+    let awq = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/awq-gemm-g128-A/model");
+    for file in ["model.safetensors", "quant_config.json"] {
+        std::fs::copy(format!("{awq}/{file}"), format!("{input}/{file}")).unwrap();
+    }
+    put(format!("{input}/config.json"), "-1");
+    let refused = ckpt(&["fix", &input, "Q028", "-o", &scratch.join("out")]);
+    assert_eq!(code(&refused), 2);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(why, "ckpt: Q028: config.json: what it holds is no object with keys\n");
+    assert_eq!(scratch.names(), ["model"]);
+}

@@ -183,3 +183,26 @@ fn metadata_of_torchao_that_cannot_be_read_are_reported() {
     let list = "model.safetensors: tensor_names is not a JSON list of names";
     assert_eq!(faults(r#""tensor_names":"["#, r#""tensor_names":"{"#), [list]);
 }
+
+#[test]
+fn sums_of_sizes_that_no_file_has_end_at_the_largest_number() {
+    let scratch = Scratch::new("sums");
+    let half = 1u64 << 63;
+    let part = |name: &str| {
+        format!(
+            r#""model.layers.0.mlp.up_proj.{name}":{{"dtype":"U8","shape":[{half}],"data_offsets":[0,{half}]}}"#
+        )
+    };
+    let header = format!("{{{},{},{}}}", part("qweight"), part("qzeros"), part("scales"));
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    let path = scratch.write("model.safetensors", &bytes);
+    let found = open(&path).unwrap();
+    let sizes: Vec<u64> =
+        (0..found.layers.len() as u32).map(|layer| found.layers.bytes(&found.files, layer)).collect();
+    assert_eq!(sizes, [u64::MAX], "{:?}", found.problems);
+    for command in [&["memory"][..], &["diagnose", "--deep"], &["inspect"], &["verify", "--deep"]] {
+        let done =
+            std::process::Command::new(env!("CARGO_BIN_EXE_ckpt")).args(command).arg(&path).output().unwrap();
+        assert!(matches!(done.status.code(), Some(0..=3)), "{command:?}: {done:?}");
+    }
+}

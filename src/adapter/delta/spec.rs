@@ -185,7 +185,7 @@ impl EditSpec {
             (&[experts, rows, columns], None) if experts == self.experts => [rows, columns],
             _ => return Err(format!("the base is {}", units::shape(shape))),
         };
-        let whole = [shape.iter().rev().skip(1).product::<u64>(), matrix[1]];
+        let whole = [shape.iter().rev().skip(1).copied().fold(1, u64::saturating_mul), matrix[1]];
         let edit: Box<dyn Edit> = match self.method {
             Method::Lora | Method::Embedding => self.low_rank(&mut parts, matrix, (dtype, delta), base)?,
             Method::Experts => self.stack(&mut parts, matrix, delta)?,

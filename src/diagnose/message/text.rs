@@ -15,6 +15,8 @@ pub struct Text {
     pub said: Vec<(usize, String)>,
     /// The line of each byte of `compact`.
     line_of: Vec<u32>,
+    /// Where the bytes of each line begin in `compact`.
+    begins: Vec<usize>,
 }
 
 /// Lines of a text that is a message and no traceback.
@@ -61,6 +63,7 @@ impl Text {
         }
         text.find_exceptions();
         for (number, line) in text.lines.iter().enumerate() {
+            text.begins.push(text.compact.len());
             for c in line.text.chars().filter(|c| !is_left_out(*c)) {
                 let c = alike(c);
                 text.compact.push(c);
@@ -94,16 +97,14 @@ impl Text {
     /// Returns where the bytes of the line of this byte end in `compact`.
     #[must_use]
     pub fn end_of_line(&self, at: usize) -> usize {
-        let line = self.line_at(at);
-        at + self.line_of[at.min(self.line_of.len())..].iter().take_while(|&&l| l as usize == line).count()
+        let next = self.begins.get(self.line_at(at) + 1).copied();
+        next.unwrap_or(self.compact.len()).max(at)
     }
 
     /// Returns where the bytes of the line of this byte begin in `compact`.
     #[must_use]
     pub fn begin_of_line(&self, at: usize) -> usize {
-        let at = at.min(self.line_of.len());
-        let line = self.line_at(at);
-        at - self.line_of[..at].iter().rev().take_while(|&&l| l as usize == line).count()
+        self.begins.get(self.line_at(at)).copied().unwrap_or(0)
     }
 
     /// Returns the text of the last exception, else the last line that says something.
@@ -363,6 +364,17 @@ mod tests {
             .collect();
         assert_eq!(found, [("KeyError: 'x'", 1, 0), ("OSError: no", 1, 1), ("ValueError: y", 2, 0)]);
         assert_eq!(text.last_words().map(|(_, words)| words), Some("ValueError: y"));
+    }
+
+    #[test]
+    fn each_byte_knows_where_its_line_begins_and_ends() {
+        let text = Text::new("\nab c\n\n  é d\n\n");
+        assert_eq!(text.compact, "abcéd");
+        let places: Vec<(usize, usize)> =
+            (0..=6).map(|at| (text.begin_of_line(at), text.end_of_line(at))).collect();
+        assert_eq!(places, [(0, 3), (0, 3), (0, 3), (3, 6), (3, 6), (3, 6), (3, 6)]);
+        let nothing = Text::new("");
+        assert_eq!((nothing.begin_of_line(0), nothing.end_of_line(0)), (0, 0));
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Index {
         entries: &[(String, String, u64)],
         (asked, cause): (Option<Code>, Code),
     ) {
-        let total: u64 = entries.iter().map(|(.., bytes)| bytes).sum();
+        let total = bytes_of(entries);
         let counted = |count: usize, total: Option<u64>| match total {
             Some(total) => format!("{}, total_size {total}", units::plural(count, "tensor")),
             None => format!("{}, no total_size", units::plural(count, "tensor")),
@@ -275,8 +275,13 @@ fn metadata(
         // It counts what is no longer there.
         metadata.shift_remove("total_parameters");
     }
-    metadata.insert("total_size".into(), entries.iter().map(|(.., bytes)| bytes).sum::<u64>().into());
+    metadata.insert("total_size".into(), bytes_of(entries).into());
     metadata
+}
+
+/// Returns the bytes of all entries; headers of files that go over as they are may claim any.
+fn bytes_of(entries: &[(String, String, u64)]) -> u64 {
+    entries.iter().map(|(.., bytes)| *bytes).fold(0, u64::saturating_add)
 }
 
 fn text(entries: &[(String, String, u64)], metadata: Map<String, Value>) -> String {

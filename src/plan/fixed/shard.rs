@@ -206,7 +206,7 @@ impl Weights<'_> {
             return changes;
         }
         let all = || self.by_shard[at].iter().map(|&tensor| &files.tensors[tensor as usize]);
-        let size = all().map(|record| record.bytes).sum::<u64>();
+        let size = all().map(|record| record.bytes).fold(0, u64::saturating_add);
         let start = all().map(|record| record.begin).min().unwrap_or(0);
         let end = all().map(|record| record.begin.saturating_add(record.bytes)).max().unwrap_or(0);
         if shard.bytes > end && end > 0 {
@@ -237,6 +237,11 @@ pub(super) fn is_whole(files: &Files, tensor: u32) -> bool {
     let shard = &files.shards[usize::from(record.shard)];
     let view = files.views.get(&tensor);
     let is_packed = view.is_some_and(|view| view.compressed_entry.is_some());
+    // Dimensions whose product is too large are refused by readers, even where another one is zero.
+    let product = files.shape(record).iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
+    if product.is_none() {
+        return false;
+    }
     let needed = elements(files.shape(record)).and_then(|count| record.dtype.bytes_of(count));
     let is_here = is_packed || record.begin.saturating_add(record.bytes) <= shard.bytes;
     is_here && (view.is_some() || needed.is_none_or(|needed| needed == record.bytes))

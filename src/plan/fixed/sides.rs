@@ -192,7 +192,7 @@ impl<'a> Sides<'a> {
             return Ok(Err(format!("{code}: {} is {shown} already", place())));
         }
         json.set(path, value).map_err(|what| {
-            let what = escape(&what).into_owned();
+            let what = if what.is_empty() { "what it holds".into() } else { escape(&what).into_owned() };
             Error::input(format!("{code}: {}: {what} is no object with keys", escape(file)))
         })?;
         let text = Text { file: file.to_owned(), content: json.into_text() };

@@ -236,7 +236,8 @@ impl<'a> Weights<'a> {
         let step = |layer: u32| {
             let tensors = layers.tensors(layer);
             let kept = tensors.iter().filter(|&&tensor| !self.is_gone(tensor));
-            let bytes_out = kept.clone().map(|&tensor| files.tensors[tensor as usize].bytes).sum();
+            let bytes_out =
+                kept.clone().map(|&tensor| files.tensors[tensor as usize].bytes).fold(0, u64::saturating_add);
             let action = if tensors.iter().all(|&tensor| self.is_gone(tensor)) {
                 Action::Drop
             } else if kept.clone().any(|&tensor| renamed.of(tensor).is_some()) {

@@ -12,7 +12,7 @@ pub(super) fn lines(parts: &Parts<'_>, layer: &LayerSpec, table: Table) -> Vec<E
     let mut lines = vec![config(parts, table), state(parts, layer)];
     if let Some(weight) = codes(parts) {
         let text = if layer.shape_known {
-            let values = layer.shape.iter().product::<u64>();
+            let values = layer.shape.iter().copied().fold(1, u64::saturating_mul);
             format!("{} bytes × 2 codes hold {values} values", units::exact(weight.bytes))
         } else {
             format!("{} bytes × 2 codes; the shape is not known", units::exact(weight.bytes))
