@@ -22,9 +22,10 @@ use self::sides::Sides;
 use self::weights::Weights;
 use super::edit::Edit;
 use super::{Order, Plan};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::error::{Error, Result};
 use crate::name::escape;
+use crate::problem::{Problem, kind};
 use crate::units;
 
 /// The code of a rule: `Q001`.
@@ -117,6 +118,9 @@ impl Fixed {
         let asked = edits.iter().find(|(_, edit)| *edit == Edit::Index).map(|(code, _)| *code);
         let cause = written.made.cause.or(edits.first().map(|(code, _)| *code)).unwrap_or_default();
         let index = Index::plan(checkpoint, &written.made, (asked, cause), &left_out)?;
+        if index.text.is_some() || !index.gone.is_empty() {
+            check_complete(checkpoint)?;
+        }
         draft.take(index.changes, || match asked {
             Some(code) => format!("{code}: the index says what the headers say"),
             None => String::new(),
@@ -301,6 +305,24 @@ pub(super) fn is_plain_name(file: &str) -> bool {
 }
 
 /// Refuses two files of one name.
+/// An index that is made while a shard is missing would not know of it: the result would look complete. Where all
+/// that the missing file should hold is in others, nothing is lost.
+fn check_complete(checkpoint: &Checkpoint) -> Result<()> {
+    let files = &checkpoint.files;
+    let is_gap = |problem: &&Problem| [&kind::MISSING_SHARD, &kind::INCOMPLETE_SET].contains(&problem.kind);
+    let Some(problem) = checkpoint.problems.iter().find(is_gap) else { return Ok(()) };
+    let old = files.index.as_deref().and_then(|path| checkpoint::index::Index::read(path).ok());
+    let is_elsewhere = old.is_some_and(|old| old.entries().all(|(name, _)| files.find(name).is_some()));
+    if is_elsewhere {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{} {}: an index made without it would look complete; bring the file first",
+        problem.kind.code,
+        escape(&problem.message)
+    )))
+}
+
 fn check_names(plan: &Plan) -> Result<()> {
     let mut seen = FxHashSet::default();
     let shards = plan.shards.iter().map(|shard| shard.file.as_str());

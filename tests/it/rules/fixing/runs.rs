@@ -197,3 +197,23 @@ proptest! {
         prop_assert!(!found.iter().any(|code| code.starts_with(['K', 'S'])), "{:?}", found);
     }
 }
+
+#[test]
+fn a_fix_does_not_make_a_set_with_a_missing_shard_look_complete() {
+    let scratch = std::env::temp_dir().join(format!("ckpt-missing-{}", std::process::id()));
+    let input = crate::sample("bad-folders/missing-shard");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["fix", input.to_str().unwrap(), "S006", "S004", "-o", scratch.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!scratch.exists(), "{said}");
+    // The edit itself, whatever rule asks for it.
+    let checkpoint = ckpt::checkpoint::Checkpoint::open_examined(input.to_str().unwrap()).unwrap();
+    let order = ckpt::plan::Order::new("x", &scratch);
+    let planned =
+        ckpt::plan::fixed::Fixed::plan(&checkpoint, &[("S006", ckpt::plan::edit::Edit::Index)], order);
+    let refused = planned.err().map(|error| error.message).unwrap_or_default();
+    assert!(refused.contains("would look complete"), "{refused}");
+}
