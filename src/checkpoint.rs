@@ -220,8 +220,22 @@ impl Checkpoint {
     /// Examines as `examine` does, but for the index, which may take as long again for a large checkpoint.
     #[must_use]
     pub fn examine_layers(&self) -> Self {
-        let data = side::FileSide::new(&self.files);
-        let (layers, found) = self.layers.examine(&self.files, &data);
+        self.examine_by(&side::FileSide::new(&self.files))
+    }
+
+    /// Examines without a bound on what is read: all scales, zero points and group indices of a checkpoint of any size,
+    /// where `examine` stops at a share that a disk gives at once.
+    #[must_use]
+    pub fn examine_deep(&self) -> Self {
+        let mut examined = self.examine_by(&side::FileSide::whole(&self.files));
+        examined.index_unchecked = false;
+        examined.problems.extend(self.index_problems());
+        examined.sort_problems();
+        examined
+    }
+
+    fn examine_by(&self, data: &side::FileSide<'_>) -> Self {
+        let (layers, found) = self.layers.examine(&self.files, data);
         let mut examined = Self {
             files: Arc::clone(&self.files),
             layers,

@@ -72,7 +72,7 @@ impl Diagnosis {
 /// Returns where a finding stands among those of its severity: damage first, which explains much of the rest, then
 /// what no loader says, then by the order of the rules.
 fn rank(finding: &Finding) -> (u8, usize) {
-    let is_damage = finding.rule.code().starts_with(['K', 'S']);
+    let is_damage = finding.rule.code().starts_with(['K', 'S', 'D']);
     let group = if is_damage { 0 } else { u8::from(!finding.rule.is_silent) + 1 };
     let row = RULES.iter().position(|rule| std::ptr::eq(*rule, finding.rule));
     (group, row.unwrap_or(RULES.len()))

@@ -172,6 +172,10 @@ impl App {
                 let text = text.map(|matched| format!("{:?}", matched.rule));
                 return text.map_or_else(Vec::new, |text| super::copy::copied(self, text));
             }
+            "Y" => {
+                let command = super::findings::command(self).map(|command| format!("{command} --error FILE"));
+                return command.map_or_else(Vec::new, |command| super::copy::copied(self, command));
+            }
             "enter" => {
                 let chosen = self.fixes_of_error().map(|(finding, _)| finding.clone());
                 if let Some(finding) = chosen {

@@ -38,7 +38,7 @@ pub struct Diagnose {
     /// An error to explain: a file with the message or the whole traceback, or - for stdin.
     #[arg(long, value_name = "FILE")]
     pub error: Option<String>,
-    /// Read the data as well: NaN, infinities, scales out of range.
+    /// Read the data as well: NaN and infinities, and all scales and zero points however many there are.
     #[arg(long)]
     pub deep: bool,
     /// Print one line of JSON.
@@ -84,7 +84,8 @@ pub(super) struct Looked {
 impl Looked {
     /// Opens a checkpoint, and holds adapters against it.
     pub(super) fn open(path: &str, adapters: &[String], deep: bool, quiet: bool) -> Result<Self> {
-        let checkpoint = Arc::new(Checkpoint::open_examined(path)?);
+        let opened = Checkpoint::open(path)?;
+        let checkpoint = Arc::new(if deep { opened.examine_deep() } else { opened.examine() });
         let hold = |adapter: &String| Held::open(Arc::clone(&checkpoint), adapter, None);
         let held = adapters.iter().map(hold).collect::<Result<Vec<Held>>>()?;
         let mut read = Vec::new();

@@ -34,7 +34,8 @@ pub struct Options<'a> {
 /// # Errors
 /// There is nothing at the path that could be opened, or stdout fails.
 pub fn run(options: &Options<'_>, out: &mut dyn Write) -> Result<u8> {
-    let checkpoint = Checkpoint::open_examined(options.path)?;
+    let opened = Checkpoint::open(options.path)?;
+    let checkpoint = if options.deep { opened.examine_deep() } else { opened.examine() };
     let adapter = Adapter::of(&checkpoint);
     let mut problems = problems_of(&checkpoint, adapter.as_ref());
     for verdict in strict_verdicts(&checkpoint) {

@@ -159,3 +159,16 @@ fn broken_folders_have_the_right_finding_first() {
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), BROKEN.len(), wrong.join("\n"));
 }
+
+#[test]
+fn a_deep_examination_sees_what_the_bounded_one_sees() {
+    let mut count = 0;
+    for (path, adapter) in good().into_iter().filter(|(_, adapter)| adapter.is_none()) {
+        let opened = Checkpoint::open(path.to_str().unwrap()).unwrap();
+        let (bounded, deep) = (opened.examine(), opened.examine_deep());
+        assert_eq!(bounded.problems, deep.problems, "{} {adapter:?}", path.display());
+        assert_eq!(bounded.headline(), deep.headline());
+        count += 1;
+    }
+    assert!(count >= 60, "only {count} folders");
+}
