@@ -32,8 +32,14 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let words = " Paste the traceback, or type its last line. Nothing leaves this machine.";
     frame.render_widget(Line::from(Span::styled(words, theme.style(Role::Muted))), head);
     draw_text(frame, pasted, app, theme);
-    let lines = answer_lines(app, usize::from(answer.width), theme);
-    text(frame, answer, Block::new(), lines, app.error.top);
+    let (lines, marked) = answer_lines(app, usize::from(answer.width), theme);
+    // The fix under the cursor stays on the screen, with its command.
+    let top = marked.map_or(app.error.top, |(from, to)| {
+        // The last line says how much there is below.
+        let height = usize::from(answer.height.saturating_sub(1));
+        app.error.top.max(to.saturating_sub(height)).min(from)
+    });
+    text(frame, answer, Block::new(), lines, top);
 }
 
 /// Draws the end of the text, or where it was scrolled to.
@@ -69,8 +75,11 @@ fn draw_text(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     frame.render_widget(Paragraph::new(drawn).block(outline), area);
 }
 
-/// Lines of the answer.
-fn answer_lines(app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+/// Lines of the answer, and which of them are those of the fix under the cursor.
+type Lines = (Vec<Line<'static>>, Option<(usize, usize)>);
+
+fn answer_lines(app: &App, width: usize, theme: &Theme) -> Lines {
+    let mut marked = None;
     let mut page = Page { lines: vec![Line::default()], width: width.saturating_sub(2), theme };
     let Some(answer) = &app.error.answer else {
         if app.error.text.trim().is_empty() {
@@ -81,7 +90,7 @@ fn answer_lines(app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
                 "Colors, line numbers, wrapped lines, prefixes of ranks and containers do not matter.",
             );
         }
-        return page.lines;
+        return (page.lines, None);
     };
     page.verdict(answer);
     if let Some(matched) = &answer.matched {
@@ -114,6 +123,7 @@ fn answer_lines(app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         page.blank();
         for (at, fix) in fixes.iter().enumerate() {
             let is_here = app.error.is_in_answer && at == app.error.fix;
+            let from = page.lines.len();
             let mark = if fix.applies() { "▸" } else { " " };
             let kind = if fix.applies() { "" } else { "   advice" };
             let gutter = if is_here { "▌" } else { " " };
@@ -129,6 +139,9 @@ fn answer_lines(app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
             if let Some(command) = app.command_of_fix(finding, fix) {
                 page.words(Role::Path, 12, &format!("$ {}", escape(&command)));
             }
+            if is_here {
+                marked = Some((from, page.lines.len()));
+            }
         }
     }
     for near in &answer.nearest {
@@ -140,7 +153,7 @@ fn answer_lines(app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         page.blank();
         page.words(Role::Muted, 2, &format!("the same message is also of: {}", also.join(", ")));
     }
-    page.lines
+    (page.lines, marked)
 }
 
 /// Lines in the making.

@@ -239,6 +239,9 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
         Overlay::SortMenu(_) | Overlay::OrderMenu(_) => "j k choose   Enter sort   Esc close",
         Overlay::Matrix(_) => "j k row   PgDn PgUp page   Esc close",
+        Overlay::Error if app.error.is_in_answer && app.fixes_of_error().is_none() => {
+            "j k scroll   Tab text   y copy   Ctrl-u clear   Esc close (kept)"
+        }
         Overlay::Error if app.error.is_in_answer => {
             "Enter plan of the fix   j k fix   Tab text   Ctrl-u clear   Esc close (kept)"
         }

@@ -17,7 +17,7 @@ use crate::name::cut_middle;
 /// Lines of the part that spells out a row.
 const BELOW: u16 = 12;
 /// Cells of the column of formats.
-const FORMAT: usize = 30;
+const FORMAT: usize = 27;
 /// Cells of the columns of versions: `4.52 to 4.57`.
 const TRAINS: usize = 13;
 

@@ -19,7 +19,7 @@ fn draw(paths: &[&str], keys: &str, size: (u16, u16), degrade: Degrade) -> Buffe
 const GPTQ: &str = "gptq-w4-g128-sym-v1-A/model";
 
 /// Name of the view, what is open, and the keys that lead there.
-const VIEWS: [(&str, &[&str], &str); 28] = [
+const VIEWS: [(&str, &[&str], &str); 36] = [
     ("first", &[GPTQ], ""),
     ("layer", &[GPTQ], "j j j j j j j"),
     ("layer-nested-bnb", &["bnb-nf4-dq-A/model"], "j j j j j j"),
@@ -38,6 +38,14 @@ const VIEWS: [(&str, &[&str], &str); 28] = [
     ("problems-several", &["bad-safetensors/files/overlap.safetensors"], "3 j"),
     ("problems-nan-scale", &["bad-quantized/gptq-nan-scale"], "3"),
     ("no-problem", &[GPTQ], "3"),
+    ("purposes", &[GPTQ], "3 f j"),
+    ("finding-qlora", &["story-0-minicpmv-awq/model"], "3 f j enter"),
+    ("finding-inside", &["story-1-qwenvl-autogptq/model"], "3 f j enter j l j j"),
+    ("finding-silent", &["bad-quantized/gptq-unknown-method"], "3"),
+    ("matrix", &[GPTQ], "3 M"),
+    ("error-empty", &[GPTQ], "e"),
+    ("error-cause", &["story-1-qwenvl-autogptq/model"], "paste:tests/it/stories/1-qweight-device.txt tab j"),
+    ("error-not-shown", &["base-A-bf16/model"], "paste:tests/it/stories/1-qweight-device.txt tab"),
     ("adapter", &["peft-lora-all-A/adapter"], "4"),
     ("no-adapter", &[GPTQ], "4"),
     ("memory", &["story-0-minicpmv-awq/model"], "5"),
@@ -61,7 +69,7 @@ fn every_view_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 56);
+    assert_eq!(drawn, 72);
 }
 
 /// Name of the view, the adapter that is attached to a plain base, and the keys that lead there.
