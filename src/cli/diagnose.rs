@@ -3,6 +3,7 @@
 mod document;
 
 use std::io::{Read as _, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -13,13 +14,14 @@ use crate::adapter::held::Held;
 use crate::app::findings::seen_words;
 use crate::app::fix_command;
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::folder::{has_weights, list};
 use crate::diagnose::finding::Finding;
 use crate::diagnose::message::{Answer, Verdict, explain, template};
 use crate::diagnose::rule::Purpose;
 use crate::diagnose::{Diagnosis, RULES, Subject, matrix};
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::problem::{Problem, Severity};
+use crate::problem::{Problem, Severity, kind};
 use crate::ui::findings::mark;
 use crate::ui::pane::wrap;
 
@@ -86,11 +88,21 @@ impl Looked {
     pub(super) fn open(path: &str, adapters: &[String], deep: bool, quiet: bool) -> Result<Self> {
         let opened = Checkpoint::open(path)?;
         let checkpoint = Arc::new(if deep { opened.examine_deep() } else { opened.examine() });
-        let hold = |adapter: &String| Held::open(Arc::clone(&checkpoint), adapter, None);
-        let held = adapters.iter().map(hold).collect::<Result<Vec<Held>>>()?;
         let mut read = Vec::new();
         if deep {
             read = super::verify::read_all(&checkpoint, quiet).problems;
+        }
+        let mut held = Vec::new();
+        for adapter in adapters {
+            match Held::open(Arc::clone(&checkpoint), adapter, None) {
+                Ok(found) => held.push(found),
+                // A folder that holds the config alone is a fault of the adapter, and not of what was asked.
+                Err(error) if is_config_alone(Path::new(adapter)) => {
+                    let problem = Problem::new(&kind::ADAPTER_WEIGHTS, error.message);
+                    read.push(problem.file(format!("{adapter}/adapter_config.json")));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(Self { facts: Adapter::of(&checkpoint), checkpoint, held, deep: read })
     }
@@ -137,6 +149,12 @@ pub fn run(asked: &Diagnose, quiet: bool, out: &mut dyn Write) -> Result<u8> {
         let report = Report { asked, answer: answer.as_ref(), shown, subject: Some((subject, &diagnosis)) };
         report.write(out)
     })
+}
+
+/// Returns true for a folder that has the config of an adapter and no file of weights.
+fn is_config_alone(folder: &Path) -> bool {
+    let files = list(folder).unwrap_or_default();
+    files.iter().any(|(name, _)| name == "adapter_config.json") && !has_weights(&files)
 }
 
 /// Reads the text of an error: a file, or stdin to its end.

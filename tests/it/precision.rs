@@ -172,3 +172,17 @@ fn a_deep_examination_sees_what_the_bounded_one_sees() {
     }
     assert!(count >= 60, "only {count} folders");
 }
+
+#[test]
+fn an_adapter_that_is_a_config_alone_is_a_finding() {
+    let (base, adapter) = (sample("load-errors/ae/base"), sample("load-errors/ae/now"));
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["diagnose", base.to_str().unwrap(), "-a", adapter.to_str().unwrap(), "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = &said["findings"][0];
+    assert_eq!(first["code"], "A006", "{said}");
+    assert!(first["title"].as_str().unwrap().contains("no weights"), "{said}");
+}
