@@ -484,6 +484,4 @@ impl App {
 }
 
 #[cfg(test)]
-mod job_tests;
-#[cfg(test)]
 mod tests;

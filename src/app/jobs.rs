@@ -312,3 +312,6 @@ pub(in crate::app) fn has_jobs(app: &App) -> Result<(), String> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

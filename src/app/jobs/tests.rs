@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::form::{Content, Form, Planned, There};
-use super::jobs::{JobState, Question};
-use super::tests::Robot;
-use super::*;
+use super::{JobState, Question};
+use crate::app::form::{Content, Form, Planned, There};
+use crate::app::tests::Robot;
+use crate::app::*;
 use crate::engine::{Outcome, Proof, Tally, cancelled};
 use crate::error::ErrorKind;
 use crate::tensor::Dtype;
