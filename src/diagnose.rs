@@ -12,6 +12,7 @@
 
 pub mod adapter;
 pub mod config;
+pub mod config_class;
 pub mod container;
 pub mod finding;
 pub mod keys;

@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod matrix;
 pub mod memory;
 pub mod overlay;
+mod page;
 pub mod pane;
 pub mod picker;
 pub mod picture;

@@ -32,12 +32,6 @@ pub(super) mod unsupported_container;
 use super::finding::{Act, Finding, Fix};
 use super::subject::Subject;
 use crate::plan::edit::Edit;
-use crate::problem::ProblemKind;
-
-/// Returns true if opening saw a problem of one of these kinds.
-pub(super) fn has_problem(subject: &Subject<'_>, kinds: &[&ProblemKind]) -> bool {
-    subject.problems().any(|(_, problem)| kinds.contains(&problem.kind))
-}
 
 /// Returns true if every weight file is safetensors: what can be written anew tensor by tensor.
 pub(super) fn is_safetensors(subject: &Subject<'_>) -> bool {

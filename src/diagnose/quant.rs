@@ -1,7 +1,8 @@
 //! Rules about quantized checkpoints: what the tensors are, what the config says, and who takes them.
 
-mod common;
+mod config_blocks;
 mod config_of_tensors;
+mod remedies;
 
 pub(super) mod already_quantized;
 pub(super) mod bad_scales;

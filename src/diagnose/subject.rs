@@ -7,8 +7,10 @@ use crate::adapter::align::Alignment;
 use crate::adapter::held::Held;
 use crate::checkpoint::files::Files;
 use crate::checkpoint::{Checkpoint, CheckpointKind};
-use crate::problem::Problem;
+use crate::name::escape;
+use crate::problem::{Problem, ProblemKind};
 use crate::quant::QuantBlock;
+use crate::units;
 
 /// Of what a finding speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +148,24 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn packed_layers(&self) -> (usize, Option<String>) {
         self.layers_of(|format| format != "dense")
+    }
+
+    /// Returns how many of all layers are packed and what they are: `14 of 21 layers are AWQ4 g128`.
+    #[must_use]
+    pub fn packed_words(&self, packed: usize) -> String {
+        let all = units::exact(self.checkpoint.layers.len() as u64);
+        let are = if packed == 1 { "is" } else { "are" };
+        format!(
+            "{} of {all} layers {are} {}",
+            units::exact(packed as u64),
+            escape(&self.checkpoint.headline())
+        )
+    }
+
+    /// Returns true if opening, aligning or deep reading saw a problem of one of these kinds.
+    #[must_use]
+    pub fn has_problem(&self, kinds: &[&ProblemKind]) -> bool {
+        self.problems().any(|(_, problem)| kinds.contains(&problem.kind))
     }
 
     /// Returns true if a file of this name is in the folder, weights and configs included.

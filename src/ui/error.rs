@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 use unicode_width::UnicodeWidthStr as _;
 
+use super::page::Page;
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::App;
@@ -34,11 +35,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     draw_text(frame, pasted, app, theme);
     let (lines, marked) = answer_lines(app, usize::from(answer.width), theme);
     // The fix under the cursor stays on the screen, with its command.
-    let top = marked.map_or(app.error.top, |(from, to)| {
-        // The last line says how much there is below.
-        let height = usize::from(answer.height.saturating_sub(1));
-        app.error.top.max(to.saturating_sub(height)).min(from)
-    });
+    // The last line says how much there is below.
+    let top = Page::top(marked, app.error.top, usize::from(answer.height.saturating_sub(1)));
     text(frame, answer, Block::new(), lines, top);
 }
 
@@ -79,8 +77,8 @@ fn draw_text(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
 type Lines = (Vec<Line<'static>>, Option<(usize, usize)>);
 
 fn answer_lines(app: &App, width: usize, theme: &Theme) -> Lines {
-    let mut marked = None;
-    let mut page = Page { lines: vec![Line::default()], width: width.saturating_sub(2), theme };
+    let mut page = Page::new(width, theme);
+    page.blank();
     let Some(answer) = &app.error.answer else {
         if app.error.text.trim().is_empty() {
             page.words(Role::Muted, 0, "The answer stands here as soon as there is a text.");
@@ -140,7 +138,7 @@ fn answer_lines(app: &App, width: usize, theme: &Theme) -> Lines {
                 page.words(Role::Path, 12, &format!("$ {}", escape(&command)));
             }
             if is_here {
-                marked = Some((from, page.lines.len()));
+                page.marked = Some((from, page.lines.len()));
             }
         }
     }
@@ -153,29 +151,10 @@ fn answer_lines(app: &App, width: usize, theme: &Theme) -> Lines {
         page.blank();
         page.words(Role::Muted, 2, &format!("the same message is also of: {}", also.join(", ")));
     }
-    (page.lines, marked)
-}
-
-/// Lines in the making.
-struct Page<'a> {
-    lines: Vec<Line<'static>>,
-    width: usize,
-    theme: &'a Theme,
+    (page.lines, page.marked)
 }
 
 impl Page<'_> {
-    fn blank(&mut self) {
-        self.lines.push(Line::default());
-    }
-
-    fn words(&mut self, role: Role, by: usize, words: &str) {
-        let indent = " ".repeat(by + 1);
-        for line in wrap(words, self.width.saturating_sub(by)) {
-            let style = self.theme.style(role);
-            self.lines.push(Line::from(vec![Span::raw(indent.clone()), Span::styled(line, style)]));
-        }
-    }
-
     fn verdict(&mut self, answer: &Answer) {
         let role = match answer.verdict {
             Verdict::Cause => Role::Error,

@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Block;
 use unicode_width::UnicodeWidthStr as _;
 
+use super::page::Page;
 use super::pane::{self, text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::findings::{Findings, seen_words};
@@ -216,10 +217,7 @@ fn finding(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, t
     let block = block.title_bottom(Line::from(format!(" ckpt explain {code} ")));
     let Some(findings) = app.findings_mut() else { return };
     let height = usize::from(inner.height);
-    if let Some((from, to)) = marked {
-        // The marked line stays on the screen, as far as it fits.
-        findings.top = findings.top.max((to + 1).saturating_sub(height)).min(from);
-    }
+    findings.top = Page::top(marked, findings.top, height.saturating_sub(1));
     findings.top = text(frame, area, block, lines, findings.top);
 }
 
@@ -229,8 +227,8 @@ type Lines = (Vec<Line<'static>>, Option<(usize, usize)>);
 fn finding_lines(app: &App, width: usize, theme: &Theme) -> Option<Lines> {
     let findings = app.findings()?;
     let (found, severity) = findings.current()?;
-    let width = width.saturating_sub(2);
-    let mut lines = Page { lines: Vec::new(), width, theme, marked: None };
+    let mut lines = Page::new(width, theme);
+    let width = lines.width;
     let (glyph, role) = mark(severity);
     let head = format!("{:?}", found.rule);
     let scope = format!("{glyph} {} for {}", severity.name(), findings.purpose.name());
@@ -241,15 +239,15 @@ fn finding_lines(app: &App, width: usize, theme: &Theme) -> Option<Lines> {
         Span::styled(scope, theme.style(role)),
     ]));
     if found.rule.is_silent {
-        lines.words(Role::Error, "silent: no loader says anything of it");
+        lines.words(Role::Error, 0, "silent: no loader says anything of it");
     }
     lines.blank();
-    lines.words(Role::Text, &found.title);
-    lines.words(Role::Muted, found.rule.why);
+    lines.words(Role::Text, 0, &found.title);
+    lines.words(Role::Muted, 0, found.rule.why);
     let mut item = 0;
     if !found.seen.is_empty() {
         lines.blank();
-        lines.words(Role::Muted, "seen");
+        lines.words(Role::Muted, 0, "seen");
     }
     for seen in &found.seen {
         lines.item((findings.item == Some(item), seen.tensor.is_some()), &seen_words(seen), Role::Path);
@@ -257,16 +255,16 @@ fn finding_lines(app: &App, width: usize, theme: &Theme) -> Option<Lines> {
     }
     if !found.rule.messages.is_empty() {
         lines.blank();
-        lines.words(Role::Muted, "message you will meet");
+        lines.words(Role::Muted, 0, "message you will meet");
     }
     for message in found.messages().into_iter().take(MESSAGES_MAX) {
         let said = escape(&filled(message.text, &found.fills)).into_owned();
-        lines.indented(Role::Text, 2, &said);
-        lines.indented(Role::Muted, 6, message.seen_in);
+        lines.words(Role::Text, 2, &said);
+        lines.words(Role::Muted, 6, message.seen_in);
     }
     let more = found.rule.messages.len().saturating_sub(MESSAGES_MAX);
     if more > 0 {
-        lines.indented(Role::Muted, 2, &format!("and {more} more: ckpt explain {}", found.rule.code()));
+        lines.words(Role::Muted, 2, &format!("and {more} more: ckpt explain {}", found.rule.code()));
     }
     for (at, fix) in found.fixes.iter().enumerate() {
         lines.blank();
@@ -286,42 +284,16 @@ fn fix_lines(lines: &mut Page<'_>, app: &App, (found, at, fix): (&Finding, usize
         if found.fixes.len() > 1 { format!("fix {} of {}", at + 1, found.fixes.len()) } else { "fix".into() };
     let kind = if fix.applies() { "▸ plan" } else { "advice" };
     lines.item((is_here, fix.applies()), &format!("{number}   {kind}"), Role::Repair);
-    lines.indented(Role::Text, 2, &escape(&fix.summary));
+    lines.words(Role::Text, 2, &escape(&fix.summary));
     if !fix.loss.is_empty() {
-        lines.indented(Role::Muted, 2, &format!("cost  {}", fix.loss));
+        lines.words(Role::Muted, 2, &format!("cost  {}", fix.loss));
     }
     if let Some(command) = app.command_of_fix(found, fix) {
-        lines.indented(Role::Path, 2, &format!("$ {}", escape(&command)));
+        lines.words(Role::Path, 2, &format!("$ {}", escape(&command)));
     }
-}
-
-/// Lines in the making.
-struct Page<'a> {
-    lines: Vec<Line<'static>>,
-    width: usize,
-    theme: &'a Theme,
-    marked: Option<(usize, usize)>,
 }
 
 impl Page<'_> {
-    fn blank(&mut self) {
-        self.lines.push(Line::default());
-    }
-
-    fn words(&mut self, role: Role, words: &str) {
-        self.indented(role, 0, words);
-    }
-
-    fn indented(&mut self, role: Role, by: usize, words: &str) {
-        let indent = " ".repeat(by + 1);
-        for line in wrap(words, self.width.saturating_sub(by)) {
-            self.lines.push(Line::from(vec![
-                Span::raw(indent.clone()),
-                Span::styled(line, self.theme.style(role)),
-            ]));
-        }
-    }
-
     /// A line that Enter does something with; `goes` if it leads somewhere.
     fn item(&mut self, (is_here, goes): (bool, bool), words: &str, role: Role) {
         let from = self.lines.len();

@@ -43,7 +43,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 /// Missing layers are an error; layers too many are a warning.
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let incomplete = [&kind::MISSING_SHARD, &kind::INCOMPLETE_SET, &kind::INDEX_ESCAPES];
-    if crate::diagnose::container::has_problem(subject, &incomplete) {
+    if subject.has_problem(&incomplete) {
         return Vec::new();
     }
     let counted = stacks::stack_of(subject.files()).and_then(|stack| stacks::counts(subject.files(), stack));

@@ -1,6 +1,6 @@
 //! K005 header-length: the header's length field cannot be true.
 
-use super::{download_again, has_problem};
+use super::download_again;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -28,6 +28,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 
 /// Lengths of the other byte order look absurd: the order is the fault.
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
-    let is_explained = has_problem(subject, &[&kind::BIG_ENDIAN]);
+    let is_explained = subject.has_problem(&[&kind::BIG_ENDIAN]);
     if is_explained { Vec::new() } else { Finding::of_problems(rule, subject) }
 }

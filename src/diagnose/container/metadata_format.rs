@@ -1,6 +1,6 @@
 //! K026 metadata-format: a safetensors file that does not say for which framework it was saved.
 
-use super::{has_problem, is_safetensors, written_anew};
+use super::{is_safetensors, written_anew};
 use crate::container::Value;
 use crate::diagnose::finding::{Finding, Fix, SEEN_MAX, Seen};
 use crate::diagnose::rule::{Rule, message};
@@ -43,7 +43,7 @@ const KNOWN: [&str; 4] = ["pt", "tf", "flax", "mlx"];
 
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let files = subject.files();
-    let is_damaged = has_problem(subject, &[&kind::HEADER_DAMAGED, &kind::HEADER_LENGTH]);
+    let is_damaged = subject.has_problem(&[&kind::HEADER_DAMAGED, &kind::HEADER_LENGTH]);
     if !is_safetensors(subject) || files.tensors.is_empty() || is_damaged {
         return Vec::new();
     }

@@ -1,6 +1,5 @@
 //! K021 pickle-weights: weights are stored as a pickle.
 
-use super::has_problem;
 use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -34,7 +33,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
     let damaged =
         [&kind::PICKLE_DAMAGED, &kind::UNSAFE_PICKLE, &kind::BAD_OFFSETS, &kind::UNSUPPORTED_CONTAINER];
-    if subject.model().is_none() || has_problem(subject, &damaged) {
+    if subject.model().is_none() || subject.has_problem(&damaged) {
         return vec![Fix::advice("upgrade torch to 2.6 or later, or convert the weights to safetensors")];
     }
     vec![

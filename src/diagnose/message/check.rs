@@ -1,6 +1,7 @@
 //! Check: what a message names (keys, shapes, methods, files) held against what the files say.
 
 use crate::checkpoint::files::Files;
+use crate::diagnose::config_class::method_of;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::subject::Subject;
 use crate::name::escape;
@@ -115,35 +116,6 @@ fn module_of(key: &str) -> Option<&str> {
         !part.is_empty() && !PLAIN.contains(part) && !part.bytes().all(|byte| byte.is_ascii_digit())
     };
     key.split('.').rev().find(is_name)
-}
-
-/// The method that a config class or a word of a message stands for.
-pub(super) fn method_of(word: &str) -> Option<&'static str> {
-    let word = word.trim_matches(['\'', '<', '>']);
-    let word = word.rsplit('.').next().unwrap_or(word).to_ascii_lowercase();
-    let known = [
-        ("gptqconfig", "gptq"),
-        ("gptq", "gptq"),
-        ("awqconfig", "awq"),
-        ("awq", "awq"),
-        ("finegrainedfp8config", "fp8"),
-        ("fp8", "fp8"),
-        ("fbgemmfp8config", "fbgemm_fp8"),
-        ("compressedtensorsconfig", "compressed-tensors"),
-        ("compressed-tensors", "compressed-tensors"),
-        ("mxfp4config", "mxfp4"),
-        ("bitsandbytesconfig", "bitsandbytes"),
-        ("bitsandbytes", "bitsandbytes"),
-        ("bits_and_bytes", "bitsandbytes"),
-        ("bnb", "bitsandbytes"),
-        ("autoroundconfig", "auto-round"),
-        ("hqqconfig", "hqq"),
-        ("aqlmconfig", "aqlm"),
-        ("quantoconfig", "quanto"),
-        ("torchaoconfig", "torchao"),
-        ("eetqconfig", "eetq"),
-    ];
-    known.iter().find(|(name, _)| *name == word).map(|(_, method)| *method)
 }
 
 fn method_check(value: &str, subject: &Subject<'_>) -> Option<Check> {

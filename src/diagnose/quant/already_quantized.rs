@@ -1,7 +1,8 @@
 //! Q001 already-quantized: QLoRA quantizes a 16-bit base while loading, and this base is quantized by another
 //! method.
 
-use super::common;
+use super::{config_blocks, remedies};
+use crate::diagnose::config_class;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::matrix;
 use crate::diagnose::rule::{Purpose, Rule, message};
@@ -62,23 +63,21 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     }
     let title = format!(
         "This base is already quantized: {}. bitsandbytes does not quantize it again.",
-        common::packed_words(subject, packed),
+        subject.packed_words(packed),
     );
     let mut finding = Finding::new(rule, title).fill("class", "BitsAndBytesConfig");
     if let Some(block) = subject.quant_block() {
         let method = block.method.as_deref().unwrap_or_default();
-        finding = finding.fill("method", common::class_of(method).unwrap_or(method)).seen(Seen::config(
-            &block.file,
-            common::key(block, "quant_method"),
-            method,
-        ));
+        finding = finding
+            .fill("method", config_class::class_of(method).unwrap_or(method))
+            .seen(Seen::config(&block.file, config_blocks::key(block, "quant_method"), method));
     }
     let counted = format!("{} packed", units::plural(packed, "layer"));
     vec![finding.seen(Seen::tensors(first, counted))]
 }
 
 fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
-    let mut fixes: Vec<Fix> = common::dequantize(subject, "then train on the result").into_iter().collect();
+    let mut fixes: Vec<Fix> = remedies::dequantize(subject, "then train on the result").into_iter().collect();
     match matrix::row_of(subject.checkpoint) {
         Some(row) if row.trains_now() => fixes.push(Fix::advice(format!(
             "train on it as it is: leave quantization_config= out of the call (PEFT has a layer for {} since {})",

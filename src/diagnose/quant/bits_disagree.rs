@@ -1,9 +1,7 @@
 //! Q010 quant-bits-disagree: the config gives other bits than the tensors have.
 
-use super::{common, config_of_tensors};
-use crate::diagnose::finding::{Act, Finding, Fix};
+use super::remedies;
 use crate::diagnose::rule::{Rule, message};
-use crate::diagnose::subject::Subject;
 use crate::problem::kind;
 
 pub(in crate::diagnose) static RULE: Rule = Rule {
@@ -17,14 +15,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
     )],
     remedy: "Write the bits that the tensors have, or dequantize, which goes by the tensors.",
     sources: "measured on a changed config",
-    fixes,
+    fixes: remedies::numbers_of_tensors,
     ..Rule::new(&kind::QUANT_BITS_DISAGREE)
 };
-
-fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let edits = config_of_tensors::replace_blocks(subject);
-    let written =
-        edits.map(|edits| Fix::new("write the numbers of the tensors into the config", Act::Edit(edits)));
-    let decoded = common::dequantize(subject, "by what the tensors are");
-    common::or_advice(written.into_iter().chain(decoded), finding)
-}

@@ -1,7 +1,7 @@
 //! Q028 quant-config-aside: the quantization is described beside `config.json` only, where transformers does
 //! not look.
 
-use super::common;
+use super::{config_blocks, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -62,15 +62,15 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 /// Returns the side file's block, if `config.json` is there and has none.
 fn block_of<'a>(subject: &Subject<'a>) -> Option<&'a QuantBlock> {
     let has_config = subject.json("config.json").is_some();
-    let in_config = common::blocks(subject).any(|block| block.file == "config.json");
-    let mut aside = common::blocks(subject).filter(|block| block.method.is_some());
+    let in_config = config_blocks::all(subject).any(|block| block.file == "config.json");
+    let mut aside = config_blocks::all(subject).filter(|block| block.method.is_some());
     aside.next().filter(|_| has_config && !in_config)
 }
 
 /// The block goes in as it is; one that contradicts the tensors is mended first.
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let disputed = [&kind::QUANT_METHOD_DISAGREES, &kind::QUANT_METHOD_UNKNOWN, &kind::QUANT_BITS_DISAGREE];
-    let is_disputed = disputed.into_iter().any(|kind| common::has_problem(subject, kind));
+    let is_disputed = disputed.into_iter().any(|kind| subject.has_problem(&[kind]));
     let mut fixes = Vec::new();
     if let Some(block) = block_of(subject).filter(|_| !is_disputed) {
         let mut value = block.value.clone();
@@ -82,6 +82,6 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
         let what = format!("copy the block of {} into config.json", block.file);
         fixes.push(Fix::new(what, Act::Edit(vec![edit])));
     }
-    fixes.extend(common::dequantize(subject, "which needs no config"));
-    common::or_advice(fixes, finding)
+    fixes.extend(remedies::dequantize(subject, "which needs no config"));
+    remedies::or_advice(fixes, finding)
 }

@@ -1,6 +1,6 @@
 //! Q012 quant-config-left-behind: the config says quantized, and every tensor is 16 or 32 bits wide.
 
-use super::common;
+use super::config_blocks;
 use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -50,7 +50,7 @@ fn is_never_packed(subject: &Subject<'_>) -> bool {
 }
 
 fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
-    let edits = common::take_all_out(subject);
+    let edits = config_blocks::take_all_out(subject);
     vec![Fix::new(
         "take the quantization block out of the config; the weights stay as they are",
         Act::Edit(edits),

@@ -1,6 +1,6 @@
 //! Q007 quant-config-missing: the tensors are packed and no config says how.
 
-use super::{common, config_of_tensors};
+use super::{config_of_tensors, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -49,6 +49,6 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let edits = config_of_tensors::replace_blocks(subject);
     let written =
         edits.map(|edits| Fix::new("write the quantization config that the tensors have", Act::Edit(edits)));
-    let decoded = common::dequantize(subject, "which needs no config");
-    common::or_advice(written.into_iter().chain(decoded), finding)
+    let decoded = remedies::dequantize(subject, "which needs no config");
+    remedies::or_advice(written.into_iter().chain(decoded), finding)
 }

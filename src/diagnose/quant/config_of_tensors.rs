@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::common;
+use super::config_blocks;
 use crate::diagnose::subject::Subject;
 use crate::plan::edit::Edit;
 use crate::quant::{LayerSpec, is_known_method};
@@ -34,9 +34,11 @@ pub(in crate::diagnose) fn replace_blocks(subject: &Subject<'_>) -> Option<Vec<E
         return None;
     }
     let value = block_of(subject)?;
-    let mut edits: Vec<Edit> =
-        common::blocks(subject).filter(|block| block.file != "config.json").map(common::take_out).collect();
-    let in_config = common::blocks(subject).filter(|block| block.file == "config.json");
+    let mut edits: Vec<Edit> = config_blocks::all(subject)
+        .filter(|block| block.file != "config.json")
+        .map(config_blocks::take_out)
+        .collect();
+    let in_config = config_blocks::all(subject).filter(|block| block.file == "config.json");
     let mut paths: Vec<Vec<String>> =
         in_config.map(|block| block.key.split('.').map(str::to_owned).collect()).collect();
     if paths.is_empty() {
@@ -72,7 +74,7 @@ pub(in crate::diagnose) fn block_of(subject: &Subject<'_>) -> Option<Value> {
     };
     // A method that nobody has is a misspelled one; its settings may be right.
     let is_ours = |name: &str| name == method || !is_known_method(name);
-    let known = common::blocks(subject).find(|block| block.method.as_deref().is_some_and(is_ours));
+    let known = config_blocks::all(subject).find(|block| block.method.as_deref().is_some_and(is_ours));
     let mut block = match known {
         Some(block) => block.value.as_object()?.clone(),
         None => fresh(subject, method)?,

@@ -1,7 +1,7 @@
 //! Q003 config-names-two-methods: two config files describe the quantization differently, and which one counts
 //! depends on the loader.
 
-use super::common;
+use super::{config_blocks, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::rule::Rule;
 use crate::diagnose::subject::Subject;
@@ -20,16 +20,18 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 
 /// The side file goes where `config.json` says what the tensors are.
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let disputed = common::has_problem(subject, &kind::QUANT_METHOD_DISAGREES)
-        || common::has_problem(subject, &kind::QUANT_BITS_DISAGREE)
-        || common::has_problem(subject, &kind::QUANT_GROUP_DISAGREES);
-    let main = common::blocks(subject).any(|block| block.file == "config.json" && block.method.is_some());
-    let aside: Vec<_> =
-        common::blocks(subject).filter(|block| block.file != "config.json").map(common::take_out).collect();
+    let disputed = subject.has_problem(&[&kind::QUANT_METHOD_DISAGREES])
+        || subject.has_problem(&[&kind::QUANT_BITS_DISAGREE])
+        || subject.has_problem(&[&kind::QUANT_GROUP_DISAGREES]);
+    let main = config_blocks::all(subject).any(|block| block.file == "config.json" && block.method.is_some());
+    let aside: Vec<_> = config_blocks::all(subject)
+        .filter(|block| block.file != "config.json")
+        .map(config_blocks::take_out)
+        .collect();
     let mut fixes = Vec::new();
     if main && !disputed && !aside.is_empty() {
         let what = "keep the block of config.json and leave the side files out";
         fixes.push(Fix::new(what, Act::Edit(aside)));
     }
-    common::or_advice(fixes, finding)
+    remedies::or_advice(fixes, finding)
 }

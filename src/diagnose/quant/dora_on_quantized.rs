@@ -1,6 +1,6 @@
 //! Q037 dora-on-quantized: the adapter is a DoRA, and PEFT has none for layers of this format.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -45,7 +45,8 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let merge = Fix::new("merge the adapter; packed layers are decoded first", Act::Merge).loss(common::LOSS);
-    let decoded = common::dequantize(subject, "then load the adapter on that");
-    common::or_advice([merge].into_iter().chain(decoded), finding)
+    let merge =
+        Fix::new("merge the adapter; packed layers are decoded first", Act::Merge).loss(remedies::LOSS);
+    let decoded = remedies::dequantize(subject, "then load the adapter on that");
+    remedies::or_advice([merge].into_iter().chain(decoded), finding)
 }

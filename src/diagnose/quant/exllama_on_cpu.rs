@@ -1,7 +1,7 @@
 //! Q022 exllama-needs-gpu: the exllama kernels of GPTQ are on, and they take layers on the GPU only and do not
 //! train.
 
-use super::common;
+use super::{config_blocks, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -52,7 +52,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let said = OFF.iter().find_map(|(key, _)| Some((*key, block.flag(&[key])?)));
     let (key, value) =
         said.map_or(("use_exllama", "absent".to_owned()), |(key, flag)| (key, flag.to_string()));
-    let place = Seen::config(&block.file, common::key(block, key), value);
+    let place = Seen::config(&block.file, config_blocks::key(block, key), value);
     vec![Finding::new(rule, title).seen(place).seen(Seen::tensors(first, layers))]
 }
 
@@ -65,7 +65,7 @@ fn four_bit_layers(subject: &Subject<'_>) -> (usize, Option<String>) {
 
 /// Returns the block that transformers reads.
 fn block_of<'a>(subject: &Subject<'a>) -> Option<&'a QuantBlock> {
-    common::blocks(subject)
+    config_blocks::all(subject)
         .find(|block| block.file == "config.json" && block.method.as_deref() == Some("gptq"))
 }
 
@@ -74,13 +74,13 @@ fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
     let mut fixes = Vec::new();
     if let Some(block) = block_of(subject) {
         let of_new = vec![
-            common::set(block, "use_exllama", Some(false.into())),
-            common::set(block, "disable_exllama", None),
+            config_blocks::set(block, "use_exllama", Some(false.into())),
+            config_blocks::set(block, "disable_exllama", None),
         ];
         let what = "set use_exllama to false in the config (transformers 4.35 and newer)";
         fixes.push(Fix::new(what, Act::Edit(of_new)));
     }
-    fixes.extend(common::dequantize(subject, "then train on the result"));
+    fixes.extend(remedies::dequantize(subject, "then train on the result"));
     fixes.push(Fix::advice(
         "for transformers 4.32 to 4.34 write disable_exllama: true instead; a config with both keys is refused",
     ));

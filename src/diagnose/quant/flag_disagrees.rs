@@ -1,7 +1,7 @@
 //! Q013 quant-flag-disagrees: a flag of the config (`sym`, `desc_act`, double quantization, version)
 //! contradicts the tensors.
 
-use super::{common, config_of_tensors};
+use super::{config_of_tensors, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::rule::Rule;
 use crate::diagnose::subject::Subject;
@@ -23,6 +23,6 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let edits = config_of_tensors::replace_blocks(subject);
     let written =
         edits.map(|edits| Fix::new("write the flags of the tensors into the config", Act::Edit(edits)));
-    let decoded = common::dequantize(subject, "by what the tensors are");
-    common::or_advice(written.into_iter().chain(decoded), finding)
+    let decoded = remedies::dequantize(subject, "by what the tensors are");
+    remedies::or_advice(written.into_iter().chain(decoded), finding)
 }

@@ -1,7 +1,7 @@
 //! Q026 format-not-in-transformers: the format belongs to another engine, and transformers has no loader for
 //! it.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -42,6 +42,6 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let decoded = common::dequantize(subject, "which transformers and vLLM load");
+    let decoded = remedies::dequantize(subject, "which transformers and vLLM load");
     decoded.into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()
 }

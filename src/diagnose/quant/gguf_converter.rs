@@ -1,7 +1,7 @@
 //! Q039 gguf-converter-refuses: the converter of llama.cpp maps plain weights, and meets parts of packed
 //! layers.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -37,12 +37,12 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     if packed == 0 || subject.model().is_none() {
         return Vec::new();
     }
-    let words = common::packed_words(subject, packed);
+    let words = subject.packed_words(packed);
     let title = format!("{words}: the converter of llama.cpp may not take them.");
     vec![Finding::new(rule, title).seen(Seen::tensors(first, format!("{packed} packed")))]
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let decoded = common::dequantize(subject, "then convert the result to GGUF");
-    common::or_advice(decoded, finding)
+    let decoded = remedies::dequantize(subject, "then convert the result to GGUF");
+    remedies::or_advice(decoded, finding)
 }

@@ -1,6 +1,6 @@
 //! Q018 gptq-version-disagrees: the config says GPTQ v1 and the zero points are of v2, or the other way round.
 
-use super::common;
+use super::{config_blocks, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::rule::Rule;
 use crate::diagnose::subject::Subject;
@@ -22,7 +22,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let mut fixes = Vec::new();
     if let Some(format) = format_of_tensors(subject) {
-        let edits: Vec<Edit> = common::blocks(subject)
+        let edits: Vec<Edit> = config_blocks::all(subject)
             .filter(|block| block.method.as_deref() == Some("gptq"))
             .map(|block| {
                 let key = if block.text(&["checkpoint_format"]).is_none() && block.text(&["format"]).is_some()
@@ -31,7 +31,7 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
                 } else {
                     "checkpoint_format"
                 };
-                common::set(block, key, Some(format.into()))
+                config_blocks::set(block, key, Some(format.into()))
             })
             .collect();
         if !edits.is_empty() {
@@ -41,8 +41,8 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
             ));
         }
     }
-    fixes.extend(common::dequantize(subject, "by the zero points and not by the config"));
-    common::or_advice(fixes, finding)
+    fixes.extend(remedies::dequantize(subject, "by the zero points and not by the config"));
+    remedies::or_advice(fixes, finding)
 }
 
 /// Returns the word for what all GPTQ layers are, if they are all alike.

@@ -1,6 +1,6 @@
 //! Q030 group-does-not-divide: layers whose inputs are no multiple of the group size.
 
-use super::common;
+use super::remedies;
 use super::tensor_parallel::grouped;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
@@ -56,6 +56,6 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let decoded = common::dequantize(subject, "which has no groups");
+    let decoded = remedies::dequantize(subject, "which has no groups");
     decoded.into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()
 }

@@ -1,6 +1,6 @@
 //! Q006 group-index-negative: `g_idx` holds negative numbers, which torch counts from the end.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix};
 use crate::diagnose::rule::Rule;
 use crate::diagnose::subject::Subject;
@@ -18,6 +18,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 };
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let decoded = common::dequantize(subject, "where negative numbers count from the end");
+    let decoded = remedies::dequantize(subject, "where negative numbers count from the end");
     decoded.into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()
 }

@@ -1,6 +1,6 @@
 //! Q034 hqq-versions: HQQ layers load only with the hqq and transformers that fit the way they were saved.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -43,6 +43,6 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let decoded = common::dequantize(subject, "which any version loads");
+    let decoded = remedies::dequantize(subject, "which any version loads");
     [Fix::advice(finding.rule.remedy)].into_iter().chain(decoded).collect()
 }

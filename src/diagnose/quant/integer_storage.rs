@@ -1,7 +1,7 @@
 //! Q038 integer-storage: 4-bit weights are stored as bytes, which FSDP does not shard and nothing trains
 //! directly.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -50,6 +50,6 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let advice = Fix::advice(finding.rule.remedy);
     [advice]
         .into_iter()
-        .chain(common::dequantize(subject, "to quantize it again with another storage"))
+        .chain(remedies::dequantize(subject, "to quantize it again with another storage"))
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Q031 lora-on-fp8: an adapter on FP8 layers: torch does not compute with 8-bit floats, and their scales are
 //! easily forgotten.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -42,6 +42,6 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let merge = (!subject.held.is_empty())
         .then(|| Fix::new("merge the adapter; FP8 layers are decoded with their scales first", Act::Merge));
-    let decoded = common::dequantize(subject, "with the scales");
-    common::or_advice(merge.into_iter().chain(decoded), finding)
+    let decoded = remedies::dequantize(subject, "with the scales");
+    remedies::or_advice(merge.into_iter().chain(decoded), finding)
 }

@@ -1,6 +1,6 @@
 //! Q014 merge-needs-dequantize: the base is packed, and upstream merges only into plain weights.
 
-use super::common;
+use super::{config_blocks, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::{About, Subject};
@@ -55,7 +55,7 @@ const ENDS: [&str; 8] =
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let (packed, first) = subject.layers_of(|format| !matches!(format, "dense" | "unknown"));
     if subject.model().is_some() && packed > 0 {
-        let words = common::packed_words(subject, packed);
+        let words = subject.packed_words(packed);
         let title = match subject.held.len() {
             0 => format!("{words}. A merge must decode them first."),
             count => {
@@ -69,7 +69,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
             let method = block.method.as_deref().unwrap_or_default();
             finding = finding
                 .fill("method", if method == "bitsandbytes" { "bnb" } else { method })
-                .seen(Seen::config(&block.file, common::key(block, "quant_method"), method));
+                .seen(Seen::config(&block.file, config_blocks::key(block, "quant_method"), method));
         }
         return vec![finding];
     }
@@ -94,11 +94,11 @@ fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
             "open the base, attach the adapter and merge here: packed layers are decoded first",
         ));
     } else if subject.held.is_empty() {
-        fixes.extend(common::dequantize(subject, "then merge into that"));
+        fixes.extend(remedies::dequantize(subject, "then merge into that"));
     } else {
         let merge =
             Fix::new("merge the adapter; packed layers are decoded first, the result is 16-bit", Act::Merge);
-        fixes.push(merge.loss(common::LOSS));
+        fixes.push(merge.loss(remedies::LOSS));
     }
     fixes.push(Fix::advice("merge into the original 16-bit base, if you have it, and quantize the result"));
     fixes

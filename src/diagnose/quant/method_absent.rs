@@ -1,6 +1,6 @@
 //! Q025 quant-method-absent: the quantization block of the config has no `quant_method`.
 
-use super::common;
+use super::{config_blocks, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -32,7 +32,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 
 /// Says nothing where the method is not implied either: that is told as a config that is missing.
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
-    let is_told = common::has_problem(subject, &kind::QUANT_CONFIG_MISSING);
+    let is_told = subject.has_problem(&[&kind::QUANT_CONFIG_MISSING]);
     let Some(block) = block_of(subject).filter(|_| subject.model().is_some() && !is_told) else {
         return Vec::new();
     };
@@ -45,7 +45,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     };
     vec![Finding::new(rule, title).seen(Seen::config(
         &block.file,
-        common::key(block, "quant_method"),
+        config_blocks::key(block, "quant_method"),
         "absent",
     ))]
 }
@@ -57,7 +57,7 @@ fn block_of<'a>(subject: &Subject<'a>) -> Option<&'a QuantBlock> {
             block.flag(&["load_in_4bit"]) == Some(true) || block.flag(&["load_in_8bit"]) == Some(true);
         block.key == "quantization_config" && block.text(&["quant_method"]).is_none() && !is_bnb
     };
-    common::blocks(subject).filter(|block| block.file == "config.json").find(is_silent)
+    config_blocks::all(subject).filter(|block| block.file == "config.json").find(is_silent)
 }
 
 /// Methods that transformers has a loader for and that keys alone imply.
@@ -69,15 +69,15 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let (packed, _) = subject.packed_layers();
     let method = block.method.as_deref().filter(|method| LOADABLE.contains(method));
     if packed == 0 {
-        let edits = vec![common::take_out(block)];
+        let edits = vec![config_blocks::take_out(block)];
         fixes.push(Fix::new(
             "take the quantization block out of the config: nothing is packed",
             Act::Edit(edits),
         ));
     } else if let Some(method) = method {
-        let edits = vec![common::set(block, "quant_method", Some(method.into()))];
+        let edits = vec![config_blocks::set(block, "quant_method", Some(method.into()))];
         fixes.push(Fix::new(format!("write quant_method {method} into the block"), Act::Edit(edits)));
     }
-    fixes.extend(common::dequantize(subject, "which needs no config"));
-    common::or_advice(fixes, finding)
+    fixes.extend(remedies::dequantize(subject, "which needs no config"));
+    remedies::or_advice(fixes, finding)
 }

@@ -1,6 +1,6 @@
 //! Q008 quant-method-disagrees: the config names one quantization method, the tensors are of another.
 
-use super::{common, config_of_tensors};
+use super::{config_of_tensors, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix};
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -29,6 +29,6 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let edits = config_of_tensors::replace_blocks(subject);
     let written =
         edits.map(|edits| Fix::new("write a config that says what the tensors are", Act::Edit(edits)));
-    let decoded = common::dequantize(subject, "by what the tensors are");
-    common::or_advice(written.into_iter().chain(decoded), finding)
+    let decoded = remedies::dequantize(subject, "by what the tensors are");
+    remedies::or_advice(written.into_iter().chain(decoded), finding)
 }

@@ -1,6 +1,6 @@
 //! Q033 mxfp4-expert-adapter: an adapter changes experts that are packed as MXFP4, and merges drop the change.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule};
 use crate::diagnose::subject::Subject;
@@ -49,7 +49,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let merge = Fix::new("merge the adapter; the experts are decoded first", Act::Merge).loss(common::LOSS);
-    let decoded = common::dequantize(subject, "then train or merge on that");
-    common::or_advice([merge].into_iter().chain(decoded), finding)
+    let merge = Fix::new("merge the adapter; the experts are decoded first", Act::Merge).loss(remedies::LOSS);
+    let decoded = remedies::dequantize(subject, "then train or merge on that");
+    remedies::or_advice([merge].into_iter().chain(decoded), finding)
 }

@@ -1,6 +1,6 @@
 //! Q027 needs-backend: transformers loads this format only with another package installed.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -87,5 +87,5 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
         || finding.rule.remedy.to_owned(),
         |(_, packages)| format!("install {}", packages.trim_end_matches('.')),
     ));
-    [install].into_iter().chain(common::dequantize(subject, "which needs no package")).collect()
+    [install].into_iter().chain(remedies::dequantize(subject, "which needs no package")).collect()
 }

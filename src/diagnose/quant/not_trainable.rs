@@ -1,6 +1,6 @@
 //! Q036 method-not-trainable: transformers does not let a Trainer train adapters on this format.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::matrix;
 use crate::diagnose::rule::{Purpose, Rule, message};
@@ -47,6 +47,6 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let decoded = common::dequantize(subject, "then train on the result");
+    let decoded = remedies::dequantize(subject, "then train on the result");
     decoded.into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()
 }

@@ -1,6 +1,6 @@
 //! Q032 layer-parts-in-shards: parts of packed layers lie in different shards.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -49,5 +49,5 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let advice = Fix::advice(finding.rule.remedy);
-    [advice].into_iter().chain(common::dequantize(subject, "which has no parts to keep together")).collect()
+    [advice].into_iter().chain(remedies::dequantize(subject, "which has no parts to keep together")).collect()
 }

@@ -1,6 +1,6 @@
 //! Q035 peft-layer-needs-version: PEFT puts adapters only on layer classes that its version knows.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::matrix;
 use crate::diagnose::rule::{Purpose, Rule, message};
@@ -45,6 +45,6 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let decoded = common::dequantize(subject, "then train on the result");
+    let decoded = remedies::dequantize(subject, "then train on the result");
     [Fix::advice(finding.rule.remedy)].into_iter().chain(decoded).collect()
 }

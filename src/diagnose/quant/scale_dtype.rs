@@ -1,6 +1,6 @@
 //! Q017 scale-dtype: the scales are F16 and the config says the model runs in BF16, or the other way round.
 
-use super::{common, config_of_tensors};
+use super::{config_of_tensors, remedies};
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -67,6 +67,6 @@ fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
         let set = Edit::Json { file: "config.json".into(), path: vec![key.into()], value: Some(word.into()) };
         Fix::new(format!("set {key} to {word} in the config"), Act::Edit(vec![set]))
     });
-    let decoded = common::dequantize(subject, "in the dtype that you need");
+    let decoded = remedies::dequantize(subject, "in the dtype that you need");
     edit.into_iter().chain(decoded).chain([Fix::advice(finding.rule.remedy)]).collect()
 }

@@ -1,7 +1,7 @@
 //! Q040 quantize-config-absent: the quantization is described in `config.json` alone, and old AutoGPTQ reads
 //! `quantize_config.json`.
 
-use super::common;
+use super::config_blocks;
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -47,7 +47,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn block_of<'a>(subject: &Subject<'a>) -> Option<&'a QuantBlock> {
-    common::blocks(subject)
+    config_blocks::all(subject)
         .find(|block| block.file == "config.json" && block.method.as_deref() == Some("gptq"))
 }
 

@@ -1,7 +1,7 @@
 //! Q024 stale-quant-method: the config names a quantization method that nobody knows, over weights that are not
 //! packed.
 
-use super::common;
+use super::config_blocks;
 use crate::diagnose::finding::{Act, Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -37,7 +37,7 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     if subject.model().is_none() || subject.packed_layers().0 > 0 || subject.files().tensors.is_empty() {
         return Vec::new();
     }
-    let mut blocks = common::blocks(subject).filter(|block| block.file == "config.json");
+    let mut blocks = config_blocks::all(subject).filter(|block| block.file == "config.json");
     let Some(block) = blocks.find(|block| block.method.as_deref().is_some_and(|m| !is_known_method(m)))
     else {
         return Vec::new();
@@ -48,12 +48,12 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
         escape(method),
         subject.checkpoint.layers.len(),
     );
-    let place = Seen::config(&block.file, common::key(block, "quant_method"), method);
+    let place = Seen::config(&block.file, config_blocks::key(block, "quant_method"), method);
     vec![Finding::new(rule, title).fill("method", method).seen(place)]
 }
 
 fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
-    let edits = common::take_all_out(subject);
+    let edits = config_blocks::take_all_out(subject);
     vec![Fix::new(
         "take the quantization block out of the config; the weights stay as they are",
         Act::Edit(edits),

@@ -1,6 +1,6 @@
 //! Q029 tensor-parallel-splits-groups: tensor parallelism would cut through groups of quantized inputs.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix, Seen};
 use crate::diagnose::rule::{Purpose, Rule, message};
 use crate::diagnose::subject::Subject;
@@ -156,5 +156,5 @@ pub(super) fn grouped(spec: &LayerSpec) -> Option<(u64, u64, u64)> {
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
     let advice = Fix::advice(finding.rule.remedy);
-    [advice].into_iter().chain(common::dequantize(subject, "which has no groups")).collect()
+    [advice].into_iter().chain(remedies::dequantize(subject, "which has no groups")).collect()
 }

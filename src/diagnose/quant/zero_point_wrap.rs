@@ -1,6 +1,6 @@
 //! Q016 zero-point-wrap: zero points of 0 in GPTQ v1, which readers decode differently.
 
-use super::common;
+use super::remedies;
 use crate::diagnose::finding::{Finding, Fix};
 use crate::diagnose::rule::Rule;
 use crate::diagnose::subject::Subject;
@@ -20,6 +20,6 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 };
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    let decoded = common::dequantize(subject, "as GPTQModel reads it");
+    let decoded = remedies::dequantize(subject, "as GPTQModel reads it");
     decoded.into_iter().chain([Fix::advice(finding.rule.remedy)]).collect()
 }

@@ -1,7 +1,6 @@
 //! S010 missing-index: several shards, and no index that joins them.
 
 use super::index_anew;
-use crate::diagnose::container::has_problem;
 use crate::diagnose::finding::{Finding, Fix};
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -31,7 +30,7 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 };
 
 fn fixes(subject: &Subject<'_>, finding: &Finding) -> Vec<Fix> {
-    if has_problem(subject, &[&kind::INCOMPLETE_SET]) {
+    if subject.has_problem(&[&kind::INCOMPLETE_SET]) {
         return vec![Fix::advice("download the missing files of the set first, and its index with them")];
     }
     index_anew(subject, finding)

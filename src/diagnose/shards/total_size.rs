@@ -1,7 +1,6 @@
 //! S008 total-size: `total_size` is not the sum of the tensors.
 
 use super::index_anew;
-use crate::diagnose::container::has_problem;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::rule::Rule;
 use crate::diagnose::subject::Subject;
@@ -27,5 +26,5 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
         &kind::MISSING_SHARD,
         &kind::INDEX_ESCAPES,
     ];
-    if has_problem(subject, &causes) { Vec::new() } else { Finding::of_problems(rule, subject) }
+    if subject.has_problem(&causes) { Vec::new() } else { Finding::of_problems(rule, subject) }
 }

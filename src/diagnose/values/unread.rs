@@ -1,6 +1,5 @@
 //! V003 values-unread: data that could not be read.
 
-use crate::diagnose::container::has_problem;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::rule::{Rule, message};
 use crate::diagnose::subject::Subject;
@@ -20,5 +19,5 @@ pub(in crate::diagnose) static RULE: Rule = Rule {
 /// Data that are not in the file are the file's fault to tell.
 fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
     let causes = [&kind::TRUNCATED, &kind::BAD_OFFSETS, &kind::SHAPE_SIZE, &kind::PICKLE_DAMAGED];
-    if has_problem(subject, &causes) { Vec::new() } else { Finding::of_problems(rule, subject) }
+    if subject.has_problem(&causes) { Vec::new() } else { Finding::of_problems(rule, subject) }
 }
