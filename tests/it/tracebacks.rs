@@ -5,6 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use ckpt::diagnose::RULES;
+use ckpt::diagnose::message::template::Template;
+use ckpt::diagnose::message::text::Text;
 use ckpt::diagnose::message::{Answer, Verdict, explain};
 
 /// Returns the texts with the codes that their names say.
@@ -98,4 +101,19 @@ fn a_message_with_other_words_is_not_taken_for_it() {
         let answer = explain(&mutated, None);
         assert_eq!(answer.verdict, Verdict::Unknown, "{} {codes:?}: {}", path.display(), what(&answer));
     }
+}
+
+#[test]
+fn every_wording_of_every_rule_stands_in_a_pasted_text() {
+    let texts: Vec<Text> = texts().iter().map(|(.., text)| Text::new(text)).collect();
+    let mut without = Vec::new();
+    for rule in RULES {
+        for message in rule.messages {
+            let template = Template::new(message.text);
+            if !texts.iter().any(|text| !template.find(text).is_empty()) {
+                without.push(format!("{}|{}|{}", rule.code(), message.seen_in, message.text));
+            }
+        }
+    }
+    assert!(without.is_empty(), "{}:\n{}", without.len(), without.join("\n"));
 }
