@@ -24,7 +24,7 @@ fn convert(input: &Path, output: &Path, proof: Proof) -> Result<f64, String> {
     let start = Instant::now();
     let checkpoint = Checkpoint::open_examined(&input.display().to_string()).map_err(|e| e.message)?;
     let order = Order::new(&input.display().to_string(), output);
-    let plan = Plan::dense(&checkpoint, order).map_err(|e| e.message)?;
+    let plan = Plan::convert(&checkpoint, order).map_err(|e| e.message)?;
     model::carry_out(&plan, (&checkpoint, &[]), proof)?;
     Ok(start.elapsed().as_secs_f64())
 }

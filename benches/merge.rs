@@ -112,7 +112,7 @@ fn measure(folder: &Path, layers: u64, format: Format) -> Result<(), String> {
         for _ in 0..RUNS {
             for (proof, times) in [(Proof::None, &mut plain), (Proof::Sample, &mut proven)] {
                 forget_peak().map_err(io)?;
-                times.push(merge((&base, to), &adapter, &output, proof)?);
+                times.push(merge((&base, to.clone()), &adapter, &output, proof)?);
                 peak = peak.max(memory::peak_bytes().unwrap_or(0));
                 let model = output.join("model.safetensors");
                 bytes = model.metadata().map_err(io)?.len();

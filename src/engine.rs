@@ -32,8 +32,7 @@ use self::stream::stream;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::folder::Copied;
-use crate::plan::{Plan, Source};
-use crate::quant::change::Change;
+use crate::plan::{At, Plan, Source, Values};
 use crate::quant::decode::Decoding;
 use crate::tensor::Dtype;
 
@@ -290,6 +289,8 @@ fn identity(plan: &Plan, inputs: &Inputs<'_>) -> String {
         "skip_broken": order.skip_broken,
         "names": order.names,
         "to": order.to,
+        "keep": order.keep,
+        "also": order.also,
         "fixes": order.fixes,
         "headers": (!order.fixes.is_empty()).then(|| names_of(plan)),
         "merging": order.merging.as_ref().map(|m| format!("{m:?}")),
@@ -320,26 +321,13 @@ fn kept_for_later(files: usize) -> Error {
 /// Readers that wait for the disk beside the threads that compute.
 pub const READ_AHEAD: usize = 2;
 
-/// What is decoded as one: pieces of the same share what was read for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Decoded {
-    /// A layer, with what becomes of its values.
-    Layer(u32, Change),
-    /// A plain tensor whose values change.
-    Tensor(u32, Change),
-    /// A weight with adapters merged into it.
-    Merged(u32),
-}
-
-impl Decoded {
-    /// Returns what a source decodes; `None` if it only copies or rounds.
-    fn of(source: Source) -> Option<Self> {
-        match source {
-            Source::Copy(_) | Source::Cast(_) => None,
-            Source::Decode { layer, change, .. } => Some(Self::Layer(layer, change)),
-            Source::Changed { tensor, change } => Some(Self::Tensor(tensor, change)),
-            Source::Merged(merge) | Source::Encoded { merge, .. } => Some(Self::Merged(merge)),
-        }
+/// Returns what a source decodes; `None` if it only copies, rounds, or packs.
+fn values_of(source: Source) -> Option<Values> {
+    match source {
+        Source::Copy(_) | Source::Cast(_) | Source::Encoded { .. } => None,
+        Source::Decode { layer, change, .. } => Some(Values::Layer(layer, change)),
+        Source::Changed { tensor, change } => Some(Values::Tensor(At::base(tensor), change)),
+        Source::Merged(merge) => Some(Values::Merged(merge)),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod anatomy;
 pub mod architecture;
 pub mod kv_cache;
 mod numbers;
+pub mod role;
 mod sliding;
 mod state;
 pub mod tasks;

@@ -12,17 +12,20 @@ pub mod folder;
 mod gguf;
 mod groups;
 pub mod merge;
+pub mod packing;
 mod planner;
 pub mod repaired;
 mod select;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::groups::Group;
 pub use self::merge::landing::Attached;
 use self::merge::landing::Landings;
+pub use self::packing::{How, Pack, Values};
 use self::planner::{Planner, list};
 use self::select::Selection;
 use crate::adapter::delta::{Combine, EditSpec, Recipe};
@@ -30,6 +33,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
 use crate::quant::change::Change;
+use crate::quant::target::{Aim, Target};
 use crate::tensor::Dtype;
 use crate::units;
 
@@ -57,8 +61,12 @@ pub struct Order {
     pub names: Names,
     /// The adapters that are merged, if any.
     pub merging: Option<Merging>,
-    /// What packed layers become.
+    /// What layers become.
     pub to: To,
+    /// Layers that stay plain beside those that always do, where layers are packed. Names with `*` and `?`.
+    pub keep: Vec<String>,
+    /// Layers that are packed although loaders of the format leave them plain.
+    pub also: Vec<String>,
     /// The codes whose fixes are carried out, if that is what is asked.
     pub fixes: Vec<String>,
 }
@@ -78,17 +86,40 @@ impl Order {
             names: Names::Own,
             merging: None,
             to: To::Dense,
+            keep: Vec::new(),
+            also: Vec::new(),
             fixes: Vec::new(),
         }
     }
 
-    /// Refuses what contradicts packed layers that stay what they are.
-    fn check(&self) -> Result<()> {
-        if self.to == To::Dense {
-            return Ok(());
+    /// Returns what layers are packed as, with the dtype that plain tensors must have beside it.
+    fn target(&mut self) -> Result<Option<Box<dyn Target>>> {
+        let To::Packed(aim) = &self.to else { return Ok(None) };
+        let target = aim.target().map_err(Error::input)?;
+        if let Some(dtype) = target.plain_dtype() {
+            if self.dtype.is_some_and(|asked| asked != dtype) {
+                let message = format!(
+                    "{}: its loaders take {dtype} beside it, --dtype asks for another",
+                    target.label()
+                );
+                return Err(Error::input(message));
+            }
+            self.dtype = Some(dtype);
         }
+        Ok(Some(target))
+    }
+
+    /// Refuses what contradicts what layers become.
+    fn check(&self) -> Result<()> {
         let recipe = self.merging.as_ref().map(|merging| merging.recipe);
-        let why = if self.dtype.is_some() {
+        let is_packed = matches!(self.to, To::Packed(_));
+        let why = if !is_packed && !(self.keep.is_empty() && self.also.is_empty()) {
+            return Err(Error::input(
+                "--keep and --also choose the layers that are packed, and --to does not pack any anew",
+            ));
+        } else if self.to != To::Same {
+            return Ok(());
+        } else if self.dtype.is_some() {
             "--dtype: packed layers keep the dtype that they were made of"
         } else if !self.only.is_empty() || !self.skip.is_empty() {
             "--only and --skip choose the layers that are decoded, and here none is"
@@ -103,8 +134,8 @@ impl Order {
     }
 }
 
-/// What packed layers become.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What layers become.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum To {
     /// Plain values.
@@ -112,6 +143,8 @@ pub enum To {
     Dense,
     /// What they are: those that are merged into are packed again, in their format and with their block sizes.
     Same,
+    /// Layers of a format, packed anew.
+    Packed(Aim),
 }
 
 /// Adapters that are merged, and how.
@@ -161,6 +194,8 @@ pub enum Action {
     Cast,
     /// It is decoded to plain values.
     Dequantize,
+    /// Its values are packed, after it was decoded if it was packed otherwise.
+    Quantize,
     /// Adapters are merged into it, after it was decoded if it is packed.
     Merge,
     /// Its tensors go over under other names.
@@ -184,13 +219,16 @@ pub struct Step {
     pub bytes_in: u64,
     /// Bytes of what is written of it.
     pub bytes_out: u64,
+    /// Why it stays plain, where layers are packed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Step {
-    /// Returns true if the layer is packed, other values are, and it is packed again.
+    /// Returns true if its values are packed, anew or again.
     #[must_use]
     pub fn is_encoded(&self) -> bool {
-        self.action == Action::Merge && self.to != "dense"
+        self.action == Action::Quantize || self.action == Action::Merge && self.to != "dense"
     }
 
     /// Returns true if the layer is packed and becomes plain.
@@ -248,10 +286,10 @@ pub enum Source {
     },
     /// A weight with adapters merged into it: number of the plan's merge.
     Merged(u32),
-    /// A tensor of a packed layer with adapters merged into it.
+    /// A tensor of a layer that is packed.
     Encoded {
-        /// Number of the plan's merge.
-        merge: u32,
+        /// Number of the plan's pack.
+        pack: u32,
         /// Which tensor of the layer's encoding.
         part: u32,
     },
@@ -335,6 +373,10 @@ pub struct Plan {
     pub shards: Vec<OutShard>,
     /// The weights into which adapters are merged.
     pub merges: Vec<Merge>,
+    /// The layers that are packed.
+    pub packs: Vec<Pack>,
+    /// What they are packed as, if it is not what they are.
+    pub target: Option<Arc<dyn Target>>,
     /// Tensors of adapters that more than one weight needs, in order.
     pub shared: Vec<At>,
     /// Bytes of their values in f32.
@@ -354,33 +396,39 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans to decode a checkpoint to plain tensors.
+    /// Plans to make of a checkpoint what is asked: plain tensors, or layers of another format.
     ///
     /// # Errors
-    /// A layer is broken, or its format cannot be decoded: all are named.
-    pub fn dense(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
+    /// A layer is broken, or its format cannot be decoded, or nothing would be packed: all are named.
+    pub fn convert(checkpoint: &Checkpoint, order: Order) -> Result<Self> {
         Self::make(checkpoint, order, &[])
     }
 
-    /// Plans to merge adapters into a checkpoint, decoded to plain tensors.
+    /// Plans to merge adapters into a checkpoint.
     ///
     /// # Errors
-    /// As `dense`; or a module does not fit and that is not allowed, or none does: all are named.
+    /// As `convert`; or a module does not fit and that is not allowed, or none does: all are named.
     pub fn merge(checkpoint: &Checkpoint, order: Order, attached: &[Attached<'_>]) -> Result<Self> {
         Self::make(checkpoint, order, attached)
     }
 
-    fn make(checkpoint: &Checkpoint, order: Order, attached: &[Attached<'_>]) -> Result<Self> {
+    fn make(checkpoint: &Checkpoint, mut order: Order, attached: &[Attached<'_>]) -> Result<Self> {
         config::check_basis(checkpoint)?;
         order.check()?;
+        let target = order.target()?;
         let selection = Selection::new(&order.only, &order.skip)?;
         let naming = match order.names {
             Names::Own => None,
             Names::Hf => Some(gguf::Naming::of(checkpoint)?),
         };
+        let landings =
+            order.merging.as_ref().map(|merging| landings(checkpoint, merging, attached)).transpose()?;
         let mut planner = Planner::new(checkpoint, &order);
         planner.check_data()?;
         let mut chosen = planner.choose(&selection)?;
+        if let Some(target) = &target {
+            packing::leave_made((checkpoint, &order), &**target, landings.as_ref(), &mut chosen)?;
+        }
         if order.to == To::Same {
             chosen.fill(false);
         }
@@ -391,14 +439,12 @@ impl Plan {
         // What is wrong and does not stand in the way: scales that are not finite, configs that contradict the
         // tensors, shards that are missing.
         warnings.extend(planner.problems(|problem| problem.kind.code.starts_with(['K', 'S', 'Q', 'V', 'C'])));
-        let landings =
-            order.merging.as_ref().map(|merging| landings(checkpoint, merging, attached)).transpose()?;
-        let (mut merges, mut vocabulary) = (Vec::new(), None);
+        let (mut merges, mut merged_packs, mut vocabulary) = (Vec::new(), Vec::new(), None);
         if let Some(landings) = &landings {
             warnings.extend(landings.warnings.iter().cloned());
             let merged =
                 merge::apply((checkpoint, &order), attached, &landings.list, (&mut steps, &mut tensors))?;
-            (merges, vocabulary) = (merged.merges, merged.vocabulary);
+            (merges, merged_packs, vocabulary) = (merged.merges, merged.packs, merged.vocabulary);
         }
         if quantized_left > 0 && order.to == To::Dense {
             warnings.push(format!(
@@ -413,10 +459,18 @@ impl Plan {
             made = naming.texts(&mut warnings)?;
         }
         config::hazards(checkpoint, &steps, &mut warnings);
+        let mut packs = merged_packs;
+        let mut named = None;
+        if let Some(target) = &target {
+            let packing = packing::apply((checkpoint, &order), &**target, &merges, &mut steps, tensors)?;
+            (tensors, packs) = (packing.tensors, packing.packs);
+            named = Some(packing.named);
+        }
         let shards = folder::shards(tensors, order.shard_bytes);
         let stays_quantized = steps.iter().any(|step| step.to != "dense");
-        let folder =
-            folder::Folder::plan(checkpoint, &steps, &shards, (stays_quantized, made), &mut warnings)?;
+        let becomes =
+            folder::Becomes { stays_quantized, made, target: target.as_deref().zip(named.as_ref()) };
+        let folder = folder::Folder::plan(checkpoint, &steps, &shards, becomes, &mut warnings)?;
         let (mut texts, mut copies) = (folder.texts, folder.copies);
         if let Some(rows) = vocabulary {
             config::resize_vocabulary(&mut texts, rows, &mut warnings);
@@ -429,6 +483,8 @@ impl Plan {
             steps,
             shards,
             merges,
+            packs,
+            target: target.map(Arc::from),
             shared,
             shared_bytes,
             coverage,

@@ -43,9 +43,11 @@ mod qweight;
 mod scale_values;
 mod scaled;
 pub mod side;
+pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod torchao;
+pub mod trial;
 pub mod unknown;
 
 use std::cell::OnceCell;

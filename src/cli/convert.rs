@@ -1,6 +1,7 @@
 //! `ckpt convert`: a checkpoint in another format, in a new folder; `ckpt run`: a plan that was saved.
 
 mod args;
+pub(super) mod packing;
 mod report;
 pub(super) mod saved;
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
-pub use self::args::{Convert, DtypeFlag, Format, How, NamesFlag, Replay, VerifyFlag, What};
+pub use self::args::{Convert, DtypeFlag, How, NamesFlag, Replay, VerifyFlag, What};
 use self::report::MergeCounts;
 pub(super) use self::report::{FixedCounts, LeftJson, report};
 use super::merge::Adapters;
@@ -36,9 +37,8 @@ pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
         NamesFlag::Own => Names::Own,
         NamesFlag::Hf => Names::Hf,
     };
-    let plan = match convert.to {
-        Format::Dense => Plan::dense(&checkpoint, order)?,
-    };
+    convert.packing.apply(&convert.to, &mut order)?;
+    let plan = Plan::convert(&checkpoint, order)?;
     planned(&checkpoint, &[], &plan, &convert.what, quiet, out)
 }
 
@@ -74,7 +74,7 @@ pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let order = saved.order()?;
     let (how, json) = (replay.how.options(), replay.how.json);
     let Some(merging) = &order.merging else {
-        let plan = Plan::dense(&checkpoint, order)?;
+        let plan = Plan::convert(&checkpoint, order)?;
         saved.check(&plan, &[], &replay.plan)?;
         return carry_out((&checkpoint, &[]), &plan, &how, (json, quiet), out);
     };
@@ -283,6 +283,9 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
             units::bytes(group.bytes_in),
             units::bytes(group.bytes_out)
         ));
+        if let (Some(line), Some(note)) = (lines.last_mut(), &group.note) {
+            line.push_str(&format!("  stays plain: {}", escape(note)));
+        }
     }
     if let Some(counts) = MergeCounts::of(plan) {
         lines.push(format!("  merges     {}", counts.words("modules")));

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::convert::packing::{Packing, ToFlag, to_parser};
 use super::convert::{What, planned};
 use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::plan::{Attached, Merging, Order, Plan, To};
+use crate::plan::{Attached, Merging, Order, Plan};
 
 /// What `merge` is asked.
 #[derive(Debug, Args)]
@@ -25,8 +26,8 @@ pub struct Merge {
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// What to write: dense dequantizes the base and keeps the adapter whole; same packs the layers that are merged
-    /// into again, as they are (bitsandbytes).
-    #[arg(long, value_enum, default_value = "dense", value_name = "FORMAT")]
+    /// into again, as they are; a format packs all layers anew.
+    #[arg(long, value_parser = to_parser(&TO), default_value = "dense", value_name = "FORMAT")]
     pub to: ToFlag,
     /// Where values are rounded: as PEFT does now, with `safe_merge`, with `low_cpu_mem_usage`, or before 0.12.
     #[arg(long, value_enum, default_value = "peft")]
@@ -44,19 +45,19 @@ pub struct Merge {
     /// Merge the modules that fit and leave the others out, instead of refusing; exit code 3.
     #[arg(long)]
     pub allow_partial: bool,
+    /// Options of the format.
+    #[command(flatten)]
+    pub packing: Packing,
     /// What is written, and how.
     #[command(flatten)]
     pub what: What,
 }
 
-/// What a merge writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ToFlag {
-    /// Plain tensors in 16 or 32 bits.
-    Dense,
-    /// Packed layers stay packed: those that are merged into are packed again, in their format.
-    Same,
-}
+/// What a merge makes beside formats that are packed anew.
+const TO: [(&str, &str); 2] = [
+    ("dense", "plain tensors in 16 or 32 bits"),
+    ("same", "packed layers stay packed: those that are merged into are packed again, in their format"),
+];
 
 /// Where values are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -108,10 +109,7 @@ pub fn run(merge: &Merge, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let adapters = Adapters::open(&base, &merging)?;
     let mut order = merge.what.order(&merge.base, &merge.output);
     order.merging = Some(merging);
-    order.to = match merge.to {
-        ToFlag::Dense => To::Dense,
-        ToFlag::Same => To::Same,
-    };
+    merge.packing.apply(&merge.to, &mut order)?;
     let plan = adapters.plan(&base, order)?;
     planned(&base, &adapters.list(), &plan, &merge.what, quiet, out)
 }

@@ -219,7 +219,7 @@ impl Treatment {
                 Ok(Treated::new(checkpoint, Vec::new(), Fixed::plan(checkpoint, &self.edits, order)?))
             }
             Way::Dequantize(code, summary) => {
-                let plan = Plan::dense(checkpoint, order)?;
+                let plan = Plan::convert(checkpoint, order)?;
                 let fixed = Fixed::with_conversion(checkpoint, (code, summary), plan, &self.edits)?;
                 Ok(Treated::new(checkpoint, Vec::new(), fixed))
             }

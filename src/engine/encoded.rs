@@ -1,4 +1,4 @@
-//! Layers that are packed again: decoded, merged and encoded by all workers that wait for them.
+//! Layers that are packed: decoded, merged and encoded by all workers that wait for them.
 //!
 //! The tensors of such a layer come of the same values, and some need all rows. So a layer is encoded as a whole,
 //! cut by cut: whichever worker needs a tensor of it takes cuts until none is left, and waits for the others.
@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::inputs::Inputs;
-use super::{Decoded, Scratch, cancelled};
+use super::{Scratch, cancelled};
 use crate::error::Result;
+use crate::plan::Values;
 use crate::quant::decode::Decoding;
-use crate::quant::encode::Encoding;
+use crate::quant::encode::{Around, Encoding};
+use crate::tensor::{Dtype, values};
 
 /// Values that are encoded at a time, about: 128 KB of f32 stay in a second-level cache.
 const VALUES_AT_ONCE: u64 = 32 << 10;
@@ -33,10 +35,23 @@ pub(super) trait Hands {
     fn wake(&self);
 }
 
-/// A layer that is packed again, shared by the pieces of its tensors.
+/// How a layer is decoded and packed.
+pub(super) struct ToPack {
+    pub(super) values: Values,
+    pub(super) decoding: Decoding,
+    pub(super) encoding: Encoding,
+    /// All codes of the decoding, where every row needs all of them.
+    pub(super) codes: Option<Vec<u8>>,
+    /// The dtypes to which values are rounded before they are packed, one after the other.
+    pub(super) rounded: [Dtype; 2],
+    /// The largest magnitude that its encoder wants to know.
+    pub(super) largest: f32,
+}
+
+/// A layer that is packed, shared by the pieces of its tensors.
 pub(super) struct Packed {
-    /// Number of the plan's merge.
-    merge: u32,
+    /// Number of the plan's pack.
+    pack: u32,
     /// Pieces that are left of each tensor.
     left: Vec<AtomicUsize>,
     phase: Mutex<Phase>,
@@ -56,8 +71,8 @@ enum Phase {
 type Tensors = Vec<Vec<u8>>;
 
 impl Packed {
-    pub(super) fn new(merge: u32) -> Self {
-        Self { merge, left: Vec::new(), phase: Mutex::new(Phase::Waiting) }
+    pub(super) fn new(pack: u32) -> Self {
+        Self { pack, left: Vec::new(), phase: Mutex::new(Phase::Waiting) }
     }
 
     /// Says that a piece of a tensor will be asked for.
@@ -73,8 +88,7 @@ impl Packed {
         out: &mut [u8],
         (inputs, scratch, hands): (&Inputs<'_>, &mut Scratch, &impl Hands),
     ) -> Result<()> {
-        let decoded = Decoded::Merged(self.merge);
-        if let Some(layer) = self.working(inputs)? {
+        if let Some(layer) = self.working(inputs, scratch)? {
             if let Some(tensors) = layer.work(inputs, scratch, hands)? {
                 *self.phase() = Phase::Done(tensors);
                 hands.wake();
@@ -93,7 +107,7 @@ impl Packed {
         let bytes = tensor.as_deref().and_then(|tensor| tensor.get(offset as usize..)?.get(..out.len()));
         let Some(bytes) = bytes else {
             drop(phase);
-            return Err(inputs.refused(decoded, "it was encoded to other sizes than planned"));
+            return Err(inputs.refused_pack(self.pack, "it was encoded to other sizes than planned"));
         };
         out.copy_from_slice(bytes);
         if self.left[part as usize].fetch_sub(1, Ordering::AcqRel) == 1
@@ -105,11 +119,10 @@ impl Packed {
     }
 
     /// Returns the layer, if it is not encoded yet.
-    fn working(&self, inputs: &Inputs<'_>) -> Result<Option<Arc<Layer>>> {
+    fn working(&self, inputs: &Inputs<'_>, scratch: &mut Scratch) -> Result<Option<Arc<Layer>>> {
         let mut phase = self.phase();
         if matches!(*phase, Phase::Waiting) {
-            let (decoding, encoding) = inputs.encoding(self.merge)?;
-            *phase = Phase::Working(Arc::new(Layer::new(Decoded::Merged(self.merge), decoding, encoding)));
+            *phase = Phase::Working(Arc::new(Layer::new(to_pack(inputs, self.pack, scratch)?)));
         }
         Ok(if let Phase::Working(layer) = &*phase { Some(Arc::clone(layer)) } else { None })
     }
@@ -122,9 +135,7 @@ impl Packed {
 
 /// A layer while it is encoded.
 struct Layer {
-    decoded: Decoded,
-    decoding: Decoding,
-    encoding: Encoding,
+    work: ToPack,
     cuts: Vec<Range<u64>>,
     state: Mutex<State>,
 }
@@ -139,10 +150,10 @@ struct State {
 }
 
 impl Layer {
-    fn new(decoded: Decoded, decoding: Decoding, encoding: Encoding) -> Self {
-        let cuts = cuts(&decoding, &encoding, VALUES_AT_ONCE);
+    fn new(work: ToPack) -> Self {
+        let cuts = cuts(&work, VALUES_AT_ONCE);
         let state = State { strands: cuts.iter().map(|_| None).collect(), ..State::default() };
-        Self { decoded, decoding, encoding, cuts, state: Mutex::new(state) }
+        Self { work, cuts, state: Mutex::new(state) }
     }
 
     /// Encodes cuts until none is left. Returns the tensors to the one who encoded the last, who alone has them.
@@ -153,15 +164,15 @@ impl Layer {
         hands: &impl Hands,
     ) -> Result<Option<Tensors>> {
         while let Some((at, rows)) = self.take() {
-            let bytes = read(self.decoded, &self.decoding, inputs, rows.clone())?;
+            let codes = self.work.read(inputs, rows.clone())?;
             let turn = hands.turn();
-            let strands = encode(&self.decoding, &self.encoding, rows, &bytes, scratch)
-                .map_err(|why| inputs.refused(self.decoded, &why))?;
+            let strands = self.work.encode(rows, &codes, scratch);
+            let strands = strands.map_err(|why| inputs.refused(self.work.values, &why))?;
             drop(turn);
             if let Some(strands) = self.put(at, strands) {
                 let _turn = hands.turn();
-                let tensors = finish(&self.encoding, strands.into_iter().flatten());
-                return tensors.map(Some).map_err(|why| inputs.refused(self.decoded, &why));
+                let tensors = self.work.finish(strands.into_iter().flatten());
+                return tensors.map(Some).map_err(|why| inputs.refused(self.work.values, &why));
             }
         }
         Ok(None)
@@ -188,67 +199,111 @@ impl Layer {
     }
 }
 
+/// Returns how a layer is decoded and packed, with all that has to be known of its values before.
+pub(super) fn to_pack(inputs: &Inputs<'_>, pack: u32, scratch: &mut Scratch) -> Result<ToPack> {
+    let mut work = inputs.to_pack(pack)?;
+    if work.encoding.encoder.wants_largest() {
+        work.largest = inputs.largest(pack, &mut |work| {
+            let mut largest = 0f32;
+            for rows in cuts(work, VALUES_AT_ONCE) {
+                let codes = work.read(inputs, rows.clone())?;
+                let values = work.decode(rows, &codes, scratch);
+                let values = values.map_err(|why| inputs.refused(work.values, &why))?;
+                largest = values.iter().fold(largest, |largest, value| largest.max(value.abs()));
+            }
+            Ok(largest)
+        })?;
+    }
+    Ok(work)
+}
+
 /// Encodes a whole layer here and now, in cuts of about `values` values.
 pub(super) fn whole(
-    (decoded, decoding): (Decoded, &Decoding),
-    encoding: &Encoding,
+    work: &ToPack,
     inputs: &Inputs<'_>,
     (values, scratch): (u64, &mut Scratch),
 ) -> Result<Tensors> {
     let mut all = Vec::new();
-    for rows in cuts(decoding, encoding, values) {
-        let bytes = read(decoded, decoding, inputs, rows.clone())?;
-        let strands = encode(decoding, encoding, rows, &bytes, scratch);
-        all.push(strands.map_err(|why| inputs.refused(decoded, &why))?);
+    for rows in cuts(work, values) {
+        let codes = work.read(inputs, rows.clone())?;
+        let strands = work.encode(rows, &codes, scratch);
+        all.push(strands.map_err(|why| inputs.refused(work.values, &why))?);
     }
-    finish(encoding, all.into_iter()).map_err(|why| inputs.refused(decoded, &why))
+    work.finish(all.into_iter()).map_err(|why| inputs.refused(work.values, &why))
 }
 
 /// Cuts rows where the encoder lets them be cut.
-fn cuts(decoding: &Decoding, encoding: &Encoding, values: u64) -> Vec<Range<u64>> {
-    let (rows, apart) = (decoding.row_count(), encoding.encoder.rows_apart().max(1));
+fn cuts(work: &ToPack, values: u64) -> Vec<Range<u64>> {
+    let decoding = &work.decoding;
+    let (rows, apart) = (decoding.row_count(), work.encoding.encoder.rows_apart().max(1));
     let at_once = (values / decoding.row_len().max(1)).max(decoding.rows.rows_at_once());
     let at_once = at_once.next_multiple_of(apart).max(1);
     (0..rows).step_by(at_once as usize).map(|start| start..rows.min(start + at_once)).collect()
 }
 
-/// Reads the codes of rows.
-fn read(decoded: Decoded, decoding: &Decoding, inputs: &Inputs<'_>, rows: Range<u64>) -> Result<Vec<u8>> {
-    let range = decoding.rows.codes(rows);
-    let mut bytes = vec![0; (range.end - range.start) as usize];
-    inputs.read_into(inputs.codes(decoded, decoding), range.start, &mut bytes)?;
-    Ok(bytes)
-}
-
-fn encode(
-    decoding: &Decoding,
-    encoding: &Encoding,
-    rows: Range<u64>,
-    codes: &[u8],
-    scratch: &mut Scratch,
-) -> std::result::Result<Vec<Vec<u8>>, String> {
-    let values = &mut scratch.values;
-    values.resize(((rows.end - rows.start) * decoding.row_len()) as usize, 0.0);
-    decoding.rows.decode(rows, codes, values);
-    let broken = values.iter().filter(|value| !value.is_finite()).count();
-    if broken > 0 {
-        let values = crate::units::plural(broken, "value");
-        return Err(format!("{values} of a piece of it would be infinite or NaN: adapter or base is broken"));
+impl ToPack {
+    /// Reads the codes of rows, if they are not held.
+    pub(super) fn read(&self, inputs: &Inputs<'_>, rows: Range<u64>) -> Result<Vec<u8>> {
+        if self.codes.is_some() {
+            return Ok(Vec::new());
+        }
+        let range = self.decoding.rows.codes(rows);
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        inputs.read_into(inputs.codes(self.values, &self.decoding), range.start, &mut bytes)?;
+        Ok(bytes)
     }
-    encoding.encoder.rows(values)
-}
 
-/// Joins the strands of all cuts and makes the tensors, which are as large as planned.
-fn finish(
-    encoding: &Encoding,
-    cuts: impl Iterator<Item = Vec<Vec<u8>>>,
-) -> std::result::Result<Tensors, String> {
-    let cuts: Vec<Vec<Vec<u8>>> = cuts.collect();
-    let count = cuts.first().map_or(0, Vec::len);
-    let strand = |at: usize| cuts.iter().map(|cut| cut[at].as_slice()).collect::<Vec<_>>().concat();
-    let joined = (0..count).map(strand).collect();
-    let tensors = encoding.encoder.finish(joined);
-    let is_right = tensors.len() == encoding.tensors.len()
-        && tensors.iter().zip(&encoding.tensors).all(|(bytes, tensor)| bytes.len() as u64 == tensor.bytes);
-    if is_right { Ok(tensors) } else { Err("it was encoded to other sizes than planned".into()) }
+    /// Decodes rows, to the values that are packed.
+    pub(super) fn decode<'s>(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        scratch: &'s mut Scratch,
+    ) -> std::result::Result<&'s [f32], String> {
+        let values = &mut scratch.values;
+        values.resize(((rows.end - rows.start) * self.decoding.row_len()) as usize, 0.0);
+        self.decoding.rows.decode(rows, self.codes.as_deref().unwrap_or(codes), values);
+        for dtype in self.rounded {
+            values::round_all(dtype, values);
+        }
+        let broken = values.iter().filter(|value| !value.is_finite()).count();
+        if broken > 0 {
+            let count = crate::units::plural(broken, "value");
+            return Err(match self.values {
+                Values::Merged(_) => {
+                    format!("{count} of a piece of it would be infinite or NaN: adapter or base is broken")
+                }
+                Values::Layer(..) | Values::Tensor(..) => {
+                    format!(
+                        "{count} of a piece of it are infinite or NaN: no code stands for them; --keep leaves it plain"
+                    )
+                }
+            });
+        }
+        Ok(values)
+    }
+
+    fn encode(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        scratch: &mut Scratch,
+    ) -> std::result::Result<Vec<Vec<u8>>, String> {
+        let at = Around { first_row: rows.start, largest: self.largest };
+        let values = self.decode(rows, codes, scratch)?;
+        self.encoding.encoder.rows(values, at)
+    }
+
+    /// Joins the strands of all cuts and makes the tensors, which are as large as planned.
+    fn finish(&self, cuts: impl Iterator<Item = Vec<Vec<u8>>>) -> std::result::Result<Tensors, String> {
+        let cuts: Vec<Vec<Vec<u8>>> = cuts.collect();
+        let count = cuts.first().map_or(0, Vec::len);
+        let strand = |at: usize| cuts.iter().map(|cut| cut[at].as_slice()).collect::<Vec<_>>().concat();
+        let joined = (0..count).map(strand).collect();
+        let tensors = self.encoding.encoder.finish(joined, self.largest);
+        let planned = &self.encoding.tensors;
+        let is_right = tensors.len() == planned.len()
+            && tensors.iter().zip(planned).all(|(bytes, tensor)| bytes.len() as u64 == tensor.bytes);
+        if is_right { Ok(tensors) } else { Err("it was encoded to other sizes than planned".into()) }
+    }
 }

@@ -1,22 +1,26 @@
 //! Inputs: the files that are read, by positioned reads, and whether they are still what they were.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use super::encoded::ToPack;
 use super::shared::Shared;
-use super::{Decoded, Run, merged};
+use super::{Run, merged};
 use crate::adapter::delta::{Edit, EditSpec, Values};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::{Files, Shard, TensorRecord};
 use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
-use crate::plan::{At, Base, Merge, Plan};
+use crate::plan::{At, Base, How, Merge, Plan, Values as Of};
 use crate::quant::decode::Decoding;
 use crate::quant::dense;
-use crate::quant::encode::Encoding;
+use crate::quant::encode::Place;
+use crate::quant::target::Candidate;
 use crate::tensor::{Dtype, elements, values};
 
 /// Size and time of a file.
@@ -48,6 +52,8 @@ pub(super) struct Inputs<'a> {
     opened: Vec<Opened<'a>>,
     plan: &'a Plan,
     shared: Shared,
+    /// Largest magnitudes that are known, by the first pack of those that share one.
+    largest: Mutex<BTreeMap<u32, f32>>,
     read: AtomicU64,
     nanos: AtomicU64,
 }
@@ -59,6 +65,7 @@ impl<'a> Inputs<'a> {
             opened: opened.collect::<Result<_>>()?,
             plan: run.plan,
             shared: Shared::new(run.plan),
+            largest: Mutex::default(),
             read: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
         })
@@ -147,20 +154,32 @@ impl<'a> Inputs<'a> {
     }
 
     /// Returns how a layer or tensor is decoded, with all that its codes need.
-    pub(super) fn decoding(&self, decoded: Decoded) -> Result<Decoding> {
-        match decoded {
-            Decoded::Layer(layer, change) => {
-                change.over(self.layer(layer)?).map_err(|why| self.refused(decoded, &why))
+    pub(super) fn decoding(&self, values: Of) -> Result<Decoding> {
+        match values {
+            Of::Layer(layer, change) => {
+                change.over(self.layer(layer)?).map_err(|why| self.refused(values, &why))
             }
-            Decoded::Tensor(tensor, change) => {
-                change.over(self.tensor(At::base(tensor), false)?).map_err(|why| self.refused(decoded, &why))
+            Of::Tensor(at, change) => {
+                change.over(self.tensor(at, false)?).map_err(|why| self.refused(values, &why))
             }
-            Decoded::Merged(merge) => {
+            Of::Merged(merge) => {
                 let merge = &self.plan.merges[merge as usize];
                 let (base, edits) = self.to_merge(merge)?;
                 Ok(merged::over(base, merge, edits))
             }
         }
+    }
+
+    /// Returns all codes of a decoding of which every row needs all.
+    pub(super) fn strewn_codes(&self, values: Of, decoding: &Decoding) -> Result<Option<Vec<u8>>> {
+        let at = self.codes(values, decoding);
+        let all = self.bytes_of(at);
+        if decoding.row_count() < 2 || decoding.rows.codes(0..1) != (0..all) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; all as usize];
+        self.read_into(at, 0, &mut bytes)?;
+        Ok(Some(bytes))
     }
 
     /// Returns how a weight is decoded and what adapters do to it.
@@ -199,10 +218,11 @@ impl<'a> Inputs<'a> {
     }
 
     /// Returns the tensor that holds the codes of a decoding.
-    pub(super) fn codes(&self, decoded: Decoded, decoding: &Decoding) -> At {
-        match decoded {
-            Decoded::Merged(merge) => codes_of(self.plan.merges[merge as usize].base, decoding),
-            Decoded::Layer(..) | Decoded::Tensor(..) => At::base(decoding.codes),
+    pub(super) fn codes(&self, values: Of, decoding: &Decoding) -> At {
+        match values {
+            Of::Merged(merge) => codes_of(self.plan.merges[merge as usize].base, decoding),
+            Of::Layer(..) => At::base(decoding.codes),
+            Of::Tensor(at, _) => at,
         }
     }
 
@@ -211,32 +231,77 @@ impl<'a> Inputs<'a> {
         checkpoint.layers.name(&checkpoint.files.names, layer)
     }
 
-    /// Returns how a packed layer that is merged into is decoded, merged, and encoded again.
-    pub(super) fn encoding(&self, merge: u32) -> Result<(Decoding, Encoding)> {
-        let decoding = self.decoding(Decoded::Merged(merge))?;
-        let Base::Layer(layer) = self.plan.merges[merge as usize].base else {
-            return Err(Error::input("a plain tensor is not packed"));
+    /// Returns how a layer is decoded, changed and packed.
+    pub(super) fn to_pack(&self, number: u32) -> Result<ToPack> {
+        let pack = &self.plan.packs[number as usize];
+        let refused = |why: String| self.refused(pack.values, &why);
+        let decoding = pack.change.over(self.decoding(pack.values)?).map_err(refused)?;
+        let encoding = match (pack.how, &self.plan.target) {
+            (How::AsStored, _) => {
+                let Opened { checkpoint, data, .. } = self.base();
+                let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+                let spec = layers.spec(pack.layer);
+                layers.with_parts(files, pack.layer, data, |parts| spec.format.get().encode(parts, spec))
+            }
+            (How::Target, Some(target)) => {
+                target.encoding(&Candidate { shape: &decoding.shape, dtype: pack.dtype })
+            }
+            (How::Target, None) => Err("the plan has no format to pack it as".into()),
         };
-        let Opened { checkpoint, data, .. } = self.base();
-        let (files, layers) = (&checkpoint.files, &checkpoint.layers);
-        let spec = layers.spec(layer);
-        let made = layers.with_parts(files, layer, data, |parts| spec.format.get().encode(parts, spec));
-        made.map(|encoding| (decoding, encoding))
-            .map_err(|why| self.undecodable(&self.layer_name(layer), &why))
+        let encoding = encoding.map_err(refused)?;
+        let codes = self.strewn_codes(pack.values, &decoding)?;
+        let values = pack.values;
+        Ok(ToPack { values, decoding, encoding, codes, rounded: [pack.native, pack.dtype], largest: 0.0 })
     }
 
-    /// Returns the error of what cannot be decoded, merged or encoded.
-    pub(super) fn refused(&self, decoded: Decoded, why: &str) -> Error {
-        let base = match decoded {
-            Decoded::Merged(merge) => self.plan.merges[merge as usize].base,
-            Decoded::Layer(layer, _) => Base::Layer(layer),
-            Decoded::Tensor(tensor, _) => Base::Tensor(At::base(tensor)),
+    /// Returns the tensors of a pack as they are stored, in the order of its encoding.
+    pub(super) fn stored(&self, number: u32) -> Result<Vec<Vec<u8>>> {
+        let encoding = self.to_pack(number)?.encoding;
+        let stored = encoding.tensors.iter().filter_map(|encoded| match encoded.place {
+            Place::Of(tensor) => Some(At::base(tensor)),
+            Place::New(_) => None,
+        });
+        let read = |at: At| {
+            let mut bytes = vec![0; self.bytes_of(at) as usize];
+            self.read_into(at, 0, &mut bytes).map(|()| bytes)
+        };
+        stored.map(read).collect()
+    }
+
+    /// Returns the largest magnitude among the values that a pack shares it with; `find` finds that of one.
+    pub(super) fn largest(&self, number: u32, find: &mut dyn FnMut(&ToPack) -> Result<f32>) -> Result<f32> {
+        let own = [number];
+        let shares = &self.plan.packs[number as usize].shares;
+        let shares = if shares.is_empty() { own.as_slice() } else { shares };
+        let mut known = self.largest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&largest) = shares.first().and_then(|first| known.get(first)) {
+            return Ok(largest);
+        }
+        let mut largest = 0f32;
+        for &share in shares {
+            largest = largest.max(find(&self.to_pack(share)?)?);
+        }
+        known.extend(shares.first().map(|&first| (first, largest)));
+        Ok(largest)
+    }
+
+    /// Returns the error of what cannot be decoded, merged or packed.
+    pub(super) fn refused(&self, values: Of, why: &str) -> Error {
+        let base = match values {
+            Of::Merged(merge) => self.plan.merges[merge as usize].base,
+            Of::Layer(layer, _) => Base::Layer(layer),
+            Of::Tensor(at, _) => Base::Tensor(at),
         };
         let name = match base {
             Base::Layer(layer) => self.layer_name(layer),
             Base::Tensor(at) => self.record(at).0.tensor_name(at.tensor),
         };
         self.undecodable(&name, why)
+    }
+
+    /// Returns the error of what cannot be packed.
+    pub(super) fn refused_pack(&self, pack: u32, why: &str) -> Error {
+        self.refused(self.plan.packs[pack as usize].values, why)
     }
 
     fn undecodable(&self, name: &str, why: &str) -> Error {

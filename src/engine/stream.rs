@@ -10,11 +10,11 @@ use super::encoded::{Hands, Packed};
 use super::inputs::Inputs;
 use super::output::Output;
 use super::segments::{Segment, cut};
-use super::{Decoded, Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, native};
+use super::{Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, native, values_of};
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{OutShard, OutTensor, Plan, Source};
+use crate::plan::{OutShard, OutTensor, Plan, Source, Values};
 use crate::quant::decode::Decoding;
 use crate::tensor::values;
 
@@ -260,8 +260,8 @@ struct Pieces<'a> {
     device: &'a dyn Device,
     progress: &'a Progress,
     /// Layers and tensors that are decoded.
-    layers: BTreeMap<Decoded, Layer>,
-    /// Layers that are packed again, by their merge.
+    layers: BTreeMap<Values, Layer>,
+    /// Layers that are packed, by their number.
     packed: BTreeMap<u32, Packed>,
 }
 
@@ -290,11 +290,11 @@ impl<'a> Pieces<'a> {
         for segment in segments {
             for piece in &segment.pieces {
                 let source = plan.shards[segment.shard].tensors[piece.tensor].source;
-                if let Source::Encoded { merge, part } = source {
-                    packed.entry(merge).or_insert_with(|| Packed::new(merge)).expect_piece(part);
+                if let Source::Encoded { pack, part } = source {
+                    packed.entry(pack).or_insert_with(|| Packed::new(pack)).expect_piece(part);
                     continue;
                 }
-                if let Some(decoded) = Decoded::of(source) {
+                if let Some(decoded) = values_of(source) {
                     let entry = layers
                         .entry(decoded)
                         .or_insert_with(|| Layer { left: AtomicUsize::new(0), loaded: Mutex::new(None) });
@@ -321,8 +321,8 @@ impl<'a> Pieces<'a> {
             rest = after;
             match tensor.source {
                 Source::Copy(from) => self.inputs.read_into(from, piece.part.start, out)?,
-                Source::Encoded { merge, part } => {
-                    self.packed[&merge].fill((part, piece.part.start), out, (self.inputs, scratch, hands))?;
+                Source::Encoded { pack, part } => {
+                    self.packed[&pack].fill((part, piece.part.start), out, (self.inputs, scratch, hands))?;
                 }
                 Source::Cast(from) => {
                     let dtype = self.inputs.dtype(from);
@@ -336,7 +336,7 @@ impl<'a> Pieces<'a> {
                     scratch.bytes = bytes;
                 }
                 Source::Decode { .. } | Source::Changed { .. } | Source::Merged(_) => {
-                    let Some(decoded) = Decoded::of(tensor.source) else { continue };
+                    let Some(decoded) = values_of(tensor.source) else { continue };
                     let loaded = self.loaded(decoded)?;
                     let native = native(tensor.source, tensor.dtype);
                     let rows = piece.part.clone();
@@ -372,29 +372,19 @@ impl<'a> Pieces<'a> {
     }
 
     /// Returns what all pieces of a layer need, read by the first that asks.
-    fn loaded(&self, decoded: Decoded) -> Result<Arc<Loaded>> {
+    fn loaded(&self, decoded: Values) -> Result<Arc<Loaded>> {
         let mut loaded = self.layers[&decoded].loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = loaded.as_ref() {
             return Ok(Arc::clone(loaded));
         }
         let decoding = self.inputs.decoding(decoded)?;
-        let at = self.inputs.codes(decoded, &decoding);
-        let all = self.inputs.bytes_of(at);
-        let rows = decoding.row_count();
-        let is_strewn = rows > 1 && decoding.rows.codes(0..1) == (0..all);
-        let codes = if is_strewn {
-            let mut bytes = vec![0; all as usize];
-            self.inputs.read_into(at, 0, &mut bytes)?;
-            Some(bytes)
-        } else {
-            None
-        };
+        let codes = self.inputs.strewn_codes(decoded, &decoding)?;
         let new = Arc::new(Loaded { decoding, codes });
         *loaded = Some(Arc::clone(&new));
         Ok(new)
     }
 
-    fn piece_done(&self, decoded: Decoded) {
+    fn piece_done(&self, decoded: Values) {
         let layer = &self.layers[&decoded];
         if layer.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             *layer.loaded.lock().unwrap_or_else(PoisonError::into_inner) = None;

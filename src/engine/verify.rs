@@ -6,16 +6,18 @@
 
 mod packed;
 mod proven;
+mod quality;
 mod whole;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub use self::proven::Proven;
+pub use self::quality::Quality;
 use super::cpu::Cpu;
 use super::inputs::{Inputs, codes_of};
-use super::{Decoded, Device as _, Proof, Run, Scratch, Work, native};
+use super::{Device as _, Proof, Run, Scratch, Work, native, values_of};
 use crate::checkpoint::files::NamesIndex;
 use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, joined};
@@ -23,7 +25,7 @@ use crate::container::bytes::SourceFile;
 use crate::container::safetensors::strict_verdict;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Base, Merge, OutShard, OutTensor, Source};
+use crate::plan::{Base, Merge, OutShard, OutTensor, Source, Values};
 use crate::problem::Problem;
 use crate::quant::change::Change;
 use crate::tensor::{Dtype, values};
@@ -115,6 +117,7 @@ pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
             .into_iter()
             .try_for_each(|part| part.map(|part| proven += part))
     })?;
+    proven.quality.sort_by_key(|(pack, _)| *pack);
     run.progress.proving.store(false, Ordering::Relaxed);
     Ok(proven)
 }
@@ -126,7 +129,6 @@ impl Prover<'_> {
         let layers = self.run.checkpoint.layers.list();
         // By spec of the layer and change; merged plain tensors by their size.
         let mut sampled: BTreeMap<(Option<u32>, u64, Change), usize> = BTreeMap::new();
-        let mut packed = BTreeSet::new();
         let spec = |layer: u32| Some(layers[layer as usize].spec);
         let mut is_compared = |(shard, at): (&OutShard, usize), tensor: &OutTensor| {
             let is_run = shard.run.is_some();
@@ -140,11 +142,13 @@ impl Prover<'_> {
                     Base::Layer(layer) => (spec(layer), 1, Change::None),
                     Base::Tensor(_) => (None, tensor.bytes, Change::None),
                 },
-                Source::Encoded { merge, .. } => match self.run.plan.merges[merge as usize].base {
+                Source::Encoded { pack, part } => {
                     // All its tensors are compared with the first.
-                    Base::Layer(layer) if packed.insert(merge) => (spec(layer), 2, Change::None),
-                    _ => return false,
-                },
+                    if part != 0 {
+                        return false;
+                    }
+                    (spec(self.run.plan.packs[pack as usize].layer), 2, Change::None)
+                }
             };
             let count = sampled.entry(kind).or_default();
             *count += 1;
@@ -197,9 +201,11 @@ impl Prover<'_> {
                 proven.copied += 1;
                 again(inputs, tensor, to, scratch)
             }
-            Source::Encoded { merge, part } => {
-                proven.merged_of += usize::from(part == 0);
-                if is_compared { self.packed_again(merge, proven, scratch) } else { Ok(()) }
+            Source::Encoded { pack, part } => {
+                let is_merged = matches!(self.run.plan.packs[pack as usize].values, Values::Merged(_));
+                proven.merged_of += usize::from(part == 0 && is_merged);
+                proven.packed_of += usize::from(part == 0);
+                if part == 0 { self.packed_again(pack, is_compared, proven, scratch) } else { Ok(()) }
             }
             Source::Merged(merge) => {
                 proven.merged_of += 1;
@@ -374,7 +380,7 @@ fn again(
     (data, written): (&FileSide<'_>, u32),
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let Some(decoded) = Decoded::of(tensor.source) else { return Ok(()) };
+    let Some(decoded) = values_of(tensor.source) else { return Ok(()) };
     let decoding = inputs.decoding(decoded)?;
     let row_bytes = tensor.bytes.checked_div(decoding.row_count()).unwrap_or(0);
     // An odd number of rows: blocks fall elsewhere than when it was written.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::architecture::Architecture;
+use super::role::{Place, Role, role};
 use crate::checkpoint::files::Files;
 use crate::checkpoint::names::{NONE, NodeId};
 use crate::checkpoint::{Checkpoint, CheckpointKind};
@@ -31,38 +32,6 @@ pub struct Linears {
     pub is_quantized: bool,
     /// True if they are 4-bit layers of bitsandbytes.
     pub is_bnb4: bool,
-}
-
-/// What a layer is that is no linear layer of the decoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Tables of tokens or positions.
-    Embedding,
-    /// From hidden states to scores of words or classes.
-    Head,
-    /// Which experts a token goes to.
-    Router,
-    /// Experts in one tensor.
-    Experts,
-    /// Towers of images or sound, and what joins them to the decoder.
-    Vision,
-    /// Norms, biases, convolutions, buffers.
-    Other,
-}
-
-impl Role {
-    /// Returns it in words.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Embedding => "embeddings",
-            Self::Head => "head",
-            Self::Router => "routers",
-            Self::Experts => "stacked experts",
-            Self::Vision => "vision and sound",
-            Self::Other => "norms and others",
-        }
-    }
 }
 
 /// Layers of one role, summed.
@@ -123,28 +92,6 @@ pub(super) struct Widths {
 /// What the tensors say of the attention, by block.
 pub(super) type Blocks = BTreeMap<u64, Widths>;
 
-/// Words in a path that belong to a tower of images or sound, or join it to the decoder.
-const VISION: [&str; 14] = [
-    "vision",
-    "visual",
-    "image",
-    "vpm",
-    "apm",
-    "audio",
-    "resampler",
-    "projector",
-    "vit",
-    "siglip",
-    "clip",
-    "perceiver",
-    "connector",
-    "speech",
-];
-const HEADS: [&str; 8] =
-    ["lm_head", "embed_out", "output", "output_layer", "score", "classifier", "qa_outputs", "head"];
-const EMBEDDINGS: [&str; 4] = ["wte", "wpe", "shared", "tok_embeddings"];
-const ROUTERS: [&str; 7] =
-    ["gate", "router", "wg", "shared_expert_gate", "ffn_gate_inp", "ffn_gate_inp_shexp", "router_gate"];
 const GATES: [&str; 6] = ["gate_proj", "gate_up_proj", "ffn_gate", "ffn_gate_exps", "w3", "gate_up"];
 const KEYS: [&str; 3] = ["k_proj", "attn_k", "wk"];
 const VALUES: [&str; 3] = ["v_proj", "attn_v", "wv"];
@@ -190,15 +137,6 @@ impl Linears {
     pub fn values(&self) -> u64 {
         self.elements().saturating_mul(self.count).saturating_add(self.biases)
     }
-}
-
-/// What a path says of the layers below it.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    block: Option<u64>,
-    is_vision: bool,
-    is_cross: bool,
-    is_expert: bool,
 }
 
 /// The walk over the layers.
@@ -339,49 +277,4 @@ impl<'a> Walk<'a> {
         }
         place
     }
-}
-
-impl Place {
-    /// Returns what a path says that is longer by one component.
-    fn below(mut self, label: &str) -> Self {
-        let lower = label.to_ascii_lowercase();
-        // `layers.0`: the first number of a path is the block's; a second one is an expert's.
-        if let (None, Ok(number)) = (self.block, label.parse()) {
-            self.block = Some(number);
-        }
-        let is_part = |word: &str| {
-            lower.split(['_', '-']).any(|piece| piece == word || piece.strip_suffix('s') == Some(word))
-        };
-        self.is_vision |= VISION.iter().any(|word| is_part(word)) || matches!(lower.as_str(), "v" | "mm");
-        self.is_cross |= lower.contains("cross") || lower == "encoder_attn" || lower == "encdecattention";
-        self.is_expert |= is_part("expert");
-        self
-    }
-}
-
-/// Returns what a layer is, `None` for a linear layer of the decoder.
-fn role(label: &str, place: Place, matrix: Option<[u64; 2]>, (dims, is_bare): (usize, bool)) -> Option<Role> {
-    let lower = label.to_ascii_lowercase();
-    if place.is_vision {
-        return Some(Role::Vision);
-    }
-    let is_expert = place.is_expert || lower.contains("expert") || lower.ends_with("_exps");
-    if dims == 3 && is_expert {
-        return Some(Role::Experts);
-    }
-    if matrix.is_none() {
-        return Some(Role::Other);
-    }
-    if lower.contains("embd") || lower.contains("embed") || EMBEDDINGS.contains(&lower.as_str()) {
-        // `embed_out` is a head.
-        return Some(if lower == "embed_out" { Role::Head } else { Role::Embedding });
-    }
-    if ROUTERS.contains(&lower.as_str()) {
-        return Some(Role::Router);
-    }
-    if place.block.is_none() {
-        return Some(if HEADS.contains(&lower.as_str()) { Role::Head } else { Role::Other });
-    }
-    // A matrix under its own full name is no weight of a linear layer: `A_log`, a table of codes.
-    is_bare.then_some(Role::Other)
 }

@@ -1,8 +1,8 @@
 //! Tasks: the parts put together, for each thing that can be done with a checkpoint.
 
 use super::activations::Pass;
-use super::anatomy::Role;
 use super::numbers::{TOO_LARGE, product};
+use super::role::Role;
 use super::training::{Optimizer, Trainable};
 use super::weights::{self, Packed};
 use super::{Anatomy, CONTEXT_MAX, Footprint, Known, Part, PartKind, Settings, Task, TaskKind, Verdict};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::anatomy::Role;
+use super::role::Role;
 use super::{
     Anatomy, CacheDtype, Footprint, Optimizer, Settings, Targets, TaskKind, Trainable, Verdict, tasks,
     weights,

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::folder::{Text, pretty};
-use super::{OutShard, Source, Step};
+use super::folder::{Becomes, Text, pretty};
+use super::{OutShard, OutTensor, Source, Step};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Dtype;
@@ -40,9 +40,10 @@ pub(super) fn text(
     checkpoint: &Checkpoint,
     steps: &[Step],
     shards: &[OutShard],
-    stays_quantized: bool,
+    (becomes, block): (&Becomes<'_>, Option<&Value>),
     warnings: &mut Vec<String>,
 ) -> Result<Option<Text>> {
+    let stays_quantized = becomes.stays_quantized;
     let configs = &checkpoint.files.configs;
     let Some(config) = configs.get("config.json") else {
         if configs.has("config.json") {
@@ -54,16 +55,48 @@ pub(super) fn text(
         return Ok(None);
     };
     let mut config = config.clone();
-    if stays_quantized {
+    if becomes.target.is_none() && stays_quantized {
         leave_out(&mut config, steps, warnings);
     } else {
         remove_quantization(&mut config, 0);
     }
-    if let Some(dtype) = most_common(shards, stays_quantized) {
+    // Of what is packed the scales are floats too.
+    let dtype = becomes
+        .target
+        .map_or_else(|| most_common(shards, stays_quantized), |_| Some(plain_dtype(checkpoint, shards)));
+    if let Some(dtype) = dtype {
         set_dtype(&mut config, dtype_word(dtype));
     }
     untie(checkpoint, steps, &mut config, warnings);
+    if let (Some(block), Some(top)) = (block, config.as_object_mut()) {
+        top.insert("quantization_config".into(), block.clone());
+    }
     Ok(Some(Text { file: "config.json".into(), content: pretty(&config) }))
+}
+
+/// Returns the dtype of most plain tensors of a result whose layers are packed: that of the model.
+pub(super) fn plain_dtype(checkpoint: &Checkpoint, shards: &[OutShard]) -> Dtype {
+    let mut sums: Vec<(Dtype, u64)> = Vec::new();
+    let plain =
+        |tensor: &&OutTensor| tensor.dtype.is_float() && !matches!(tensor.source, Source::Encoded { .. });
+    for tensor in shards.iter().flat_map(|shard| &shard.tensors).filter(plain) {
+        add(&mut sums, tensor);
+    }
+    sums.into_iter()
+        .max_by_key(|&(_, sum)| sum)
+        .map(|(dtype, _)| dtype)
+        .or_else(|| checkpoint.files.configs.dtype())
+        .unwrap_or(Dtype::BF16)
+}
+
+fn add(sums: &mut Vec<(Dtype, u64)>, tensor: &OutTensor) {
+    if !matches!(tensor.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64) {
+        return;
+    }
+    match sums.iter_mut().find(|(dtype, _)| *dtype == tensor.dtype) {
+        Some((_, sum)) => *sum = sum.saturating_add(tensor.bytes),
+        None => sums.push((tensor.dtype, tensor.bytes)),
+    }
 }
 
 /// Says how many rows the embeddings have now, at the top and in the part for text.
@@ -137,12 +170,8 @@ fn most_common(shards: &[OutShard], made: bool) -> Option<Dtype> {
         if made && matches!(tensor.source, Source::Copy(_) | Source::Encoded { .. }) {
             continue;
         }
-        match sums.iter_mut().find(|(dtype, _)| *dtype == tensor.dtype) {
-            Some((_, sum)) => *sum = sum.saturating_add(tensor.bytes),
-            None => sums.push((tensor.dtype, tensor.bytes)),
-        }
+        add(&mut sums, tensor);
     }
-    sums.retain(|(dtype, _)| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64));
     sums.into_iter().max_by_key(|&(_, sum)| sum).map(|(dtype, _)| dtype)
 }
 
@@ -336,6 +365,7 @@ mod tests {
             to: if action == Action::Copy { "gptq" } else { "dense" }.into(),
             bytes_in: 0,
             bytes_out: 0,
+            note: None,
         };
         let steps = [step("a.b", Action::Dequantize), step("c", Action::Copy)];
         let check = |block: Value, want: Value, warned: usize| {

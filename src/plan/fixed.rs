@@ -132,6 +132,8 @@ impl Fixed {
             steps: written.steps,
             shards: written.made.shards,
             merges: Vec::new(),
+            packs: Vec::new(),
+            target: None,
             shared: Vec::new(),
             shared_bytes: 0,
             coverage: None,

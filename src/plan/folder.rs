@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::merge::landing::Attached;
+use super::packing::Names;
 use super::{OutShard, OutTensor, Step, config};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::{container_of, list_below};
 use crate::error::Result;
 use crate::name::escape;
+use crate::quant::target::{Model, Target};
 use crate::units;
 
 /// A file that is written whole.
@@ -30,9 +32,12 @@ pub(super) struct Made {
 }
 
 impl Made {
-    fn text(mut self, shards: &[OutShard]) -> Text {
+    fn text(mut self, shards: &[OutShard], block: Option<&Value>) -> Text {
         if self.file == "config.json" {
             config::say_dtype(&mut self.content, shards);
+            if let (Some(block), Some(top)) = (block, self.content.as_object_mut()) {
+                top.insert("quantization_config".into(), block.clone());
+            }
         }
         Text { file: self.file.to_owned(), content: pretty(&self.content) }
     }
@@ -73,6 +78,16 @@ pub(super) const BELONGING: [&str; 10] = [
     "vocab",
     "README",
 ];
+/// What becomes of a model, for the files beside its tensors.
+pub(super) struct Becomes<'a> {
+    /// True if a layer of the result is quantized.
+    pub(super) stays_quantized: bool,
+    /// Files that were made from metadata.
+    pub(super) made: Vec<Made>,
+    /// What its layers are packed as, with their names, if they are packed anew.
+    pub(super) target: Option<(&'a dyn Target, &'a Names)>,
+}
+
 /// The files of the result beside its tensors.
 pub(super) struct Folder {
     pub(super) texts: Vec<Text>,
@@ -84,16 +99,33 @@ impl Folder {
         checkpoint: &Checkpoint,
         steps: &[Step],
         shards: &[OutShard],
-        (stays_quantized, made): (bool, Vec<Made>),
+        mut becomes: Becomes<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let mut texts = Vec::new();
+        let made = std::mem::take(&mut becomes.made);
+        let block = becomes.target.map(|(target, named)| {
+            let model = Model {
+                packed: &named.packed,
+                plain: &named.plain,
+                kept: &named.kept,
+                config: checkpoint.files.configs.get("config.json"),
+                dtype: config::plain_dtype(checkpoint, shards),
+            };
+            target.block(&model)
+        });
         if made.is_empty() {
-            texts.extend(config::text(checkpoint, steps, shards, stays_quantized, warnings)?);
+            texts.extend(config::text(checkpoint, steps, shards, (&becomes, block.as_ref()), warnings)?);
         }
-        texts.extend(made.into_iter().map(|made| made.text(shards)));
+        texts.extend(made.into_iter().map(|made| made.text(shards, block.as_ref())));
+        if let (Some((target, _)), Some(block)) = (becomes.target, &block) {
+            let further = target.files(block).into_iter();
+            texts.extend(further.map(|(file, value)| Text { file: file.into(), content: pretty(&value) }));
+        }
         texts.extend(index(shards));
-        let copies = copies(checkpoint, &texts, stays_quantized, warnings)?;
+        // Side files of the quantization that was are of no use beside another.
+        let keeps_sides = becomes.stays_quantized && becomes.target.is_none();
+        let copies = copies(checkpoint, &texts, keeps_sides, warnings)?;
         Ok(Self { texts, copies })
     }
 }

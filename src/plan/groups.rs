@@ -17,6 +17,8 @@ pub struct Group {
     pub bytes_in: u64,
     /// Bytes of what is written of them.
     pub bytes_out: u64,
+    /// Why they stay plain, where layers are packed.
+    pub note: Option<String>,
 }
 
 impl Plan {
@@ -26,7 +28,10 @@ impl Plan {
         let mut groups: Vec<Group> = Vec::new();
         for step in &self.steps {
             let same = |group: &&mut Group| {
-                group.action == step.action && group.from == step.from && group.to == step.to
+                group.action == step.action
+                    && group.from == step.from
+                    && group.to == step.to
+                    && group.note == step.note
             };
             if let Some(group) = groups.iter_mut().find(same) {
                 group.layers += 1;
@@ -40,6 +45,7 @@ impl Plan {
                     layers: 1,
                     bytes_in: step.bytes_in,
                     bytes_out: step.bytes_out,
+                    note: step.note.clone(),
                 });
             }
         }
@@ -55,6 +61,7 @@ impl Action {
             Self::Copy => "copy",
             Self::Cast => "cast",
             Self::Dequantize => "dequantize",
+            Self::Quantize => "quantize",
             Self::Merge => "merge",
             Self::Rename => "rename",
             Self::Drop => "leave out",

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use self::landing::Attached;
 use super::planner::list;
-use super::{Action, At, Base, Merge, Order, OutTensor, Source, Step};
+use super::{Action, At, Base, Merge, Order, OutTensor, Pack, Source, Step};
 use crate::adapter::align::EMBEDDINGS;
 use crate::adapter::delta::{Combine, EditSpec, Method};
 use crate::adapter::dims::{self, Shapes};
@@ -53,6 +53,8 @@ impl Landing {
 pub(super) struct Merged {
     /// The merges, which the tensors name.
     pub(super) merges: Vec<Merge>,
+    /// Those of them that are packed again.
+    pub(super) packs: Vec<Pack>,
     /// Rows of the embeddings, if adapters bring other ones with more or fewer.
     pub(super) vocabulary: Option<u64>,
 }
@@ -86,12 +88,12 @@ pub(super) fn apply(
     for (target, landing) in landings {
         by_target.entry(*target).or_default().push(landing);
     }
-    let (mut merges, mut refused) = (Vec::new(), Vec::new());
+    let (mut merges, mut packs, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     let mut resized: Vec<(u64, u64)> = Vec::new();
     for (target, landings) in by_target {
         let spec = checkpoint.layers.spec(target.layer);
         if order.to == super::To::Same && spec.is_quantized() && !target.is_bias {
-            let number = merges.len() as u32;
+            let number = (merges.len() as u32, packs.len() as u32);
             let step = &mut steps[target.layer as usize];
             match packed::pack(
                 (checkpoint, target.layer),
@@ -100,7 +102,10 @@ pub(super) fn apply(
                 (tensors, &of_tensor),
                 number,
             ) {
-                Ok(merge) => merges.push(merge),
+                Ok((merge, pack)) => {
+                    merges.push(merge);
+                    packs.push(pack);
+                }
                 Err(why) => refused.push(format!("{}: {why}", escape(&step.layer))),
             }
             continue;
@@ -139,7 +144,7 @@ pub(super) fn apply(
     }
     if refused.is_empty() {
         let vocabulary = vocabulary(checkpoint, &resized, tensors)?;
-        return Ok(Merged { merges, vocabulary });
+        return Ok(Merged { merges, packs, vocabulary });
     }
     let message = format!("{} cannot be merged: {}", units::plural(refused.len(), "module"), list(&refused));
     Err(Error { file: Some(checkpoint.files.path.clone()), ..Error::input(message) })

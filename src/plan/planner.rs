@@ -242,6 +242,7 @@ impl<'a> Planner<'a> {
                 to: to.into(),
                 bytes_in: layers.bytes(files, layer),
                 bytes_out,
+                note: None,
             });
         }
         let mut twice = 0;

@@ -85,6 +85,7 @@ fn folder(held: &Held, repair: &Repair, result: &Checkpoint, order: Order) -> Pl
         to: held.alignment.kind.clone(),
         bytes_in: bytes,
         bytes_out: bytes,
+        note: None,
     };
     Plan {
         order,
@@ -96,6 +97,8 @@ fn folder(held: &Held, repair: &Repair, result: &Checkpoint, order: Order) -> Pl
             run: None,
         }],
         merges: Vec::new(),
+        packs: Vec::new(),
+        target: None,
         shared: Vec::new(),
         shared_bytes: 0,
         coverage: None,

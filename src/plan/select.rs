@@ -17,6 +17,11 @@ impl Selection {
         Ok(Self { only, skip: set(skip)? })
     }
 
+    /// Returns the selection of what a pattern takes: of nothing, if there is none.
+    pub(super) fn only(globs: &[String]) -> Result<Self> {
+        Ok(Self { only: Some(set(globs)?), skip: RegexSet::empty() })
+    }
+
     /// Returns true if every layer is taken.
     pub(super) fn is_all(&self) -> bool {
         self.only.is_none() && self.skip.is_empty()
@@ -40,9 +45,8 @@ fn set(globs: &[String]) -> Result<RegexSet> {
             .collect();
         format!("(?s)^{text}$")
     };
-    RegexSet::new(globs.iter().map(pattern)).map_err(|e| {
-        Error::input(format!("--only, --skip {}: {}", escape(&globs.join(" ")), escape(&e.to_string())))
-    })
+    RegexSet::new(globs.iter().map(pattern))
+        .map_err(|e| Error::input(format!("{}: {}", escape(&globs.join(" ")), escape(&e.to_string()))))
 }
 
 #[cfg(test)]

@@ -18,10 +18,12 @@ mod decode;
 mod encode;
 mod evidence;
 mod state;
+mod target;
 #[cfg(test)]
 mod tests;
 
 use self::state::{State, StateRead};
+pub use self::target::{TO_FP4, TO_NF4};
 use super::claims::{Claims, Said};
 use super::decode::Decoding;
 use super::draft::Draft;

@@ -3,6 +3,9 @@
 //! An encoder is given rows, some at a time and in any order, and returns what each of its strands gets of
 //! them: the codes of these rows, their scales. When all rows were given the joined strands become the tensors,
 //! which may need all of them at once: absmax that are quantized themselves around their mean.
+//!
+//! Formats whose scales hang on the whole layer say so: then the largest magnitude of all values is found first,
+//! in a pass of its own.
 
 use crate::tensor::Dtype;
 
@@ -12,19 +15,34 @@ pub trait Encode: Send + Sync {
     /// of one cut depends on no other.
     fn rows_apart(&self) -> u64;
 
+    /// Returns true if rows cannot be encoded before the largest magnitude of all values is known.
+    fn wants_largest(&self) -> bool {
+        false
+    }
+
     /// Encodes neighboring rows of finite values. Returns what each strand gets of them.
     ///
     /// # Errors
     /// A value is beyond the format's range; in words.
-    fn rows(&self, values: &[f32]) -> Result<Vec<Vec<u8>>, String>;
+    fn rows(&self, values: &[f32], at: Around) -> Result<Vec<Vec<u8>>, String>;
 
     /// Makes the tensors, in the order of `Encoding::tensors`, of the strands of all rows.
-    fn finish(&self, strands: Vec<Vec<u8>>) -> Vec<Vec<u8>>;
+    fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>>;
 }
 
-/// How a layer is encoded on what it has: its block sizes, its kind of scales.
+/// Where rows that are encoded stand in their layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Around {
+    /// The first of the rows.
+    pub first_row: u64,
+    /// The largest magnitude of the layer's values, and of the layers that share it; 0 if the encoder does not
+    /// want it.
+    pub largest: f32,
+}
+
+/// How a layer is encoded.
 pub struct Encoding {
-    /// The tensors that get other bytes. Those of the layer that are not here stay as they are.
+    /// The tensors that are made. Those of the layer that are not here stay as they are.
     pub tensors: Vec<Encoded>,
     /// The encoder.
     pub encoder: Box<dyn Encode>,
@@ -33,8 +51,8 @@ pub struct Encoding {
 /// A tensor of an encoded layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The stored tensor whose place it takes.
-    pub tensor: u32,
+    /// Where it goes.
+    pub place: Place,
     /// Its dtype.
     pub dtype: Dtype,
     /// Its shape.
@@ -43,10 +61,34 @@ pub struct Encoded {
     pub bytes: u64,
 }
 
+/// Where a tensor of an encoded layer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It takes the place of this stored tensor.
+    Of(u32),
+    /// It is new: its name relative to the layer's prefix, as in `Signature`.
+    New(&'static str),
+}
+
 impl Encoded {
     /// Returns a tensor that keeps dtype and shape of the part whose place it takes.
     #[must_use]
     pub fn like(part: &super::Part<'_>) -> Self {
-        Self { tensor: part.tensor, dtype: part.dtype, shape: part.shape.to_vec(), bytes: part.bytes }
+        Self {
+            place: Place::Of(part.tensor),
+            dtype: part.dtype,
+            shape: part.shape.to_vec(),
+            bytes: part.bytes,
+        }
+    }
+
+    /// Returns a new tensor of the layer, with the bytes that dtype and shape need.
+    ///
+    /// # Errors
+    /// The shape overflows.
+    pub fn new(suffix: &'static str, dtype: Dtype, shape: &[u64]) -> Result<Self, String> {
+        let bytes = crate::tensor::elements(shape).and_then(|count| dtype.bytes_of(count));
+        let bytes = bytes.ok_or_else(|| format!("{suffix}: its shape {shape:?} overflows"))?;
+        Ok(Self { place: Place::New(suffix), dtype, shape: shape.to_vec(), bytes })
     }
 }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::decode::Decoding;
+use super::encode::Around;
 use super::testing::Literal;
 use super::{FORMATS, FormatId, LayerSpec, Parts, QuantFormat, Side};
 use crate::tensor::{Dtype, GgmlType, elements};
@@ -126,12 +127,13 @@ fn encode(format: &dyn QuantFormat, parts: &Parts<'_>, spec: &LayerSpec, decodin
     let values: Vec<f32> = (0..rows * row_len).map(|at| (at % 7) as f32 - 3.0).collect();
     let in_cuts_of = |rows: u64| {
         let mut joined: Vec<Vec<u8>> = Vec::new();
-        for cut in values.chunks(rows as usize * row_len) {
-            let strands = encoding.encoder.rows(cut).unwrap();
+        for (at, cut) in values.chunks(rows as usize * row_len).enumerate() {
+            let around = Around { first_row: at as u64 * rows, largest: 3.0 };
+            let strands = encoding.encoder.rows(cut, around).unwrap();
             joined.resize_with(strands.len(), Vec::new);
             joined.iter_mut().zip(strands).for_each(|(all, strand)| all.extend(strand));
         }
-        encoding.encoder.finish(joined)
+        encoding.encoder.finish(joined, 3.0)
     };
     let tensors = in_cuts_of(u64::from(u32::MAX));
     let sizes: Vec<u64> = tensors.iter().map(|bytes| bytes.len() as u64).collect();

@@ -224,6 +224,13 @@ fn a_plan_to_pack_again_is_carried_out_as_saved() {
     assert_eq!(tensors(&out), tensors(&direct));
     let result: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!((&result["layers"]["quantized"], &result["layers"]["merged"]), (&json!(14), &json!(14)));
-    let lost = result["quality"]["relative_error"].as_f64().unwrap();
-    assert!((0.05..0.15).contains(&lost), "of nf4 about a tenth is lost, not {lost}");
+    let quality = result["quality"].as_array().unwrap();
+    assert_eq!(quality.len(), 14);
+    for layer in quality {
+        let lost = layer["relative_error"].as_f64().unwrap();
+        assert!((0.05..0.15).contains(&lost), "of nf4 about a tenth is lost, not {lost}");
+        let kept = layer["delta_kept"].as_f64().unwrap();
+        assert!((0.5..1.5).contains(&kept), "{kept} of the delta kept");
+        assert!(layer["codes_changed"].as_f64().unwrap() > 0.0);
+    }
 }

@@ -133,7 +133,7 @@ impl Request {
     pub fn plan(&self) -> Result<Made> {
         let order = self.order.clone();
         let (plan, adapters) = match self.task {
-            Task::Convert => (Plan::dense(&self.checkpoint, order)?, Vec::new()),
+            Task::Convert => (Plan::convert(&self.checkpoint, order)?, Vec::new()),
             Task::Merge => {
                 let attached = self.adapters.iter().map(|(held, weight)| Attached::new(held, *weight));
                 let attached: Vec<Attached<'_>> = attached.collect();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::packing::{Packing, ToFlag, to_parser};
 use crate::engine::{Options, Proof};
 use crate::plan::Order;
 use crate::tensor::Dtype;
@@ -17,12 +18,15 @@ pub struct Convert {
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// What to convert to.
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub to: Format,
+    #[arg(long, value_parser = to_parser(&TO), value_name = "FORMAT")]
+    pub to: ToFlag,
     /// Names of the result's tensors: hf gives those of a GGUF file their Hugging Face names and values, and
     /// writes config and tokenizer.
     #[arg(long, value_enum, default_value = "own")]
     pub names: NamesFlag,
+    /// Options of the format.
+    #[command(flatten)]
+    pub packing: Packing,
     /// What is written, and how.
     #[command(flatten)]
     pub what: What,
@@ -107,12 +111,8 @@ pub struct Replay {
     pub how: How,
 }
 
-/// Formats to convert to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Plain tensors in 16 or 32 bits.
-    Dense,
-}
+/// What a conversion makes beside packed formats.
+const TO: [(&str, &str); 1] = [("dense", "plain tensors in 16 or 32 bits")];
 
 /// Dtypes of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

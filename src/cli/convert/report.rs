@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::adapter::delta::Combine;
 use crate::cli::{json, stdout_error};
 use crate::engine::Outcome;
+use crate::engine::verify::Quality;
 use crate::error::Result;
 use crate::memory;
 use crate::name::escape;
@@ -43,7 +44,7 @@ struct ResultEvent<'a> {
     merge: Option<MergeCounts<'a>>,
     proof: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    quality: Option<Quality>,
+    quality: Option<Vec<QualityJson<'a>>>,
     overflows: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     fixed: Option<&'a FixedCounts>,
@@ -69,11 +70,33 @@ fn is_none(count: &usize) -> bool {
     *count == 0
 }
 
-/// What packing again took of the values, over the rows that were proven.
+/// What packing took of a layer.
 #[derive(Serialize)]
-struct Quality {
+struct QualityJson<'a> {
+    layer: &'a str,
     /// Relative Frobenius error.
     relative_error: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest_error: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta_kept: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codes_changed: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keeps_grid: Option<bool>,
+}
+
+fn quality<'a>(plan: &'a Plan, outcome: &Outcome) -> Option<Vec<QualityJson<'a>>> {
+    let proof = outcome.proof.as_ref().filter(|proof| !proof.quality.is_empty())?;
+    let row = |(pack, quality): &(u32, Quality)| QualityJson {
+        layer: &plan.packs[*pack as usize].name,
+        relative_error: quality.relative_error,
+        nearest_error: quality.nearest_error,
+        delta_kept: quality.delta_kept,
+        codes_changed: quality.codes_changed,
+        keeps_grid: quality.keeps_grid,
+    };
+    Some(proof.quality.iter().map(row).collect())
 }
 
 /// How many modules of adapters are merged.
@@ -143,18 +166,16 @@ pub(in crate::cli) fn report(
             verified: outcome.proof.is_some() && plan.broken.is_empty(),
             merge: MergeCounts::of(plan),
             proof,
-            quality: outcome
-                .proof
-                .filter(|proof| proof.packed > 0)
-                .map(|proof| Quality { relative_error: proof.relative_loss() }),
+            quality: quality(plan, outcome),
             overflows: outcome.tally.overflows,
             fixed,
         };
         return json::write_line(out, &event);
     }
-    let LayerCounts { copied, renamed, dropped, cast, dequantized, merged, skipped, .. } = layers;
+    let LayerCounts { copied, renamed, dropped, cast, dequantized, merged, quantized, skipped } = layers;
     let counts = [
         (merged, "merged"),
+        (quantized, "quantized"),
         (dequantized, "dequantized"),
         (cast, "cast"),
         (renamed, "renamed"),

@@ -28,6 +28,10 @@ pub(in crate::cli) struct Saved {
     input: PathBuf,
     output: PathBuf,
     to: To,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    keep: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    also: Vec<String>,
     dtype: Option<String>,
     only: Vec<String>,
     skip: Vec<String>,
@@ -79,7 +83,9 @@ impl Saved {
             allow_partial: merging.is_some_and(|merging| merging.allow_partial),
             base_is_residual: merging.is_some_and(|merging| merging.base_is_residual),
             output: absolute(&order.output),
-            to: order.to,
+            to: order.to.clone(),
+            keep: order.keep.clone(),
+            also: order.also.clone(),
             dtype: order.dtype.map(|dtype| dtype.name().to_owned()),
             only: order.only.clone(),
             skip: order.skip.clone(),
@@ -121,7 +127,7 @@ impl Saved {
             .map_err(|e| Error::input(format!("{shown}: no plan: {}", escape(&e.to_string()))).at(path))?;
         let has_adapters = !saved.adapters.is_empty();
         let is_known = match saved.ckpt.as_str() {
-            "convert" => !has_adapters && saved.fixes.is_empty() && saved.to == To::Dense,
+            "convert" => !has_adapters && saved.fixes.is_empty() && saved.to != To::Same,
             "merge" => has_adapters && saved.fixes.is_empty(),
             "fix" => !saved.fixes.is_empty(),
             _ => false,
@@ -162,7 +168,9 @@ impl Saved {
             skip_broken: self.skip_broken,
             shard_bytes: self.shard_bytes.max(1),
             names: self.names,
-            to: self.to,
+            to: self.to.clone(),
+            keep: self.keep.clone(),
+            also: self.also.clone(),
             fixes: self.fixes.clone(),
             merging: (!self.adapters.is_empty()).then(|| Merging {
                 adapters: self

@@ -1,9 +1,10 @@
 //! What a proof has shown, in numbers and in words.
 
+use super::Quality;
 use crate::units;
 
 /// What was proven.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proven {
     /// Files whose structure was checked.
     pub files: usize,
@@ -23,14 +24,16 @@ pub struct Proven {
     pub merged: usize,
     /// Merged weights in all.
     pub merged_of: usize,
-    /// Merged weights that were packed again, among those that were compared.
+    /// Layers that were packed, among those that were compared.
     pub packed: usize,
+    /// Layers that were packed in all.
+    pub packed_of: usize,
     /// Rows of merged weights computed another way, in f64.
     pub rows: u64,
     /// How far they were from what was written at most, in units of the last place.
     pub ulps: f64,
-    /// Of rows that were packed again: sum of the squares of what is lost, and of what they should be.
-    pub lost: [f64; 2],
+    /// What packing took of each layer, by the number of its pack.
+    pub quality: Vec<(u32, Quality)>,
 }
 
 impl std::ops::AddAssign for Proven {
@@ -45,20 +48,14 @@ impl std::ops::AddAssign for Proven {
         self.merged += other.merged;
         self.merged_of += other.merged_of;
         self.packed += other.packed;
+        self.packed_of += other.packed_of;
         self.rows += other.rows;
         self.ulps = self.ulps.max(other.ulps);
-        self.lost = std::array::from_fn(|at| self.lost[at] + other.lost[at]);
+        self.quality.extend(other.quality);
     }
 }
 
 impl Proven {
-    /// Returns what packing again lost, relative to the values: the square root of the quotient of the sums.
-    #[must_use]
-    pub fn relative_loss(&self) -> f64 {
-        let [lost, all] = self.lost;
-        if all > 0.0 { (lost / all).sqrt() } else { 0.0 }
-    }
-
     /// Returns the line that says it: `2 files, 12 tensors as in the source, 8 of 196 layers decoded again`.
     #[must_use]
     pub fn words(&self) -> String {
@@ -84,9 +81,8 @@ impl Proven {
                 self.merged, self.merged_of, self.ulps
             );
         }
-        if self.packed > 0 {
-            let percent = 100.0 * self.relative_loss();
-            words = format!("{words}; packed again they are {percent:.2} % (relative L2) from the exact sum");
+        if self.packed_of > 0 {
+            words = format!("{words}, {} of {} packed layers made again", self.packed, self.packed_of);
         }
         words
     }

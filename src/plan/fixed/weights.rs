@@ -253,6 +253,7 @@ impl<'a> Weights<'a> {
                 to: format.into(),
                 bytes_in: if action == Action::Drop { 0 } else { layers.bytes(files, layer) },
                 bytes_out,
+                note: None,
             }
         };
         (0..layers.len() as u32).map(step).collect()

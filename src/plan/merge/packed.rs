@@ -7,8 +7,9 @@ use super::combine::combined;
 use crate::adapter::delta::Combine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
-use crate::plan::{Action, Base, Merge, OutTensor, Source, Step, conv1d};
+use crate::plan::{Action, Base, How, Merge, OutTensor, Pack, Source, Step, Values, conv1d};
 use crate::quant::change::Change;
+use crate::quant::encode::Place;
 use crate::tensor::Dtype;
 
 /// Puts the landings on a packed layer, which is packed again: its tensors get the merge's number.
@@ -17,8 +18,8 @@ pub(super) fn pack(
     (landings, combine): (&[&Landing], Combine),
     step: &mut Step,
     (tensors, of_tensor): (&mut [OutTensor], &FxHashMap<u32, usize>),
-    number: u32,
-) -> std::result::Result<Merge, String> {
+    (number, pack): (u32, u32),
+) -> std::result::Result<(Merge, Pack), String> {
     let (files, layers) = (&checkpoint.files, &checkpoint.layers);
     let spec = layers.spec(layer);
     let edit = |landing: &&Landing| match landing {
@@ -45,16 +46,17 @@ pub(super) fn pack(
         return Err("it was turned when it was packed, and a delta would have to be: --to dense".into());
     }
     for (part, encoded) in (0u32..).zip(encoding.tensors) {
-        let out = of_tensor.get(&encoded.tensor).and_then(|&index| tensors.get_mut(index));
+        let Place::Of(tensor) = encoded.place else { return Err("a tensor of it is new".into()) };
+        let out = of_tensor.get(&tensor).and_then(|&index| tensors.get_mut(index));
         let out = out.ok_or("a tensor of it is not written")?;
         step.bytes_out = step.bytes_out - out.bytes + encoded.bytes;
         (out.dtype, out.shape, out.bytes) = (encoded.dtype, encoded.shape, encoded.bytes);
-        out.source = Source::Encoded { merge: number, part };
+        out.source = Source::Encoded { pack, part };
     }
     step.action = Action::Merge;
     // What its dtype is not known of is added to in f32.
     let native = decoding.dtype.unwrap_or(Dtype::F32);
-    Ok(Merge {
+    let merge = Merge {
         base: Base::Layer(layer),
         change: Change::None,
         native,
@@ -62,5 +64,17 @@ pub(super) fn pack(
         is_packed: true,
         edits,
         is_flat: false,
-    })
+    };
+    let pack = Pack {
+        layer,
+        name: step.layer.clone(),
+        values: Values::Merged(number),
+        // What is packed again is packed before its last rounding.
+        native: Dtype::F32,
+        dtype: Dtype::F32,
+        change: Change::None,
+        how: How::AsStored,
+        shares: Vec::new(),
+    };
+    Ok((merge, pack))
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::state::{State, StateRead};
 use super::{BLOCKS, Table, codes, part, state_part};
 use crate::quant::decode::{bytes_of, floats_as};
-use crate::quant::encode::{Encode, Encoded, Encoding};
+use crate::quant::encode::{Around, Encode, Encoded, Encoding};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::{Dtype, elements, nearest};
 
@@ -28,7 +28,7 @@ const LEAST: f32 = 1e-38;
 const OFFSET_CHARS: usize = 24;
 
 /// Encodes rows of a 4-bit weight; strands: codes, absmax.
-struct Rows {
+pub(super) struct Rows {
     bounds: [f32; 15],
     /// The code of each of the sorted values.
     codes: [u8; 16],
@@ -38,7 +38,7 @@ struct Rows {
 }
 
 /// How absmax are quantized themselves.
-struct Nested {
+pub(super) struct Nested {
     map: Vec<f32>,
     block: usize,
     state: Map<String, Value>,
@@ -71,7 +71,7 @@ pub(super) fn encode(table: Table, parts: &Parts<'_>, layer: &LayerSpec) -> Resu
             }
             let nested = Nested::read(parts, &state)?;
             let blob = state_part(parts).ok_or("missing quant state")?;
-            let bytes = nested.state_bytes as u64;
+            let bytes = nested.state_bytes();
             tensors.push(Encoded::like(absmax));
             tensors.push(Encoded { shape: vec![bytes], bytes, ..Encoded::like(blob) });
             Some(nested)
@@ -79,17 +79,12 @@ pub(super) fn encode(table: Table, parts: &Parts<'_>, layer: &LayerSpec) -> Resu
         other => return Err(format!("absmax is {other}, bitsandbytes writes F32 or U8")),
     };
     let rows = Rows::new(table, block, row_len, nested);
-    if rows.rows_apart().saturating_mul(row_len) > APART_MAX {
-        return Err(format!(
-            "blocks of {block} straddle rows of {row_len}: {} rows would have to be held together",
-            rows.rows_apart()
-        ));
-    }
+    rows.check()?;
     Ok(Encoding { tensors, encoder: Box::new(rows) })
 }
 
 impl Rows {
-    fn new(table: Table, block: u64, row_len: u64, nested: Option<Nested>) -> Self {
+    pub(super) fn new(table: Table, block: u64, row_len: u64, nested: Option<Nested>) -> Self {
         let values = table.values();
         let mut codes: [u8; 16] = std::array::from_fn(|code| code as u8);
         // Stable: of fp4's two zeros the positive one comes first.
@@ -103,13 +98,27 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Refuses blocks that straddle so many rows that they could not be held.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (apart, row_len) = (self.rows_apart(), self.row_len);
+        if apart.saturating_mul(row_len) <= APART_MAX {
+            return Ok(());
+        }
+        let block = self.block;
+        Err(format!(
+            "blocks of {block} straddle rows of {row_len}: {apart} rows would have to be held together"
+        ))
+    }
+}
+
 impl Encode for Rows {
     fn rows_apart(&self) -> u64 {
         let block = self.block as u64;
         block / greatest_common_divisor(block, self.row_len)
     }
 
-    fn rows(&self, values: &[f32]) -> Result<Vec<Vec<u8>>, String> {
+    fn rows(&self, values: &[f32], _at: Around) -> Result<Vec<Vec<u8>>, String> {
         let mut absmax = Vec::with_capacity(values.len().div_ceil(self.block) * 4);
         let mut packed = vec![0; values.len().div_ceil(2)];
         let (whole, last) = values.split_at(values.len() / self.block * self.block);
@@ -131,7 +140,7 @@ impl Encode for Rows {
         Ok(vec![packed, absmax])
     }
 
-    fn finish(&self, strands: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         let (Some(nested), [_, absmax]) = (&self.nested, strands.as_slice()) else { return strands };
         let absmax: Vec<f32> =
             absmax.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
@@ -177,8 +186,18 @@ impl Nested {
             serde_json::from_slice(&bytes_of(parts, blob)?).map_err(|error| error.to_string())?;
         let Value::Object(mut state) = read else { return Err("the quant state is no JSON object".into()) };
         state.insert("nested_offset".into(), Value::from(0));
+        Ok(Self::new(map, block, state))
+    }
+
+    /// Returns how absmax are quantized with a map and blocks; `state`: the quant state, in which the offset is set.
+    pub(super) fn new(map: Vec<f32>, block: u64, state: Map<String, Value>) -> Self {
         let state_bytes = python_json(&Value::Object(state.clone())).len() - 1 + OFFSET_CHARS;
-        Ok(Self { map, block: block as usize, state, state_bytes })
+        Self { map, block: block as usize, state, state_bytes }
+    }
+
+    /// Returns the bytes of the quant state.
+    pub(super) fn state_bytes(&self) -> u64 {
+        self.state_bytes as u64
     }
 
     /// Returns codes, their absmax, and the quant state with the offset.
@@ -214,7 +233,7 @@ impl Nested {
 }
 
 /// Writes JSON as Python's `json.dumps` does.
-fn python_json(value: &Value) -> String {
+pub(super) fn python_json(value: &Value) -> String {
     let text = |value: &Value| value.to_string();
     match value {
         Value::Object(object) => {

@@ -7,7 +7,7 @@ use half::f16;
 
 use super::scales;
 use crate::quant::Parts;
-use crate::quant::encode::{Encode, Encoded, Encoding};
+use crate::quant::encode::{Around, Encode, Encoded, Encoding};
 use crate::quant::side::matrix;
 use crate::tensor::{Dtype, values};
 
@@ -34,7 +34,7 @@ impl Encode for Rows {
         1
     }
 
-    fn rows(&self, values: &[f32]) -> Result<Vec<Vec<u8>>, String> {
+    fn rows(&self, values: &[f32], _at: Around) -> Result<Vec<Vec<u8>>, String> {
         let mut rounded = values.to_vec();
         values::round_all(Dtype::F16, &mut rounded);
         let mut codes = Vec::with_capacity(values.len());
@@ -54,7 +54,7 @@ impl Encode for Rows {
         Ok(vec![codes, scales])
     }
 
-    fn finish(&self, strands: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         strands
     }
 }

@@ -82,7 +82,7 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
     lines.push(Line::default());
     if let Some(proof) = &outcome.proof {
         lines.push(Line::from(Span::styled("proof", theme.style(Role::Heading))));
-        lines.extend(proven(*proof, width, theme));
+        lines.extend(proven(proof, width, theme));
     } else {
         lines.push(Line::from("Nothing was compared: the form said verify none."));
     }
@@ -115,9 +115,20 @@ fn took(seconds: f64) -> String {
 }
 
 /// What was compared, how many of how many, and with what.
-fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let Proven { files, copied, decoded, decoded_of, merged, merged_of, packed, rows: in_f64, ulps, .. } =
-        proof;
+fn proven(proof: &Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let &Proven {
+        files,
+        copied,
+        decoded,
+        decoded_of,
+        merged,
+        merged_of,
+        packed,
+        packed_of,
+        rows: in_f64,
+        ulps,
+        ..
+    } = proof;
     let copied_words = match proof.unsampled {
         0 => format!("{} as in the source", units::plural(copied, "tensor")),
         more => format!("{copied} of {} as in the source", units::plural(copied + more, "tensor")),
@@ -152,10 +163,10 @@ fn proven(proof: Proven, width: usize, theme: &Theme) -> Vec<Line<'static>> {
             &format!("an independent second way, at most {ulps:.2} ulp away"),
         ),
         (
-            packed,
+            packed_of,
             "packed",
-            format!("{packed} encoded again; {:.2} % (relative L2) lost", 100.0 * proof.relative_loss()),
-            "equal bytes; lost of the exact sum by its codes",
+            format!("{packed} of {packed_of} layers encoded again, equal"),
+            "inputs opened anew, other blocks of rows",
         ),
         (decoded_of, "decoded", decoded_words, "inputs opened anew, other blocks of rows"),
     ];

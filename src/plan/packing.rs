@@ -1,0 +1,357 @@
+//! Packing: which of the tensors that are written are packed, and what they become.
+//!
+//! It comes after decoding, merging and naming, and takes what those would write: so a result that is packed in one
+//! pass equals the plain result, packed in a second one. What stays plain stays so for a reason, which the plan shows.
+
+use std::collections::BTreeSet;
+
+use super::merge::landing::Landings;
+use super::planner::list;
+use super::select::Selection;
+use super::{Action, At, Base, Merge, Order, OutTensor, Source, Step, conv1d};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::footprint::role::{Place, Role, role};
+use crate::name::escape;
+use crate::quant::change::Change;
+use crate::quant::encode;
+use crate::quant::target::{Candidate, Scope, Target};
+use crate::tensor::Dtype;
+use crate::units;
+
+/// What is decoded as one, and where its values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Values {
+    /// A layer, with what becomes of its values.
+    Layer(u32, Change),
+    /// A plain tensor, with what becomes of its values.
+    Tensor(At, Change),
+    /// A weight with adapters merged into it: number of the plan's merge.
+    Merged(u32),
+}
+
+impl Values {
+    /// Returns the values of a weight of the checkpoint, as they are.
+    #[must_use]
+    pub fn of(base: Base) -> Self {
+        match base {
+            Base::Layer(layer) => Self::Layer(layer, Change::None),
+            Base::Tensor(at) => Self::Tensor(at, Change::None),
+        }
+    }
+}
+
+/// A layer that is packed.
+#[derive(Clone, Debug)]
+pub struct Pack {
+    /// The layer of the checkpoint.
+    pub layer: u32,
+    /// The layer's name in the result.
+    pub name: String,
+    /// Its values.
+    pub values: Values,
+    /// The dtype to which they are rounded first, that of their own format.
+    pub native: Dtype,
+    /// The dtype to which they are rounded before they are packed: that of the plain result.
+    pub dtype: Dtype,
+    /// What becomes of them before: rows as columns.
+    pub change: Change,
+    /// As what they are packed.
+    pub how: How,
+    /// Packs that share the largest magnitude with it, itself among them; empty if it is its own.
+    pub shares: Vec<u32>,
+}
+
+/// As what a layer is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// As what it is stored as, on its own grid.
+    AsStored,
+    /// As the plan's target.
+    Target,
+}
+
+/// What packing makes of the tensors.
+pub(super) struct Packing {
+    pub(super) tensors: Vec<OutTensor>,
+    pub(super) packs: Vec<Pack>,
+    pub(super) named: Names,
+}
+
+/// Names of layers, for the config.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    /// Packed now.
+    pub(super) packed: Vec<String>,
+    /// Linear layers that stay plain.
+    pub(super) plain: Vec<String>,
+    /// Those that do so against the default of the format's loaders.
+    pub(super) kept: Vec<String>,
+}
+
+/// Why a layer stays plain.
+enum Plain {
+    /// It is nothing that would be packed: a norm, a bias, an embedding.
+    Never,
+    /// It is linear, and loaders of the format leave it plain.
+    Default(String),
+    /// It is linear, and loaders would expect it packed.
+    Kept(String),
+}
+
+/// Takes layers that are already what is asked for out of those that are decoded, unless they become something else.
+pub(super) fn leave_made(
+    (checkpoint, order): (&Checkpoint, &Order),
+    target: &dyn Target,
+    landings: Option<&Landings>,
+    chosen: &mut [bool],
+) -> Result<()> {
+    let keep = Selection::only(&order.keep)?;
+    let merged: BTreeSet<u32> =
+        landings.iter().flat_map(|landings| &landings.list).map(|(target, _)| target.layer).collect();
+    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+    for (layer, chosen) in (0u32..).zip(chosen).filter(|(_, chosen)| **chosen) {
+        if target.is_made(layers.spec(layer)) && !merged.contains(&layer) {
+            *chosen = keep.takes(&layers.name(&files.names, layer));
+        }
+    }
+    Ok(())
+}
+
+/// Packs layers of what would be written plain.
+///
+/// # Errors
+/// Nothing would be packed, or layers stay in another format beside what is packed; named.
+pub(super) fn apply(
+    (checkpoint, order): (&Checkpoint, &Order),
+    target: &dyn Target,
+    merges: &[Merge],
+    steps: &mut [Step],
+    tensors: Vec<OutTensor>,
+) -> Result<Packing> {
+    let (keep, also) = (Selection::only(&order.keep)?, Selection::only(&order.also)?);
+    let mut packing =
+        Packing { tensors: Vec::with_capacity(tensors.len()), packs: Vec::new(), named: Names::default() };
+    let tied = tied_head(checkpoint);
+    for tensor in tensors {
+        let found = weight_of(checkpoint, merges, &tensor);
+        let Some((layer, values, native)) = found else {
+            packing.tensors.push(tensor);
+            continue;
+        };
+        let name = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name).to_owned();
+        let change = turned(checkpoint, &name, target, &tensor.shape);
+        let shape = change.shape(&tensor.shape);
+        let candidate = Candidate { shape: &shape, dtype: tensor.dtype };
+        let made = if keep.takes(&name) {
+            Err(Plain::Kept("--keep".into()))
+        } else {
+            let standing = standing(&tensor, target.scope(), tied.as_deref() == Some(&name));
+            let standing = if also.takes(&name) { Ok(()) } else { standing };
+            standing.and_then(|()| target.encoding(&candidate).map_err(Plain::Kept))
+        };
+        let step = &mut steps[layer as usize];
+        match made {
+            Ok(encoding) => {
+                let pack = packing.packs.len() as u32;
+                step.bytes_out = step.bytes_out.saturating_sub(tensor.bytes);
+                for (part, encoded) in (0u32..).zip(&encoding.tensors) {
+                    step.bytes_out = step.bytes_out.saturating_add(encoded.bytes);
+                    packing.tensors.push(written(&name, encoded, (pack, part)));
+                }
+                if step.action != Action::Merge {
+                    step.action = Action::Quantize;
+                }
+                target.format().clone_into(&mut step.to);
+                packing.named.packed.push(name.clone());
+                packing.packs.push(Pack {
+                    layer,
+                    name,
+                    values,
+                    native,
+                    dtype: tensor.dtype,
+                    change,
+                    how: How::Target,
+                    shares: Vec::new(),
+                });
+                continue;
+            }
+            Err(Plain::Never) => {}
+            Err(Plain::Default(why)) => {
+                step.note = Some(why);
+                packing.named.plain.push(name);
+            }
+            Err(Plain::Kept(why)) => {
+                step.note = Some(why);
+                packing.named.plain.push(name.clone());
+                packing.named.kept.push(name);
+            }
+        }
+        packing.tensors.push(tensor);
+    }
+    check(checkpoint, target, steps, &packing)?;
+    if target.shares_largest() {
+        share(&mut packing.packs);
+    }
+    Ok(packing)
+}
+
+/// Refuses a result of two formats, or of nothing that is packed.
+fn check(checkpoint: &Checkpoint, target: &dyn Target, steps: &[Step], packing: &Packing) -> Result<()> {
+    let is_other = |step: &&Step| step.to != "dense" && step.to != target.format();
+    let others: Vec<String> =
+        steps.iter().filter(is_other).map(|step| format!("{} ({})", escape(&step.layer), step.to)).collect();
+    let at = |error: Error| Error { file: Some(checkpoint.files.path.clone()), ..error };
+    if !others.is_empty() {
+        return Err(at(Error::input(format!(
+            "{} would stay in another format, and no loader takes two: --keep leaves layers plain: {}",
+            units::plural(others.len(), "layer"),
+            list(&others)
+        ))));
+    }
+    if !packing.packs.is_empty() {
+        return Ok(());
+    }
+    let is_there = steps.iter().filter(|step| step.to == target.format()).count();
+    if is_there > 0 {
+        let layers = units::plural(is_there, "layer");
+        return Err(at(Error::input(format!(
+            "{layers} are {} already; nothing is left to pack",
+            target.label()
+        ))));
+    }
+    let mut why: Vec<String> = steps
+        .iter()
+        .filter_map(|step| step.note.as_ref().map(|note| format!("{}: {note}", escape(&step.layer))))
+        .collect();
+    why.dedup();
+    let why = if why.is_empty() { "it has no layers that are packed".to_owned() } else { list(&why) };
+    let message = format!("nothing of it would become {}: {why}", target.label());
+    Err(at(Error::new(ErrorKind::Unsupported, message)))
+}
+
+/// Returns a tensor of a layer that is packed.
+fn written(name: &str, encoded: &encode::Encoded, (pack, part): (u32, u32)) -> OutTensor {
+    let suffix = match encoded.place {
+        encode::Place::New(suffix) => suffix,
+        encode::Place::Of(_) => "weight",
+    };
+    let name = match suffix.strip_prefix('*') {
+        Some(rest) => format!("{name}{rest}"),
+        None => format!("{name}.{suffix}"),
+    };
+    OutTensor {
+        name,
+        dtype: encoded.dtype,
+        shape: encoded.shape.clone(),
+        bytes: encoded.bytes,
+        source: Source::Encoded { pack, part },
+    }
+}
+
+/// Returns the layer whose weight a tensor is, where its values come from, and the dtype of their own format.
+fn weight_of(checkpoint: &Checkpoint, merges: &[Merge], tensor: &OutTensor) -> Option<(u32, Values, Dtype)> {
+    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+    let is_packable = matches!(tensor.shape.len(), 2 | 3)
+        && matches!(tensor.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32)
+        && !tensor.name.ends_with(".bias");
+    let of_stored = |at: At| {
+        let dtype = if at.input == 0 { files.tensors[at.tensor as usize].dtype } else { tensor.dtype };
+        let is_float = dtype.is_float() && crate::tensor::values::is_readable(dtype);
+        let layer = if at.input == 0 {
+            layers.of_tensor(files, at.tensor)
+        } else {
+            layers.find_name(&files.names, tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name))
+        };
+        layer.filter(|_| is_float)
+    };
+    if !is_packable {
+        return None;
+    }
+    match tensor.source {
+        Source::Decode { layer, native, change } => Some((layer, Values::Layer(layer, change), native)),
+        Source::Copy(at) | Source::Cast(at) => {
+            Some((of_stored(at)?, Values::Tensor(at, Change::None), tensor.dtype))
+        }
+        Source::Changed { tensor: stored, change } => {
+            let at = At::base(stored);
+            Some((of_stored(at)?, Values::Tensor(at, change), tensor.dtype))
+        }
+        Source::Merged(number) => {
+            let merge = merges.get(number as usize)?;
+            let layer = match merge.base {
+                Base::Layer(layer) => layer,
+                Base::Tensor(at) => of_stored(at)?,
+            };
+            (!merge.is_flat).then_some((layer, Values::Merged(number), tensor.dtype))
+        }
+        Source::Encoded { .. } => None,
+    }
+}
+
+/// Says whether a weight is packed by what it is.
+fn standing(tensor: &OutTensor, scope: Scope, is_tied: bool) -> std::result::Result<(), Plain> {
+    let (name, is_bare) = match tensor.name.strip_suffix(".weight") {
+        Some(name) => (name, false),
+        None => (tensor.name.as_str(), true),
+    };
+    let (path, label) = name.rsplit_once('.').unwrap_or(("", name));
+    let place = path.split('.').fold(Place::default(), Place::below);
+    let in_tower = place.is_vision;
+    let place = Place { is_vision: false, ..place };
+    let matrix = <[u64; 2]>::try_from(tensor.shape.as_slice()).ok();
+    let what = role(label, place, matrix, (tensor.shape.len(), is_bare));
+    if is_tied {
+        return Err(Plain::Default("tied to the embeddings".into()));
+    }
+    match (scope, what) {
+        (Scope::Matrices, _) if matrix.is_some() => Ok(()),
+        (_, Some(Role::Head)) => Err(Plain::Default("head".into())),
+        (_, Some(Role::Router)) => Err(Plain::Kept("router".into())),
+        (Scope::Experts, Some(Role::Experts)) => Ok(()),
+        (_, Some(Role::Experts)) => {
+            Err(Plain::Default("experts in one tensor: the format packs linear layers".into()))
+        }
+        (Scope::Experts, None) => Err(Plain::Default("the format packs experts".into())),
+        (_, Some(Role::Embedding)) | (Scope::Matrices | Scope::Experts, _) => Err(Plain::Never),
+        (Scope::Decoder, _) if in_tower => Err(Plain::Default("vision or sound".into())),
+        (Scope::Linears | Scope::Decoder, None) => Ok(()),
+        // Linear layers outside of blocks: what joins a tower to the decoder.
+        (Scope::Linears, Some(Role::Other)) if matrix.is_some() && !is_bare => Ok(()),
+        (Scope::Decoder, Some(Role::Other)) if matrix.is_some() && !is_bare => {
+            Err(Plain::Default("outside the blocks of the decoder".into()))
+        }
+        (Scope::Linears | Scope::Decoder, Some(Role::Other | Role::Vision)) => Err(Plain::Never),
+    }
+}
+
+/// Returns the name of a stored head that is tied to the embeddings.
+fn tied_head(checkpoint: &Checkpoint) -> Option<String> {
+    let layers = &checkpoint.layers;
+    let tied = (0u32..).zip(layers.list()).find(|(_, layer)| layer.tied)?.0;
+    Some(layers.name(&checkpoint.files.names, tied))
+}
+
+/// Returns what becomes of the values of a layer that the model keeps as `[in, out]`.
+fn turned(checkpoint: &Checkpoint, name: &str, target: &dyn Target, shape: &[u64]) -> Change {
+    if conv1d::is_model(checkpoint) { conv1d::change(name, target.format(), shape) } else { Change::None }
+}
+
+/// Groups the layers that loaders fuse: they are packed by one largest magnitude.
+fn share(packs: &mut [Pack]) {
+    const FUSED: [&[&str]; 2] = [&["q_proj", "k_proj", "v_proj"], &["gate_proj", "up_proj"]];
+    let mut groups: std::collections::BTreeMap<(String, usize), BTreeSet<u32>> =
+        std::collections::BTreeMap::new();
+    for (number, pack) in (0u32..).zip(packs.iter()) {
+        let Some((path, label)) = pack.name.rsplit_once('.') else { continue };
+        if let Some(group) = FUSED.iter().position(|labels| labels.contains(&label)) {
+            groups.entry((path.to_owned(), group)).or_default().insert(number);
+        }
+    }
+    for group in groups.into_values().filter(|group| group.len() > 1) {
+        let group: Vec<u32> = group.into_iter().collect();
+        for &number in &group {
+            packs[number as usize].shares.clone_from(&group);
+        }
+    }
+}

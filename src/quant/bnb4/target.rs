@@ -1,0 +1,213 @@
+//! nf4 and fp4 as something to write: what `save_pretrained` would have stored.
+//!
+//! Source: transformers 5.23, `integrations/bitsandbytes.py`, `utils/quantization_config.py` (`BitsAndBytesConfig`);
+//! bitsandbytes 0.50, `functional.py` (`QuantState.as_dict`, `create_dynamic_map`).
+
+use serde_json::{Map, Value, json};
+
+use super::encode::{Nested, Rows, python_json};
+use super::{BLOCKS, Table};
+use crate::quant::LayerSpec;
+use crate::quant::encode::{Around, Encode, Encoded, Encoding};
+use crate::quant::target::{Candidate, Model, Row, Scope, Target, Wishes};
+use crate::tensor::{Dtype, elements};
+
+/// Writes nf4.
+pub static TO_NF4: Row = Row {
+    name: "bnb-nf4",
+    about: "bitsandbytes 4-bit, what QLoRA trains on: quantiles of the normal distribution, an absmax for 64 values",
+    options: &OPTIONS,
+    make: |wishes| make(Table::Nf4, wishes),
+};
+/// Writes fp4.
+pub static TO_FP4: Row = Row {
+    name: "bnb-fp4",
+    about: "bitsandbytes 4-bit floating point, an absmax for 64 values",
+    options: &OPTIONS,
+    make: |wishes| make(Table::Fp4, wishes),
+};
+
+const OPTIONS: [&str; 3] = ["--block-size", "--double-quant", "--compute-dtype"];
+/// Values that share an absmax if nothing else is asked for: what transformers writes.
+const BLOCK: u64 = 64;
+/// Absmax that share an absmax of their own.
+const NESTED_BLOCK: u64 = 256;
+
+fn make(table: Table, wishes: &Wishes) -> Result<Box<dyn Target>, String> {
+    let block = wishes.block_size.unwrap_or(BLOCK);
+    if !BLOCKS.contains(&block) {
+        return Err(format!("--block-size {block}: bitsandbytes has {BLOCKS:?}"));
+    }
+    let compute = wishes.compute_dtype.map(crate::quant::target::Compute::dtype);
+    Ok(Box::new(ToBnb4 { table, block, is_nested: wishes.double_quant, compute }))
+}
+
+/// How layers are written.
+#[derive(Debug)]
+struct ToBnb4 {
+    table: Table,
+    block: u64,
+    is_nested: bool,
+    compute: Option<Dtype>,
+}
+
+impl Target for ToBnb4 {
+    fn format(&self) -> &'static str {
+        self.table.format()
+    }
+
+    fn label(&self) -> String {
+        let mut label = self.table.word().to_ascii_uppercase();
+        if self.block != BLOCK {
+            label = format!("{label} b{}", self.block);
+        }
+        if self.is_nested { format!("{label} double") } else { label }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Linears
+    }
+
+    fn is_made(&self, layer: &LayerSpec) -> bool {
+        let variant = if self.is_nested { "nested" } else { "plain" };
+        layer.format.get().name() == self.format()
+            && layer.group_size == Some(self.block)
+            && layer.variant == variant
+    }
+
+    fn encoding(&self, layer: &Candidate<'_>) -> Result<Encoding, String> {
+        let [rows, columns] = layer.matrix()?;
+        let word = dtype_word(layer.dtype)
+            .ok_or_else(|| format!("it is {}, bitsandbytes packs F16, BF16 and F32", layer.dtype))?;
+        let count = elements(layer.shape).filter(|&count| count > 0).ok_or("it has no values")?;
+        let blocks = count.div_ceil(self.block);
+        let mut state = Map::new();
+        state.insert("quant_type".into(), json!(self.table.word()));
+        state.insert("blocksize".into(), json!(self.block));
+        state.insert("dtype".into(), json!(word));
+        state.insert("shape".into(), json!([rows, columns]));
+        let absmax = if self.is_nested { Dtype::U8 } else { Dtype::F32 };
+        let mut tensors = vec![
+            Encoded::new("weight", Dtype::U8, &[count.div_ceil(2), 1])?,
+            Encoded::new("weight.absmax", absmax, &[blocks])?,
+        ];
+        let mut nested = None;
+        if self.is_nested {
+            state.insert("nested_blocksize".into(), json!(NESTED_BLOCK));
+            state.insert("nested_dtype".into(), json!("float32"));
+            state.insert("nested_offset".into(), json!(0));
+            let new = Nested::new(dynamic_map(), NESTED_BLOCK, state.clone());
+            tensors.push(Encoded::new("weight.nested_absmax", Dtype::F32, &[blocks.div_ceil(NESTED_BLOCK)])?);
+            tensors.push(Encoded::new(self.state_name(), Dtype::U8, &[new.state_bytes()])?);
+            tensors.push(Encoded::new("weight.nested_quant_map", Dtype::F32, &[256])?);
+            nested = Some(new);
+        } else {
+            let bytes = python_json(&Value::Object(state.clone())).len() as u64;
+            tensors.push(Encoded::new(self.state_name(), Dtype::U8, &[bytes])?);
+        }
+        tensors.push(Encoded::new("weight.quant_map", Dtype::F32, &[16])?);
+        let inner = Rows::new(self.table, self.block, columns, nested);
+        inner.check()?;
+        let state = python_json(&Value::Object(state)).into_bytes();
+        let encoder = Whole { inner, table: self.table, state: (!self.is_nested).then_some(state) };
+        Ok(Encoding { tensors, encoder: Box::new(encoder) })
+    }
+
+    fn block(&self, model: &Model<'_>) -> Value {
+        let compute = self.compute.unwrap_or(model.dtype);
+        // A list replaces the loader's own default, which leaves the heads as they are.
+        let skipped = if model.kept.is_empty() { Value::Null } else { json!(model.plain) };
+        json!({
+            "_load_in_4bit": true,
+            "_load_in_8bit": false,
+            "bnb_4bit_compute_dtype": dtype_word(compute).unwrap_or("float32"),
+            "bnb_4bit_quant_storage": "uint8",
+            "bnb_4bit_quant_type": self.table.word(),
+            "bnb_4bit_use_double_quant": self.is_nested,
+            "llm_int8_enable_fp32_cpu_offload": false,
+            "llm_int8_has_fp16_weight": false,
+            "llm_int8_skip_modules": skipped,
+            "llm_int8_threshold": 6.0,
+            "load_in_4bit": true,
+            "load_in_8bit": false,
+            "quant_method": "bitsandbytes",
+        })
+    }
+}
+
+impl ToBnb4 {
+    fn state_name(&self) -> &'static str {
+        match self.table {
+            Table::Nf4 => "weight.quant_state.bitsandbytes__nf4",
+            Table::Fp4 => "weight.quant_state.bitsandbytes__fp4",
+        }
+    }
+}
+
+/// Returns how quant states and configs spell a dtype.
+fn dtype_word(dtype: Dtype) -> Option<&'static str> {
+    match dtype {
+        Dtype::BF16 => Some("bfloat16"),
+        Dtype::F16 => Some("float16"),
+        Dtype::F32 => Some("float32"),
+        _ => None,
+    }
+}
+
+/// A layer with all its tensors, the constant ones too.
+struct Whole {
+    inner: Rows,
+    table: Table,
+    /// The quant state, if it is known before absmax are.
+    state: Option<Vec<u8>>,
+}
+
+impl Encode for Whole {
+    fn rows_apart(&self) -> u64 {
+        self.inner.rows_apart()
+    }
+
+    fn rows(&self, values: &[f32], at: Around) -> Result<Vec<Vec<u8>>, String> {
+        self.inner.rows(values, at)
+    }
+
+    fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>> {
+        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut tensors = self.inner.finish(strands, largest);
+        match &self.state {
+            Some(state) => tensors.push(state.clone()),
+            None => tensors.push(bytes(&dynamic_map())),
+        }
+        tensors.push(bytes(&self.table.values()));
+        tensors
+    }
+}
+
+/// Returns the table of nested absmax: sign, a decade of seven, and more steps the larger the decade.
+fn dynamic_map() -> Vec<f32> {
+    let mut map = vec![0.0, 1.0];
+    for decade in 0..7i32 {
+        let steps = 1u32 << decade;
+        let means = means(steps);
+        let scale = 10f64.powi(decade - 6) as f32;
+        map.extend(means.iter().flat_map(|mean| [scale * mean, -(scale * mean)]));
+    }
+    map.sort_by(f32::total_cmp);
+    map
+}
+
+/// Returns the means of neighbors among the bounds of `steps` equal steps from 0.1 to 1, as `torch.linspace` gives them:
+/// each from the nearer end.
+fn means(steps: u32) -> Vec<f32> {
+    let (start, end) = (0.1f32, 1.0f32);
+    let step = (end - start) / steps as f32;
+    let count = steps + 1;
+    let bound = |at: u32| {
+        if at < count / 2 {
+            step.mul_add(at as f32, start)
+        } else {
+            (-step).mul_add((count - 1 - at) as f32, end)
+        }
+    };
+    (0..steps).map(|at| (bound(at) + bound(at + 1)) / 2.0).collect()
+}
