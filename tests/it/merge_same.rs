@@ -37,7 +37,8 @@ fn layers_packed_again_are_peft_s_own_bytes_in_any_cut() {
             let args = [&["--to", "same", "--verify", "full"], &more[..]].concat();
             let told = done(&merge(&base, &[&adapter], &out, &args));
             assert!(
-                told.contains("14 of 14 modules merged") && told.contains("packed again they are"),
+                told.contains("14 of 14 modules merged")
+                    && told.contains("14 of 14 packed layers made again"),
                 "{told}"
             );
             let merged = tensors(&out);
