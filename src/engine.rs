@@ -15,6 +15,7 @@ mod inputs;
 mod journal;
 mod merged;
 mod output;
+pub mod sampled;
 mod segments;
 mod shared;
 mod stream;

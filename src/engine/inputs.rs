@@ -254,6 +254,20 @@ impl<'a> Inputs<'a> {
         Ok(ToPack { values, decoding, encoding, codes, rounded: [pack.native, pack.dtype], largest: 0.0 })
     }
 
+    /// Returns the base of a merge, before anything is added to it.
+    pub(super) fn before(&self, number: u32, merge: u32) -> Result<ToPack> {
+        let pack = &self.plan.packs[number as usize];
+        let merge = &self.plan.merges[merge as usize];
+        let (decoding, _) = self.to_merge(merge)?;
+        let values = Of::of(merge.base);
+        let mut base = self.to_pack(number)?;
+        base.codes = self.strewn_codes(values, &decoding)?;
+        base.values = values;
+        base.decoding = pack.change.over(decoding).map_err(|why| self.refused(values, &why))?;
+        base.rounded = [merge.native, pack.dtype];
+        Ok(base)
+    }
+
     /// Returns the tensors of a pack as they are stored, in the order of its encoding.
     pub(super) fn stored(&self, number: u32) -> Result<Vec<Vec<u8>>> {
         let encoding = self.to_pack(number)?.encoding;

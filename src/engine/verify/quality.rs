@@ -3,8 +3,7 @@
 //! Everything is measured on what was written, over all values of the layer, in f64: the result is decoded as a loader
 //! does it and held against the values that were meant.
 
-use multiversion::multiversion;
-
+use super::measured::Sums;
 use super::{Prover, failed};
 use crate::engine::Scratch;
 use crate::engine::encoded::{self, ToPack};
@@ -33,32 +32,6 @@ pub struct Quality {
     pub keeps_grid: Option<bool>,
 }
 
-/// Sums over the values of a layer.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Sums {
-    /// Squares of what is lost.
-    lost: f64,
-    /// Squares of the values that were meant.
-    all: f64,
-    /// Products of the change that was meant and the one that is.
-    kept: f64,
-    /// Squares of the change that was meant.
-    change: f64,
-}
-
-impl Sums {
-    fn relative_error(self) -> f64 {
-        match (self.lost, self.all) {
-            (0.0, _) => 0.0,
-            (lost, all) => (lost / all).sqrt(),
-        }
-    }
-
-    fn delta_kept(self) -> Option<f64> {
-        (self.change > 0.0).then(|| self.kept / self.change)
-    }
-}
-
 impl Prover<'_> {
     /// Measures a layer that was packed; `result`: how it is decoded from what was written.
     pub(super) fn quality(
@@ -69,7 +42,7 @@ impl Prover<'_> {
     ) -> Result<Quality> {
         let pack = &self.run.plan.packs[number as usize];
         let base = match pack.values {
-            Values::Merged(merge) => Some(self.base(number, merge)?),
+            Values::Merged(merge) => Some(self.inputs.before(number, merge)?),
             Values::Layer(..) | Values::Tensor(..) => None,
         };
         let held = self.held_codes(result)?;
@@ -88,20 +61,6 @@ impl Prover<'_> {
             (quality.codes_changed, quality.keeps_grid) = self.changed((number, pack.how), scratch)?;
         }
         Ok(quality)
-    }
-
-    /// Returns the base of a merge, before anything is added to it.
-    fn base(&self, number: u32, merge: u32) -> Result<ToPack> {
-        let pack = &self.run.plan.packs[number as usize];
-        let merge = &self.run.plan.merges[merge as usize];
-        let (decoding, _) = self.inputs.to_merge(merge)?;
-        let values = Values::of(merge.base);
-        let mut base = self.inputs.to_pack(number)?;
-        base.codes = self.inputs.strewn_codes(values, &decoding)?;
-        base.values = values;
-        base.decoding = pack.change.over(decoding).map_err(|why| self.inputs.refused(values, &why))?;
-        base.rounded = [merge.native, pack.dtype];
-        Ok(base)
     }
 
     /// Returns all codes of a layer of the result, where every row needs all of them.
@@ -149,12 +108,7 @@ impl Prover<'_> {
             let codes = work.read(&self.inputs, rows.clone())?;
             let meant = work.decode(rows, &codes, scratch);
             let meant = meant.map_err(|why| self.inputs.refused(work.values, &why))?;
-            let [lost, squares] = compare(meant, &is);
-            (all.lost, all.all) = (all.lost + lost, all.all + squares);
-            if base.is_some() {
-                let [kept, change] = project(meant, &is, &before);
-                (all.kept, all.change) = (all.kept + kept, all.change + change);
-            }
+            all += Sums::of(meant, &is, base.map(|_| before.as_slice()));
         }
         Ok(all)
     }
@@ -195,7 +149,7 @@ impl Prover<'_> {
         let Values::Merged(merge) = pack.values else { return Ok((None, None)) };
         let before: Vec<Vec<u8>> = match how {
             How::Target => {
-                let base = self.base(number, merge)?;
+                let base = self.inputs.before(number, merge)?;
                 encoded::whole(&base, &self.inputs, (super::packed::VALUES_AT_ONCE, scratch))?
             }
             How::AsStored => self.inputs.stored(number)?,
@@ -234,43 +188,4 @@ fn changed_codes(is: &[u8], before: &[u8], bits: u32) -> Option<f64> {
     };
     let changed: u64 = is.iter().zip(before).map(count).sum();
     Some(changed as f64 / (is.len() as f64 * f64::from(per_byte)))
-}
-
-/// Returns the sums of the squares of differences, and of the values that were meant.
-#[multiversion(targets("x86_64+avx2+fma"))]
-fn compare(meant: &[f32], is: &[f32]) -> [f64; 2] {
-    const LANES: usize = 8;
-    let (mut lost, mut all) = ([0f64; LANES], [0f64; LANES]);
-    let (meant, meant_rest) = meant.as_chunks::<LANES>();
-    let (is, is_rest) = is.as_chunks::<LANES>();
-    for (meant, is) in meant.iter().zip(is) {
-        for lane in 0..LANES {
-            let (should, is) = (f64::from(meant[lane]), f64::from(is[lane]));
-            lost[lane] += (is - should) * (is - should);
-            all[lane] += should * should;
-        }
-    }
-    for (&should, &is) in meant_rest.iter().zip(is_rest) {
-        let (should, is) = (f64::from(should), f64::from(is));
-        lost[0] += (is - should) * (is - should);
-        all[0] += should * should;
-    }
-    [lost.iter().sum(), all.iter().sum()]
-}
-
-/// Returns the sums of the products of both changes, and of the squares of the one that was meant.
-#[multiversion(targets("x86_64+avx2+fma"))]
-fn project(meant: &[f32], is: &[f32], before: &[f32]) -> [f64; 2] {
-    const LANES: usize = 8;
-    let (mut kept, mut change) = ([0f64; LANES], [0f64; LANES]);
-    let chunks = meant.chunks(LANES).zip(is.chunks(LANES)).zip(before.chunks(LANES));
-    for ((meant, is), before) in chunks {
-        for (lane, ((&meant, &is), &before)) in meant.iter().zip(is).zip(before).enumerate() {
-            let before = f64::from(before);
-            let (should, is) = (f64::from(meant) - before, f64::from(is) - before);
-            kept[lane] += should * is;
-            change[lane] += should * should;
-        }
-    }
-    [kept.iter().sum(), change.iter().sum()]
 }

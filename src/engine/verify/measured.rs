@@ -1,0 +1,84 @@
+//! Measures: values that were meant against those that are, summed in f64.
+
+use multiversion::multiversion;
+
+/// Sums over the values of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::engine) struct Sums {
+    /// Squares of what is lost.
+    lost: f64,
+    /// Squares of the values that were meant.
+    all: f64,
+    /// Products of the change that was meant and the one that is.
+    kept: f64,
+    /// Squares of the change that was meant.
+    change: f64,
+}
+
+impl Sums {
+    /// Returns the sums over some values: those that were meant, those that are, and those before a change.
+    pub(in crate::engine) fn of(meant: &[f32], is: &[f32], before: Option<&[f32]>) -> Self {
+        let [lost, all] = compare(meant, is);
+        let [kept, change] = before.map_or([0.0; 2], |before| project(meant, is, before));
+        Self { lost, all, kept, change }
+    }
+
+    pub(in crate::engine) fn relative_error(self) -> f64 {
+        match (self.lost, self.all) {
+            (0.0, _) => 0.0,
+            (lost, all) => (lost / all).sqrt(),
+        }
+    }
+
+    pub(in crate::engine) fn delta_kept(self) -> Option<f64> {
+        (self.change > 0.0).then(|| self.kept / self.change)
+    }
+}
+
+impl std::ops::AddAssign for Sums {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.all += other.all;
+        self.kept += other.kept;
+        self.change += other.change;
+    }
+}
+
+/// Returns the sums of the squares of differences, and of the values that were meant.
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn compare(meant: &[f32], is: &[f32]) -> [f64; 2] {
+    const LANES: usize = 8;
+    let (mut lost, mut all) = ([0f64; LANES], [0f64; LANES]);
+    let (meant, meant_rest) = meant.as_chunks::<LANES>();
+    let (is, is_rest) = is.as_chunks::<LANES>();
+    for (meant, is) in meant.iter().zip(is) {
+        for lane in 0..LANES {
+            let (should, is) = (f64::from(meant[lane]), f64::from(is[lane]));
+            lost[lane] += (is - should) * (is - should);
+            all[lane] += should * should;
+        }
+    }
+    for (&should, &is) in meant_rest.iter().zip(is_rest) {
+        let (should, is) = (f64::from(should), f64::from(is));
+        lost[0] += (is - should) * (is - should);
+        all[0] += should * should;
+    }
+    [lost.iter().sum(), all.iter().sum()]
+}
+
+/// Returns the sums of the products of both changes, and of the squares of the one that was meant.
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn project(meant: &[f32], is: &[f32], before: &[f32]) -> [f64; 2] {
+    const LANES: usize = 8;
+    let (mut kept, mut change) = ([0f64; LANES], [0f64; LANES]);
+    let chunks = meant.chunks(LANES).zip(is.chunks(LANES)).zip(before.chunks(LANES));
+    for ((meant, is), before) in chunks {
+        for (lane, ((&meant, &is), &before)) in meant.iter().zip(is).zip(before).enumerate() {
+            let before = f64::from(before);
+            let (should, is) = (f64::from(meant) - before, f64::from(is) - before);
+            kept[lane] += should * is;
+            change[lane] += should * should;
+        }
+    }
+    [kept.iter().sum(), change.iter().sum()]
+}
