@@ -7,6 +7,7 @@
 //! Computing goes through a `Device`, which sees slots only: bytes in, bytes out, and what to do.
 
 pub mod busy;
+pub mod candidates;
 mod copied;
 pub mod cpu;
 mod encoded;

@@ -1,7 +1,9 @@
 //! `ckpt convert`: a checkpoint in another format, in a new folder; `ckpt run`: a plan that was saved.
 
 mod args;
+mod candidates;
 pub(super) mod packing;
+mod quality;
 mod report;
 pub(super) mod saved;
 
@@ -14,16 +16,19 @@ use serde::Serialize;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 pub use self::args::{Convert, DtypeFlag, How, NamesFlag, Replay, VerifyFlag, What};
+use self::packing::Packing;
 use self::report::MergeCounts;
 pub(super) use self::report::{FixedCounts, LeftJson, report};
 use super::merge::Adapters;
 use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::Cpu;
+use crate::engine::sampled::{Sampled, sample};
+use crate::engine::verify::totals::Totals;
 use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Names, Plan, Step};
+use crate::plan::{Names, Order, Plan, Step};
 use crate::units;
 
 /// Runs `convert`: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
@@ -38,27 +43,68 @@ pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
         NamesFlag::Hf => Names::Hf,
     };
     convert.packing.apply(&convert.to, &mut order)?;
-    let plan = Plan::convert(&checkpoint, order)?;
-    planned(&checkpoint, &[], &plan, &convert.what, quiet, out)
+    let make = |order| Plan::convert(&checkpoint, order);
+    let job = Job { checkpoint: &checkpoint, adapters: &[], order: &order, plan: &make };
+    job.planned((&convert.packing, &convert.what), quiet, out)
 }
 
-/// Saves a plan, prints it, or carries it out.
-pub(super) fn planned(
-    checkpoint: &Checkpoint,
-    adapters: &[&Checkpoint],
-    plan: &Plan,
-    what: &What,
-    quiet: bool,
-    out: &mut dyn Write,
-) -> Result<u8> {
-    let options = what.how.options();
-    if let Some(file) = &what.plan {
-        return save(plan, file, out);
+/// A task of the command line: its inputs, what is asked, and how plans of it are made.
+pub(super) struct Job<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) adapters: &'a [&'a Checkpoint],
+    pub(super) order: &'a Order,
+    pub(super) plan: &'a dyn Fn(Order) -> Result<Plan>,
+}
+
+impl Job<'_> {
+    /// Makes the plan, and saves it, prints it, or carries it out.
+    pub(super) fn planned(
+        &self,
+        (packing, what): (&Packing, &What),
+        quiet: bool,
+        out: &mut dyn Write,
+    ) -> Result<u8> {
+        let options = what.how.options();
+        if packing.candidates {
+            return candidates::print(self, what.how.json, out);
+        }
+        let plan = (self.plan)(self.order.clone())?;
+        if let Some(file) = &what.plan {
+            return save(&plan, file, out);
+        }
+        if what.dry_run {
+            return dry_run(self, &plan, &options, what.how.json, out);
+        }
+        self.carry_out(&plan, &options, (what.how.json, quiet), out)
     }
-    if what.dry_run {
-        return dry_run(plan, &options, what.how.json, out);
+
+    /// Returns what a sample of the layers that are packed anew would lose.
+    fn sampled(&self, plan: &Plan, options: &Options) -> Result<Option<Sampled>> {
+        if plan.target.is_none() {
+            return Ok(None);
+        }
+        let progress = Progress::default();
+        let Self { checkpoint, adapters, .. } = *self;
+        let run = Run { checkpoint, adapters, plan, options, device: &Cpu, progress: &progress };
+        sample(&run).map(Some)
     }
-    carry_out((checkpoint, adapters), plan, &options, (what.how.json, quiet), out)
+
+    fn carry_out(
+        &self,
+        plan: &Plan,
+        options: &Options,
+        (json, quiet): (bool, bool),
+        out: &mut dyn Write,
+    ) -> Result<u8> {
+        let outcome = execute((self.checkpoint, self.adapters), plan, options, (json, quiet), out)?;
+        let quality = outcome.proof.as_ref().and_then(|proof| Totals::of(&proof.quality));
+        if let Some(warning) = quality.and_then(|totals| totals.warning()) {
+            warn(&format!("{warning}; {}", candidates::keepers(self)?), json, out)?;
+        }
+        report(plan, &outcome, None, json, out)?;
+        let is_whole = plan.coverage.as_ref().is_none_or(|coverage| coverage.left.is_empty());
+        Ok(if plan.broken.is_empty() && is_whole { DONE } else { UNPROVEN })
+    }
 }
 
 /// Runs `run`: carries out a plan that was saved, if its inputs are still what they were.
@@ -73,15 +119,16 @@ pub fn replay(replay: &Replay, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let checkpoint = Arc::new(Checkpoint::open_examined(saved.input())?);
     let order = saved.order()?;
     let (how, json) = (replay.how.options(), replay.how.json);
-    let Some(merging) = &order.merging else {
-        let plan = Plan::convert(&checkpoint, order)?;
-        saved.check(&plan, &[], &replay.plan)?;
-        return carry_out((&checkpoint, &[]), &plan, &how, (json, quiet), out);
+    let adapters = order.merging.as_ref().map(|merging| Adapters::open(&checkpoint, merging)).transpose()?;
+    let list = adapters.as_ref().map_or_else(Vec::new, Adapters::list);
+    let make = |order| match &adapters {
+        None => Plan::convert(&checkpoint, order),
+        Some(adapters) => adapters.plan(&checkpoint, order),
     };
-    let adapters = Adapters::open(&checkpoint, merging)?;
-    let plan = adapters.plan(&checkpoint, order)?;
+    let job = Job { checkpoint: &checkpoint, adapters: &list, order: &order, plan: &make };
+    let plan = make(order.clone())?;
     saved.check(&plan, &[], &replay.plan)?;
-    carry_out((&checkpoint, &adapters.list()), &plan, &how, (json, quiet), out)
+    job.carry_out(&plan, &how, (json, quiet), out)
 }
 
 fn save(plan: &Plan, file: &std::path::Path, out: &mut dyn Write) -> Result<u8> {
@@ -91,19 +138,6 @@ fn save(plan: &Plan, file: &std::path::Path, out: &mut dyn Write) -> Result<u8> 
     writeln!(out, "{shown}: plan of {steps}; `ckpt run {shown}` carries it out")
         .map_err(|e| stdout_error(&e))?;
     Ok(DONE)
-}
-
-fn carry_out(
-    (checkpoint, adapters): (&Checkpoint, &[&Checkpoint]),
-    plan: &Plan,
-    options: &Options,
-    (json, quiet): (bool, bool),
-    out: &mut dyn Write,
-) -> Result<u8> {
-    let outcome = execute((checkpoint, adapters), plan, options, (json, quiet), out)?;
-    report(plan, &outcome, None, json, out)?;
-    let is_whole = plan.coverage.as_ref().is_none_or(|coverage| coverage.left.is_empty());
-    Ok(if plan.broken.is_empty() && is_whole { DONE } else { UNPROVEN })
 }
 
 /// Carries a plan out, and says meanwhile how far it is; what happened besides is said at the end.
@@ -246,10 +280,13 @@ struct PlanEvent<'a> {
     disk_free: u64,
     fits: bool,
     estimate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampled: Option<Sampled>,
 }
 
 /// Prints the plan.
-fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -> Result<u8> {
+fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -> Result<u8> {
+    let sampled = job.sampled(plan, options)?;
     let disk = disk_free(&plan.order.output)?;
     let fits = disk > plan.bytes_written();
     let peak = engine::peak_memory(plan, options);
@@ -267,6 +304,7 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
             fits,
             // Nothing has been measured on this machine yet.
             estimate: None,
+            sampled,
         };
         json::write_line(out, &event)?;
         return Ok(DONE);
@@ -290,6 +328,11 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
     if let Some(counts) = MergeCounts::of(plan) {
         lines.push(format!("  merges     {}", counts.words("modules")));
         lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));
+    }
+    if let (Some(sampled), Some(target)) = (sampled, &plan.target) {
+        let method = target.method();
+        let method = if method.is_empty() { method } else { format!(", {method}") };
+        lines.push(format!("  packs      {}{method}: {}", target.label(), sampled.words()));
     }
     let files = units::plural(plan.shards.len(), "file");
     lines.push(format!("  writes     {} in {files} of tensors", units::bytes(plan.bytes_written())));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::convert::packing::{Packing, ToFlag, to_parser};
-use super::convert::{What, planned};
+use super::convert::{Job, What};
 use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
@@ -110,8 +110,9 @@ pub fn run(merge: &Merge, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let mut order = merge.what.order(&merge.base, &merge.output);
     order.merging = Some(merging);
     merge.packing.apply(&merge.to, &mut order)?;
-    let plan = adapters.plan(&base, order)?;
-    planned(&base, &adapters.list(), &plan, &merge.what, quiet, out)
+    let make = |order| adapters.plan(&base, order);
+    let job = Job { checkpoint: &base, adapters: &adapters.list(), order: &order, plan: &make };
+    job.planned((&merge.packing, &merge.what), quiet, out)
 }
 
 /// Returns the path of an adapter and its scale: `DIR=0.5`. What stands there as it is needs none.

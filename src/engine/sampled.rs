@@ -3,6 +3,8 @@
 //! Rows of layers that stand evenly over the plan are decoded (and merged), packed as layers of their own, decoded
 //! again as a loader would, and compared in f64. Formats whose scales hang on a whole layer see these rows alone.
 
+use serde::Serialize;
+
 use super::encoded::ToPack;
 use super::inputs::Inputs;
 use super::verify::measured::Sums;
@@ -22,7 +24,7 @@ const VALUES: u64 = 128 << 10;
 const ROWS: u64 = 128;
 
 /// What packing would take, by a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sampled {
     /// Layers that were looked at.
     pub layers: usize,
@@ -31,7 +33,20 @@ pub struct Sampled {
     /// Relative Frobenius error over the rows of all of them.
     pub relative_error: f64,
     /// The share of what adapters change that would be left, if there are adapters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delta_kept: Option<f64>,
+}
+
+impl Sampled {
+    /// Returns what is said of it: `relative error about 9.12 %, by some rows of 8 of 196 layers`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let error = format!("relative error about {:.2} %", 100.0 * self.relative_error);
+        let kept =
+            self.delta_kept.map(|kept| format!(", about {:.0} % of the adapters' change left", 100.0 * kept));
+        let Self { layers, of, .. } = self;
+        format!("{error}{}, by some rows of {layers} of {of} layers", kept.unwrap_or_default())
+    }
 }
 
 /// Looks at some rows of the layers that a plan packs anew.

@@ -4,10 +4,11 @@
 //! byte by byte with their source; layers that were decoded are decoded again, row by row in other blocks and
 //! from inputs opened anew, and compared: all of them, or some of each kind.
 
-pub(in crate::engine) mod measured;
+pub mod measured;
 mod packed;
 mod proven;
 mod quality;
+pub mod totals;
 mod whole;
 
 use std::collections::BTreeMap;

@@ -45,6 +45,9 @@ pub struct Packing {
     /// Pack these layers although the format's loaders leave them plain by default: a head.
     #[arg(long, value_name = "GLOB")]
     pub also: Vec<String>,
+    /// Print what each format would be, by its size and by what a sample of it loses, and write nothing.
+    #[arg(long)]
+    pub candidates: bool,
 }
 
 /// How GPTQ's files store zero points.

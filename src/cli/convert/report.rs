@@ -4,10 +4,10 @@ use std::io::Write;
 
 use serde::Serialize;
 
+use super::quality::{self, LayerQuality};
 use crate::adapter::delta::Combine;
 use crate::cli::{json, stdout_error};
 use crate::engine::Outcome;
-use crate::engine::verify::Quality;
 use crate::error::Result;
 use crate::memory;
 use crate::name::escape;
@@ -44,7 +44,7 @@ struct ResultEvent<'a> {
     merge: Option<MergeCounts<'a>>,
     proof: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    quality: Option<Vec<QualityJson<'a>>>,
+    quality: Option<Vec<LayerQuality<'a>>>,
     overflows: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     fixed: Option<&'a FixedCounts>,
@@ -68,35 +68,6 @@ pub(in crate::cli) struct LeftJson {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
 fn is_none(count: &usize) -> bool {
     *count == 0
-}
-
-/// What packing took of a layer.
-#[derive(Serialize)]
-struct QualityJson<'a> {
-    layer: &'a str,
-    /// Relative Frobenius error.
-    relative_error: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nearest_error: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delta_kept: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    codes_changed: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keeps_grid: Option<bool>,
-}
-
-fn quality<'a>(plan: &'a Plan, outcome: &Outcome) -> Option<Vec<QualityJson<'a>>> {
-    let proof = outcome.proof.as_ref().filter(|proof| !proof.quality.is_empty())?;
-    let row = |(pack, quality): &(u32, Quality)| QualityJson {
-        layer: &plan.packs[*pack as usize].name,
-        relative_error: quality.relative_error,
-        nearest_error: quality.nearest_error,
-        delta_kept: quality.delta_kept,
-        codes_changed: quality.codes_changed,
-        keeps_grid: quality.keeps_grid,
-    };
-    Some(proof.quality.iter().map(row).collect())
 }
 
 /// How many modules of adapters are merged.
@@ -166,7 +137,7 @@ pub(in crate::cli) fn report(
             verified: outcome.proof.is_some() && plan.broken.is_empty(),
             merge: MergeCounts::of(plan),
             proof,
-            quality: quality(plan, outcome),
+            quality: quality::json(plan, outcome),
             overflows: outcome.tally.overflows,
             fixed,
         };
@@ -202,6 +173,7 @@ pub(in crate::cli) fn report(
         lines.push(counts.words("modules merged"));
         lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));
     }
+    lines.extend(quality::lines(plan, outcome));
     lines.extend(plan.broken.iter().map(|name| format!("  skipped {}", escape(name))));
     if let Some(FixedCounts { fixed, of, left }) = fixed {
         lines.push(format!("{} fixed {fixed} of {of}", if fixed == of { "✓" } else { "▲" }));

@@ -4,15 +4,15 @@ use multiversion::multiversion;
 
 /// Sums over the values of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::engine) struct Sums {
+pub struct Sums {
     /// Squares of what is lost.
-    lost: f64,
+    pub lost: f64,
     /// Squares of the values that were meant.
-    all: f64,
+    pub all: f64,
     /// Products of the change that was meant and the one that is.
-    kept: f64,
+    pub kept: f64,
     /// Squares of the change that was meant.
-    change: f64,
+    pub change: f64,
 }
 
 impl Sums {
@@ -23,14 +23,18 @@ impl Sums {
         Self { lost, all, kept, change }
     }
 
-    pub(in crate::engine) fn relative_error(self) -> f64 {
+    /// Returns the relative Frobenius error: what is lost of the values, over the values.
+    #[must_use]
+    pub fn relative_error(self) -> f64 {
         match (self.lost, self.all) {
             (0.0, _) => 0.0,
             (lost, all) => (lost / all).sqrt(),
         }
     }
 
-    pub(in crate::engine) fn delta_kept(self) -> Option<f64> {
+    /// Returns the share of the change that there is: the projection of the one that is on the one that was meant.
+    #[must_use]
+    pub fn delta_kept(self) -> Option<f64> {
         (self.change > 0.0).then(|| self.kept / self.change)
     }
 }

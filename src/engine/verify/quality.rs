@@ -20,16 +20,24 @@ const VALUES_AT_ONCE: u64 = 32 << 10;
 /// What packing took of a layer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quality {
-    /// Relative Frobenius error: what is lost of the values, over the values.
-    pub relative_error: f64,
-    /// The error that round-to-nearest would have, where better scales were searched for.
-    pub nearest_error: Option<f64>,
-    /// The share of what adapters change that the result has: the projection of the change on it.
-    pub delta_kept: Option<f64>,
+    /// What is lost, and what adapters change.
+    pub sums: Sums,
+    /// The same with round-to-nearest, where better scales were searched for.
+    pub nearest: Option<Sums>,
+    /// True if adapters are merged into it.
+    pub is_merged: bool,
     /// The share of the codes that are not those of the base.
     pub codes_changed: Option<f64>,
     /// True if scales and zero points are those of the base; `None` if it is not packed as it was.
     pub keeps_grid: Option<bool>,
+}
+
+impl Quality {
+    /// Returns the share of what adapters change that the result has, if they change anything.
+    #[must_use]
+    pub fn delta_kept(&self) -> Option<f64> {
+        self.sums.delta_kept().filter(|_| self.is_merged)
+    }
 }
 
 impl Prover<'_> {
@@ -51,12 +59,8 @@ impl Prover<'_> {
             self.data.fill(result.codes, range.start, bytes).map_err(|why| failed(&why))
         };
         let sums = self.sums(work, (result, held.as_deref(), &read), base.as_ref(), scratch)?;
-        let mut quality = Quality {
-            relative_error: sums.relative_error(),
-            delta_kept: base.as_ref().and_then(|_| sums.delta_kept()),
-            ..Quality::default()
-        };
-        quality.nearest_error = self.nearest_error((number, work), scratch)?;
+        let mut quality = Quality { sums, is_merged: base.is_some(), ..Quality::default() };
+        quality.nearest = self.nearest((number, work), scratch)?;
         if base.is_some() {
             (quality.codes_changed, quality.keeps_grid) = self.changed((number, pack.how), scratch)?;
         }
@@ -113,8 +117,8 @@ impl Prover<'_> {
         Ok(all)
     }
 
-    /// Returns the error that the layer would have without the search for better scales.
-    fn nearest_error(&self, (number, work): (u32, &ToPack), scratch: &mut Scratch) -> Result<Option<f64>> {
+    /// Returns what the layer would lose without the search for better scales.
+    fn nearest(&self, (number, work): (u32, &ToPack), scratch: &mut Scratch) -> Result<Option<Sums>> {
         let pack = &self.run.plan.packs[number as usize];
         let plain = self.run.plan.target.as_ref().and_then(|target| target.without_search());
         let (Some(target), How::Target) = (plain, pack.how) else { return Ok(None) };
@@ -134,7 +138,7 @@ impl Prover<'_> {
         };
         let held = is_strewn.then_some(codes.as_slice());
         let sums = self.sums(work, (&result, held, &read), None, scratch)?;
-        Ok(Some(sums.relative_error()))
+        Ok(Some(sums))
     }
 
     /// Returns the share of codes that are not the base's, and whether all other tensors are: of a layer that is packed

@@ -1,0 +1,94 @@
+//! What packing took, in numbers and words: over all layers, and of those that it took most of.
+
+use serde::Serialize;
+
+use crate::engine::Outcome;
+use crate::engine::verify::Quality;
+use crate::engine::verify::totals::Totals;
+use crate::name::{cut_middle, escape};
+use crate::plan::Plan;
+
+/// Layers that are shown in plain output.
+const SHOWN: usize = 8;
+/// Cells of a layer's name.
+const NAME_CELLS: usize = 48;
+
+/// What packing took of a layer.
+#[derive(Serialize)]
+pub(super) struct LayerQuality<'a> {
+    layer: &'a str,
+    /// Relative Frobenius error.
+    relative_error: f64,
+    /// That of round-to-nearest, where better scales were searched for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest_error: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta_kept: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codes_changed: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keeps_grid: Option<bool>,
+}
+
+/// Returns what packing took of each layer, if any was packed and measured.
+pub(super) fn json<'a>(plan: &'a Plan, outcome: &Outcome) -> Option<Vec<LayerQuality<'a>>> {
+    let quality = &outcome.proof.as_ref()?.quality;
+    let row = |(pack, quality): &(u32, Quality)| LayerQuality {
+        layer: &plan.packs[*pack as usize].name,
+        relative_error: quality.sums.relative_error(),
+        nearest_error: quality.nearest.map(|nearest| nearest.relative_error()),
+        delta_kept: quality.delta_kept(),
+        codes_changed: quality.codes_changed,
+        keeps_grid: quality.keeps_grid,
+    };
+    (!quality.is_empty()).then(|| quality.iter().map(row).collect())
+}
+
+/// Returns what is said of it, in lines.
+pub(super) fn lines(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let Some(proof) = &outcome.proof else {
+        let is_packed = !plan.packs.is_empty();
+        return is_packed.then(|| "▲ quality not measured: --verify none".to_owned()).into_iter().collect();
+    };
+    let Some(totals) = Totals::of(&proof.quality) else { return Vec::new() };
+    let mut lines = totals.words(plan.target.as_deref());
+    lines.extend(totals.warning());
+    lines.extend(table(plan, &proof.quality));
+    lines
+}
+
+/// The layers of which it took most.
+fn table(plan: &Plan, quality: &[(u32, Quality)]) -> Vec<String> {
+    let mut rows: Vec<&(u32, Quality)> = quality.iter().collect();
+    let is_merged = quality.iter().any(|(_, quality)| quality.is_merged);
+    // Where adapters are merged what is left of them counts, else what is lost of the values.
+    let cost = |quality: &Quality| match quality.delta_kept() {
+        Some(kept) if is_merged => 1.0 - kept,
+        _ if is_merged => f64::NEG_INFINITY,
+        _ => quality.sums.relative_error(),
+    };
+    rows.sort_by(|(_, a), (_, b)| cost(b).total_cmp(&cost(a)));
+    let percent =
+        |share: Option<f64>| share.map_or_else(String::new, |share| format!("{:.2} %", 100.0 * share));
+    let mut lines = vec![format!(
+        "  {:<NAME_CELLS$} {:>9}{}",
+        "layer",
+        "error",
+        if is_merged { format!(" {:>10} {:>10}", "delta kept", "codes") } else { String::new() }
+    )];
+    for (pack, quality) in rows.iter().take(SHOWN) {
+        let name = escape(&plan.packs[*pack as usize].name).into_owned();
+        let name = cut_middle(&name, NAME_CELLS).into_owned();
+        let error = percent(Some(quality.sums.relative_error()));
+        let merged = if is_merged {
+            format!(" {:>10} {:>10}", percent(quality.delta_kept()), percent(quality.codes_changed))
+        } else {
+            String::new()
+        };
+        lines.push(format!("  {name:<NAME_CELLS$} {error:>9}{merged}").trim_end().to_owned());
+    }
+    if rows.len() > SHOWN {
+        lines.push(format!("  … {} more, of which it took less: --json has all", rows.len() - SHOWN));
+    }
+    lines
+}
