@@ -8,6 +8,7 @@
 
 pub mod busy;
 pub mod candidates;
+mod card;
 mod copied;
 pub mod cpu;
 mod encoded;
@@ -214,7 +215,9 @@ impl Run<'_> {
             output.text(&text.file, text.content.as_bytes())?;
             progress.written.fetch_add(text.content.len() as u64, Ordering::Relaxed);
         }
-        for copied in &plan.copies {
+        // The card of what is packed is written when it is known what that took.
+        let has_card = !plan.packs.is_empty();
+        for copied in plan.copies.iter().filter(|copied| !(has_card && copied.file == card::CARD)) {
             output.copy(&copied.from, &copied.file, progress)?;
         }
         inputs.check_unchanged()?;
@@ -225,6 +228,14 @@ impl Run<'_> {
             Proof::None => None,
             Proof::Sample | Proof::Full => Some(verify::prove(self, output.folder())?),
         };
+        match card::card(plan, (checkpoint, self.adapters), proof.as_ref())? {
+            Some(text) => output.text(card::CARD, &text)?,
+            None => {
+                for copied in plan.copies.iter().filter(|copied| has_card && copied.file == card::CARD) {
+                    output.copy(&copied.from, &copied.file, progress)?;
+                }
+            }
+        }
         let notes = output.finish()?;
         Ok(Outcome {
             bytes_read,
@@ -254,7 +265,9 @@ impl Run<'_> {
                     std::fs::metadata(folder.join(&copied.file))
                         .map_or(true, |meta| meta.len() != copied.bytes)
                 };
-                plan.whole.iter().chain(&plan.copies).find(copied).map(|copied| copied.file.clone())
+                let is_card = |copied: &&Copied| !plan.packs.is_empty() && copied.file == card::CARD;
+                let copies = plan.copies.iter().filter(|copied| !is_card(copied));
+                plan.whole.iter().chain(copies).find(copied).map(|copied| copied.file.clone())
             });
         if let Some(file) = other {
             let shown = crate::name::escape(&folder.display().to_string()).into_owned();
