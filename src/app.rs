@@ -20,6 +20,7 @@ pub mod keys;
 pub mod memory;
 mod merge;
 mod mouse;
+mod packing;
 pub mod picker;
 mod ready;
 mod repair;
@@ -329,6 +330,10 @@ impl App {
             Event::ClickBoard(row) => self.click_board(row),
             Event::ClickFinding(row) => self.click_finding(row),
             Event::Planned(question, plan) => self.planned(question, *plan),
+            Event::Looked(candidate) => {
+                self.looked(*candidate);
+                Vec::new()
+            }
             Event::JobTicked(id, counts) => {
                 self.job_ticked(id, counts);
                 Vec::new()

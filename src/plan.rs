@@ -512,6 +512,13 @@ impl Plan {
         tensors.chain(texts).chain(copies).fold(0, u64::saturating_add)
     }
 
+    /// Returns how many files there will be beside those of tensors: what is packed has a model card.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        let has_card = self.copies.iter().any(|copied| copied.file == "README.md");
+        self.texts.len() + self.copies.len() + usize::from(!self.packs.is_empty() && !has_card)
+    }
+
     /// Returns how many layers have this action.
     #[must_use]
     pub fn count(&self, action: Action) -> usize {

@@ -342,6 +342,11 @@ impl Session {
                         let _ = self.plans.send(request);
                     }
                 }
+                Effect::Look(number) => {
+                    if let Some(request) = app.look_request(number) {
+                        work::look(request, self.sender.clone());
+                    }
+                }
                 Effect::StartJob(id) => self.runner.start(app, id, &self.sender),
                 Effect::CancelJob(id) => self.runner.cancel(id),
                 Effect::Copy(text) => {

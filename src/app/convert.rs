@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::form::{Choice, Field, Form, Kind, Seen, Task, There};
+use super::packing::{self, FORMAT};
 use super::{App, Effect};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::Files;
@@ -44,25 +45,32 @@ pub(super) const UNFINISHED: Field = Field {
 };
 
 /// The fields: what is made, where, and how.
-pub static FIELDS: [Field; 12] = [
-    Field {
-        name: "format",
-        kind: Kind::Choice(&FORMATS),
-        about: "dense is the only format that can be written so far",
-        ..ANY
-    },
+pub static FIELDS: [Field; 22] = [
+    Field { name: FORMAT, kind: Kind::Choice(&packing::FORMATS), applies: |seen| !seen.is_gguf, ..ANY },
+    Field { name: FORMAT, kind: Kind::Choice(&packing::GGUF), applies: |seen| seen.is_gguf, ..ANY },
+    packing::BITS,
+    packing::SCHEME,
+    packing::GROUP,
+    packing::ZEROS,
+    packing::FILES,
+    packing::SEARCH,
+    packing::ABSMAX,
+    packing::KEEP,
+    packing::ALSO,
     Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
     Field { name: "names", kind: Kind::Choice(&NAMES), applies: |seen| seen.is_gguf, ..ANY },
     Field {
         name: "only",
         kind: Kind::Globs { empty: "all layers", flag: "--only", set: |order, globs| order.only = globs },
         about: "Only layers whose whole name matches are converted. * is any text, ? one character, a blank separates: *.mlp.* *.o_proj",
+        applies: packing::is_not_packed,
         ..ANY
     },
     Field {
         name: "skip",
         kind: Kind::Globs { empty: "none", flag: "--skip", set: |order, globs| order.skip = globs },
         about: "Layers whose whole name matches stay as they are. * is any text, ? one character, a blank separates: *lm_head",
+        applies: packing::is_not_packed,
         ..ANY
     },
     Field { name: "broken", kind: Kind::Choice(&BROKEN), applies: |seen| seen.is_broken, ..ANY },
@@ -83,13 +91,6 @@ pub static FIELDS: [Field; 12] = [
         ..ANY
     },
 ];
-
-static FORMATS: [Choice; 1] = [Choice {
-    word: "dense",
-    about: "Every quantized layer is decoded to plain 16- or 32-bit values; the rest goes over byte for byte. Loads anywhere, trains, quantizes again.",
-    flag: "--to dense",
-    ..AS_IS
-}];
 
 pub(super) static DTYPES: [Choice; 4] = [
     Choice {
@@ -235,6 +236,7 @@ pub(super) fn seen(checkpoint: &Checkpoint) -> Seen {
         asks: crate::adapter::repair::Asks::default(),
         is_broken: checkpoint.layers.specs().iter().any(|spec| !spec.broken.is_empty()),
         there: There::Nothing,
+        to: "",
     }
 }
 

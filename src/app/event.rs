@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::diagnose::Diagnosis;
 use crate::diagnose::message::Answer;
 use crate::engine::Outcome;
+use crate::engine::candidates::Candidate;
 use crate::error::Error;
 use crate::gauges::Sample;
 use crate::quant::Evidence;
@@ -63,6 +64,8 @@ pub enum Event {
     Held(u32, Box<Result<Held, Error>>),
     /// A plan has been made, or could not be, for the question of this number.
     Planned(u32, Box<Result<Planned, Error>>),
+    /// A format that could be written was looked at.
+    Looked(Box<Candidate>),
     /// Counts of the job that runs were taken.
     JobTicked(u32, Counts),
     /// A job has ended.
@@ -96,6 +99,8 @@ pub enum Effect {
     Hold(u32, u32, String),
     /// Make the plan that the form asks for; the number of the question.
     Plan(u32),
+    /// Look at formats that could be written; the number of the question.
+    Look(u32),
     /// Start a job.
     StartJob(u32),
     /// End a job; its end is sent as an event.

@@ -6,6 +6,7 @@
 
 mod acts;
 mod field;
+mod looks;
 mod planned;
 mod used;
 mod words;
@@ -16,10 +17,12 @@ use std::sync::Arc;
 use tui_input::Input;
 
 pub use self::field::{Choice, Content, Field, Kind, Seen, There};
+pub use self::looks::{LookRequest, Looks};
 pub use self::planned::{Fixes, Fixing, Made, Planned, Request, Task};
 pub(super) use self::used::last;
 pub use self::used::{Holding, Used};
 pub use self::words::in_form_words;
+use super::packing::FORMAT;
 use super::{shell_path, shell_word};
 use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
@@ -65,6 +68,8 @@ pub struct Form {
     pub plan: Option<Result<Planned, Error>>,
     /// First line of the plan that shows.
     pub top: usize,
+    /// What was found of the formats that could be written.
+    pub looks: Looks,
     pub(super) asked: u32,
     pub(super) answered: u32,
 }
@@ -85,6 +90,7 @@ impl Form {
             seen: Seen::default(),
             plan: None,
             top: 0,
+            looks: Looks::default(),
             asked: 0,
             answered: 0,
         }
@@ -281,6 +287,7 @@ impl Form {
     /// Takes what decides which fields apply; the focus leaves a field that goes.
     pub(super) fn see(&mut self, seen: Seen) {
         self.seen = Seen { is_several: self.used.len() > 1, ..seen };
+        self.seen.to = self.format();
         if !(self.field().applies)(&self.seen) {
             self.cursor = self.fields.len() - 1;
         }
@@ -321,7 +328,39 @@ impl Form {
         }
         let value = &mut self.values[self.cursor];
         let new = value.at.saturating_add_signed(by).min(choices.len() - 1);
-        Ok(std::mem::replace(&mut value.at, new) != new)
+        let is_other = std::mem::replace(&mut value.at, new) != new;
+        self.seen.to = self.format();
+        Ok(is_other)
+    }
+
+    /// Returns the words of what layers can become.
+    pub(super) fn formats(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let of = |(_, field): (usize, &Field)| match field.kind {
+            Kind::Choice(choices) if field.name == FORMAT => Some(choices),
+            _ => None,
+        };
+        self.shown().find_map(of).into_iter().flatten().map(|choice| choice.word)
+    }
+
+    /// Returns what the folder's name ends in for a word of what layers become.
+    pub(super) fn suffix(&self, word: &str) -> String {
+        let adapter = self.used.first().map(|used| last(used.name()));
+        match (adapter, word) {
+            (Some(adapter), "" | "dense" | "same") => adapter.to_owned(),
+            (Some(adapter), word) => format!("{adapter}-{word}"),
+            (None, "") => "dense".to_owned(),
+            (None, word) => word.to_owned(),
+        }
+    }
+
+    /// Returns the word of what layers become.
+    #[must_use]
+    pub fn format(&self) -> &'static str {
+        let of = |(at, field): (usize, &Field)| match field.kind {
+            Kind::Choice(choices) if field.name == FORMAT => choices.get(self.values[at].at),
+            _ => None,
+        };
+        self.shown().find_map(of).map_or("", |choice| choice.word)
     }
 
     /// Returns the text of the field, if it takes one.

@@ -17,6 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD};
 use crate::error::{Error, ErrorKind};
 use crate::plan::{Coverage, Group, Plan};
+use crate::quant::target::Target;
 use crate::units;
 use meter::{Counts, Meter, Speed};
 pub use question::Question;
@@ -119,6 +120,10 @@ pub struct Facts {
     pub broken: usize,
     /// How many modules of adapters are merged, if there are any.
     pub coverage: Option<Coverage>,
+    /// What layers are packed as, if anew.
+    pub target: Option<Arc<dyn Target>>,
+    /// Names of the layers that are packed, by their number in the plan.
+    pub packed: Vec<String>,
     /// What it does besides, in words.
     pub said: Vec<String>,
 }
@@ -130,12 +135,14 @@ impl Facts {
             groups: plan.groups(),
             tensors: plan.shards.iter().map(|shard| shard.tensors.len()).sum(),
             shards: plan.shards.len(),
-            others: plan.texts.len() + plan.copies.len(),
+            others: plan.others(),
             bytes: plan.bytes_written(),
             threads: options.threads,
             proof: options.proof,
             broken: plan.broken.len(),
             coverage: plan.coverage.clone(),
+            target: plan.target.clone(),
+            packed: plan.packs.iter().map(|pack| pack.name.clone()).collect(),
             said,
         }
     }

@@ -9,20 +9,29 @@ use super::convert::{
     ANY, AS_IS, BROKEN, DTYPES, NAMES, PROOFS, TAKEN, UNFINISHED, WHERE, default_output, exists, seen,
 };
 use super::form::{Choice, Field, Form, Kind, Seen, Task, last};
+use super::packing::{self, FORMAT};
 use super::{App, Effect};
 use crate::adapter::delta::{Combine, Recipe};
-use crate::plan::{Order, To};
+use crate::plan::Order;
 
 /// The fields: what is written, which modules, where, and how.
-static FIELDS: [Field; 16] = [
+static FIELDS: [Field; 25] = [
+    Field { name: FORMAT, kind: Kind::Choice(&packing::MERGED), applies: |seen| !seen.is_writable, ..ANY },
     Field {
-        name: "format",
-        kind: Kind::Choice(&FORMATS),
-        about: "dense is the only format that a merge into this base can write so far",
-        applies: |seen| !seen.is_writable,
+        name: FORMAT,
+        kind: Kind::Choice(&packing::MERGED_SAME),
+        applies: |seen| seen.is_writable,
         ..ANY
     },
-    Field { name: "format", kind: Kind::Choice(&PACKED), applies: |seen| seen.is_writable, ..ANY },
+    packing::BITS,
+    packing::SCHEME,
+    packing::GROUP,
+    packing::ZEROS,
+    packing::FILES,
+    packing::SEARCH,
+    packing::ABSMAX,
+    packing::KEEP,
+    packing::ALSO,
     Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
     Field {
         name: "scale",
@@ -37,14 +46,14 @@ static FIELDS: [Field; 16] = [
         name: "only",
         kind: Kind::Globs { empty: "all layers", flag: "--only", set: |order, globs| order.only = globs },
         about: "Only quantized layers whose whole name matches are decoded; those that the adapter changes have to be. * is any text, a blank separates.",
-        applies: |seen| seen.is_quantized,
+        applies: |seen| seen.is_quantized && packing::is_not_packed(seen),
         ..ANY
     },
     Field {
         name: "skip",
         kind: Kind::Globs { empty: "none", flag: "--skip", set: |order, globs| order.skip = globs },
         about: "Quantized layers whose whole name matches stay as they are; those that the adapter changes cannot. * is any text, a blank separates.",
-        applies: |seen| seen.is_quantized,
+        applies: |seen| seen.is_quantized && packing::is_not_packed(seen),
         ..ANY
     },
     Field { name: "names", kind: Kind::Choice(&NAMES), applies: |seen| seen.is_gguf, ..ANY },
@@ -62,27 +71,6 @@ static FIELDS: [Field; 16] = [
 ];
 
 static EXISTS: [Choice; 3] = exists("Merge and replace");
-
-const DENSE: Choice = Choice {
-    word: "dense",
-    about: "The base is decoded to plain 16- or 32-bit values, the adapter added, and all of it kept. Loads anywhere, quantizes again.",
-    flag: "--to dense",
-    ..AS_IS
-};
-
-static FORMATS: [Choice; 1] = [DENSE];
-
-/// For a base whose format can be written.
-static PACKED: [Choice; 2] = [
-    DENSE,
-    Choice {
-        word: "same",
-        about: "Layers that are merged into are packed again in their own format, as PEFT does it; all others stay as they are. What rounding to codes takes of the sum is said at the end.",
-        flag: "--to same",
-        set: |order, _| order.to = To::Same,
-        ..AS_IS
-    },
-];
 
 static COMBINED: [Choice; 3] = [
     Choice {

@@ -1,6 +1,7 @@
 //! Jobs: a row for each, and below it the one under the cursor: where it is and what holds it up, or its proof.
 
 mod ended;
+mod quality;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};

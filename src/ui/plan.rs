@@ -1,5 +1,6 @@
 //! The plan of what a form says: what becomes of the layers, what is written, and what that needs.
 
+mod candidates;
 mod fixes;
 mod repair;
 
@@ -64,6 +65,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form)
             }
         }
     };
+    lines.extend(candidates::lines(form, width, theme));
     lines.extend(command);
     text(frame, area, frame_block, indented(lines), form.top)
 }
@@ -86,6 +88,11 @@ fn planned_lines(planned: &Planned, app: &App, width: usize, theme: &Theme) -> V
     }
     lines.extend(group_lines(&plan.groups(), width, theme));
     lines.push(Line::default());
+    if let Some(target) = &plan.target {
+        let method = target.method();
+        let words = if method.is_empty() { target.label() } else { format!("{}: {method}", target.label()) };
+        lines.extend(fact("packs", &words, Role::Quant, width, theme));
+    }
     let files = units::plural(plan.shards.len(), "file");
     let written: Vec<String> = std::iter::once(format!("{files} of tensors"))
         .chain(plan.texts.iter().map(|text| escape(&text.file).into_owned()))
@@ -247,6 +254,7 @@ pub(super) fn group_lines(groups: &[Group], width: usize, theme: &Theme) -> Vec<
         } else {
             format!("{} → {}", group.from, group.to)
         };
+        let what = group.note.as_ref().map_or(what.clone(), |note| format!("{what}  {}", escape(note)));
         let layers = units::exact(group.layers as u64);
         let role = if group.from == "dense" { Role::Dense } else { Role::Quant };
         let bytes = if group.bytes_in == group.bytes_out {

@@ -122,6 +122,14 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 Some(request) => work::answer(request),
                 None => continue,
             },
+            Effect::Look(number) => {
+                let Some(request) = app.look_request(number) else { continue };
+                let found: Vec<_> = request.aims.iter().filter_map(|aim| request.look(aim)).collect();
+                for candidate in found {
+                    app.update(Event::Looked(Box::new(candidate)));
+                }
+                continue;
+            }
             // A picture must cost nobody's disk anything.
             Effect::StartJob(id) => {
                 let why = Error::new(ErrorKind::Cancelled, "was not started: a picture writes nothing");

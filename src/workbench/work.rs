@@ -11,7 +11,7 @@ use super::Message;
 use crate::adapter::Adapter;
 use crate::adapter::base::Search;
 use crate::adapter::held::Held;
-use crate::app::form::{Content, Made, Planned, Request, There, in_form_words};
+use crate::app::form::{Content, LookRequest, Made, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
 use crate::checkpoint::Checkpoint;
@@ -216,6 +216,20 @@ fn content(folder: &Path) -> Content {
 fn missing_parent(output: &Path) -> Option<String> {
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     (!parent.is_dir()).then(|| escape(&parent.display().to_string()).into_owned())
+}
+
+/// Looks at the candidates of a form on a thread, and sends each as it is found.
+pub(super) fn look(request: LookRequest, sender: Sender<Message>) {
+    let work = move |sender: &Sender<Message>| {
+        for aim in &request.aims {
+            let found = request.look(aim)?;
+            if sender.send(Message::App(Event::Looked(Box::new(found)))).is_err() {
+                break;
+            }
+        }
+        None
+    };
+    job::spawn("look", sender, work, |text| Message::App(Event::JobPanicked("looking at formats", text)));
 }
 
 /// Asks the rules about a checkpoint and the adapter that is held against it.

@@ -7,7 +7,9 @@ use tui_input::Input;
 use super::last;
 use super::{Form, Kind, Planned, Request, Seen, Task, There};
 use crate::adapter::held::Held;
+use crate::app::convert::default_output;
 use crate::app::jobs::{After, NewJob, Work};
+use crate::app::packing::FORMAT;
 use crate::app::picker::{Picker, Purpose};
 use crate::app::{App, Effect, OpenState, Overlay, jobs, keys};
 use crate::diagnose::About;
@@ -80,7 +82,7 @@ impl App {
             }
             planned
         });
-        if form.take(plan) { self.ask_plan() } else { Vec::new() }
+        if form.take(plan) { self.ask_plan() } else { self.ask_looks() }
     }
 
     /// Takes an adapter that is merged as well, held against the base.
@@ -126,13 +128,32 @@ impl App {
                 return if is_number { self.edit_form(|input| keys::edit(input, key)) } else { Vec::new() };
             }
             "left" | "right" => match form.change(if key == "left" { -1 } else { 1 }) {
-                Ok(true) => return self.ask_plan(),
+                Ok(true) => {
+                    self.follow_format();
+                    return self.ask_plan();
+                }
                 Ok(false) => {}
                 Err(why) => self.toast = Some(why.into()),
             },
             _ => {}
         }
-        Vec::new()
+        if self.is_form_open { self.ask_looks() } else { Vec::new() }
+    }
+
+    /// Names the folder after what layers become, as long as nobody has named it otherwise.
+    fn follow_format(&mut self) {
+        let Some(ready) = self.ready() else { return };
+        let files = ready.files();
+        let Some(form) = self.form.as_ref().filter(|form| form.field().name == FORMAT) else { return };
+        let names: Vec<String> =
+            form.formats().map(|word| default_output(files, &form.suffix(word))).collect();
+        let name = default_output(files, &form.suffix(form.format()));
+        if names.iter().any(|name| name == form.output())
+            && let Some(form) = &mut self.form
+        {
+            form.set_output(name);
+            form.forget_folder();
+        }
     }
 
     /// Edits the text of the field that has the focus.
@@ -153,7 +174,7 @@ impl App {
             return Vec::new();
         };
         form.cursor = field;
-        if matches!(form.field().kind, Kind::Button(_)) { self.start() } else { Vec::new() }
+        if matches!(form.field().kind, Kind::Button(_)) { self.start() } else { self.ask_looks() }
     }
 
     /// Inserts pasted text into the field that has the focus.
@@ -163,7 +184,7 @@ impl App {
             let fields = match task {
                 Some(Task::Repair) => "fields where and PEFT",
                 Some(Task::Fix) => "field where",
-                _ => "fields where, only and skip",
+                _ => "fields where, only, skip, keep and also",
             };
             self.toast = Some(format!("pasted text goes into the {fields}"));
         }

@@ -95,6 +95,8 @@ pub struct Seen {
     pub is_misaligned: bool,
     /// What stands where the result goes.
     pub there: There,
+    /// The word of what layers become.
+    pub to: &'static str,
 }
 
 /// What stands where the result goes.

@@ -83,8 +83,12 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
     if let Some(proof) = &outcome.proof {
         lines.push(Line::from(Span::styled("proof", theme.style(Role::Heading))));
         lines.extend(proven(proof, width, theme));
+        lines.extend(super::quality::lines(job, proof, width, theme));
     } else {
         lines.push(Line::from("Nothing was compared: the form said verify none."));
+        if !job.facts.packed.is_empty() {
+            lines.push(Line::from("What packing took of the values was not measured."));
+        }
     }
     let mut notes = Vec::new();
     if job.facts.broken > 0 {
