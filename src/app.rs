@@ -17,6 +17,7 @@ mod fix_command;
 pub mod form;
 pub mod jobs;
 pub mod keys;
+pub mod measured;
 pub mod memory;
 mod merge;
 mod mouse;
@@ -396,6 +397,7 @@ impl App {
         {
             ready.take_examined(Arc::new(checkpoint));
         }
+        self.measure(id);
         let mut effects = self.align(id);
         effects.extend(self.diagnose(id));
         effects.extend(self.explain());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::measured::Measured;
 use super::memory::Memory;
 use crate::adapter::base::Search;
 use crate::adapter::{Adapter, problems_of};
@@ -39,6 +40,8 @@ pub struct Ready {
     pub detail_top: usize,
     /// First line that shows in the other tabs.
     pub tab_top: usize,
+    /// What packing took of its layers, if a job of ours has made it.
+    pub measured: Option<Measured>,
     /// What the tab of memory keeps, once it was shown.
     pub(super) memory: Option<Memory>,
 }
@@ -61,6 +64,7 @@ impl Ready {
             sums: None,
             detail_top: 0,
             tab_top: 0,
+            measured: None,
             memory: None,
         }
     }

@@ -27,6 +27,8 @@ use crate::units;
 const SHAPE_MIN: u16 = 52;
 /// From this width on bits, group and shard have columns.
 const WIDE: u16 = 96;
+/// Cells of the bar of what packing took.
+const BAR: usize = 5;
 /// Cells of a label that columns must leave.
 const LABEL_MIN: usize = 12;
 
@@ -108,6 +110,10 @@ fn frame_block(ready: &Ready, is_focused: bool, theme: &Theme) -> Block<'static>
     };
     if let Some(filter) = tree.filter() {
         title = format!("{title}  /{}", cut_middle(&escape(filter.text()), 30));
+    }
+    if let Some(measured) = &ready.measured {
+        let what = if measured.is_merged { "what is left of the adapter" } else { "what packing lost" };
+        title = format!("{title}   {what}");
     }
     if tree.sort() != Sort::Natural {
         title = format!("{title}  by {}", tree.sort().name());
@@ -238,7 +244,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Returns the columns at the right of a row, as they are written.
-    fn right(&self, text: &RowText) -> Vec<(String, Role)> {
+    fn right(&self, row: usize, text: &RowText) -> Vec<(String, Role)> {
         let mut columns = Vec::new();
         let width = self.width as u16 + 2;
         let role = if text.state == State::Quantized { Role::Quant } else { Role::Dense };
@@ -262,7 +268,10 @@ impl<'a> Lines<'a> {
         }
         // In a flat list the full name needs the room, unless the list is about sizes.
         let is_list = !matches!(self.ready.tree.sort(), Sort::Natural | Sort::Parameters);
-        if width >= if is_list { WIDE } else { SHAPE_MIN } {
+        // What packing took stands where shapes do, unless there is room for both.
+        let measured = self.measured(row);
+        let takes_place = measured.is_some() && width < WIDE;
+        if !takes_place && width >= if is_list { WIDE } else { SHAPE_MIN } {
             let middle = match (&text.shape, is_group) {
                 (Some(shape), _) => units::shape(shape),
                 (None, true) => text.parameters.map_or_else(String::new, units::count),
@@ -273,6 +282,7 @@ impl<'a> Lines<'a> {
                 if is_group { Role::Number } else { Role::Muted },
             ));
         }
+        columns.extend(measured);
         let bytes = if text.tied && text.bytes == 0 { String::new() } else { units::bytes(text.bytes) };
         columns.push((format!("{bytes:>8}"), Role::Number));
         columns
@@ -282,7 +292,7 @@ impl<'a> Lines<'a> {
         let text = self.describe(row);
         let depth = usize::from(self.ready.tree.rows()[row].depth);
         // Empty columns give their room to the label.
-        let columns = self.right(&text);
+        let columns = self.right(row, &text);
         let first = columns.iter().position(|(c, _)| !c.trim().is_empty()).unwrap_or(columns.len());
         let blanks = columns.get(first).map_or(0, |(c, _)| c.width() - c.trim_start().width());
         let right: usize = columns[first..].iter().map(|(c, _)| c.width() + 1).sum::<usize>() - blanks;
@@ -318,6 +328,26 @@ impl<'a> Lines<'a> {
         Line::from(spans)
     }
 
+    /// Returns what packing took of the layers of a row, as a bar and in numbers, for the result of a job.
+    fn measured(&self, row: usize) -> Option<(String, Role)> {
+        let measured = self.ready.measured.as_ref()?;
+        let row = self.ready.tree.rows().get(row)?;
+        let (names, layers) = (&self.ready.files().names, &self.ready.checkpoint.layers);
+        let range = match row.kind {
+            RowKind::Group => layers.within(row.node, names.end(row.node)),
+            RowKind::Layer(layer) => layer..layer + 1,
+            RowKind::Tensor(_) => return Some((" ".repeat(BAR + 6), Role::Muted)),
+        };
+        let Some((bar, share)) = measured.share(range) else {
+            return Some((" ".repeat(BAR + 6), Role::Muted));
+        };
+        let filled = ((bar * BAR as f64).round() as usize).min(BAR);
+        let words = format!("{:.1}%", 100.0 * share);
+        let is_low = measured.is_merged && share < 0.5;
+        let role = if is_low { Role::Warn } else { Role::Number };
+        Some((format!("{}{}{words:>6}", "█".repeat(filled), "░".repeat(BAR - filled)), role))
+    }
+
     /// Returns the mark of a layer that the attached adapter changes.
     fn lands(&self, row: usize) -> &'static str {
         match (self.board, self.ready.tree.rows().get(row).map(|row| row.kind)) {
@@ -349,7 +379,7 @@ impl<'a> Lines<'a> {
     }
 
     fn columns(&self, buffer: &mut Buffer, line: Rect, row: usize) {
-        let columns = self.right(&self.describe(row));
+        let columns = self.right(row, &self.describe(row));
         let width: usize = columns.iter().map(|(c, _)| c.width() + 1).sum();
         let mut x = line.right().saturating_sub(width as u16);
         for (text, role) in columns {

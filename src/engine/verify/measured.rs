@@ -39,6 +39,19 @@ impl Sums {
     }
 }
 
+impl std::ops::Sub for Sums {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            lost: self.lost - other.lost,
+            all: self.all - other.all,
+            kept: self.kept - other.kept,
+            change: self.change - other.change,
+        }
+    }
+}
+
 impl std::ops::AddAssign for Sums {
     fn add_assign(&mut self, other: Self) {
         self.lost += other.lost;
