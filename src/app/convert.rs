@@ -262,6 +262,15 @@ pub(super) fn default_output(files: &Files, what: &str) -> String {
 
 /// Opens the form, with the values it had.
 pub(super) fn open(app: &mut App) -> Vec<Effect> {
+    begin(app, None)
+}
+
+/// Opens the form for what layers are to become.
+pub(super) fn open_for(app: &mut App, format: &str) -> Vec<Effect> {
+    begin(app, Some(format))
+}
+
+fn begin(app: &mut App, format: Option<&str>) -> Vec<Effect> {
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     let Some(ready) = app.ready() else { return Vec::new() };
     let (files, seen) = (ready.files(), seen(&ready.checkpoint));
@@ -270,6 +279,13 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
         form.set_output(default_output(files, "dense"));
         app.form = Some(Box::new(form));
     }
+    if let Some(form) = &mut app.form {
+        form.see(seen.clone());
+        if let Some(format) = format {
+            form.choose_format(format);
+        }
+    }
+    app.follow_format();
     app.show_form(seen)
 }
 

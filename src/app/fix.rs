@@ -65,7 +65,7 @@ pub fn open(app: &mut App, finding: Finding, fix: usize) -> Vec<Effect> {
     };
     let ready = match &chosen.act {
         Act::Advice => Err(chosen.summary.clone()),
-        Act::Dequantize => can_convert(app),
+        Act::Dequantize | Act::Pack(_) => can_convert(app),
         Act::Merge => merge::can_merge(app),
         Act::Repair if app.board().is_none() => {
             Err("an adapter is repaired for its base: open that, and attach the adapter (a)".into())
@@ -78,7 +78,8 @@ pub fn open(app: &mut App, finding: Finding, fix: usize) -> Vec<Effect> {
     }
     match chosen.act {
         Act::Advice => Vec::new(),
-        Act::Dequantize => convert::open(app),
+        Act::Dequantize => convert::open_for(app, "dense"),
+        Act::Pack(name) => convert::open_for(app, name),
         Act::Merge => merge::open(app),
         Act::Repair => repair::open(app),
         Act::Edit(edits) => {

@@ -29,6 +29,7 @@ pub fn fix_command(
     Some(match fix.act {
         Act::Advice => return None,
         Act::Dequantize => format!("ckpt convert {base} --to dense -o {}", out(subject.files(), "dense")),
+        Act::Pack(name) => format!("ckpt convert {base} --to {name} -o {}", out(subject.files(), name)),
         Act::Merge if adapters.is_empty() => return None,
         Act::Merge => format!("ckpt merge {base}{all} -o {}", out(subject.files(), "merged")),
         Act::Repair if own.is_empty() => return None,

@@ -333,6 +333,21 @@ impl Form {
         Ok(is_other)
     }
 
+    /// Chooses what layers become, if that can be chosen here.
+    pub(super) fn choose_format(&mut self, word: &str) {
+        let of = |(at, field): (usize, &Field)| match field.kind {
+            Kind::Choice(choices) if field.name == FORMAT => {
+                Some((at, choices.iter().position(|choice| choice.word == word)?))
+            }
+            _ => None,
+        };
+        let found = self.shown().find_map(of);
+        if let Some((field, choice)) = found {
+            self.values[field].at = choice;
+            self.seen.to = self.format();
+        }
+    }
+
     /// Returns the words of what layers can become.
     pub(super) fn formats(&self) -> impl Iterator<Item = &'static str> + '_ {
         let of = |(_, field): (usize, &Field)| match field.kind {

@@ -57,6 +57,8 @@ pub enum Act {
     Advice,
     /// `ckpt convert --to dense`: quantized layers become plain values.
     Dequantize,
+    /// `ckpt convert --to NAME`: layers are packed as another format, in one pass.
+    Pack(&'static str),
     /// `ckpt merge`: the attached adapters go into the base, decoded first if it is packed.
     Merge,
     /// `ckpt align --repair`: keys and config of the adapter become what PEFT looks for.

@@ -17,7 +17,8 @@ use crate::name::escape;
 use crate::plan::edit::Edit;
 use crate::plan::fixed::{Change, Code, Fixed};
 use crate::plan::repaired::{self, Repaired};
-use crate::plan::{Attached, Merging, Order, Plan};
+use crate::plan::{Attached, Merging, Order, Plan, To};
+use crate::quant::target::Aim;
 
 /// A rule whose findings are to be fixed.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +69,8 @@ pub struct Treatment {
 pub enum Way {
     /// As it is, with edits.
     Edits,
-    /// Decoded: the code that asks for it, and the words of its fix.
-    Dequantize(Code, String),
+    /// Decoded, or packed otherwise: as what, the code that asks for it, and the words of its fix.
+    Convert(To, Code, String),
     /// Merged.
     Merge(Code, String),
     /// Repaired for its base.
@@ -125,7 +126,8 @@ impl Treatment {
                     }
                     continue;
                 }
-                Act::Dequantize => Way::Dequantize(code, fix.summary),
+                Act::Dequantize => Way::Convert(To::Dense, code, fix.summary),
+                Act::Pack(name) => Way::Convert(To::Packed(Aim::of(name)), code, fix.summary),
                 Act::Merge => Way::Merge(code, fix.summary),
                 Act::Repair => Way::Repair(code),
                 Act::Advice => continue,
@@ -156,13 +158,12 @@ impl Treatment {
     fn join(&mut self, way: Way) -> Result<()> {
         let code = |way: &Way| match way {
             Way::Edits => "",
-            Way::Dequantize(code, _) | Way::Merge(code, _) | Way::Repair(code) => code,
+            Way::Convert(_, code, _) | Way::Merge(code, _) | Way::Repair(code) => code,
         };
         match (&self.way, &way) {
             (Way::Edits, _) => self.way = way,
-            (Way::Dequantize(..), Way::Dequantize(..))
-            | (Way::Merge(..), Way::Merge(..))
-            | (Way::Repair(_), Way::Repair(_)) => {}
+            (Way::Convert(one, ..), Way::Convert(other, ..)) if one == other => {}
+            (Way::Merge(..), Way::Merge(..)) | (Way::Repair(_), Way::Repair(_)) => {}
             // What is repaired or decoded first is merged then.
             (Way::Merge(..), other) => return Err(one_by_one(code(other), code(&self.way))),
             (one, other) => return Err(one_by_one(code(one), code(other))),
@@ -174,7 +175,7 @@ impl Treatment {
     fn about(chosen: &[(Finding, Fix)], subject: &Subject<'_>) -> Result<About> {
         let of = |(finding, fix): &(Finding, Fix)| match fix.act {
             // The base is decoded or merged, whatever showed that it has to be.
-            Act::Dequantize | Act::Merge => About::Checkpoint,
+            Act::Dequantize | Act::Pack(_) | Act::Merge => About::Checkpoint,
             Act::Repair if subject.held.len() == 1 => About::Adapter(0),
             Act::Edit(_) | Act::Repair | Act::Advice => finding.about,
         };
@@ -218,8 +219,8 @@ impl Treatment {
                 let order = Order { shard_bytes: u64::MAX, ..order };
                 Ok(Treated::new(checkpoint, Vec::new(), Fixed::plan(checkpoint, &self.edits, order)?))
             }
-            Way::Dequantize(code, summary) => {
-                let plan = Plan::convert(checkpoint, order)?;
+            Way::Convert(to, code, summary) => {
+                let plan = Plan::convert(checkpoint, Order { to: to.clone(), ..order })?;
                 let fixed = Fixed::with_conversion(checkpoint, (code, summary), plan, &self.edits)?;
                 Ok(Treated::new(checkpoint, Vec::new(), fixed))
             }

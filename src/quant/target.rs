@@ -215,6 +215,12 @@ pub struct Aim {
 }
 
 impl Aim {
+    /// Returns a format without wishes.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), wishes: Wishes::default() }
+    }
+
     /// Returns the target.
     ///
     /// # Errors

@@ -129,7 +129,9 @@ impl App {
             }
             "left" | "right" => match form.change(if key == "left" { -1 } else { 1 }) {
                 Ok(true) => {
-                    self.follow_format();
+                    if form.field().name == FORMAT {
+                        self.follow_format();
+                    }
                     return self.ask_plan();
                 }
                 Ok(false) => {}
@@ -141,10 +143,9 @@ impl App {
     }
 
     /// Names the folder after what layers become, as long as nobody has named it otherwise.
-    fn follow_format(&mut self) {
-        let Some(ready) = self.ready() else { return };
+    pub(in crate::app) fn follow_format(&mut self) {
+        let (Some(ready), Some(form)) = (self.ready(), &self.form) else { return };
         let files = ready.files();
-        let Some(form) = self.form.as_ref().filter(|form| form.field().name == FORMAT) else { return };
         let names: Vec<String> =
             form.formats().map(|word| default_output(files, &form.suffix(word))).collect();
         let name = default_output(files, &form.suffix(form.format()));

@@ -77,7 +77,9 @@ fn look(rule: &'static Rule, subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
-    let mut fixes: Vec<Fix> = remedies::dequantize(subject, "then train on the result").into_iter().collect();
+    let packed = remedies::pack_nf4(subject).into_iter();
+    let mut fixes: Vec<Fix> =
+        packed.chain(remedies::dequantize(subject, "then train on the result")).collect();
     match matrix::row_of(subject.checkpoint) {
         Some(row) if row.trains_now() => fixes.push(Fix::advice(format!(
             "train on it as it is: leave quantization_config= out of the call (PEFT has a layer for {} since {})",

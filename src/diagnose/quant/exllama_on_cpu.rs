@@ -81,6 +81,7 @@ fn fixes(subject: &Subject<'_>, _: &Finding) -> Vec<Fix> {
         fixes.push(Fix::new(what, Act::Edit(of_new)));
     }
     fixes.extend(remedies::dequantize(subject, "then train on the result"));
+    fixes.extend(remedies::pack_nf4(subject));
     fixes.push(Fix::advice(
         "for transformers 4.32 to 4.34 write disable_exllama: true instead; a config with both keys is refused",
     ));

@@ -22,6 +22,18 @@ pub(in crate::diagnose) fn dequantize(subject: &Subject<'_>, then: &str) -> Opti
     works.then(|| Fix::new(summary, Act::Dequantize).loss(LOSS))
 }
 
+/// What packing as nf4 costs.
+const NF4_LOSS: &str = "every weight is rounded a second time: nf4 has 16 values, and about a tenth of a weight's \
+                        size is lost (relative error, measured and said at the end)";
+
+/// Returns the fix that packs as bitsandbytes nf4 what is packed otherwise, in one pass.
+pub(in crate::diagnose) fn pack_nf4(subject: &Subject<'_>) -> Option<Fix> {
+    let can_decode = dequantize(subject, "").is_some();
+    let is_gguf = subject.checkpoint.files.container.name() == "gguf";
+    let summary = "make it bnb-nf4 in a new folder, in one pass: QLoRA trains on that as it is";
+    (can_decode && !is_gguf).then(|| Fix::new(summary, Act::Pack("bnb-nf4")).loss(NF4_LOSS))
+}
+
 /// Returns these fixes, or the rule's remedy as advice where none of them can be carried out.
 pub(in crate::diagnose) fn or_advice(fixes: impl IntoIterator<Item = Fix>, finding: &Finding) -> Vec<Fix> {
     let mut fixes: Vec<Fix> = fixes.into_iter().collect();
