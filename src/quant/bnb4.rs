@@ -23,6 +23,7 @@ mod target;
 mod tests;
 
 use self::state::{State, StateRead};
+pub(super) use self::target::{Block, block};
 pub use self::target::{TO_FP4, TO_NF4};
 use super::claims::{Claims, Said};
 use super::decode::Decoding;
