@@ -100,7 +100,7 @@ impl Prover<'_> {
         base.codes = self.inputs.strewn_codes(values, &decoding)?;
         base.values = values;
         base.decoding = pack.change.over(decoding).map_err(|why| self.inputs.refused(values, &why))?;
-        base.rounded = [merge.native, pack.dtype];
+        base.rounded = vec![merge.native, pack.dtype];
         Ok(base)
     }
 
@@ -138,7 +138,7 @@ impl Prover<'_> {
                 read(result.rows.codes(rows.clone()), &mut bytes)?;
             }
             result.rows.decode(rows.clone(), held.unwrap_or(&bytes), &mut is);
-            values::round_all(result.dtype.unwrap_or(work.rounded[1]), &mut is);
+            values::round_all(result.dtype.unwrap_or(work.dtype), &mut is);
             if let Some(base) = base {
                 let codes = base.read(&self.inputs, rows.clone())?;
                 let values = base.decode(rows.clone(), &codes, scratch);

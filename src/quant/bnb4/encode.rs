@@ -24,8 +24,10 @@ use crate::tensor::{Dtype, elements, nearest};
 const APART_MAX: u64 = 64 << 20;
 /// The smallest absmax that is divided by.
 const LEAST: f32 = 1e-38;
-/// Characters of the largest offset.
+/// Characters of the longest offset.
 const OFFSET_CHARS: usize = 24;
+/// Which tensor of nested absmax the quant state is.
+const NESTED_STATE: usize = 3;
 
 /// Encodes rows of a 4-bit weight; strands: codes, absmax.
 pub(super) struct Rows {
@@ -42,7 +44,7 @@ pub(super) struct Nested {
     map: Vec<f32>,
     block: usize,
     state: Map<String, Value>,
-    /// Bytes of the quant state: room for any offset.
+    /// Bytes of the quant state with the longest offset.
     state_bytes: usize,
 }
 
@@ -140,6 +142,16 @@ impl Encode for Rows {
         Ok(vec![packed, absmax])
     }
 
+    fn piece_bytes(&self) -> Option<u64> {
+        // As many rows as make whole blocks, whose values are even in number.
+        Some(self.rows_apart() * self.row_len / 2)
+    }
+
+    fn is_exact(&self, tensor: usize) -> bool {
+        // The offset in a quant state has as many digits as it needs.
+        self.nested.is_none() || tensor != NESTED_STATE
+    }
+
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         let (Some(nested), [_, absmax]) = (&self.nested, strands.as_slice()) else { return strands };
         let absmax: Vec<f32> =
@@ -195,7 +207,7 @@ impl Nested {
         Self { map, block: block as usize, state, state_bytes }
     }
 
-    /// Returns the bytes of the quant state.
+    /// Returns the most bytes of the quant state.
     pub(super) fn state_bytes(&self) -> u64 {
         self.state_bytes as u64
     }
@@ -222,13 +234,11 @@ impl Nested {
         [codes, scales, self.state(offset)]
     }
 
-    /// Returns the quant state, filled up with spaces: the files are laid out before the offset is known.
+    /// Returns the quant state.
     fn state(&self, offset: f32) -> Vec<u8> {
         let mut state = self.state.clone();
         state.insert("nested_offset".into(), Value::from(f64::from(offset)));
-        let mut text = python_json(&Value::Object(state)).into_bytes();
-        text.resize(self.state_bytes.max(text.len()), b' ');
-        text
+        python_json(&Value::Object(state)).into_bytes()
     }
 }
 

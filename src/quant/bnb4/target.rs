@@ -189,6 +189,14 @@ impl Encode for Whole {
         self.inner.rows(values, at)
     }
 
+    fn piece_bytes(&self) -> Option<u64> {
+        self.inner.piece_bytes()
+    }
+
+    fn is_exact(&self, tensor: usize) -> bool {
+        self.inner.is_exact(tensor)
+    }
+
     fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>> {
         let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let mut tensors = self.inner.finish(strands, largest);

@@ -60,6 +60,10 @@ impl Encode for Rows {
         Ok(vec![codes, scales])
     }
 
+    fn piece_bytes(&self) -> Option<u64> {
+        Some(self.row_len as u64)
+    }
+
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         strands
     }

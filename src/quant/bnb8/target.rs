@@ -75,6 +75,10 @@ impl Encode for Whole {
         self.0.rows(values, at)
     }
 
+    fn piece_bytes(&self) -> Option<u64> {
+        self.0.piece_bytes()
+    }
+
     fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>> {
         let mut tensors = self.0.finish(strands, largest);
         tensors.push(vec![IN_ROWS]);
