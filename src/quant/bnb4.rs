@@ -17,6 +17,8 @@
 mod decode;
 mod encode;
 mod evidence;
+mod mean;
+mod python;
 mod state;
 mod target;
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::encode::{Nested, Rows, python_json};
+use super::encode::{Nested, Rows};
+use super::python::python_json;
 use super::{BLOCKS, Table};
 use crate::quant::LayerSpec;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
