@@ -13,12 +13,14 @@ mod copied;
 pub mod cpu;
 mod encoded;
 mod file;
+mod header;
 mod inputs;
 mod journal;
 mod merged;
 mod output;
 pub mod sampled;
 mod segments;
+mod settled;
 mod shared;
 mod stream;
 pub mod verify;
@@ -211,6 +213,8 @@ impl Run<'_> {
             }
             done => done?,
         };
+        let settled = settled::read(plan, output.folder())?;
+        let plan = settled.as_ref().unwrap_or(plan);
         for text in &plan.texts {
             output.text(&text.file, text.content.as_bytes())?;
             progress.written.fetch_add(text.content.len() as u64, Ordering::Relaxed);
@@ -226,7 +230,7 @@ impl Run<'_> {
         progress.proving.store(true, Ordering::Relaxed);
         let proof = match options.proof {
             Proof::None => None,
-            Proof::Sample | Proof::Full => Some(verify::prove(self, output.folder())?),
+            Proof::Sample | Proof::Full => Some(verify::prove(&Run { plan, ..*self }, output.folder())?),
         };
         match card::card(plan, (checkpoint, self.adapters), proof.as_ref())? {
             Some(text) => output.text(card::CARD, &text)?,
@@ -250,9 +254,10 @@ impl Run<'_> {
 
     /// Holds an output that is there against the plan: a run that was complete needs nothing more.
     fn complete(&self) -> Result<Outcome> {
-        let plan = self.plan;
         let start = Instant::now();
-        let folder = &plan.order.output;
+        let folder = &self.plan.order.output;
+        let settled = settled::read(self.plan, folder)?;
+        let plan = settled.as_ref().unwrap_or(self.plan);
         let same_file =
             |name: &str, content: &[u8]| std::fs::read(folder.join(name)).is_ok_and(|is| is == content);
         let other = plan
@@ -275,7 +280,7 @@ impl Run<'_> {
                 format!("-o {shown}: is there, and its {file} is not of this plan; --force replaces it");
             return Err(Error::input(message).at(folder));
         }
-        let proof = verify::prove(self, folder)?;
+        let proof = verify::prove(&Run { plan, ..*self }, folder)?;
         Ok(Outcome {
             bytes_read: 0,
             bytes_written: 0,

@@ -16,6 +16,7 @@ pub mod packing;
 mod planner;
 pub mod repaired;
 mod select;
+mod settled;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -466,7 +467,8 @@ impl Plan {
             (tensors, packs) = (packing.tensors, packing.packs);
             named = Some(packing.named);
         }
-        let shards = folder::shards(tensors, order.shard_bytes);
+        let mut shards = folder::shards(tensors, order.shard_bytes);
+        settled::at_most_last(&mut shards, &packs);
         let stays_quantized = steps.iter().any(|step| step.to != "dense");
         let becomes =
             folder::Becomes { stays_quantized, made, target: target.as_deref().zip(named.as_ref()) };

@@ -1,16 +1,25 @@
-//! Layers that are packed: decoded, merged and encoded by all workers that wait for them.
+//! Layers that are packed: decoded, merged and encoded by all workers.
 //!
-//! The tensors of such a layer come of the same values, and some need all rows. So a layer is encoded as a whole,
-//! cut by cut: whichever worker needs a tensor of it takes cuts until none is left, and waits for the others.
-//! What is held is the layer as it is stored, not its values; and when it is encoded, only its tensors that are not
-//! written yet: a quant state stands at the end of its file, behind all layers.
+//! The tensors of such a layer come of the same values, and some need all rows. A layer is encoded cut by cut, in one
+//! of two ways:
+//!
+//! | first tensor            | how                                                                                |
+//! |-------------------------|------------------------------------------------------------------------------------|
+//! | needs all rows          | whichever worker needs a tensor takes cuts until none is left, and waits; all tensors are held until they are written |
+//! | is its strand as it comes | each of its pieces is encoded when it is written; what the other strands get is kept until all rows are done |
+//!
+//! In the second way a tensor of the other strands may be asked for before the first is written: its place in the file
+//! is before, or the first stands in a file that an earlier run has finished. Then the layer is encoded for the others
+//! alone, and what the first strand gets is dropped.
+
+mod gathered;
+mod pieces;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(super) use self::pieces::Packed;
+use super::Scratch;
 use super::inputs::Inputs;
-use super::{Scratch, cancelled};
 use crate::error::Result;
 use crate::plan::Values;
 use crate::quant::decode::Decoding;
@@ -35,6 +44,12 @@ pub(super) trait Hands {
     fn wake(&self);
 }
 
+/// The tensors of a layer, in the order of its encoding.
+type Tensors = Vec<Vec<u8>>;
+
+/// What the strands of a cut got.
+type Strands = Vec<Vec<u8>>;
+
 /// How a layer is decoded and packed.
 pub(super) struct ToPack {
     pub(super) values: Values,
@@ -42,161 +57,12 @@ pub(super) struct ToPack {
     pub(super) encoding: Encoding,
     /// All codes of the decoding, where every row needs all of them.
     pub(super) codes: Option<Vec<u8>>,
+    /// The dtype of the values that are packed.
+    pub(super) dtype: Dtype,
     /// The dtypes to which values are rounded before they are packed, one after the other.
-    pub(super) rounded: [Dtype; 2],
+    pub(super) rounded: Vec<Dtype>,
     /// The largest magnitude that its encoder wants to know.
     pub(super) largest: f32,
-}
-
-/// A layer that is packed, shared by the pieces of its tensors.
-pub(super) struct Packed {
-    /// Number of the plan's pack.
-    pack: u32,
-    /// Pieces that are left of each tensor.
-    left: Vec<AtomicUsize>,
-    phase: Mutex<Phase>,
-}
-
-/// How far a layer is.
-enum Phase {
-    /// No tensor of it has been asked for.
-    Waiting,
-    /// It is being encoded.
-    Working(Arc<Layer>),
-    /// It is encoded: its tensors, each until it is written.
-    Done(Tensors),
-}
-
-/// The tensors of a layer, in the order of its encoding.
-type Tensors = Vec<Vec<u8>>;
-
-impl Packed {
-    pub(super) fn new(pack: u32) -> Self {
-        Self { pack, left: Vec::new(), phase: Mutex::new(Phase::Waiting) }
-    }
-
-    /// Says that a piece of a tensor will be asked for.
-    pub(super) fn expect_piece(&mut self, part: u32) {
-        self.left.resize_with(self.left.len().max(part as usize + 1), AtomicUsize::default);
-        *self.left[part as usize].get_mut() += 1;
-    }
-
-    /// Fills a piece of a tensor, from byte `offset` of it on.
-    pub(super) fn fill(
-        &self,
-        (part, offset): (u32, u64),
-        out: &mut [u8],
-        (inputs, scratch, hands): (&Inputs<'_>, &mut Scratch, &impl Hands),
-    ) -> Result<()> {
-        if let Some(layer) = self.working(inputs, scratch)? {
-            if let Some(tensors) = layer.work(inputs, scratch, hands)? {
-                *self.phase() = Phase::Done(tensors);
-                hands.wake();
-            }
-            drop(layer);
-            if !hands.until(&|| matches!(*self.phase(), Phase::Done(_))) {
-                // The worker that failed has said why.
-                return Err(cancelled());
-            }
-        }
-        let mut phase = self.phase();
-        let tensor = match &mut *phase {
-            Phase::Done(tensors) => tensors.get_mut(part as usize),
-            Phase::Waiting | Phase::Working(_) => None,
-        };
-        let bytes = tensor.as_deref().and_then(|tensor| tensor.get(offset as usize..)?.get(..out.len()));
-        let Some(bytes) = bytes else {
-            drop(phase);
-            return Err(inputs.refused_pack(self.pack, "it was encoded to other sizes than planned"));
-        };
-        out.copy_from_slice(bytes);
-        if self.left[part as usize].fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(tensor) = tensor
-        {
-            *tensor = Vec::new();
-        }
-        Ok(())
-    }
-
-    /// Returns the layer, if it is not encoded yet.
-    fn working(&self, inputs: &Inputs<'_>, scratch: &mut Scratch) -> Result<Option<Arc<Layer>>> {
-        let mut phase = self.phase();
-        if matches!(*phase, Phase::Waiting) {
-            *phase = Phase::Working(Arc::new(Layer::new(to_pack(inputs, self.pack, scratch)?)));
-        }
-        Ok(if let Phase::Working(layer) = &*phase { Some(Arc::clone(layer)) } else { None })
-    }
-
-    fn phase(&self) -> MutexGuard<'_, Phase> {
-        // A worker that panics ends the run by its own way.
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A layer while it is encoded.
-struct Layer {
-    work: ToPack,
-    cuts: Vec<Range<u64>>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// The cut that is taken next.
-    next: usize,
-    /// What the strands got of each cut.
-    strands: Vec<Option<Vec<Vec<u8>>>>,
-    done: usize,
-}
-
-impl Layer {
-    fn new(work: ToPack) -> Self {
-        let cuts = cuts(&work, VALUES_AT_ONCE);
-        let state = State { strands: cuts.iter().map(|_| None).collect(), ..State::default() };
-        Self { work, cuts, state: Mutex::new(state) }
-    }
-
-    /// Encodes cuts until none is left. Returns the tensors to the one who encoded the last, who alone has them.
-    fn work(
-        &self,
-        inputs: &Inputs<'_>,
-        scratch: &mut Scratch,
-        hands: &impl Hands,
-    ) -> Result<Option<Tensors>> {
-        while let Some((at, rows)) = self.take() {
-            let codes = self.work.read(inputs, rows.clone())?;
-            let turn = hands.turn();
-            let strands = self.work.encode(rows, &codes, scratch);
-            let strands = strands.map_err(|why| inputs.refused(self.work.values, &why))?;
-            drop(turn);
-            if let Some(strands) = self.put(at, strands) {
-                let _turn = hands.turn();
-                let tensors = self.work.finish(strands.into_iter().flatten());
-                return tensors.map(Some).map_err(|why| inputs.refused(self.work.values, &why));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Puts what came of a cut; returns all when it was the last.
-    fn put(&self, at: usize, strands: Vec<Vec<u8>>) -> Option<Vec<Option<Vec<Vec<u8>>>>> {
-        let mut state = self.state();
-        state.strands[at] = Some(strands);
-        state.done += 1;
-        (state.done == self.cuts.len()).then(|| std::mem::take(&mut state.strands))
-    }
-
-    fn take(&self) -> Option<(usize, Range<u64>)> {
-        let mut state = self.state();
-        let at = state.next;
-        state.next += 1;
-        Some((at, self.cuts.get(at)?.clone()))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A worker that panics ends the run by its own way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Returns how a layer is decoded and packed, with all that has to be known of its values before.
@@ -205,7 +71,7 @@ pub(super) fn to_pack(inputs: &Inputs<'_>, pack: u32, scratch: &mut Scratch) -> 
     if work.encoding.encoder.wants_largest() {
         work.largest = inputs.largest(pack, &mut |work| {
             let mut largest = 0f32;
-            for rows in cuts(work, VALUES_AT_ONCE) {
+            for rows in cuts(work, 0..work.decoding.row_count(), VALUES_AT_ONCE) {
                 let codes = work.read(inputs, rows.clone())?;
                 let values = work.decode(rows, &codes, scratch);
                 let values = values.map_err(|why| inputs.refused(work.values, &why))?;
@@ -224,21 +90,43 @@ pub(super) fn whole(
     (values, scratch): (u64, &mut Scratch),
 ) -> Result<Tensors> {
     let mut all = Vec::new();
-    for rows in cuts(work, values) {
+    for rows in cuts(work, 0..work.decoding.row_count(), values) {
         let codes = work.read(inputs, rows.clone())?;
         let strands = work.encode(rows, &codes, scratch);
         all.push(strands.map_err(|why| inputs.refused(work.values, &why))?);
     }
-    work.finish(all.into_iter()).map_err(|why| inputs.refused(work.values, &why))
+    work.finish(all.into_iter(), false).map_err(|why| inputs.refused(work.values, &why))
+}
+
+/// Encodes a layer here and now whose first tensor is its strand as it comes, in cuts of about `values` values. `first` gets
+/// that tensor piece by piece, each with its place; the others are returned, behind an empty one.
+pub(super) fn passing(
+    work: &ToPack,
+    inputs: &Inputs<'_>,
+    (values, scratch): (u64, &mut Scratch),
+    first: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<Tensors> {
+    let (mut all, mut at) = (Vec::new(), 0);
+    for rows in cuts(work, 0..work.decoding.row_count(), values) {
+        let codes = work.read(inputs, rows.clone())?;
+        let strands = work.encode(rows, &codes, scratch);
+        let mut strands = strands.map_err(|why| inputs.refused(work.values, &why))?;
+        if let Some(piece) = strands.first_mut().map(std::mem::take) {
+            first(at, &piece)?;
+            at += piece.len() as u64;
+        }
+        all.push(strands);
+    }
+    work.finish(all.into_iter(), true).map_err(|why| inputs.refused(work.values, &why))
 }
 
 /// Cuts rows where the encoder lets them be cut.
-fn cuts(work: &ToPack, values: u64) -> Vec<Range<u64>> {
+fn cuts(work: &ToPack, rows: Range<u64>, values: u64) -> Vec<Range<u64>> {
     let decoding = &work.decoding;
-    let (rows, apart) = (decoding.row_count(), work.encoding.encoder.rows_apart().max(1));
+    let apart = work.encoding.encoder.rows_apart().max(1);
     let at_once = (values / decoding.row_len().max(1)).max(decoding.rows.rows_at_once());
     let at_once = at_once.next_multiple_of(apart).max(1);
-    (0..rows).step_by(at_once as usize).map(|start| start..rows.min(start + at_once)).collect()
+    rows.clone().step_by(at_once as usize).map(|start| start..rows.end.min(start + at_once)).collect()
 }
 
 impl ToPack {
@@ -263,7 +151,7 @@ impl ToPack {
         let values = &mut scratch.values;
         values.resize(((rows.end - rows.start) * self.decoding.row_len()) as usize, 0.0);
         self.decoding.rows.decode(rows, self.codes.as_deref().unwrap_or(codes), values);
-        for dtype in self.rounded {
+        for &dtype in &self.rounded {
             values::round_all(dtype, values);
         }
         let broken = values.iter().filter(|value| !value.is_finite()).count();
@@ -294,16 +182,35 @@ impl ToPack {
         self.encoding.encoder.rows(values, at)
     }
 
-    /// Joins the strands of all cuts and makes the tensors, which are as large as planned.
-    fn finish(&self, cuts: impl Iterator<Item = Vec<Vec<u8>>>) -> std::result::Result<Tensors, String> {
-        let cuts: Vec<Vec<Vec<u8>>> = cuts.collect();
+    /// Joins the strands of all cuts and makes the tensors, which are as large as planned. `is_passed`: the first tensor
+    /// was passed on as it came, and is empty.
+    fn finish(
+        &self,
+        cuts: impl Iterator<Item = Strands>,
+        is_passed: bool,
+    ) -> std::result::Result<Tensors, String> {
+        let cuts: Vec<Strands> = cuts.collect();
         let count = cuts.first().map_or(0, Vec::len);
         let strand = |at: usize| cuts.iter().map(|cut| cut[at].as_slice()).collect::<Vec<_>>().concat();
         let joined = (0..count).map(strand).collect();
-        let tensors = self.encoding.encoder.finish(joined, self.largest);
+        let encoder = &self.encoding.encoder;
+        let tensors = encoder.finish(joined, self.largest);
         let planned = &self.encoding.tensors;
-        let is_right = tensors.len() == planned.len()
-            && tensors.iter().zip(planned).all(|(bytes, tensor)| bytes.len() as u64 == tensor.bytes);
-        if is_right { Ok(tensors) } else { Err("it was encoded to other sizes than planned".into()) }
+        let is_right = |(at, (bytes, planned)): (usize, (&Vec<u8>, &crate::quant::encode::Encoded))| {
+            let bytes = bytes.len() as u64;
+            match at {
+                0 if is_passed => bytes == 0,
+                _ if encoder.is_exact(at) => bytes == planned.bytes,
+                _ => bytes <= planned.bytes,
+            }
+        };
+        if tensors.len() == planned.len() && tensors.iter().zip(planned).enumerate().all(is_right) {
+            Ok(tensors)
+        } else {
+            Err(OTHER_SIZES.into())
+        }
     }
 }
+
+/// Why an encoder's work is refused.
+const OTHER_SIZES: &str = "it was encoded to other sizes than planned";

@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{Progress, copied};
@@ -83,6 +83,18 @@ impl NewFile {
 
     /// Waits until all is on the disk.
     pub(super) fn finish(mut self) -> Result<()> {
+        self.flush()
+    }
+
+    /// Waits until all is on the disk, and then until what stands at its beginning is replaced with `head`.
+    pub(super) fn finish_headed(mut self, head: &[u8]) -> Result<()> {
+        self.flush()?;
+        let written = indirectly(&self.file).and_then(|()| self.file.write_all_at(head, 0));
+        written.map_err(|e| Error::io("write", &self.path, &e))?;
+        self.file.sync_all().map_err(|e| Error::io("sync", &self.path, &e))
+    }
+
+    fn flush(&mut self) -> Result<()> {
         if let Some(direct) = self.direct.take() {
             let end = direct.filled.next_multiple_of(PAGE);
             let mut memory = direct.memory;
@@ -105,11 +117,16 @@ fn write_pages(file: &mut File, pages: &[u8]) -> std::io::Result<()> {
         }
     };
     if count < pages.len() {
-        let flags = rustix::fs::fcntl_getfl(&*file)?;
-        rustix::fs::fcntl_setfl(&*file, flags - rustix::fs::OFlags::DIRECT)?;
+        indirectly(file)?;
         file.write_all(&pages[count..])?;
     }
     Ok(())
+}
+
+/// Lets a file be written through the page cache from now on.
+fn indirectly(file: &File) -> std::io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    Ok(rustix::fs::fcntl_setfl(file, flags - rustix::fs::OFlags::DIRECT)?)
 }
 
 /// Opens a new file for direct writes; `None` if this file system has none.

@@ -16,7 +16,8 @@ use crate::checkpoint::files::{Files, Shard, TensorRecord};
 use crate::checkpoint::side::FileSide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
-use crate::plan::{At, Base, How, Merge, Plan, Values as Of};
+use crate::plan::{At, Base, How, Merge, Pack, Plan, Values as Of};
+use crate::quant::change::Change;
 use crate::quant::decode::Decoding;
 use crate::quant::dense;
 use crate::quant::encode::Place;
@@ -250,8 +251,31 @@ impl<'a> Inputs<'a> {
         };
         let encoding = encoding.map_err(refused)?;
         let codes = self.strewn_codes(pack.values, &decoding)?;
-        let values = pack.values;
-        Ok(ToPack { values, decoding, encoding, codes, rounded: [pack.native, pack.dtype], largest: 0.0 })
+        Ok(ToPack {
+            values: pack.values,
+            decoding,
+            encoding,
+            codes,
+            dtype: pack.dtype,
+            rounded: self.roundings(pack),
+            largest: 0.0,
+        })
+    }
+
+    /// Returns the dtypes to which the values of a pack are rounded. Those of a plain tensor that has the dtype already
+    /// are none the other for it.
+    fn roundings(&self, pack: &Pack) -> Vec<Dtype> {
+        let is_so = |dtype: Dtype| match pack.values {
+            Of::Tensor(at, Change::None | Change::Turned) => self.dtype(at) == dtype,
+            _ => false,
+        };
+        let mut rounded = vec![pack.native, pack.dtype];
+        rounded.dedup();
+        // A rounding to what they are changes nothing, and all behind it stay.
+        while rounded.first().is_some_and(|&dtype| is_so(dtype)) {
+            rounded.remove(0);
+        }
+        rounded
     }
 
     /// Returns the base of a merge, before anything is added to it.
@@ -264,7 +288,7 @@ impl<'a> Inputs<'a> {
         base.codes = self.strewn_codes(values, &decoding)?;
         base.values = values;
         base.decoding = pack.change.over(decoding).map_err(|why| self.refused(values, &why))?;
-        base.rounded = [merge.native, pack.dtype];
+        base.rounded = vec![merge.native, pack.dtype];
         Ok(base)
     }
 

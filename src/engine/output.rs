@@ -3,16 +3,14 @@
 //! Everything is written into `.NAME.ckpt-partial` beside it, synced, and renamed at the end. The partial
 //! folder is locked while a run writes there: one that is not is stale and is replaced.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with, statvfs};
-use serde_json::json;
 
-use super::copied::padding;
 use super::file::NewFile;
+use super::header::header;
 use super::journal::{JOURNAL, Journal};
 use super::{Options, Progress};
 use crate::checkpoint::Checkpoint;
@@ -23,8 +21,6 @@ use crate::units;
 
 /// The file in a partial folder that its run holds locked.
 pub(super) const LOCK: &str = ".lock";
-/// Bytes of the length in front of a header.
-const LENGTH_BYTES: usize = 8;
 /// Bytes that a disk keeps free beyond the result.
 const SLACK_BYTES: u64 = 16 << 20;
 
@@ -72,7 +68,7 @@ impl Output {
     }
 
     /// Notes that a file of tensors is whole and on the disk.
-    pub(super) fn done(&mut self, shard: &OutShard) -> Result<()> {
+    fn done(&mut self, shard: &OutShard) -> Result<()> {
         let bytes = shard.tensors.iter().map(|tensor| tensor.bytes).sum();
         self.note(&shard.file, bytes)
     }
@@ -92,7 +88,7 @@ impl Output {
     ) -> Result<()> {
         let source = File::open(from).map_err(|e| Error::io("read", from, &e))?;
         let mut file = NewFile::create(self.partial.join(&shard.file), false)?;
-        file.write(&header(shard))?;
+        file.write(&header(shard, 0))?;
         file.copy((&source, from), data.begin..data.begin + data.bytes, progress)?;
         self.done(shard)
     }
@@ -108,11 +104,31 @@ impl Output {
         &self.partial
     }
 
-    /// Begins a file of tensors: its header is written at once.
-    pub(super) fn shard(&self, shard: &OutShard) -> Result<NewFile> {
+    /// Begins a file of tensors. Its header is written at once; or last, into the room that is left for it, if tensors
+    /// may become smaller than planned. Until then the file has a header of no length, which no reader takes.
+    pub(super) fn shard(&self, shard: &OutShard, is_header_last: bool) -> Result<NewFile> {
         let mut file = NewFile::create(self.partial.join(&shard.file), true)?;
-        file.write(&header(shard))?;
+        let mut header = header(shard, 0);
+        if is_header_last {
+            header.fill(0);
+        }
+        file.write(&header)?;
         Ok(file)
+    }
+
+    /// Ends a file of tensors that is written; `settled`: with the bytes that its tensors came to have, if its header is
+    /// written last.
+    pub(super) fn close(
+        &mut self,
+        file: NewFile,
+        shard: &OutShard,
+        settled: Option<&OutShard>,
+    ) -> Result<()> {
+        match settled {
+            None => file.finish()?,
+            Some(settled) => file.finish_headed(&header(settled, header(shard, 0).len()))?,
+        }
+        self.done(settled.unwrap_or(shard))
     }
 
     /// Writes a file whole.
@@ -368,30 +384,6 @@ pub(super) fn free_beside(target: &Path) -> Result<u64> {
 fn free_bytes(folder: &Path) -> Result<u64> {
     let stat = statvfs(folder).map_err(|errno| Error::io("open", folder, &errno.into()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Returns the header of a file of tensors with its length field, padded to eight bytes.
-fn header(shard: &OutShard) -> Vec<u8> {
-    let metadata = shard.metadata.as_deref().map_or_else(
-        || json!({"format": "pt"}),
-        |pairs| pairs.iter().map(|(key, value)| (key.clone(), json!(value))).collect(),
-    );
-    let mut text = format!("{{\"__metadata__\":{metadata}");
-    let mut at = 0u64;
-    for tensor in &shard.tensors {
-        let end = at + tensor.bytes;
-        let entry = json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [at, end]});
-        let name = serde_json::Value::from(tensor.name.as_str());
-        // A text takes whatever is written to it.
-        let _ = write!(text, ",{name}:{entry}");
-        at = end;
-    }
-    text.push('}');
-    let padding = padding(LENGTH_BYTES + text.len(), shard);
-    text.extend(std::iter::repeat_n(' ', padding));
-    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
-    bytes.extend_from_slice(text.as_bytes());
-    bytes
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(super) struct Segment {
 pub(super) struct Piece {
     /// Number of the tensor in its file.
     pub(super) tensor: usize,
-    /// Bytes of a tensor that is copied, elements of one that is rounded, rows of one that is decoded.
+    /// Bytes of a tensor that is copied or packed, elements of one that is rounded, rows of one that is decoded.
     pub(super) part: Range<u64>,
     pub(super) bytes: u64,
     /// True for the last piece of its tensor.
@@ -44,8 +44,12 @@ pub(super) fn cut(plan: &Plan, slot_bytes: u64, todo: &[bool]) -> Vec<Segment> {
                     continue;
                 }
                 let end = start + fit.max(1);
-                let bytes = (end - start) * unit;
-                segment.pieces.push(Piece { tensor, part: start..end, bytes, is_last: end == count });
+                // What is packed may end with a piece that is smaller than the others.
+                let (from, to) = (start * unit, (end * unit).min(out.bytes));
+                let bytes = to - from;
+                let is_encoded = matches!(out.source, Source::Encoded { .. });
+                let part = if is_encoded { from..to } else { start..end };
+                segment.pieces.push(Piece { tensor, part, bytes, is_last: end == count });
                 segment.bytes += bytes;
                 start = end;
             }
@@ -61,6 +65,10 @@ pub(super) fn cut(plan: &Plan, slot_bytes: u64, todo: &[bool]) -> Vec<Segment> {
 fn units_of(plan: &Plan, tensor: &OutTensor) -> (u64, u64) {
     let by = |count: u64| (count, tensor.bytes.checked_div(count).unwrap_or(0));
     match tensor.source {
+        Source::Encoded { pack, part: 0 } => match plan.packs[pack as usize].making.piece_bytes {
+            Some(bytes) => (tensor.bytes.div_ceil(bytes), bytes),
+            None => (tensor.bytes, 1),
+        },
         Source::Copy(_) | Source::Encoded { .. } => (tensor.bytes, 1),
         Source::Cast(_) => by(elements(&tensor.shape).unwrap_or(0)),
         Source::Decode { .. } | Source::Changed { .. } | Source::Merged(_) => {

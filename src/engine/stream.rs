@@ -105,7 +105,7 @@ pub(super) fn stream(run: &Run<'_>, inputs: &Inputs<'_>, output: &mut Output) ->
         let threads: Vec<_> = (0..workers)
             .map(|_| scope.spawn(|| fill(&ring, &pieces, options.threads.max(1), progress)))
             .collect();
-        if let Err(error) = write(&ring, plan, output, progress) {
+        if let Err(error) = write(&ring, &pieces, output, progress) {
             ring.fail(error);
         }
         let mut tally = Tally::default();
@@ -134,9 +134,12 @@ fn fill(ring: &Ring<'_>, pieces: &Pieces<'_>, threads: usize, progress: &Progres
         slot.resize(segment.bytes as usize, 0);
         let hands = Worker { ring, threads, busy: &progress.busy.computing };
         let done = pieces.fill(segment, &mut slot, &mut scratch, &mut tally, &hands);
-        if let Err(error) = done.and_then(|()| progress.check()) {
-            ring.fail(error);
-            return tally;
+        match done.and_then(|bytes| progress.check().map(|()| bytes)) {
+            Ok(bytes) => slot.truncate(bytes),
+            Err(error) => {
+                ring.fail(error);
+                return tally;
+            }
         }
         ring.state().filled.insert(at, slot);
         ring.changed.notify_all();
@@ -212,13 +215,14 @@ impl Drop for Turn<'_, '_> {
 }
 
 /// Writes the segments in order.
-fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress) -> Result<()> {
+fn write(ring: &Ring<'_>, pieces: &Pieces<'_>, output: &mut Output, progress: &Progress) -> Result<()> {
     let mut at = 0;
-    for (number, shard) in plan.shards.iter().enumerate() {
+    for (number, shard) in pieces.plan.shards.iter().enumerate() {
         if !is_todo(shard, output) {
             continue;
         }
-        let mut file = output.shard(shard)?;
+        let is_header_last = shard.tensors.iter().any(|tensor| pieces.plan.is_at_most(tensor));
+        let mut file = output.shard(shard, is_header_last)?;
         while ring.segments.get(at).is_some_and(|segment| segment.shard == number) {
             let Some(slot) = ring.filled(at) else { return Ok(()) };
             let since = Instant::now();
@@ -233,8 +237,8 @@ fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress)
             at += 1;
         }
         let since = Instant::now();
-        file.finish()?;
-        output.done(shard)?;
+        let settled = pieces.plan.settled_shard(shard, &mut |tensor| Ok(pieces.bytes_of(tensor)))?;
+        output.close(file, shard, settled.as_ref())?;
         busy::add(&progress.busy.writing, since);
     }
     Ok(())
@@ -291,7 +295,9 @@ impl<'a> Pieces<'a> {
             for piece in &segment.pieces {
                 let source = plan.shards[segment.shard].tensors[piece.tensor].source;
                 if let Source::Encoded { pack, part } = source {
-                    packed.entry(pack).or_insert_with(|| Packed::new(pack)).expect_piece(part);
+                    let piece_bytes = plan.packs[pack as usize].making.piece_bytes;
+                    let new = || Packed::new(pack, piece_bytes);
+                    packed.entry(pack).or_insert_with(new).expect_piece(part);
                     continue;
                 }
                 if let Some(decoded) = values_of(source) {
@@ -305,7 +311,14 @@ impl<'a> Pieces<'a> {
         Self { plan, inputs, device, progress, layers, packed }
     }
 
-    /// Fills a segment. A turn is taken to compute, and not while reading.
+    /// Returns the bytes that a tensor came to have, once it is filled.
+    fn bytes_of(&self, tensor: &OutTensor) -> u64 {
+        let Source::Encoded { pack, part } = tensor.source else { return tensor.bytes };
+        self.packed.get(&pack).and_then(|packed| packed.bytes_of(part)).unwrap_or(tensor.bytes)
+    }
+
+    /// Fills a segment; returns its bytes, without those that tensors were planned with and do not have. A turn is
+    /// taken to compute, and not while reading.
     fn fill(
         &self,
         segment: &Segment,
@@ -313,16 +326,17 @@ impl<'a> Pieces<'a> {
         scratch: &mut Scratch,
         tally: &mut Tally,
         hands: &impl Hands,
-    ) -> Result<()> {
-        let mut rest = slot;
+    ) -> Result<usize> {
+        let mut at = 0;
         for piece in &segment.pieces {
             let tensor = &self.plan.shards[segment.shard].tensors[piece.tensor];
-            let (out, after) = rest.split_at_mut(piece.bytes as usize);
-            rest = after;
+            let out = &mut slot[at..at + piece.bytes as usize];
+            let mut filled = out.len();
             match tensor.source {
                 Source::Copy(from) => self.inputs.read_into(from, piece.part.start, out)?,
                 Source::Encoded { pack, part } => {
-                    self.packed[&pack].fill((part, piece.part.start), out, (self.inputs, scratch, hands))?;
+                    let packed = &self.packed[&pack];
+                    filled = packed.fill((part, piece.part.start), out, (self.inputs, scratch, hands))?;
                 }
                 Source::Cast(from) => {
                     let dtype = self.inputs.dtype(from);
@@ -362,13 +376,14 @@ impl<'a> Pieces<'a> {
                     }
                 }
             }
+            at += filled;
             if piece.is_last {
                 self.progress.tensors.fetch_add(1, Ordering::Relaxed);
             }
         }
         self.progress.read.store(self.inputs.read_bytes(), Ordering::Relaxed);
         self.progress.busy.reading.store(self.inputs.read_nanos(), Ordering::Relaxed);
-        Ok(())
+        Ok(at)
     }
 
     /// Returns what all pieces of a layer need, read by the first that asks.

@@ -169,7 +169,7 @@ pub(super) fn aligned_order(tensors: &mut [OutTensor]) {
 }
 
 /// Returns the index of several files.
-fn index(shards: &[OutShard]) -> Option<Text> {
+pub(super) fn index(shards: &[OutShard]) -> Option<Text> {
     if shards.len() < 2 {
         return None;
     }

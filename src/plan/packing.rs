@@ -60,6 +60,28 @@ pub struct Pack {
     pub how: How,
     /// Packs that share the largest magnitude with it, itself among them; empty if it is its own.
     pub shares: Vec<u32>,
+    /// How its tensors are made.
+    pub making: Making,
+}
+
+/// How the tensors of a pack are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Making {
+    /// Bytes of the first tensor that are made on their own, so that it is never held; `None` if all are made
+    /// together.
+    pub piece_bytes: Option<u64>,
+    /// The tensors, by their number, whose planned bytes are the most that they may have.
+    pub at_most: Vec<u32>,
+}
+
+impl Making {
+    pub(super) fn of(encoding: &encode::Encoding) -> Self {
+        let is_at_most = |&number: &u32| !encoding.encoder.is_exact(number as usize);
+        Self {
+            piece_bytes: encoding.encoder.piece_bytes().filter(|&bytes| bytes > 0),
+            at_most: (0..encoding.tensors.len() as u32).filter(is_at_most).collect(),
+        }
+    }
 }
 
 /// As what a layer is packed.
@@ -173,6 +195,7 @@ pub(super) fn apply(
                     change,
                     how: How::Target,
                     shares: Vec::new(),
+                    making: Making::of(&encoding),
                 });
                 continue;
             }

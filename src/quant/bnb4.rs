@@ -17,12 +17,15 @@
 mod decode;
 mod encode;
 mod evidence;
+mod mean;
+mod python;
 mod state;
 mod target;
 #[cfg(test)]
 mod tests;
 
 use self::state::{State, StateRead};
+pub(super) use self::target::{Block, block};
 pub use self::target::{TO_FP4, TO_NF4};
 use super::claims::{Claims, Said};
 use super::decode::Decoding;

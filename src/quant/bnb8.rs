@@ -11,7 +11,9 @@
 
 mod decode;
 mod encode;
+mod target;
 
+pub use self::target::TO_INT8;
 use super::bnb4::{is_bnb, method};
 use super::claims::Claims;
 use super::decode::Decoding;

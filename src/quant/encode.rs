@@ -26,6 +26,19 @@ pub trait Encode: Send + Sync {
     /// A value is beyond the format's range; in words.
     fn rows(&self, values: &[f32], at: Around) -> Result<Vec<Vec<u8>>, String>;
 
+    /// Returns how many bytes of the first tensor `rows_apart` rows are, if their first strand is these bytes and
+    /// `finish` hands that strand on as it gets it. Then the first tensor is written piece by piece and never held,
+    /// and `finish` gets an empty strand for it.
+    fn piece_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns false for a tensor of which only the most bytes that it may have are known before it is made: a row
+    /// of bytes, planned with that many.
+    fn is_exact(&self, _tensor: usize) -> bool {
+        true
+    }
+
     /// Makes the tensors, in the order of `Encoding::tensors`, of the strands of all rows.
     fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>>;
 }

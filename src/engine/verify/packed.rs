@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Proven, Prover, ROWS_EACH, check_entry, differs, failed, farthest};
+use crate::engine::Scratch;
+use crate::engine::encoded::{self, ToPack};
 use crate::engine::inputs::codes_of;
-use crate::engine::{Scratch, encoded};
 use crate::error::Result;
 use crate::name::escape;
 use crate::plan::{Merge, OutShard, OutTensor, Plan, Source, Values};
@@ -48,19 +49,7 @@ impl Prover<'_> {
         let work = encoded::to_pack(&self.inputs, number, scratch)?;
         if is_compared {
             proven.packed += 1;
-            let should = encoded::whole(&work, &self.inputs, (VALUES_AT_ONCE, scratch))?;
-            if parts.len() != should.len() {
-                let message =
-                    format!("{} tensors are written of a layer that has {}", parts.len(), should.len());
-                return Err(failed(&message));
-            }
-            let mut is = Vec::new();
-            for ((shard, tensor), should) in parts.iter().zip(&should) {
-                let written = check_entry(self.opened, &self.index, shard, tensor)?;
-                is.resize(should.len(), 0);
-                self.data.fill(written, 0, &mut is).map_err(|why| failed(&why))?;
-                differs(tensor, 0, &is, should)?;
-            }
+            self.made_again(parts, (number, &work), scratch)?;
         }
         let written = check_entry(self.opened, &self.index, shard, first)?;
         let result = self.decoding_of(written);
@@ -74,6 +63,46 @@ impl Prover<'_> {
             proven.merged += 1;
             let merge = &self.run.plan.merges[merge as usize];
             self.packed_another_way(merge, &work.decoding, &first.name, proven)?;
+        }
+        Ok(())
+    }
+
+    /// Makes all tensors of a layer again and compares them.
+    fn made_again(
+        &self,
+        parts: &[(&OutShard, &OutTensor)],
+        (number, work): (u32, &ToPack),
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let mut is = Vec::new();
+        let mut same = |part: usize, at: u64, should: &[u8]| {
+            let (shard, tensor) = parts.get(part).ok_or_else(|| failed("a tensor of a layer is missing"))?;
+            let written = check_entry(self.opened, &self.index, shard, tensor)?;
+            is.resize(should.len(), 0);
+            self.data.fill(written, at, &mut is).map_err(|why| failed(&why))?;
+            differs(tensor, at, &is, should)
+        };
+        let is_passed = self.run.plan.packs[number as usize].making.piece_bytes.is_some();
+        let mut first = 0;
+        let should = if is_passed {
+            encoded::passing(work, &self.inputs, (VALUES_AT_ONCE, scratch), &mut |at, piece| {
+                first = at + piece.len() as u64;
+                same(0, at, piece)
+            })?
+        } else {
+            encoded::whole(work, &self.inputs, (VALUES_AT_ONCE, scratch))?
+        };
+        if parts.len() != should.len() {
+            let message = format!("{} tensors are written of a layer that has {}", parts.len(), should.len());
+            return Err(failed(&message));
+        }
+        for (part, ((_, tensor), should)) in parts.iter().zip(&should).enumerate() {
+            let bytes = if part == 0 && is_passed { first } else { should.len() as u64 };
+            if bytes != tensor.bytes {
+                let (name, is) = (escape(&tensor.name), tensor.bytes);
+                return Err(failed(&format!("{name} has {is} bytes, made again {bytes}")));
+            }
+            same(part, 0, should)?;
         }
         Ok(())
     }

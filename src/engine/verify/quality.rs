@@ -101,7 +101,7 @@ impl Prover<'_> {
                 read(result.rows.codes(rows.clone()), &mut bytes)?;
             }
             result.rows.decode(rows.clone(), held.unwrap_or(&bytes), &mut is);
-            values::round_all(result.dtype.unwrap_or(work.rounded[1]), &mut is);
+            values::round_all(result.dtype.unwrap_or(work.dtype), &mut is);
             if let Some(base) = base {
                 let codes = base.read(&self.inputs, rows.clone())?;
                 let values = base.decode(rows.clone(), &codes, scratch);

@@ -7,6 +7,7 @@ use super::combine::combined;
 use crate::adapter::delta::Combine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
+use crate::plan::packing::Making;
 use crate::plan::{Action, Base, How, Merge, OutTensor, Pack, Source, Step, Values, conv1d};
 use crate::quant::change::Change;
 use crate::quant::encode::Place;
@@ -45,6 +46,7 @@ pub(super) fn pack(
     if conv1d::is_model(checkpoint) && is_turned() {
         return Err("it was turned when it was packed, and a delta would have to be: --to dense".into());
     }
+    let making = Making::of(&encoding);
     for (part, encoded) in (0u32..).zip(encoding.tensors) {
         let Place::Of(tensor) = encoded.place else { return Err("a tensor of it is new".into()) };
         let out = of_tensor.get(&tensor).and_then(|&index| tensors.get_mut(index));
@@ -75,6 +77,7 @@ pub(super) fn pack(
         change: Change::None,
         how: How::AsStored,
         shares: Vec::new(),
+        making,
     };
     Ok((merge, pack))
 }

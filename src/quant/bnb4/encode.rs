@@ -6,13 +6,15 @@
 //! | last block, if not whole | `w / absmax` instead                                                          |
 //! | nested absmax            | `absmax - mean`, in blocks of 256 with the 256-entry map, found in 65,536 steps |
 //!
-//! The mean is that of the absmax in f64, rounded to f32: the library's own depends on how its sum is cut.
+//! The mean of the absmax is torch's, summed in its order.
 //! Source: bitsandbytes 0.50, `backends/default/ops.py` (`quantize_4bit`), `functional.py` (`quantize_4bit`),
 //! `csrc/cpu_ops.cpp` (`quantize_cpu`).
 
 use multiversion::multiversion;
 use serde_json::{Map, Value};
 
+use super::mean::mean;
+use super::python::python_json;
 use super::state::{State, StateRead};
 use super::{BLOCKS, Table, codes, part, state_part};
 use crate::quant::decode::{bytes_of, floats_as};
@@ -24,8 +26,10 @@ use crate::tensor::{Dtype, elements, nearest};
 const APART_MAX: u64 = 64 << 20;
 /// The smallest absmax that is divided by.
 const LEAST: f32 = 1e-38;
-/// Characters of the largest offset.
-const OFFSET_CHARS: usize = 24;
+/// Characters of the longest offset.
+pub(super) const OFFSET_CHARS: usize = 24;
+/// Which tensor of nested absmax the quant state is.
+const NESTED_STATE: usize = 3;
 
 /// Encodes rows of a 4-bit weight; strands: codes, absmax.
 pub(super) struct Rows {
@@ -42,7 +46,7 @@ pub(super) struct Nested {
     map: Vec<f32>,
     block: usize,
     state: Map<String, Value>,
-    /// Bytes of the quant state: room for any offset.
+    /// Bytes of the quant state with the longest offset.
     state_bytes: usize,
 }
 
@@ -140,6 +144,16 @@ impl Encode for Rows {
         Ok(vec![packed, absmax])
     }
 
+    fn piece_bytes(&self) -> Option<u64> {
+        // As many rows as make whole blocks, whose values are even in number.
+        Some(self.rows_apart() * self.row_len / 2)
+    }
+
+    fn is_exact(&self, tensor: usize) -> bool {
+        // The offset in a quant state has as many digits as it needs.
+        self.nested.is_none() || tensor != NESTED_STATE
+    }
+
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         let (Some(nested), [_, absmax]) = (&self.nested, strands.as_slice()) else { return strands };
         let absmax: Vec<f32> =
@@ -195,15 +209,14 @@ impl Nested {
         Self { map, block: block as usize, state, state_bytes }
     }
 
-    /// Returns the bytes of the quant state.
+    /// Returns the most bytes of the quant state.
     pub(super) fn state_bytes(&self) -> u64 {
         self.state_bytes as u64
     }
 
     /// Returns codes, their absmax, and the quant state with the offset.
     fn quantize(&self, absmax: &[f32]) -> [Vec<u8>; 3] {
-        let sum: f64 = absmax.iter().map(|&value| f64::from(value)).sum();
-        let offset = (sum / absmax.len().max(1) as f64) as f32;
+        let offset = mean(absmax);
         let rest: Vec<f32> = absmax.iter().map(|value| value - offset).collect();
         let midpoints: Vec<f32> = self.map.windows(2).map(|pair| f32::midpoint(pair[0], pair[1])).collect();
         let mut codes = Vec::with_capacity(rest.len());
@@ -222,69 +235,17 @@ impl Nested {
         [codes, scales, self.state(offset)]
     }
 
-    /// Returns the quant state, filled up with spaces: the files are laid out before the offset is known.
+    /// Returns the quant state.
     fn state(&self, offset: f32) -> Vec<u8> {
         let mut state = self.state.clone();
         state.insert("nested_offset".into(), Value::from(f64::from(offset)));
-        let mut text = python_json(&Value::Object(state)).into_bytes();
-        text.resize(self.state_bytes.max(text.len()), b' ');
-        text
+        python_json(&Value::Object(state)).into_bytes()
     }
-}
-
-/// Writes JSON as Python's `json.dumps` does.
-pub(super) fn python_json(value: &Value) -> String {
-    let text = |value: &Value| value.to_string();
-    match value {
-        Value::Object(object) => {
-            let entry = |(key, value): (&String, &Value)| {
-                format!("{}: {}", Value::from(key.as_str()), python_json(value))
-            };
-            format!("{{{}}}", object.iter().map(entry).collect::<Vec<_>>().join(", "))
-        }
-        Value::Array(list) => format!("[{}]", list.iter().map(python_json).collect::<Vec<_>>().join(", ")),
-        Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(|| text(value), python_float),
-        _ => text(value),
-    }
-}
-
-/// Writes a finite number as Python's `repr` does: the shortest that reads back, `1e-05` below 0.0001.
-fn python_float(number: f64) -> String {
-    let scientific = format!("{number:e}");
-    let exponent =
-        scientific.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()).unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        return format!("{number:?}");
-    }
-    let digits = scientific.split('e').next().unwrap_or_default();
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_as_python_does() {
-        // Of `repr` in Python 3.11.
-        for (number, text) in [
-            (0.0, "0.0"),
-            (1.0, "1.0"),
-            (0.051_412_340_253_591_54, "0.05141234025359154"),
-            (0.0001, "0.0001"),
-            (1e-5, "1e-05"),
-            (1.175_494_35e-38, "1.17549435e-38"),
-            (123_456_789.25, "123456789.25"),
-            (1e16, "1e+16"),
-            (9_999_999_999_999_998.0, "9999999999999998.0"),
-            (-2.5e-7, "-2.5e-07"),
-            (f64::from(f32::MIN_POSITIVE) / 8.0, "1.4693679385278594e-39"),
-        ] {
-            assert_eq!(python_float(number), text);
-            assert!(text.len() <= OFFSET_CHARS);
-        }
-    }
 
     #[test]
     fn a_block_is_cut_where_rows_and_blocks_meet() {

@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::encode::{Nested, Rows, python_json};
+use super::encode::{Nested, Rows};
+use super::python::python_json;
 use super::{BLOCKS, Table};
 use crate::quant::LayerSpec;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
@@ -114,25 +115,43 @@ impl Target for ToBnb4 {
     }
 
     fn block(&self, model: &Model<'_>) -> Value {
-        let compute = self.compute.unwrap_or(model.dtype);
-        // A list replaces the loader's own default, which leaves the heads as they are.
-        let skipped = if model.kept.is_empty() { Value::Null } else { json!(model.plain) };
-        json!({
-            "_load_in_4bit": true,
-            "_load_in_8bit": false,
-            "bnb_4bit_compute_dtype": dtype_word(compute).unwrap_or("float32"),
-            "bnb_4bit_quant_storage": "uint8",
-            "bnb_4bit_quant_type": self.table.word(),
-            "bnb_4bit_use_double_quant": self.is_nested,
-            "llm_int8_enable_fp32_cpu_offload": false,
-            "llm_int8_has_fp16_weight": false,
-            "llm_int8_skip_modules": skipped,
-            "llm_int8_threshold": 6.0,
-            "load_in_4bit": true,
-            "load_in_8bit": false,
-            "quant_method": "bitsandbytes",
-        })
+        let compute = dtype_word(self.compute.unwrap_or(model.dtype)).unwrap_or("float32");
+        block(&Block { bits: 4, table: self.table.word(), is_nested: self.is_nested, compute }, model)
     }
+}
+
+/// What a config's block says of layers.
+pub(in crate::quant) struct Block {
+    /// Bits of a code, 4 or 8.
+    pub(in crate::quant) bits: u32,
+    /// The table of codes; of 8 bits it means nothing.
+    pub(in crate::quant) table: &'static str,
+    /// True if the absmax are quantized too.
+    pub(in crate::quant) is_nested: bool,
+    /// The dtype that loaders compute in.
+    pub(in crate::quant) compute: &'static str,
+}
+
+/// Returns `quantization_config`, with all that `BitsAndBytesConfig` writes, in its order.
+pub(in crate::quant) fn block(block: &Block, model: &Model<'_>) -> Value {
+    let is = |bits: u32| block.bits == bits;
+    // A list replaces the loader's own default, which leaves the heads as they are.
+    let skipped = if model.kept.is_empty() { Value::Null } else { json!(model.plain) };
+    json!({
+        "_load_in_4bit": is(4),
+        "_load_in_8bit": is(8),
+        "bnb_4bit_compute_dtype": block.compute,
+        "bnb_4bit_quant_storage": "uint8",
+        "bnb_4bit_quant_type": block.table,
+        "bnb_4bit_use_double_quant": block.is_nested,
+        "llm_int8_enable_fp32_cpu_offload": false,
+        "llm_int8_has_fp16_weight": false,
+        "llm_int8_skip_modules": skipped,
+        "llm_int8_threshold": 6.0,
+        "load_in_4bit": is(4),
+        "load_in_8bit": is(8),
+        "quant_method": "bitsandbytes",
+    })
 }
 
 impl ToBnb4 {
@@ -171,6 +190,14 @@ impl Encode for Whole {
         self.inner.rows(values, at)
     }
 
+    fn piece_bytes(&self) -> Option<u64> {
+        self.inner.piece_bytes()
+    }
+
+    fn is_exact(&self, tensor: usize) -> bool {
+        self.inner.is_exact(tensor)
+    }
+
     fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>> {
         let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let mut tensors = self.inner.finish(strands, largest);
@@ -178,7 +205,8 @@ impl Encode for Whole {
             Some(state) => tensors.push(state.clone()),
             None => tensors.push(bytes(&dynamic_map())),
         }
-        tensors.push(bytes(&self.table.values()));
+        // Adding zero makes of fp4's negative zero the positive one that the library stores.
+        tensors.push(bytes(&self.table.values().map(|value| value + 0.0)));
         tensors
     }
 }

@@ -12,7 +12,7 @@ use crate::quant::side::matrix;
 use crate::tensor::{Dtype, values};
 
 /// Encodes rows of an int8 weight; strands: codes, SCB.
-struct Rows {
+pub(super) struct Rows {
     row_len: usize,
 }
 
@@ -25,8 +25,14 @@ pub(super) fn encode(parts: &Parts<'_>) -> Result<Encoding, String> {
     if stored.dtype != Dtype::F32 {
         return Err(format!("{} is {}, bitsandbytes writes F32", stored.suffix, stored.dtype));
     }
-    let encoder = Box::new(Rows { row_len: row_len as usize });
+    let encoder = Box::new(Rows::new(row_len));
     Ok(Encoding { tensors: vec![Encoded::like(weight), Encoded::like(stored)], encoder })
+}
+
+impl Rows {
+    pub(super) fn new(row_len: u64) -> Self {
+        Self { row_len: row_len as usize }
+    }
 }
 
 impl Encode for Rows {
@@ -52,6 +58,10 @@ impl Encode for Rows {
             codes.extend(row.iter().map(|value| (value * inverse).round_ties_even() as i8 as u8));
         }
         Ok(vec![codes, scales])
+    }
+
+    fn piece_bytes(&self) -> Option<u64> {
+        Some(self.row_len as u64)
     }
 
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
