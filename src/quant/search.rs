@@ -55,8 +55,6 @@ pub(super) trait Lattice: Copy {
 /// time.
 #[inline(always)]
 pub(super) fn nearest(value: f32) -> f32 {
-    /// Where neighboring f32 are 1 apart.
-    const ONES: f32 = 12_582_912.0;
     (value + ONES) - ONES
 }
 
@@ -69,6 +67,8 @@ pub(super) fn search(search: Search, lattice: impl Lattice, values: &[f32], star
     }
 }
 
+/// Where neighboring f32 are 1 apart.
+const ONES: f32 = 12_582_912.0;
 /// Values whose errors are summed in f32, before sums are added in f64.
 const PIECE: usize = 256;
 /// Sums that run beside each other.
@@ -115,6 +115,20 @@ fn lost<L: Lattice>(lattice: L, values: &[f32], grid: Grid) -> Lost {
         magnitudes += magnitude.iter().map(|&sum| f64::from(sum)).sum::<f64>();
     }
     Lost { squares, magnitudes }
+}
+
+/// Returns the sum of the squares of what a grid loses.
+pub(super) fn squares<L: Lattice>(lattice: L, values: &[f32], grid: Grid) -> f64 {
+    lost(lattice, values, grid).squares
+}
+
+/// Writes the codes of values on a grid.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+pub(super) fn codes<L: Lattice>(lattice: L, values: &[f32], grid: Grid, out: &mut [u8]) {
+    for (&value, out) in values.iter().zip(out) {
+        // Of a number so large the last bits are those of the whole number that is added.
+        *out = (lattice.code(value, grid) + ONES).to_bits() as u8;
+    }
 }
 
 /// Returns the least and the largest value, and 0 between them.
