@@ -214,7 +214,8 @@ pub struct Row {
 }
 
 /// What can be written.
-pub static TARGETS: &[&Row] = &[&super::gptq::TO_GPTQ, &super::bnb4::TO_NF4, &super::bnb4::TO_FP4];
+pub static TARGETS: &[&Row] =
+    &[&super::gptq::TO_GPTQ, &super::awq::TO_AWQ, &super::bnb4::TO_NF4, &super::bnb4::TO_FP4];
 
 /// A name of `--to` with wishes: what is asked, as plans save it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
