@@ -42,6 +42,7 @@ pub mod quark;
 mod qweight;
 mod scale_values;
 mod scaled;
+mod search;
 pub mod side;
 pub mod target;
 #[cfg(test)]

@@ -12,10 +12,17 @@
 //! order 0 2 4 6 1 3 5 7. Source: AutoAWQ `awq/modules/linear`, llm-awq `qmodule.py`.
 
 mod decode;
+mod encode;
+mod files;
+mod grid;
+mod target;
+
+pub(super) use self::target::TO_AWQ;
 
 use super::claims::{self, Claims, Said};
 use super::decode::Decoding;
 use super::draft::Draft;
+use super::encode::Encoding;
 use super::qweight::{Layout, group_fault, grouping, is_awq};
 use super::scale_values::evidence;
 use super::side::matrix;
@@ -76,6 +83,14 @@ impl QuantFormat for Awq {
 
     fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
         decode::decode(parts, layer)
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+        encode::encode(parts, layer)
     }
 }
 

@@ -14,16 +14,22 @@
 //! config says. Sources: AutoGPTQ 0.7 and GPTQModel 7 (`qlinear`, `utils/model.py`), `AutoRound` exports.
 
 mod decode;
+mod encode;
 mod evidence;
+mod files;
+mod grid;
 mod side;
+mod target;
 #[cfg(test)]
 mod tests;
 
 pub(super) use self::evidence::marlin as marlin_lines;
 use self::side::{Index, Zeros};
+pub(super) use self::target::TO_GPTQ;
 use super::claims::{self, Claims, Said};
 use super::decode::Decoding;
 use super::draft::Draft;
+use super::encode::Encoding;
 use super::pack::Packing;
 use super::qweight::{Grouping, Layout, group_fault, grouping, is_auto_round, is_gptq};
 use super::side::{bits_word, matrix};
@@ -68,6 +74,14 @@ impl QuantFormat for Gptq {
 
     fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
         decode::decode(parts, layer)
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+        encode::encode(parts, layer)
     }
 }
 

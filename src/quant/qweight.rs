@@ -14,6 +14,9 @@
 //! shapes of a GPTQ layer of groups of 8, which nobody writes.
 //! Sources: AutoGPTQ and GPTQModel `qlinear`, AutoAWQ `awq/modules/linear`, llm-awq.
 
+pub(super) mod packer;
+pub(super) mod words;
+
 use super::side::matrix;
 use super::{Parts, claims::Said};
 use crate::tensor::Dtype;

@@ -91,6 +91,18 @@ pub enum Search {
     Hqq,
 }
 
+impl Search {
+    /// Returns how codes and scales are chosen, for a format whose own quantizers look at data.
+    #[must_use]
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::None => "round-to-nearest, without calibration",
+            Self::Mse => "round-to-nearest, scales searched by squared error (no calibration)",
+            Self::Hqq => "round-to-nearest, scales searched by half-quadratic splitting (no calibration)",
+        }
+    }
+}
+
 /// Layers that a target's loaders expect to be packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -202,7 +214,13 @@ pub struct Row {
 }
 
 /// What can be written.
-pub static TARGETS: &[&Row] = &[&super::bnb4::TO_NF4, &super::bnb4::TO_FP4, &super::bnb8::TO_INT8];
+pub static TARGETS: &[&Row] = &[
+    &super::bnb4::TO_NF4,
+    &super::bnb4::TO_FP4,
+    &super::bnb8::TO_INT8,
+    &super::gptq::TO_GPTQ,
+    &super::awq::TO_AWQ,
+];
 
 /// A name of `--to` with wishes: what is asked, as plans save it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 
+use super::files::{NIBBLE, WOVEN};
 use super::{Kind, zeros_suffix};
 use crate::quant::affine::{self, Affine, Groups, Zeros};
 use crate::quant::decode::{DecodeRows, Decoding, floats, words};
@@ -21,14 +22,10 @@ use crate::quant::{LayerSpec, Part, Parts, marlin};
 use crate::tensor::Dtype;
 use crate::units;
 
-/// Which nibble of a `gemm` word an output's code is.
-const NIBBLE: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 /// Words of a row that are unpacked together: a cache line.
 const WORDS: usize = 16;
 /// Inputs that are unpacked together.
 const INPUTS: usize = 64;
-/// Inputs over which `gemv_fast` interleaves four rows.
-const WOVEN: usize = 64;
 
 /// What the layouts have in common.
 struct Layer {
@@ -46,6 +43,36 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     if kind == Kind::Marlin {
         return marlin::decode(parts, "qweight", "scales");
     }
+    let qweight = parts.get("qweight").ok_or("missing qweight")?;
+    let Grids { shape: [outputs, inputs], dtype, size, width, scales, zeros } = grids(parts, layer, kind)?;
+    let zeros = if kind == Kind::GemvFast { Zeros::Added(zeros) } else { Zeros::Each(zeros) };
+    let shape = [outputs as u64, inputs as u64];
+    let affine = Affine::new(scales, zeros, width, Groups::Runs(size), shape)?;
+    let layer = Layer { inputs, outputs, affine };
+    Ok(match kind {
+        Kind::Gemm => Decoding::weight(parts, qweight, &shape, Some(dtype), Gemm(layer)),
+        Kind::Gemv => Decoding::weight(parts, qweight, &shape, Some(dtype), Gemv(layer)),
+        _ => Decoding::weight(parts, qweight, &shape, Some(dtype), GemvFast(layer)),
+    })
+}
+
+/// Scales and zero points of a layer, checked against its codes.
+pub(super) struct Grids {
+    /// Outputs, inputs.
+    pub(super) shape: [usize; 2],
+    /// The dtype of scales.
+    dtype: Dtype,
+    /// Inputs of a group.
+    pub(super) size: usize,
+    /// Scales of an output, padding included.
+    pub(super) width: usize,
+    /// Scales `[outputs, width]`.
+    pub(super) scales: Vec<f32>,
+    /// Zero points in the same order; of `gemv_fast` their products with scales, negated.
+    pub(super) zeros: Vec<f32>,
+}
+
+pub(super) fn grids(parts: &Parts<'_>, layer: &LayerSpec, kind: Kind) -> Result<Grids, String> {
     let qweight = parts.get("qweight").ok_or("missing qweight")?;
     let dims = matrix(qweight).ok_or("qweight is not a matrix")?;
     let [inputs, outputs] = kind.size(dims);
@@ -65,17 +92,22 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     let size = layer.group_size.unwrap_or(inputs) as usize;
     let by_output = |values: Vec<f32>| affine::transposed(&values, width, tall);
     let (scales, zeros) = match kind {
-        Kind::Gemm => (by_output(floats(parts, "scales")?), Zeros::Each(gemm_zeros(parts, width, tall)?)),
-        Kind::Gemv => (floats(parts, "scales")?, Zeros::Each(gemv_zeros(parts)?)),
-        _ => (by_output(floats(parts, "scales")?), Zeros::Added(by_output(floats(parts, zeros.suffix)?))),
+        Kind::Gemm => (by_output(floats(parts, "scales")?), gemm_zeros(parts, width, tall)?),
+        Kind::Gemv => (floats(parts, "scales")?, gemv_zeros(parts)?),
+        _ => (by_output(floats(parts, "scales")?), by_output(floats(parts, zeros.suffix)?)),
     };
-    let shape = [outputs, inputs];
-    let affine = Affine::new(scales, zeros, width, Groups::Runs(size), shape)?;
-    let layer = Layer { inputs: inputs as usize, outputs: tall, affine };
+    Ok(Grids { shape: [tall, inputs as usize], dtype, size, width, scales, zeros })
+}
+
+/// Returns a decoder that gives the codes themselves.
+pub(super) fn codes(kind: Kind, [outputs, inputs]: [usize; 2]) -> Result<Box<dyn DecodeRows>, String> {
+    let (ones, groups) = (vec![1.0; outputs], Groups::Runs(inputs.max(1)));
+    let affine = Affine::new(ones, Zeros::One(0.0), 1, groups, [outputs as u64, inputs as u64])?;
+    let layer = Layer { inputs, outputs, affine };
     Ok(match kind {
-        Kind::Gemm => Decoding::weight(parts, qweight, &shape, Some(dtype), Gemm(layer)),
-        Kind::Gemv => Decoding::weight(parts, qweight, &shape, Some(dtype), Gemv(layer)),
-        _ => Decoding::weight(parts, qweight, &shape, Some(dtype), GemvFast(layer)),
+        Kind::Gemm => Box::new(Gemm(layer)),
+        Kind::Gemv | Kind::Marlin => Box::new(Gemv(layer)),
+        Kind::GemvFast => Box::new(GemvFast(layer)),
     })
 }
 

@@ -79,9 +79,19 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     Ok(decoding)
 }
 
+/// Returns a decoder that gives the codes themselves.
+pub(super) fn codes(numbers: &Numbers) -> Result<Box<dyn DecodeRows>, String> {
+    let Numbers { bits, inputs, outputs, packing, .. } = *numbers;
+    let (inputs, outputs) = (inputs as usize, outputs as usize);
+    let (ones, groups) = (vec![1.0; outputs], Groups::Runs(inputs.max(1)));
+    let shape = [outputs as u64, inputs as u64];
+    let affine = Affine::new(ones, affine::Zeros::One(0.0), 1, groups, shape)?;
+    Ok(Box::new(Columns { packing, bits, inputs, outputs, affine }))
+}
+
 /// Returns the version, as recognition finds it, from all the bytes that it asks for: at opening some may
 /// not have been read. With it, true if something tells it: the zero points or the config.
-fn version(parts: &Parts<'_>, numbers: &Numbers, claims: Option<&Claims<'_>>) -> (Version, bool) {
+pub(super) fn version(parts: &Parts<'_>, numbers: &Numbers, claims: Option<&Claims<'_>>) -> (Version, bool) {
     let said = claims.and_then(claimed_version).map(|said| said.value);
     let said_symmetric = claims.and_then(|c| c.flag(&["sym"]));
     let fallback = said.unwrap_or(Version::V1);
@@ -95,7 +105,7 @@ fn version(parts: &Parts<'_>, numbers: &Numbers, claims: Option<&Claims<'_>>) ->
 }
 
 /// Returns true if GPTQModel wrote the files.
-fn is_of_gptqmodel(parts: &Parts<'_>) -> bool {
+pub(super) fn is_of_gptqmodel(parts: &Parts<'_>) -> bool {
     let blocks = parts.config.blocks.iter().filter(|b| b.method.as_deref().is_some_and(is_gptq));
     let mut writers = blocks.filter_map(|block| block.value.get("meta")?.get("quantizer"));
     let is_it = |writer: &serde_json::Value| writer.as_str().is_some_and(|w| w.starts_with("gptqmodel"));
@@ -103,7 +113,7 @@ fn is_of_gptqmodel(parts: &Parts<'_>) -> bool {
 }
 
 /// Returns the zero points `[outputs, groups]`.
-fn zero_points(
+pub(super) fn zero_points(
     parts: &Parts<'_>,
     numbers: &Numbers,
     version: Version,
@@ -141,7 +151,7 @@ fn zero_points(
 }
 
 /// Returns the group of each input: by `g_idx`, whose negative entries count from the end.
-fn order(parts: &Parts<'_>, numbers: &Numbers, groups: u64) -> Result<Groups, String> {
+pub(super) fn order(parts: &Parts<'_>, numbers: &Numbers, groups: u64) -> Result<Groups, String> {
     let size = numbers.grouping.size.unwrap_or(numbers.inputs).max(1) as usize;
     let Some(part) = parts.get("g_idx").filter(|part| !is_empty(part)) else { return Ok(Groups::Runs(size)) };
     let inputs = numbers.inputs as usize;

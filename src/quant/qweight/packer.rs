@@ -1,0 +1,267 @@
+//! Packer: rows of weights to codes, scales and zero points by output and group, for layouts that have `qweight`.
+//!
+//! A layer that is packed anew has one grid a group: by its range, or by a search. A layer that is packed
+//! as it was has two candidates, between which all of its values decide:
+//!
+//! | candidate | scales and zero points                  | what it loses                                            |
+//! |-----------|-----------------------------------------|----------------------------------------------------------|
+//! | stored    | those of the file                       | what lies beyond its ranges, and what rounding takes     |
+//! | anew      | by the range of each group as it is now | what rounding takes, also of weights that nobody changed |
+//!
+//! The stored one is kept unless the other one's sum of squared errors is less than four fifths of its own. Rounding to
+//! a step `s` loses `s² / 12` a weight, whatever grid it is on: so two grids whose ranges differ by 12 % differ by
+//! 25 % in what they lose, and that much is between any two ways to choose a range (a search shrinks it by
+//! about as much). Less than four fifths means that the stored ranges do not fit: values are clipped, or a group
+//! has shrunken. The sums run over whole rows, in f64, in the order of the rows: they do not depend on the cuts.
+
+use std::ops::Range;
+
+use crate::quant::affine::Groups;
+use crate::quant::decode::DecodeRows;
+use crate::quant::encode::{Around, Encode};
+use crate::quant::search::{self, Grid, Lattice};
+use crate::quant::target::Search;
+
+/// The share of the stored grid's squared errors below which a layer is regrouped.
+const FITS: f64 = 0.8;
+
+/// How a format chooses the grid of a group and the codes on it.
+pub(in crate::quant) trait Coding: Lattice + Send + Sync + 'static {
+    /// Returns the grid of a group of which this is the least and the largest value, with 0 between them: the one that
+    /// the format's library takes. Its scale is infinite if the format cannot store it.
+    fn grid(self, range: [f32; 2]) -> Grid;
+}
+
+/// How the tensors of a layout hold codes, zero points and scales.
+pub(in crate::quant) trait Files: Send + Sync {
+    /// Returns how many rows share words.
+    fn rows_apart(&self) -> u64 {
+        1
+    }
+
+    /// Packs the codes `[rows, inputs]` of neighboring rows.
+    fn pack(&self, codes: &[u8]) -> Vec<u8>;
+
+    /// Makes `qweight` of all packed rows.
+    fn codes(&self, packed: &[u8]) -> Vec<u8>;
+
+    /// Makes zero points and scales, as the tensors are stored, of `[outputs, groups]` each.
+    fn grids(&self, zeros: &[u8], scales: &[f32]) -> [Vec<u8>; 2];
+}
+
+/// The grids that a layer is stored with.
+pub(in crate::quant) struct Stored {
+    /// Scale and zero point of each output and group.
+    pub(in crate::quant) grids: Vec<Grid>,
+    /// The tensors of zero points and scales.
+    pub(in crate::quant) tensors: [Vec<u8>; 2],
+    /// The stored codes, where a scale of 0 means the same by any.
+    pub(in crate::quant) codes: Option<(Vec<u8>, Box<dyn DecodeRows>)>,
+}
+
+/// The inputs of each group.
+#[derive(Debug, PartialEq)]
+pub(in crate::quant) struct Spans {
+    /// Where the inputs of each group stand, once they are in order.
+    spans: Vec<Range<usize>>,
+    /// The input at each place of that order; empty if they are in order.
+    order: Vec<u32>,
+}
+
+impl Spans {
+    /// Returns the inputs of `count` groups.
+    pub(in crate::quant) fn new(groups: &Groups, inputs: usize, count: usize) -> Self {
+        match groups {
+            Groups::Runs(size) => {
+                let end = |group: usize| group.saturating_mul(*size).min(inputs);
+                Self {
+                    spans: (0..count).map(|group| end(group)..end(group + 1)).collect(),
+                    order: Vec::new(),
+                }
+            }
+            Groups::Strewn(list) => {
+                let mut order: Vec<u32> = (0..list.len() as u32).collect();
+                order.sort_by_key(|&input| list[input as usize]);
+                let mut ends = vec![0usize; count + 1];
+                list.iter().for_each(|&group| ends[group as usize + 1] += 1);
+                for group in 0..count {
+                    ends[group + 1] += ends[group];
+                }
+                Self { spans: ends.windows(2).map(|pair| pair[0]..pair[1]).collect(), order }
+            }
+        }
+    }
+}
+
+/// Packs rows; strands: packed codes, scales in f32, zero points in bytes; and of a layer that is packed as it
+/// was: packed codes on the stored grid, sums of squared errors of each row on both.
+pub(in crate::quant) struct Packer<C, F> {
+    pub(in crate::quant) coding: C,
+    pub(in crate::quant) files: F,
+    pub(in crate::quant) search: Search,
+    pub(in crate::quant) inputs: usize,
+    pub(in crate::quant) spans: Spans,
+    pub(in crate::quant) stored: Option<Stored>,
+    /// Tensors behind codes, zero points and scales that hold the same whatever the values.
+    pub(in crate::quant) constant: Vec<Vec<u8>>,
+}
+
+/// What a row is encoded with, and to.
+struct Row<'a> {
+    number: usize,
+    /// The values, in the order of the groups.
+    values: &'a [f32],
+}
+
+impl<C: Coding, F: Files> Packer<C, F> {
+    /// Encodes a row anew. Writes its codes, in the order of the groups.
+    fn anew(
+        &self,
+        row: &Row<'_>,
+        codes: &mut [u8],
+        [scales, zeros]: [&mut Vec<u8>; 2],
+    ) -> Result<f64, String> {
+        let mut lost = 0.0;
+        for (group, span) in self.spans.spans.iter().enumerate() {
+            let values = &row.values[span.clone()];
+            let stored = self.stored_grid(row.number, group);
+            // A group without inputs stays what it is.
+            let grid = match stored {
+                Some(stored) if values.is_empty() => stored,
+                _ => self.coding.grid(search::range(values)),
+            };
+            if !grid.scale.is_finite() && !values.is_empty() {
+                let [least, largest] = search::range(values);
+                return Err(format!(
+                    "a group reaches from {least} to {largest}: its scale is beyond the dtype of scales"
+                ));
+            }
+            let grid = search::search(self.search, self.coding, values, grid);
+            search::codes(self.coding, values, grid, &mut codes[span.clone()]);
+            if stored.is_some() {
+                lost += search::squares(self.coding, values, grid);
+            }
+            scales.extend_from_slice(&grid.scale.to_le_bytes());
+            zeros.push(grid.zero as u8);
+        }
+        Ok(lost)
+    }
+
+    /// Encodes a row on the stored grid. Writes its codes, in the order of the groups; `held`: the stored ones.
+    fn as_stored(&self, row: &Row<'_>, codes: &mut [u8], held: &[f32]) -> f64 {
+        let mut lost = 0.0;
+        for (group, span) in self.spans.spans.iter().enumerate() {
+            let (values, codes) = (&row.values[span.clone()], &mut codes[span.clone()]);
+            let Some(grid) = self.stored_grid(row.number, group) else { continue };
+            if grid.scale == 0.0 {
+                let held = held.get(span.clone()).unwrap_or_default();
+                codes.iter_mut().zip(held).for_each(|(code, &held)| *code = held as u8);
+                lost += values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
+            } else {
+                search::codes(self.coding, values, grid, codes);
+                lost += search::squares(self.coding, values, grid);
+            }
+        }
+        lost
+    }
+
+    fn stored_grid(&self, row: usize, group: usize) -> Option<Grid> {
+        self.stored.as_ref()?.grids.get(row * self.spans.spans.len() + group).copied()
+    }
+
+    /// Returns the stored codes of rows as numbers, where they are needed.
+    fn held_codes(&self, rows: Range<u64>, count: usize) -> Vec<f32> {
+        let Some((bytes, decoder)) = self.stored.as_ref().and_then(|stored| stored.codes.as_ref()) else {
+            return Vec::new();
+        };
+        let range = decoder.codes(rows.clone());
+        let mut held = vec![0.0; count];
+        decoder.decode(rows, &bytes[range.start as usize..range.end as usize], &mut held);
+        held
+    }
+
+    /// Puts what stands in the order of the inputs into that of the groups.
+    fn ordered<'v>(&self, row: &'v [f32], buffer: &'v mut Vec<f32>) -> &'v [f32] {
+        if self.spans.order.is_empty() || row.is_empty() {
+            return row;
+        }
+        buffer.clear();
+        buffer.extend(self.spans.order.iter().map(|&input| row[input as usize]));
+        buffer
+    }
+
+    /// Puts what stands in the order of the groups into that of the inputs.
+    fn back(&self, codes: &mut [u8], buffer: &mut Vec<u8>) {
+        if self.spans.order.is_empty() {
+            return;
+        }
+        buffer.clear();
+        buffer.extend_from_slice(codes);
+        for (code, &input) in buffer.iter().zip(&self.spans.order) {
+            codes[input as usize] = *code;
+        }
+    }
+}
+
+impl<C: Coding, F: Files> Encode for Packer<C, F> {
+    fn rows_apart(&self) -> u64 {
+        self.files.rows_apart()
+    }
+
+    fn rows(&self, values: &[f32], at: Around) -> Result<Vec<Vec<u8>>, String> {
+        let inputs = self.inputs.max(1);
+        let count = values.len() / inputs;
+        let held = self.held_codes(at.first_row..at.first_row + count as u64, values.len());
+        let (mut buffer, mut held_buffer, mut back) = (Vec::new(), Vec::new(), Vec::new());
+        let mut codes = vec![0; values.len()];
+        let mut before = vec![0; if self.stored.is_some() { values.len() } else { 0 }];
+        let (mut scales, mut zeros, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, (row, codes)) in
+            values.chunks_exact(inputs).zip(codes.chunks_exact_mut(inputs)).enumerate()
+        {
+            let row = Row { number: at.first_row as usize + number, values: self.ordered(row, &mut buffer) };
+            let anew = self.anew(&row, codes, [&mut scales, &mut zeros])?;
+            self.back(codes, &mut back);
+            let from = number * inputs;
+            let Some(before) = before.get_mut(from..from + inputs) else { continue };
+            let held = held.get(from..from + inputs).unwrap_or_default();
+            let stored = self.as_stored(&row, before, self.ordered(held, &mut held_buffer));
+            self.back(before, &mut back);
+            lost.extend([stored, anew].into_iter().flat_map(f64::to_le_bytes));
+        }
+        let mut strands = vec![self.files.pack(&codes), scales, zeros];
+        if self.stored.is_some() {
+            strands.extend([self.files.pack(&before), lost]);
+        }
+        Ok(strands)
+    }
+
+    fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
+        let mut strands = strands.into_iter();
+        let [codes, scales, zeros] = std::array::from_fn(|_| strands.next().unwrap_or_default());
+        if let (Some(stored), Some(before), Some(lost)) = (&self.stored, strands.next(), strands.next())
+            && !is_regrouped(&lost)
+        {
+            let [zeros, scales] = stored.tensors.clone();
+            return vec![self.files.codes(&before), zeros, scales];
+        }
+        let scales: Vec<f32> =
+            scales.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        let [zeros, scales] = self.files.grids(&zeros, &scales);
+        [self.files.codes(&codes), zeros, scales].into_iter().chain(self.constant.iter().cloned()).collect()
+    }
+}
+
+/// Says whether a layer is better off with new scales; `lost`: of each row, the squared errors on the stored grid and on
+/// the new one.
+fn is_regrouped(lost: &[u8]) -> bool {
+    let (pairs, _) = lost.as_chunks::<16>();
+    let number = |bytes: &[u8]| bytes.first_chunk().map_or(0.0, |bytes| f64::from_le_bytes(*bytes));
+    let [stored, anew] = pairs
+        .iter()
+        .fold([0.0; 2], |[stored, anew], pair| [stored + number(&pair[..8]), anew + number(&pair[8..])]);
+    anew < stored * FITS
+}
+
+#[cfg(test)]
+mod tests;
