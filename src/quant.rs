@@ -40,12 +40,15 @@ mod pattern;
 pub mod quanto;
 pub mod quark;
 mod qweight;
+mod regroup;
 mod scale_values;
 mod scaled;
 pub mod side;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tiled;
+mod tiles;
 pub mod torchao;
 pub mod trial;
 pub mod unknown;

@@ -202,7 +202,12 @@ pub struct Row {
 }
 
 /// What can be written.
-pub static TARGETS: &[&Row] = &[&super::bnb4::TO_NF4, &super::bnb4::TO_FP4];
+pub static TARGETS: &[&Row] = &[
+    &super::bnb4::TO_NF4,
+    &super::bnb4::TO_FP4,
+    &super::compressed::TO_COMPRESSED,
+    &super::compressed::TO_NVFP4,
+];
 
 /// A name of `--to` with wishes: what is asked, as plans save it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
