@@ -40,6 +40,7 @@ mod pattern;
 pub mod quanto;
 pub mod quark;
 mod qweight;
+mod regroup;
 mod scale_values;
 mod scaled;
 mod search;
@@ -47,6 +48,8 @@ pub mod side;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tiled;
+mod tiles;
 pub mod torchao;
 pub mod trial;
 pub mod unknown;

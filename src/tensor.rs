@@ -6,6 +6,7 @@
 //! Sources: safetensors `Dtype`; ggml `ggml.h`, `ggml-common.h`.
 
 pub mod lookup;
+pub mod narrow;
 pub mod nearest;
 pub mod values;
 

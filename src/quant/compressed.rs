@@ -22,9 +22,12 @@ mod decode;
 mod evidence;
 mod layer;
 mod packing;
+mod rules;
 mod scheme;
+mod target;
 
 use self::layer::Layer;
+pub use self::target::{TO_COMPRESSED, TO_NVFP4};
 use super::decode::Decoding;
 use super::draft::scaled_parts;
 use super::fp8::{Family, family};

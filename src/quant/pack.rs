@@ -109,6 +109,78 @@ impl Packing {
     }
 }
 
+impl Packing {
+    /// Packs codes of `bits` bits, 1 to 8, into words of 32 bits, the reverse of `unpack`; bits behind the last code are
+    /// 0. `codes`: one a byte, of which the low `bits` count.
+    pub(super) fn pack(self, codes: &[u8], bits: u32, out: &mut Vec<u8>) {
+        let bits = bits.clamp(1, 8);
+        match (self, bits) {
+            (Self::Dense | Self::Padded | Self::Planar, 8) => pack_whole::<8, 4>(codes, out),
+            (Self::Dense | Self::Padded | Self::Planar, 4) => pack_whole::<4, 8>(codes, out),
+            (Self::Dense | Self::Padded | Self::Planar, 2) => pack_whole::<2, 16>(codes, out),
+            (Self::Dense | Self::Padded, 1) => pack_whole::<1, 32>(codes, out),
+            (Self::Padded, 3) => pack_whole::<3, 10>(codes, out),
+            (Self::Padded, 5) => pack_whole::<5, 6>(codes, out),
+            (Self::Padded, 6) => pack_whole::<6, 5>(codes, out),
+            (Self::Padded, _) => pack_whole::<7, 4>(codes, out),
+            (Self::Dense, _) => pack_dense(codes, bits, out),
+            (Self::Planar, _) => pack_planar(codes, bits, out),
+        }
+    }
+}
+
+/// Packs `EACH` whole fields of `BITS` a word.
+#[multiversion(targets("x86_64+avx2"))]
+fn pack_whole<const BITS: u32, const EACH: usize>(codes: &[u8], out: &mut Vec<u8>) {
+    let mask = (1 << BITS) - 1;
+    let word = |codes: &[u8]| {
+        let fields = codes.iter().zip(0u32..);
+        fields.fold(0, |word, (&code, at)| word | (u32::from(code) & mask) << (at * BITS))
+    };
+    let (whole, last) = codes.as_chunks::<EACH>();
+    out.reserve(codes.len().div_ceil(EACH) * 4);
+    out.extend(whole.iter().flat_map(|codes| word(codes).to_le_bytes()));
+    if !last.is_empty() {
+        out.extend_from_slice(&word(last).to_le_bytes());
+    }
+}
+
+/// Packs fields one after another; a set of 32 ends with a word.
+fn pack_dense(codes: &[u8], bits: u32, out: &mut Vec<u8>) {
+    let mask = (1 << bits) - 1;
+    for codes in codes.chunks(PLANE_CODES) {
+        let (mut pending, mut count) = (0u64, 0);
+        for &code in codes {
+            pending |= (u64::from(code) & mask) << count;
+            count += bits;
+            if count >= 32 {
+                out.extend_from_slice(&(pending as u32).to_le_bytes());
+                (pending, count) = (pending >> 32, count - 32);
+            }
+        }
+        if count > 0 {
+            out.extend_from_slice(&(pending as u32).to_le_bytes());
+        }
+    }
+}
+
+/// Packs sets of 32 fields in planes.
+fn pack_planar(codes: &[u8], bits: u32, out: &mut Vec<u8>) {
+    for codes in codes.chunks(PLANE_CODES) {
+        let mut low = 0;
+        for &width in planes(bits) {
+            let mut plane = [0u8; PLANE_CODES];
+            plane.iter_mut().zip(codes).for_each(|(part, code)| *part = code >> low);
+            match width {
+                4 => pack_whole::<4, 8>(&plane, out),
+                2 => pack_whole::<2, 16>(&plane, out),
+                _ => pack_whole::<1, 32>(&plane, out),
+            }
+            low += width;
+        }
+    }
+}
+
 /// Unpacks words of `EACH` whole fields of `BITS`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn whole<const BITS: u32, const EACH: usize>(words: &[[u8; 4]], out: &mut [f32]) {
@@ -269,6 +341,25 @@ mod tests {
                 let read = |index| packing.field(&stream, index, bits) as u8;
                 assert!(fields.iter().enumerate().all(|(i, &field)| read(i) == field), "{packing:?} {bits}");
                 assert!((71..packing.fields(stream.len(), bits)).all(|i| read(i) == 0));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked_again() {
+        for packing in [Packing::Dense, Packing::Padded, Packing::Planar] {
+            for bits in (1..=8).filter(|&bits| packing != Packing::Planar || bits > 1) {
+                for count in [0, 1, 5, 31, 32, 33, 64, 100] {
+                    let codes: Vec<u8> = (0..count).map(|at: usize| (at * 37 + 0xa5) as u8).collect();
+                    let mut packed = Vec::new();
+                    packing.pack(&codes, bits, &mut packed);
+                    let words = packing.words(count as u64, bits).unwrap();
+                    assert_eq!(packed.len() as u64, 4 * words, "{packing:?} {bits} {count}");
+                    let mut out = vec![f32::NAN; count];
+                    packing.unpack(packed.as_chunks().0, bits, &mut out);
+                    let mask = ((1u32 << bits) - 1) as u8;
+                    assert!(out.iter().zip(&codes).all(|(&out, code)| out == f32::from(code & mask)));
+                }
             }
         }
     }

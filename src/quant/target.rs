@@ -220,6 +220,8 @@ pub static TARGETS: &[&Row] = &[
     &super::bnb8::TO_INT8,
     &super::gptq::TO_GPTQ,
     &super::awq::TO_AWQ,
+    &super::compressed::TO_COMPRESSED,
+    &super::compressed::TO_NVFP4,
 ];
 
 /// A name of `--to` with wishes: what is asked, as plans save it.
