@@ -23,7 +23,7 @@ use crate::engine::cpu::Cpu;
 use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Names, Plan, Step};
+use crate::plan::{Action, Names, Plan, Step};
 use crate::units;
 
 /// Runs `convert`: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
@@ -284,7 +284,12 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
             units::bytes(group.bytes_out)
         ));
         if let (Some(line), Some(note)) = (lines.last_mut(), &group.note) {
-            line.push_str(&format!("  stays plain: {}", escape(note)));
+            let why = match (group.to.as_str(), group.action) {
+                ("dense", _) => "stays plain: ",
+                (_, Action::Copy) => "stays as it is: ",
+                _ => "",
+            };
+            line.push_str(&format!("  {why}{}", escape(note)));
         }
     }
     if let Some(counts) = MergeCounts::of(plan) {

@@ -20,6 +20,7 @@ use crate::plan::{At, Base, How, Merge, Plan, Values as Of};
 use crate::quant::decode::Decoding;
 use crate::quant::dense;
 use crate::quant::encode::Place;
+use crate::quant::ggml;
 use crate::quant::target::Candidate;
 use crate::tensor::{Dtype, elements, values};
 
@@ -243,6 +244,7 @@ impl<'a> Inputs<'a> {
                 let spec = layers.spec(pack.layer);
                 layers.with_parts(files, pack.layer, data, |parts| spec.format.get().encode(parts, spec))
             }
+            (How::Blocks(kind), _) => ggml::encode::encoding(kind, &decoding.shape),
             (How::Target, Some(target)) => {
                 target.encoding(&Candidate { shape: &decoding.shape, dtype: pack.dtype })
             }

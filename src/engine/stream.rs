@@ -318,7 +318,8 @@ impl<'a> Pieces<'a> {
         for piece in &segment.pieces {
             let tensor = &self.plan.shards[segment.shard].tensors[piece.tensor];
             let (out, after) = rest.split_at_mut(piece.bytes as usize);
-            rest = after;
+            // What follows a tensor stays zero.
+            rest = after.split_at_mut(piece.padding as usize).1;
             match tensor.source {
                 Source::Copy(from) => self.inputs.read_into(from, piece.part.start, out)?,
                 Source::Encoded { pack, part } => {

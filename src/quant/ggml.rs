@@ -11,6 +11,8 @@
 
 mod decode;
 pub mod encode;
+pub mod mixture;
+pub mod target;
 
 use super::decode::Decoding;
 use super::draft::Draft;

@@ -73,9 +73,18 @@ const TYPES: [Type; 15] = [
     Type { name: "MXFP4", encode: blocks!(small::mxfp4), halves: &[] },
 ];
 
+/// Returns true if ggml calls a type by this name that can be written.
+#[must_use]
+pub fn is_written(name: &str) -> bool {
+    TYPES.iter().any(|row| row.name == name)
+}
+
 /// Returns the type that ggml calls by this name, if it can be written.
-pub(super) fn kind(name: &str) -> Option<GgmlType> {
-    TYPES.iter().find(|row| row.name == name)?;
+#[must_use]
+pub fn kind(name: &str) -> Option<GgmlType> {
+    if !is_written(name) {
+        return None;
+    }
     (0..=u32::from(u8::MAX)).filter_map(GgmlType::from_id).find(|kind| kind.name() == name)
 }
 
@@ -86,7 +95,8 @@ pub(super) fn kind(name: &str) -> Option<GgmlType> {
 pub fn encoding(kind: GgmlType, shape: &[u64]) -> Result<Encoding, String> {
     let name = kind.name();
     let row = TYPES.iter().find(|row| row.name == name);
-    let row = row.ok_or_else(|| format!("{name} needs an importance matrix or a search that is not done here"))?;
+    let row =
+        row.ok_or_else(|| format!("{name} needs an importance matrix or a search that is not done here"))?;
     let inputs = shape.last().copied().filter(|&inputs| inputs > 0).ok_or("it has no values")?;
     if !inputs.is_multiple_of(kind.block_elements().into()) {
         return Err(format!("rows of {inputs} are not whole blocks of {} {name}", kind.block_elements()));

@@ -56,8 +56,7 @@ pub(super) fn tq2_0(values: &[f32; 256], block: &mut [u8; 66]) {
 #[inline(always)]
 pub(super) fn mxfp4(values: &[f32; 32], block: &mut [u8; 17]) {
     let largest = magnitude(values);
-    let exponent =
-        if largest > 0.0 { cut_off(largest.log2().floor() - 2.0 + 127.0) as u8 } else { 0 };
+    let exponent = if largest > 0.0 { cut_off(largest.log2().floor() - 2.0 + 127.0) as u8 } else { 0 };
     let scale = match exponent {
         low @ 0..2 => f32::from_bits(0x0020_0000 << low),
         exponent => f32::from_bits(u32::from(exponent - 1) << 23),
