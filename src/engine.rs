@@ -197,14 +197,18 @@ impl Run<'_> {
         let Self { checkpoint, plan, options, device, progress, .. } = *self;
         let start = Instant::now();
         let inputs = Inputs::open(self)?;
+        if options.resume && plan.single_file().is_some() {
+            return Err(Error::input(
+                "--resume: an output that is one file is written from its start; leave it out",
+            ));
+        }
         if options.resume && !options.force && plan.order.output.exists() {
             return self.complete();
         }
         let identity = identity(plan, &inputs);
-        let target = &plan.order.output;
         let all: Vec<&Checkpoint> =
             std::iter::once(checkpoint).chain(self.adapters.iter().copied()).collect();
-        let mut output = Output::begin(target, &all, plan.bytes_written(), &identity, options)?;
+        let mut output = Output::begin(plan, &all, &identity, options)?;
         let streamed = stream(self, &inputs, &mut output);
         let tally = match streamed.and_then(|tally| copied::files(self, &mut output).map(|()| tally)) {
             Err(error) if error.kind == ErrorKind::Cancelled => {

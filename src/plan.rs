@@ -9,7 +9,7 @@ mod conv1d;
 pub mod edit;
 pub mod fixed;
 pub mod folder;
-mod gguf;
+pub mod gguf;
 mod groups;
 pub mod merge;
 pub mod packing;
@@ -350,6 +350,23 @@ pub struct OutShard {
     pub metadata: Option<Vec<(String, String)>>,
     /// Where the data of all its tensors lie as they are written, if they do.
     pub run: Option<DataRun>,
+    /// The header, if it is a GGUF; its tensors are aligned as that says.
+    pub gguf: Option<Arc<gguf::written::Gguf>>,
+}
+
+impl OutShard {
+    /// Returns the bytes of its tensors; of a GGUF those of the whole file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let head = self.gguf.as_ref().map_or(0, |gguf| gguf.head.bytes);
+        self.tensors.iter().map(|tensor| tensor.bytes + self.padding(tensor)).fold(head, u64::saturating_add)
+    }
+
+    /// Returns how many zeros follow a tensor.
+    #[must_use]
+    pub fn padding(&self, tensor: &OutTensor) -> u64 {
+        self.gguf.as_ref().map_or(0, |gguf| gguf.head.padding(tensor.bytes))
+    }
 }
 
 /// Data of neighboring tensors of the checkpoint: bytes of one of its files.
@@ -417,6 +434,12 @@ impl Plan {
         config::check_basis(checkpoint)?;
         order.check()?;
         let target = order.target()?;
+        let target = match (target.as_ref().and_then(|target| target.gguf()), target) {
+            (Some(mixture), Some(target)) => {
+                return gguf::written::plan(checkpoint, order, (target, mixture));
+            }
+            (_, target) => target,
+        };
         let selection = Selection::new(&order.only, &order.skip)?;
         let naming = match order.names {
             Names::Own => None,
@@ -508,7 +531,7 @@ impl Plan {
     /// Returns the bytes that are written.
     #[must_use]
     pub fn bytes_written(&self) -> u64 {
-        let tensors = self.shards.iter().flat_map(|shard| &shard.tensors).map(|tensor| tensor.bytes);
+        let tensors = self.shards.iter().map(OutShard::bytes);
         let texts = self.texts.iter().map(|text| text.content.len() as u64);
         let copies = self.whole.iter().chain(&self.copies).map(|copied| copied.bytes);
         tensors.chain(texts).chain(copies).fold(0, u64::saturating_add)
@@ -519,6 +542,17 @@ impl Plan {
     pub fn others(&self) -> usize {
         let has_card = self.copies.iter().any(|copied| copied.file == "README.md");
         self.texts.len() + self.copies.len() + usize::from(!self.packs.is_empty() && !has_card)
+    }
+
+    /// Returns the name of the one file that is written, if the output is that file and no folder.
+    #[must_use]
+    pub fn single_file(&self) -> Option<&str> {
+        match self.shards.as_slice() {
+            [shard] if shard.gguf.is_some() && gguf::written::is_file_name(&self.order.output) => {
+                Some(&shard.file)
+            }
+            _ => None,
+        }
     }
 
     /// Returns how many layers have this action.

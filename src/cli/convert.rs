@@ -28,7 +28,7 @@ use crate::engine::verify::totals::Totals;
 use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Names, Order, Plan, Step};
+use crate::plan::{Action, Names, Order, Plan, Step};
 use crate::units;
 
 /// Runs `convert`: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
@@ -322,7 +322,12 @@ fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &m
             units::bytes(group.bytes_out)
         ));
         if let (Some(line), Some(note)) = (lines.last_mut(), &group.note) {
-            line.push_str(&format!("  stays plain: {}", escape(note)));
+            let why = match (group.to.as_str(), group.action) {
+                ("dense", _) => "stays plain: ",
+                (_, Action::Copy) => "stays as it is: ",
+                _ => "",
+            };
+            line.push_str(&format!("  {why}{}", escape(note)));
         }
     }
     if let Some(counts) = MergeCounts::of(plan) {

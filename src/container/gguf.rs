@@ -30,6 +30,7 @@ mod tests;
 mod types;
 mod values;
 mod whole;
+pub mod written;
 
 use super::bytes::SourceFile;
 use super::{Container, Header, SNIFF_BYTES, Value, explain_foreign};

@@ -21,6 +21,7 @@ use crate::quant::change::Change;
 use crate::quant::decode::Decoding;
 use crate::quant::dense;
 use crate::quant::encode::Place;
+use crate::quant::ggml;
 use crate::quant::target::Candidate;
 use crate::tensor::{Dtype, elements, values};
 
@@ -244,6 +245,7 @@ impl<'a> Inputs<'a> {
                 let spec = layers.spec(pack.layer);
                 layers.with_parts(files, pack.layer, data, |parts| spec.format.get().encode(parts, spec))
             }
+            (How::Blocks(kind), _) => ggml::encode::encoding(kind, &decoding.shape),
             (How::Target, Some(target)) => {
                 target.encoding(&Candidate { shape: &decoding.shape, dtype: pack.dtype })
             }

@@ -14,9 +14,13 @@ use super::header::header;
 use super::journal::{JOURNAL, Journal};
 use super::{Options, Progress};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::files::Shard;
+use crate::container::Container as _;
+use crate::container::bytes::SourceFile;
+use crate::container::gguf::Gguf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
-use crate::plan::{DataRun, OutShard};
+use crate::plan::{DataRun, OutShard, Plan};
 use crate::units;
 
 /// The file in a partial folder that its run holds locked.
@@ -33,20 +37,23 @@ pub(super) struct Output {
     replaces: bool,
     notes: Vec<String>,
     keeps: bool,
+    /// The one file that gets the output's name, instead of the folder.
+    single: Option<String>,
 }
 
 impl Output {
     /// Checks that the output may be made, and makes its partial folder, or takes up the one that an earlier
     /// run of the same `identity` left.
     pub(super) fn begin(
-        target: &Path,
+        plan: &Plan,
         inputs: &[&Checkpoint],
-        bytes: u64,
         identity: &str,
         options: &Options,
     ) -> Result<Self> {
+        let (target, bytes) = (&plan.order.output, plan.bytes_written());
+        let single = plan.single_file().map(str::to_owned);
         let place = Place::of(target)?;
-        let replaces = place.check(inputs, options.force)?;
+        let replaces = place.check(inputs, (options.force, single.is_some()))?;
         let partial = place.parent.join(format!(".{}.ckpt-partial", place.name));
         let mut notes = Vec::new();
         let (lock, journal) = take_partial(&partial, identity, options.resume, &mut notes)?;
@@ -59,7 +66,7 @@ impl Output {
             return Err(no_room(target, room, bytes));
         }
         let target = place.parent.join(&place.name);
-        Ok(Self { target, partial, lock, journal, replaces, notes, keeps: false })
+        Ok(Self { target, partial, lock, journal, replaces, notes, keeps: false, single })
     }
 
     /// Returns true if an earlier run has finished this file.
@@ -69,8 +76,7 @@ impl Output {
 
     /// Notes that a file of tensors is whole and on the disk.
     fn done(&mut self, shard: &OutShard) -> Result<()> {
-        let bytes = shard.tensors.iter().map(|tensor| tensor.bytes).sum();
-        self.note(&shard.file, bytes)
+        self.note(&shard.file, shard.bytes())
     }
 
     /// Notes that a file of so many bytes is whole and on the disk.
@@ -95,6 +101,9 @@ impl Output {
 
     /// Keeps what is done when the run ends early, so that it can be continued; returns how many files.
     pub(super) fn keep(&mut self) -> usize {
+        if self.single.is_some() {
+            return 0;
+        }
         self.keeps = !self.journal.is_empty();
         self.journal.len()
     }
@@ -108,11 +117,19 @@ impl Output {
     /// may become smaller than planned. Until then the file has a header of no length, which no reader takes.
     pub(super) fn shard(&self, shard: &OutShard, is_header_last: bool) -> Result<NewFile> {
         let mut file = NewFile::create(self.partial.join(&shard.file), true)?;
-        let mut header = header(shard, 0);
-        if is_header_last {
-            header.fill(0);
+        match &shard.gguf {
+            None => {
+                let mut header = header(shard, 0);
+                if is_header_last {
+                    header.fill(0);
+                }
+                file.write(&header)?;
+            }
+            Some(gguf) => {
+                let source = SourceFile::open(&gguf.source, gguf.source.display().to_string())?;
+                gguf.head.write(&source, &mut |bytes| file.write(bytes))?;
+            }
         }
-        file.write(&header)?;
         Ok(file)
     }
 
@@ -165,6 +182,10 @@ impl Output {
             std::fs::remove_file(&own).map_err(|e| Error::io("remove", &own, &e))?;
         }
         sync_folders(&self.partial)?;
+        if let Some(file) = self.single.take() {
+            self.finish_file(&file)?;
+            return Ok(std::mem::take(&mut self.notes));
+        }
         let here = rustix::fs::CWD;
         let flags = if self.replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
         match renameat_with(here, &self.partial, here, &self.target, flags) {
@@ -184,6 +205,31 @@ impl Output {
             self.notes.push("what stood there was replaced".into());
         }
         Ok(std::mem::take(&mut self.notes))
+    }
+
+    /// Gives the one file its name; a file that stood there is replaced if it may be.
+    fn finish_file(&mut self, file: &str) -> Result<()> {
+        let (here, from) = (rustix::fs::CWD, self.partial.join(file));
+        let flags = if self.replaces { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        match renameat_with(here, &from, here, &self.target, flags) {
+            Ok(()) => {}
+            // File systems that do not know the flag: the target was free.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if self.target.exists() => {
+                return Err(taken(&self.target));
+            }
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                std::fs::rename(&from, &self.target).map_err(|e| Error::io("rename", &self.target, &e))?;
+            }
+            Err(errno) => return Err(Error::io("rename", &self.target, &errno.into())),
+        }
+        if let Some(parent) = self.target.parent() {
+            sync_folder(parent)?;
+        }
+        if self.replaces {
+            self.notes.push("what stood there was replaced".into());
+        }
+        // The emptied folder goes with this value.
+        Ok(())
     }
 
     fn rename_plainly(&self) -> Result<()> {
@@ -224,7 +270,7 @@ impl Place {
     }
 
     /// Refuses an output that is taken, or lies in an input; returns true if it replaces what is there.
-    fn check(&self, inputs: &[&Checkpoint], force: bool) -> Result<bool> {
+    fn check(&self, inputs: &[&Checkpoint], (force, is_file): (bool, bool)) -> Result<bool> {
         let target = self.parent.join(&self.name);
         let real = target.canonicalize().unwrap_or_else(|_| target.clone());
         let shown = || escape(&real.display().to_string()).into_owned();
@@ -239,6 +285,11 @@ impl Place {
                 let message = format!("-o {}: inside the input{name}, or the input itself", shown());
                 return Err(Error::input(message).at(&target));
             }
+            let is_part = |shard: &Shard| shard.path.canonicalize().is_ok_and(|path| path == real);
+            if files.shards.iter().any(is_part) {
+                let message = format!("-o {}: a file of the input{name}", shown());
+                return Err(Error::input(message).at(&target));
+            }
             real_inputs.push((input, name));
         }
         if !target.exists() && !target.is_symlink() {
@@ -251,9 +302,25 @@ impl Place {
             let message = format!("-o {}: the input{name} lies in it", shown());
             return Err(Error::input(message).at(&target));
         }
-        check_replaceable(&target)?;
+        if is_file {
+            check_replaceable_file(&target)?
+        } else {
+            check_replaceable(&target)?
+        }
         Ok(true)
     }
+}
+
+/// Only a GGUF is replaced by one.
+fn check_replaceable_file(target: &Path) -> Result<()> {
+    let is_gguf = !target.is_symlink()
+        && target.is_file()
+        && SourceFile::open(target, "").and_then(|file| file.head(4)).is_ok_and(|head| Gguf.sniff(&head));
+    if is_gguf {
+        return Ok(());
+    }
+    let shown = escape(&target.display().to_string()).into_owned();
+    Err(Error::input(format!("-o {shown}: no GGUF; --force replaces one by another")).at(target))
 }
 
 /// Only a folder that holds a checkpoint, or nothing, is replaced: a slip of the hand must not cost a home.
@@ -360,7 +427,7 @@ fn sync_folder(folder: &Path) -> Result<()> {
 /// Checks that a result of so many bytes may be made at `target`.
 pub(super) fn check(target: &Path, inputs: &[&Checkpoint], bytes: u64, force: bool) -> Result<()> {
     let place = Place::of(target)?;
-    place.check(inputs, force)?;
+    place.check(inputs, (force, crate::plan::gguf::written::is_file_name(target)))?;
     let room = free_bytes(&place.parent)?;
     if room < bytes.saturating_add(SLACK_BYTES) { Err(no_room(target, room, bytes)) } else { Ok(()) }
 }

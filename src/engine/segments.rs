@@ -20,6 +20,8 @@ pub(super) struct Piece {
     /// Bytes of a tensor that is copied or packed, elements of one that is rounded, rows of one that is decoded.
     pub(super) part: Range<u64>,
     pub(super) bytes: u64,
+    /// Zeros that follow it, where tensors are aligned.
+    pub(super) padding: u64,
     /// True for the last piece of its tensor.
     pub(super) is_last: bool,
 }
@@ -28,9 +30,9 @@ pub(super) struct Piece {
 /// own.
 pub(super) fn cut(plan: &Plan, slot_bytes: u64, todo: &[bool]) -> Vec<Segment> {
     let mut segments = Vec::new();
-    for (shard, out) in plan.shards.iter().enumerate().filter(|(shard, _)| todo[*shard]) {
+    for (shard, file) in plan.shards.iter().enumerate().filter(|(shard, _)| todo[*shard]) {
         let mut segment = Segment { shard, pieces: Vec::new(), bytes: 0 };
-        for (tensor, out) in out.tensors.iter().enumerate() {
+        for (tensor, out) in file.tensors.iter().enumerate() {
             let (count, unit) = units_of(plan, out);
             let mut start = 0;
             while start < count {
@@ -49,8 +51,10 @@ pub(super) fn cut(plan: &Plan, slot_bytes: u64, todo: &[bool]) -> Vec<Segment> {
                 let bytes = to - from;
                 let is_encoded = matches!(out.source, Source::Encoded { .. });
                 let part = if is_encoded { from..to } else { start..end };
-                segment.pieces.push(Piece { tensor, part, bytes, is_last: end == count });
-                segment.bytes += bytes;
+                let is_last = end == count;
+                let padding = if is_last { file.padding(out) } else { 0 };
+                segment.pieces.push(Piece { tensor, part, bytes, padding, is_last });
+                segment.bytes += bytes + padding;
                 start = end;
             }
         }

@@ -376,7 +376,8 @@ impl<'a> Pieces<'a> {
                     }
                 }
             }
-            at += filled;
+            // What follows a tensor stays zero.
+            at += filled + piece.padding as usize;
             if piece.is_last {
                 self.progress.tensors.fetch_add(1, Ordering::Relaxed);
             }

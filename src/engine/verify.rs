@@ -4,6 +4,7 @@
 //! byte by byte with their source; layers that were decoded are decoded again, row by row in other blocks and
 //! from inputs opened anew, and compared: all of them, or some of each kind.
 
+mod header;
 pub mod measured;
 mod packed;
 mod proven;
@@ -68,9 +69,11 @@ pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
     let path = folder.display().to_string();
     // What is decoded of the result needs more than its headers.
     let opened = if packed.is_empty() { Checkpoint::open(&path)? } else { Checkpoint::open_examined(&path)? };
-    // A fix leaves what it is not about: only what was not there before is its doing.
+    // A fix leaves what it is not about, and a GGUF its metadata: only what was not there before is its doing.
     let was_there = |kind| {
-        !run.plan.order.fixes.is_empty() && run.checkpoint.problems.iter().any(|problem| problem.kind == kind)
+        let keeps =
+            !run.plan.order.fixes.is_empty() || run.plan.shards.iter().any(|shard| shard.gguf.is_some());
+        keeps && run.checkpoint.problems.iter().any(|problem| problem.kind == kind)
     };
     let is_new = |problem: &&Problem| {
         problem.is_error() && problem.kind.code.starts_with(['K', 'S']) && !was_there(problem.kind)
@@ -80,7 +83,9 @@ pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
     }
     for shard in &run.plan.shards {
         let source = SourceFile::open(&folder.join(&shard.file), shard.file.clone())?;
-        if let Some(problem) = strict_verdict(&source) {
+        if let Some(gguf) = &shard.gguf {
+            header::prove(run, gguf, &source)?;
+        } else if let Some(problem) = strict_verdict(&source) {
             return Err(failed(&problem.message));
         }
     }

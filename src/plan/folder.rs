@@ -155,7 +155,7 @@ pub(super) fn shards(tensors: Vec<OutTensor>, shard_bytes: u64) -> Vec<OutShard>
     };
     let ordered = |(at, mut tensors): (usize, Vec<OutTensor>)| {
         aligned_order(&mut tensors);
-        OutShard { file: file(at), tensors, metadata: None, run: None }
+        OutShard { file: file(at), tensors, metadata: None, run: None, gguf: None }
     };
     shards.into_iter().enumerate().map(ordered).collect()
 }
@@ -226,7 +226,7 @@ pub(super) fn take_tokenizer(
 
 /// Returns the files that go over as they are: all but weights, their indices, what is written anew, and side
 /// files of a quantization that is no more.
-fn copies(
+pub(super) fn copies(
     checkpoint: &Checkpoint,
     texts: &[Text],
     stays_quantized: bool,

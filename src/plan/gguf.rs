@@ -12,6 +12,7 @@ mod meta;
 mod rope;
 mod sentencepiece;
 mod tokenizer;
+pub mod written;
 
 use self::meta::Meta;
 use super::folder::Made;

@@ -16,7 +16,7 @@ use crate::name::escape;
 use crate::quant::change::Change;
 use crate::quant::encode;
 use crate::quant::target::{Candidate, Scope, Target};
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, GgmlType};
 use crate::units;
 
 /// What is decoded as one, and where its values come from.
@@ -91,6 +91,8 @@ pub enum How {
     AsStored,
     /// As the plan's target.
     Target,
+    /// In blocks of this type of ggml.
+    Blocks(GgmlType),
 }
 
 /// What packing makes of the tensors.

@@ -279,6 +279,11 @@ impl<'a> Planner<'a> {
         Ok((steps, tensors))
     }
 
+    /// Refuses layers that cannot be decoded.
+    pub(super) fn check_decodable(&mut self, chosen: &[bool]) -> Result<()> {
+        self.kinds(chosen).map(drop)
+    }
+
     /// Decodes one layer of each kind as far as its side tensors, and refuses the kinds that cannot be.
     fn kinds(&mut self, chosen: &[bool]) -> Result<Vec<Option<Decoded>>> {
         let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);

@@ -95,6 +95,7 @@ fn folder(held: &Held, repair: &Repair, result: &Checkpoint, order: Order) -> Pl
             tensors,
             metadata: None,
             run: None,
+            gguf: None,
         }],
         merges: Vec::new(),
         packs: Vec::new(),

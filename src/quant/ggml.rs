@@ -10,6 +10,9 @@
 //! Source: ggml, `ggml-common.h`.
 
 mod decode;
+pub mod encode;
+pub mod mixture;
+pub mod target;
 
 use super::decode::Decoding;
 use super::draft::Draft;
@@ -18,6 +21,9 @@ use crate::tensor::{Dtype, GgmlType};
 
 /// The block types of ggml.
 pub struct Ggml;
+
+/// The values of the codes of `IQ4_NL` and `IQ4_XS`.
+const CURVE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 impl QuantFormat for Ggml {
     fn name(&self) -> &'static str {

@@ -181,6 +181,11 @@ pub trait Target: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Returns what tensors become, if a GGUF is written: of a GGUF, with its metadata.
+    fn gguf(&self) -> Option<super::ggml::mixture::Mixture> {
+        None
+    }
+
     /// Returns how a layer is encoded, its tensors in the order in which they are written.
     ///
     /// # Errors
@@ -222,6 +227,21 @@ pub static TARGETS: &[&Row] = &[
     &super::awq::TO_AWQ,
     &super::compressed::TO_COMPRESSED,
     &super::compressed::TO_NVFP4,
+    &super::ggml::target::TO_Q8_0,
+    &super::ggml::target::TO_Q6_K,
+    &super::ggml::target::TO_Q5_K,
+    &super::ggml::target::TO_Q4_K,
+    &super::ggml::target::TO_Q3_K,
+    &super::ggml::target::TO_Q2_K,
+    &super::ggml::target::TO_Q5_1,
+    &super::ggml::target::TO_Q5_0,
+    &super::ggml::target::TO_Q4_1,
+    &super::ggml::target::TO_Q4_0,
+    &super::ggml::target::TO_IQ4_XS,
+    &super::ggml::target::TO_IQ4_NL,
+    &super::ggml::target::TO_TQ2_0,
+    &super::ggml::target::TO_TQ1_0,
+    &super::ggml::target::TO_MXFP4,
 ];
 
 /// A name of `--to` with wishes: what is asked, as plans save it.

@@ -96,21 +96,33 @@ pub(super) enum Standing {
     Unknown,
 }
 
+/// The plain types of ggml by their ids.
+const PLAIN: [(u32, Dtype); 8] = [
+    (0, Dtype::F32),
+    (1, Dtype::F16),
+    (24, Dtype::I8),
+    (25, Dtype::I16),
+    (26, Dtype::I32),
+    (27, Dtype::I64),
+    (28, Dtype::F64),
+    (30, Dtype::BF16),
+];
+
+/// Returns the type id of a dtype; `None` for one that is none of ggml's.
+pub(super) fn id(dtype: Dtype) -> Option<u32> {
+    match dtype {
+        Dtype::Ggml(block) => Some(block.id()),
+        _ => PLAIN.iter().find(|(_, known)| *known == dtype).map(|(id, _)| *id),
+    }
+}
+
 /// Returns the dtype of a type id, and whether readers take it. The size of a dtype whose standing is not
 /// `Current` is unknown (`I2_S` apart).
 pub(super) fn classify(id: u32) -> (Dtype, Standing) {
-    let plain = match id {
-        0 => Dtype::F32,
-        1 => Dtype::F16,
-        24 => Dtype::I8,
-        25 => Dtype::I16,
-        26 => Dtype::I32,
-        27 => Dtype::I64,
-        28 => Dtype::F64,
-        30 => Dtype::BF16,
-        _ => return classify_block(id),
-    };
-    (plain, Standing::Current)
+    match PLAIN.iter().find(|(known, _)| *known == id) {
+        Some(&(_, dtype)) => (dtype, Standing::Current),
+        None => classify_block(id),
+    }
 }
 
 fn classify_block(id: u32) -> (Dtype, Standing) {
@@ -192,6 +204,7 @@ mod tests {
         for (id, name, elements, bytes) in rows {
             let (dtype, standing) = classify(id);
             assert_eq!((dtype.name(), standing), (name, Standing::Current));
+            assert_eq!(super::id(dtype), Some(id));
             assert_eq!(block_elements(dtype), elements, "{name}");
             assert_eq!(tensor_bytes(dtype, elements), Some(bytes), "{name}");
         }

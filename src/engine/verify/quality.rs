@@ -152,7 +152,7 @@ impl Prover<'_> {
         let pack = &self.run.plan.packs[number as usize];
         let Values::Merged(merge) = pack.values else { return Ok((None, None)) };
         let before: Vec<Vec<u8>> = match how {
-            How::Target => {
+            How::Target | How::Blocks(_) => {
                 let base = self.inputs.before(number, merge)?;
                 encoded::whole(&base, &self.inputs, (super::packed::VALUES_AT_ONCE, scratch))?
             }

@@ -146,6 +146,7 @@ impl Weights<'_> {
             tensors,
             metadata: Some(metadata(shard, files.container.name() == "pytorch" || is_rewritten)),
             run,
+            gguf: None,
         }
     }
 

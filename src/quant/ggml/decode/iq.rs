@@ -8,9 +8,8 @@ use half::f16;
 
 use super::blocks::{half, short, word};
 use super::grids::GRIDS;
+use crate::quant::ggml::CURVE;
 
-/// The values of `IQ4_NL` and `IQ4_XS`.
-const CURVE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 /// What the values of `IQ1_S` and `IQ1_M` are moved by, up or down.
 const DELTA: f32 = 0.125;
 

@@ -1,0 +1,91 @@
+//! What llama.cpp's rules make of names and shapes.
+
+use super::*;
+use crate::quant::ggml::encode;
+
+const PLAIN: Model<'_> = Model { arch: "llama", has_head: true };
+
+fn of(mixture: &'static str, name: &str, shape: &[u64], model: Model<'_>) -> (String, bool) {
+    let choice = Mixture { name: mixture, file_type: 0 }.choose(name, shape, model).unwrap();
+    (choice.dtype.name().to_owned(), choice.note.is_some())
+}
+
+#[test]
+fn norms_routers_and_rows_stay() {
+    for (name, shape, is) in [
+        ("blk.0.attn_q.weight", &[64, 64][..], true),
+        ("blk.0.ffn_down_exps.weight", &[8, 64, 64], true),
+        ("blk.0.attn_norm.weight", &[64, 64], false),
+        ("blk.0.attn_q.weight", &[64], false),
+        ("blk.0.attn_q.weight", &[1, 64], false),
+        ("blk.0.attn_q.weight", &[1, 1, 64], false),
+        ("blk.0.attn_q.weight", &[2, 1, 64], true),
+        ("blk.0.attn_q.bias", &[64, 64], false),
+        ("blk.0.ffn_gate_inp.weight", &[8, 64], false),
+        ("position_embd.weight", &[64, 64], false),
+        ("v.patch_embd.weight", &[64, 3, 14, 14], false),
+        ("output.weight", &[64, 64], true),
+        ("blk.0.ssm_conv1d.weight", &[64, 4], false),
+    ] {
+        assert_eq!(is_quantized(name, shape, "llama"), is, "{name} {shape:?}");
+    }
+    let glm = |arch| is_quantized("blk.0.attn_k_b.weight", &[64, 64], arch);
+    assert_eq!((glm("llama"), glm("glm5-next")), (true, false));
+}
+
+#[test]
+fn heads_are_wider() {
+    let tied = Model { has_head: false, ..PLAIN };
+    let falcon = Model { arch: "falcon", ..PLAIN };
+    let name = "Q6_K".to_owned();
+    assert_eq!(of("Q4_K", "output.weight", &[512, 256], PLAIN), (name.clone(), true));
+    assert_eq!(of("Q4_0", "output.weight", &[512, 256], PLAIN), (name.clone(), true));
+    assert_eq!(of("Q6_K", "output.weight", &[512, 256], PLAIN), (name.clone(), false));
+    assert_eq!(of("Q8_0", "output.weight", &[512, 256], PLAIN), ("Q8_0".into(), false));
+    assert_eq!(of("Q8_0", "output.weight", &[512, 250], PLAIN), ("F16".into(), true));
+    assert_eq!(of("MXFP4", "output.weight", &[512, 256], PLAIN), ("Q8_0".into(), true));
+    assert_eq!(of("Q4_K", "output.weight", &[512, 96], PLAIN), ("Q8_0".into(), true));
+    // Q6_K that does not fit becomes Q8_0.
+    assert_eq!(of("Q4_0", "output.weight", &[512, 96], PLAIN), ("Q8_0".into(), true));
+    assert_eq!(of("Q4_K", "output.weight", &[512, 256], falcon), ("Q8_0".into(), true));
+    assert_eq!(of("Q4_K", "token_embd.weight", &[512, 256], PLAIN), ("Q4_K".into(), false));
+    assert_eq!(of("Q4_K", "token_embd.weight", &[512, 256], tied), (name.clone(), true));
+    assert_eq!(of("TQ1_0", "token_embd.weight", &[512, 256], PLAIN), ("Q4_K".into(), true));
+    assert_eq!(of("TQ1_0", "token_embd.weight", &[512, 256], tied), (name, true));
+}
+
+#[test]
+fn rows_that_are_no_whole_blocks_become_another_type() {
+    let of = |mixture, inputs| of(mixture, "blk.0.ffn_up.weight", &[7, inputs], PLAIN).0;
+    for (mixture, of_96) in [
+        ("Q2_K", "Q4_0"),
+        ("Q3_K", "Q4_0"),
+        ("Q4_K", "Q5_0"),
+        ("Q5_K", "Q5_1"),
+        ("Q6_K", "Q8_0"),
+        ("IQ4_XS", "IQ4_NL"),
+        ("TQ1_0", "Q4_0"),
+        ("TQ2_0", "Q4_0"),
+        ("Q8_0", "Q8_0"),
+        ("Q4_0", "Q4_0"),
+        ("IQ4_NL", "IQ4_NL"),
+        ("MXFP4", "MXFP4"),
+    ] {
+        assert_eq!(of(mixture, 96), of_96, "{mixture}");
+        assert_eq!(of(mixture, 256), mixture);
+        assert_eq!(of(mixture, 80), "F16", "{mixture}");
+    }
+    let choice = Mixture { name: "Q4_K", file_type: 0 };
+    let choice = choice.choose("blk.0.ffn_up.weight", &[7, 96], PLAIN).unwrap();
+    assert_eq!(choice.note.unwrap(), "rows of 96 are not whole blocks of 256 Q4_K: Q5_0 instead");
+}
+
+#[test]
+fn every_type_that_is_written_has_a_target() {
+    for row in crate::quant::target::TARGETS {
+        let target = (row.make)(&crate::quant::target::Wishes::default());
+        let Some(mixture) = target.ok().and_then(|target| target.gguf()) else { continue };
+        assert_eq!(row.name, mixture.name.to_lowercase());
+        assert!(encode::kind(mixture.name).is_some(), "{}", row.name);
+    }
+}
