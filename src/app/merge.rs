@@ -16,7 +16,7 @@ use crate::plan::Order;
 
 /// The fields: what is written, which modules, where, and how.
 static FIELDS: [Field; 25] = [
-    Field { name: FORMAT, kind: Kind::Choice(&packing::MERGED), applies: |seen| !seen.is_writable, ..ANY },
+    Field { name: FORMAT, kind: Kind::Choice(&packing::FORMATS), applies: |seen| !seen.is_writable, ..ANY },
     Field {
         name: FORMAT,
         kind: Kind::Choice(&packing::MERGED_SAME),

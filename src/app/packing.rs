@@ -59,15 +59,41 @@ const BNB_FP4: Choice = format!(
     "bnb-fp4",
     "bitsandbytes 4-bit floating point. Equal to what transformers and bitsandbytes save."
 );
+const BNB_INT8: Choice = format!(
+    "bnb-int8",
+    "bitsandbytes int8, a scale for each row. Equal to what transformers and bitsandbytes save."
+);
+const GPTQ: Choice = format!(
+    "gptq",
+    "Codes and scales as GPTQModel packs them, read by vLLM and transformers. Round-to-nearest: without data nothing is calibrated."
+);
+const AWQ: Choice = format!(
+    "awq",
+    "4 bits with zero points, as AutoAWQ packs them (gemm). Round-to-nearest: no activations are looked at."
+);
+const COMPRESSED: Choice = format!(
+    "compressed-tensors",
+    "What vLLM and llm-compressor write: int4, int8, fp8 and fp4 by scheme. Round-to-nearest."
+);
+const NVFP4: Choice = format!(
+    "nvfp4",
+    "fp4 in groups of 16 with fp8 scales and one scale a layer (compressed-tensors nvfp4a16): for Blackwell GPUs."
+);
+const Q8_0: Choice = format!("q8_0", "ggml: 8 bits in blocks of 32. Nearly nothing is lost.");
+const Q6_K: Choice = format!("q6_k", "ggml: 6 bits in blocks of 16.");
+const Q5_K: Choice = format!("q5_k", "ggml: 5 bits in blocks of 32.");
+const Q4_K: Choice = format!("q4_k", "ggml: 4 bits in blocks of 32 with searched scales: the usual choice.");
+const Q4_0: Choice = format!("q4_0", "ggml: 4 bits in blocks of 32, one scale each.");
+const Q3_K: Choice = format!("q3_k", "ggml: 3 bits in blocks of 16.");
+const Q2_K: Choice = format!("q2_k", "ggml: 2 bits in blocks of 16: little is left of small models.");
 
 /// What a checkpoint of tensors can become.
-pub(super) static FORMATS: [Choice; 3] = [DENSE, BNB_NF4, BNB_FP4];
+pub(super) static FORMATS: [Choice; 8] = [DENSE, BNB_NF4, BNB_FP4, BNB_INT8, GPTQ, AWQ, COMPRESSED, NVFP4];
 /// What a GGUF file can become.
-pub(super) static GGUF: [Choice; 3] = [DENSE, BNB_NF4, BNB_FP4];
-/// What a merge into a plain base can make.
-pub(super) static MERGED: [Choice; 3] = FORMATS;
+pub(super) static GGUF: [Choice; 8] = [DENSE, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0, Q3_K, Q2_K];
 /// What a merge into a base whose format can be written can make.
-pub(super) static MERGED_SAME: [Choice; 4] = [DENSE, SAME, BNB_NF4, BNB_FP4];
+pub(super) static MERGED_SAME: [Choice; 9] =
+    [DENSE, SAME, BNB_NF4, BNB_FP4, BNB_INT8, GPTQ, AWQ, COMPRESSED, NVFP4];
 
 /// Returns true if layers are packed anew.
 pub(super) fn is_packed(seen: &Seen) -> bool {

@@ -99,6 +99,7 @@ impl Job<'_> {
         let outcome = execute((self.checkpoint, self.adapters), plan, options, (json, quiet), out)?;
         let quality = outcome.proof.as_ref().and_then(|proof| Totals::of(&proof.quality));
         if let Some(warning) = quality.and_then(|totals| totals.warning()) {
+            let warning = warning.trim_start_matches("▲ ");
             warn(&format!("{warning}; {}", candidates::keepers(self)?), json, out)?;
         }
         report(plan, &outcome, None, json, out)?;

@@ -84,7 +84,8 @@ fn note(plan: &Plan, checkpoint: &Checkpoint, adapters: &[&Checkpoint], proof: O
         Some(totals) => {
             let mut words = totals.words(None);
             words.extend(totals.warning());
-            words.iter().map(|words| squeezed(words)).collect::<Vec<_>>().join("; ")
+            let words = words.iter().map(|words| squeezed(words)).collect::<Vec<_>>().join("; ");
+            words.strip_prefix("quality ").map_or(words.clone(), str::to_owned)
         }
         None => "not measured".to_owned(),
     };

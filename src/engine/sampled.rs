@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::plan::{How, Pack, Values};
 use crate::quant::encode::Around;
 use crate::quant::target::{Candidate, Target};
-use crate::quant::trial;
+use crate::quant::{ggml, trial};
 use crate::tensor::values;
 
 /// Layers that are looked at.
@@ -35,9 +35,20 @@ pub struct Sampled {
     /// The share of what adapters change that would be left, if there are adapters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delta_kept: Option<f64>,
+    /// What is lost of the values, over that change: above 1 rounding moves weights further than the adapters do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<f64>,
 }
 
 impl Sampled {
+    /// Returns true if nearly all of what adapters change is left, and rounding moves weights less than they do.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        const NEARLY: f64 = 0.1;
+        self.delta_kept.is_some_and(|kept| (kept - 1.0).abs() <= NEARLY)
+            && self.noise.is_some_and(|noise| noise <= 1.0)
+    }
+
     /// Returns what is said of it: `relative error about 9.12 %, by some rows of 8 of 196 layers`.
     #[must_use]
     pub fn words(&self) -> String {
@@ -55,7 +66,7 @@ impl Sampled {
 /// Nothing is packed anew, or a layer cannot be read, decoded or packed.
 pub fn sample(run: &Run<'_>) -> Result<Sampled> {
     let packs = &run.plan.packs;
-    let target = run.plan.target.as_ref().filter(|_| packs.iter().all(|pack| pack.how == How::Target));
+    let target = run.plan.target.as_ref().filter(|_| packs.iter().all(|pack| pack.how != How::AsStored));
     let Some(target) = target else { return Err(Error::input("nothing is packed anew")) };
     let inputs = Inputs::open(run)?;
     let mut scratch = Scratch::default();
@@ -73,6 +84,7 @@ pub fn sample(run: &Run<'_>) -> Result<Sampled> {
         of: packs.len(),
         relative_error: sums.relative_error(),
         delta_kept: sums.delta_kept().filter(|_| is_merged),
+        noise: (is_merged && sums.change > 0.0).then(|| (sums.lost / sums.change).sqrt()),
     })
 }
 
@@ -91,7 +103,11 @@ impl Sampler<'_> {
         let (shape, rows) = part_of(&work.decoding.shape);
         let meant = self.values(&work, rows, scratch)?;
         let candidate = Candidate { shape: &shape, dtype: pack.dtype };
-        let encoding = self.target.encoding(&candidate).map_err(refused)?;
+        let encoding = match pack.how {
+            How::Blocks(kind) => ggml::encode::encoding(kind, &shape),
+            How::Target | How::AsStored => self.target.encoding(&candidate),
+        };
+        let encoding = encoding.map_err(refused)?;
         let largest = if encoding.encoder.wants_largest() {
             meant.iter().fold(0f32, |largest, value| largest.max(value.abs()))
         } else {

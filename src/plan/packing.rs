@@ -245,11 +245,18 @@ fn check(checkpoint: &Checkpoint, target: &dyn Target, steps: &[Step], packing: 
             target.label()
         ))));
     }
-    let mut why: Vec<String> = steps
-        .iter()
-        .filter_map(|step| step.note.as_ref().map(|note| format!("{}: {note}", escape(&step.layer))))
-        .collect();
-    why.dedup();
+    let mut reasons: Vec<(&str, &str, usize)> = Vec::new();
+    for (layer, note) in steps.iter().filter_map(|step| Some((step.layer.as_str(), step.note.as_deref()?))) {
+        match reasons.iter_mut().find(|(known, ..)| *known == note) {
+            Some((.., count)) => *count += 1,
+            None => reasons.push((note, layer, 1)),
+        }
+    }
+    let words = |(note, layer, count): &(&str, &str, usize)| {
+        let more = if *count > 1 { format!(" and {} alike", count - 1) } else { String::new() };
+        format!("{}{more}: {note}", escape(layer))
+    };
+    let why: Vec<String> = reasons.iter().map(words).collect();
     let why = if why.is_empty() { "it has no layers that are packed".to_owned() } else { list(&why) };
     let message = format!("nothing of it would become {}: {why}", target.label());
     Err(at(Error::new(ErrorKind::Unsupported, message)))

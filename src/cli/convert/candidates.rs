@@ -12,9 +12,6 @@ use crate::error::Result;
 use crate::name::escape;
 use crate::units;
 
-/// A share of an adapter's change that is as good as all of it.
-const KEPT: f64 = 0.9;
-
 #[derive(Serialize)]
 struct CandidatesEvent<'a> {
     event: &'static str,
@@ -57,12 +54,13 @@ pub(super) fn keepers(job: &Job<'_>) -> Result<String> {
     let found = looked_at(job)?;
     let keeps = |candidate: &Candidate| {
         let estimate = candidate.estimate.as_ref().ok()?;
-        let kept = estimate.sampled.delta_kept.filter(|kept| *kept >= KEPT)?;
+        let kept = estimate.sampled.delta_kept.filter(|_| estimate.sampled.keeps())?;
         Some(format!("{} ({:.0} %)", candidate.aim.flags(), 100.0 * kept))
     };
     let names: Vec<String> = found.iter().filter_map(keeps).collect();
     let all = std::iter::once("--to dense (100 %)".to_owned()).chain(names).collect::<Vec<_>>();
-    Ok(format!("  by a sample these would keep it: {}", all.join(", ")))
+    let which = if all.len() == 1 { "only" } else { "these" };
+    Ok(format!("by a sample {which} would keep it: {}", all.join(", ")))
 }
 
 fn looked_at(job: &Job<'_>) -> Result<Vec<Candidate>> {

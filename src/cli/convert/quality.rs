@@ -52,7 +52,6 @@ pub(super) fn lines(plan: &Plan, outcome: &Outcome) -> Vec<String> {
     };
     let Some(totals) = Totals::of(&proof.quality) else { return Vec::new() };
     let mut lines = totals.words(plan.target.as_deref());
-    lines.extend(totals.warning());
     lines.extend(table(plan, &proof.quality));
     lines
 }
