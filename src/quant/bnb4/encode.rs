@@ -224,7 +224,12 @@ impl Nested {
         for block in rest.chunks(self.block) {
             let scale = largest(block);
             scales.extend_from_slice(&scale.to_le_bytes());
-            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+            if scale == 0.0 {
+                // Whatever the code is, it stands for zero; the library's is the first.
+                codes.resize(codes.len() + block.len(), 0);
+                continue;
+            }
+            let inverse = 1.0 / scale;
             codes.extend(block.iter().map(|value| {
                 let scaled = (value * inverse).clamp(-1.0, 1.0);
                 let step = ((scaled + 1.0) * 32767.5 + 0.5).floor();
