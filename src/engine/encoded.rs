@@ -17,6 +17,8 @@ mod pieces;
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 pub(super) use self::pieces::Packed;
 use super::Scratch;
 use super::inputs::Inputs;
@@ -70,9 +72,9 @@ pub(super) fn to_pack(inputs: &Inputs<'_>, pack: u32, scratch: &mut Scratch) -> 
     let mut work = inputs.to_pack(pack)?;
     if work.encoding.encoder.wants_largest() {
         work.largest = inputs.largest(pack, &mut |work| {
-            let mut largest = 0f32;
+            let (mut largest, mut codes) = (0f32, Vec::new());
             for rows in cuts(work, 0..work.decoding.row_count(), VALUES_AT_ONCE) {
-                let codes = work.read(inputs, rows.clone())?;
+                work.read(inputs, rows.clone(), &mut codes)?;
                 let values = work.decode(rows, &codes, scratch);
                 let values = values.map_err(|why| inputs.refused(work.values, &why))?;
                 largest = values.iter().fold(largest, |largest, value| largest.max(value.abs()));
@@ -89,9 +91,9 @@ pub(super) fn whole(
     inputs: &Inputs<'_>,
     (values, scratch): (u64, &mut Scratch),
 ) -> Result<Tensors> {
-    let mut all = Vec::new();
+    let (mut all, mut codes) = (Vec::new(), Vec::new());
     for rows in cuts(work, 0..work.decoding.row_count(), values) {
-        let codes = work.read(inputs, rows.clone())?;
+        work.read(inputs, rows.clone(), &mut codes)?;
         let strands = work.encode(rows, &codes, scratch);
         all.push(strands.map_err(|why| inputs.refused(work.values, &why))?);
     }
@@ -106,9 +108,9 @@ pub(super) fn passing(
     (values, scratch): (u64, &mut Scratch),
     first: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<Tensors> {
-    let (mut all, mut at) = (Vec::new(), 0);
+    let (mut all, mut at, mut codes) = (Vec::new(), 0, Vec::new());
     for rows in cuts(work, 0..work.decoding.row_count(), values) {
-        let codes = work.read(inputs, rows.clone())?;
+        work.read(inputs, rows.clone(), &mut codes)?;
         let strands = work.encode(rows, &codes, scratch);
         let mut strands = strands.map_err(|why| inputs.refused(work.values, &why))?;
         if let Some(piece) = strands.first_mut().map(std::mem::take) {
@@ -130,15 +132,14 @@ fn cuts(work: &ToPack, rows: Range<u64>, values: u64) -> Vec<Range<u64>> {
 }
 
 impl ToPack {
-    /// Reads the codes of rows, if they are not held.
-    pub(super) fn read(&self, inputs: &Inputs<'_>, rows: Range<u64>) -> Result<Vec<u8>> {
+    /// Reads the codes of rows into `bytes`, if they are not held.
+    pub(super) fn read(&self, inputs: &Inputs<'_>, rows: Range<u64>, bytes: &mut Vec<u8>) -> Result<()> {
         if self.codes.is_some() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let range = self.decoding.rows.codes(rows);
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        inputs.read_into(inputs.codes(self.values, &self.decoding), range.start, &mut bytes)?;
-        Ok(bytes)
+        bytes.resize((range.end - range.start) as usize, 0);
+        inputs.read_into(inputs.codes(self.values, &self.decoding), range.start, bytes)
     }
 
     /// Decodes rows, to the values that are packed.
@@ -154,8 +155,8 @@ impl ToPack {
         for &dtype in &self.rounded {
             values::round_all(dtype, values);
         }
-        let broken = values.iter().filter(|value| !value.is_finite()).count();
-        if broken > 0 {
+        if !are_finite(values) {
+            let broken = values.iter().filter(|value| !value.is_finite()).count();
             let count = crate::units::plural(broken, "value");
             return Err(match self.values {
                 Values::Merged(_) => {
@@ -210,6 +211,13 @@ impl ToPack {
             Err(OTHER_SIZES.into())
         }
     }
+}
+
+/// Returns true if no value is infinite or NaN.
+#[multiversion(targets("x86_64+avx2"))]
+fn are_finite(values: &[f32]) -> bool {
+    let most = values.iter().fold(0u32, |most, value| most.max(value.to_bits() & 0x7fff_ffff));
+    most < f32::INFINITY.to_bits()
 }
 
 /// Why an encoder's work is refused.

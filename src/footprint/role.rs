@@ -51,7 +51,7 @@ const VISION: [&str; 14] = [
 ];
 const HEADS: [&str; 8] =
     ["lm_head", "embed_out", "output", "output_layer", "score", "classifier", "qa_outputs", "head"];
-const EMBEDDINGS: [&str; 4] = ["wte", "wpe", "shared", "tok_embeddings"];
+const EMBEDDINGS: [&str; 5] = ["wte", "wpe", "shared", "tok_embeddings", "relative_attention_bias"];
 const ROUTERS: [&str; 7] =
     ["gate", "router", "wg", "shared_expert_gate", "ffn_gate_inp", "ffn_gate_inp_shexp", "router_gate"];
 

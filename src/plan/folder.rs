@@ -109,6 +109,7 @@ impl Folder {
                 packed: &named.packed,
                 plain: &named.plain,
                 kept: &named.kept,
+                also: &named.also,
                 config: checkpoint.files.configs.get("config.json"),
                 dtype: config::plain_dtype(checkpoint, shards),
             };

@@ -15,7 +15,7 @@ use crate::footprint::role::{Place, Role, role};
 use crate::name::escape;
 use crate::quant::change::Change;
 use crate::quant::encode;
-use crate::quant::target::{Candidate, Scope, Target};
+use crate::quant::target::{Candidate, LeftOut, Scope, Target};
 use crate::tensor::{Dtype, GgmlType};
 use crate::units;
 
@@ -111,6 +111,8 @@ pub(super) struct Names {
     pub(super) plain: Vec<String>,
     /// Those that do so against the default of the format's loaders.
     pub(super) kept: Vec<String>,
+    /// Those that are packed against it.
+    pub(super) also: Vec<String>,
 }
 
 /// Why a layer stays plain.
@@ -122,6 +124,15 @@ enum Plain {
     /// It is linear, and loaders would expect it packed.
     Kept(String),
 }
+
+impl From<LeftOut> for Plain {
+    fn from(left: LeftOut) -> Self {
+        if left.is_default { Self::Default(left.why.into()) } else { Self::Kept(left.why.into()) }
+    }
+}
+
+/// Heads that loaders leave plain whatever else they have.
+const WORD_HEADS: [&str; 4] = ["lm_head", "embed_out", "output", "output_layer"];
 
 /// Takes layers that are already what is asked for out of those that are decoded, unless they become something else.
 pub(super) fn leave_made(
@@ -170,8 +181,15 @@ pub(super) fn apply(
         let made = if keep.takes(&name) {
             Err(Plain::Kept("--keep".into()))
         } else {
-            let standing = standing(&tensor, target.scope(), tied.as_deref() == Some(&name));
-            let standing = if also.takes(&name) { Ok(()) } else { standing };
+            let has_bias = checkpoint.layers.spec(layer).bias;
+            let standing = standing(&tensor, target.scope(), (tied.as_deref() == Some(&name), has_bias));
+            let left = target.left_out(&name, checkpoint.files.configs.get("config.json"));
+            let standing = standing.and_then(|()| left.map_or(Ok(()), |left| Err(left.into())));
+            let is_asked = also.takes(&name);
+            if is_asked && standing.is_err() {
+                packing.named.also.push(name.clone());
+            }
+            let standing = if is_asked { Ok(()) } else { standing };
             standing.and_then(|()| target.encoding(&candidate).map_err(Plain::Kept))
         };
         let step = &mut steps[layer as usize];
@@ -322,7 +340,11 @@ fn weight_of(checkpoint: &Checkpoint, merges: &[Merge], tensor: &OutTensor) -> O
 }
 
 /// Says whether a weight is packed by what it is.
-fn standing(tensor: &OutTensor, scope: Scope, is_tied: bool) -> std::result::Result<(), Plain> {
+fn standing(
+    tensor: &OutTensor,
+    scope: Scope,
+    (is_tied, has_bias): (bool, bool),
+) -> std::result::Result<(), Plain> {
     let (name, is_bare) = match tensor.name.strip_suffix(".weight") {
         Some(name) => (name, false),
         None => (tensor.name.as_str(), true),
@@ -338,6 +360,8 @@ fn standing(tensor: &OutTensor, scope: Scope, is_tied: bool) -> std::result::Res
     }
     match (scope, what) {
         (Scope::Matrices, _) if matrix.is_some() => Ok(()),
+        // Of other heads loaders know only the last weight of the model, and not if a bias follows it.
+        (_, Some(Role::Head)) if has_bias && !WORD_HEADS.contains(&label) => Err(Plain::Kept("head".into())),
         (_, Some(Role::Head)) => Err(Plain::Default("head".into())),
         (_, Some(Role::Router)) => Err(Plain::Kept("router".into())),
         (Scope::Experts, Some(Role::Experts)) => Ok(()),

@@ -17,6 +17,7 @@
 mod decode;
 mod encode;
 mod evidence;
+mod left;
 mod mean;
 mod python;
 mod state;
@@ -24,6 +25,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::left::left_out;
 use self::state::{State, StateRead};
 pub(super) use self::target::{Block, block};
 pub use self::target::{TO_FP4, TO_NF4};

@@ -144,10 +144,21 @@ pub struct Model<'a> {
     pub plain: &'a [String],
     /// Those among them that stay plain against the default of the format's loaders.
     pub kept: &'a [String],
+    /// Those among the packed that are packed against it.
+    pub also: &'a [String],
     /// The config of the input.
     pub config: Option<&'a Value>,
     /// The dtype of most plain tensors.
     pub dtype: Dtype,
+}
+
+/// Why a layer stays plain that the scope of a target has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Why, in words.
+    pub why: &'static str,
+    /// True if the loaders leave it plain by default.
+    pub is_default: bool,
 }
 
 /// A format to write, with its options settled.
@@ -166,6 +177,11 @@ pub trait Target: Send + Sync + fmt::Debug {
 
     /// Returns which layers its loaders expect to be packed.
     fn scope(&self) -> Scope;
+
+    /// Returns why a layer of its scope stays plain all the same; `config`: that of the model.
+    fn left_out(&self, _layer: &str, _config: Option<&Value>) -> Option<LeftOut> {
+        None
+    }
 
     /// Returns the dtype that plain tensors have to be in beside it; `None` if any will do.
     fn plain_dtype(&self) -> Option<Dtype> {

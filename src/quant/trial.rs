@@ -34,7 +34,7 @@ pub fn decoding(
     tensors: &[Vec<u8>],
 ) -> Result<Decoding, String> {
     let packed = [layer.to_owned()];
-    let model = Model { packed: &packed, plain: &[], kept: &[], config: None, dtype };
+    let model = Model { packed: &packed, plain: &[], kept: &[], also: &[], config: None, dtype };
     let value = target.block(&model);
     let method = value.get("quant_method").and_then(serde_json::Value::as_str).map(str::to_owned);
     let block = QuantBlock { file: "config.json".into(), key: "quantization_config".into(), method, value };

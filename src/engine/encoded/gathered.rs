@@ -40,8 +40,9 @@ impl Layer {
         scratch: &mut Scratch,
         hands: &impl Hands,
     ) -> Result<Option<Tensors>> {
+        let mut codes = Vec::new();
         while let Some((at, rows)) = self.take() {
-            let codes = self.work.read(inputs, rows.clone())?;
+            self.work.read(inputs, rows.clone(), &mut codes)?;
             let turn = hands.turn();
             let strands = self.work.encode(rows, &codes, scratch);
             let mut strands = strands.map_err(|why| inputs.refused(self.work.values, &why))?;

@@ -121,11 +121,11 @@ impl Packed {
         let work = self.work(inputs, scratch)?;
         let refused = |why: String| inputs.refused(work.values, &why);
         let mut rest = &mut *out;
-        let mut kept = Vec::new();
+        let (mut kept, mut codes) = (Vec::new(), Vec::new());
         let rows = rows_of(&work, offset..offset + rest.len() as u64, piece_bytes);
         for rows in cuts(&work, rows, VALUES_AT_ONCE) {
             let start = rows.start;
-            let codes = work.read(inputs, rows.clone())?;
+            work.read(inputs, rows.clone(), &mut codes)?;
             let turn = hands.turn();
             let mut strands = work.encode(rows.clone(), &codes, scratch).map_err(refused)?;
             let first = strands.first_mut().map(std::mem::take).unwrap_or_default();

@@ -92,7 +92,9 @@ impl Prover<'_> {
     ) -> Result<Sums> {
         let (count, row_len) = (result.row_count(), result.row_len());
         let at_once = (VALUES_AT_ONCE / row_len.max(1)).max(work.decoding.rows.rows_at_once()).max(1);
-        let (mut bytes, mut is, mut before) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bytes, mut codes, mut rounded) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut is, mut before) = (Vec::new(), Vec::new());
+        let dtype = result.dtype.unwrap_or(work.dtype);
         let mut all = Sums::default();
         for start in (0..count).step_by(at_once as usize) {
             let rows = start..count.min(start + at_once);
@@ -100,16 +102,23 @@ impl Prover<'_> {
             if held.is_none() {
                 read(result.rows.codes(rows.clone()), &mut bytes)?;
             }
-            result.rows.decode(rows.clone(), held.unwrap_or(&bytes), &mut is);
-            values::round_all(result.dtype.unwrap_or(work.dtype), &mut is);
+            let stored = held.unwrap_or(&bytes);
+            rounded.resize(dtype.bytes_of(is.len() as u64).unwrap_or(0) as usize, 0);
+            // The quick way gives the values as they are rounded.
+            if !(result.rows.decode_to(rows.clone(), stored, dtype, &mut rounded)
+                && values::to_f32(dtype, &rounded, &mut is))
+            {
+                result.rows.decode(rows.clone(), stored, &mut is);
+                values::round_all(dtype, &mut is);
+            }
             if let Some(base) = base {
-                let codes = base.read(&self.inputs, rows.clone())?;
+                base.read(&self.inputs, rows.clone(), &mut codes)?;
                 let values = base.decode(rows.clone(), &codes, scratch);
                 let values = values.map_err(|why| self.inputs.refused(base.values, &why))?;
                 before.clear();
                 before.extend_from_slice(values);
             }
-            let codes = work.read(&self.inputs, rows.clone())?;
+            work.read(&self.inputs, rows.clone(), &mut codes)?;
             let meant = work.decode(rows, &codes, scratch);
             let meant = meant.map_err(|why| self.inputs.refused(work.values, &why))?;
             all += Sums::of(meant, &is, base.map(|_| before.as_slice()));

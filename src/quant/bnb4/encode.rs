@@ -20,7 +20,8 @@ use super::{BLOCKS, Table, codes, part, state_part};
 use crate::quant::decode::{bytes_of, floats_as};
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
 use crate::quant::{LayerSpec, Parts};
-use crate::tensor::{Dtype, elements, nearest};
+use crate::tensor::nearest::Nearest;
+use crate::tensor::{Dtype, elements};
 
 /// Values that are held together at most: where blocks straddle rows, as many rows as make whole blocks.
 const APART_MAX: u64 = 64 << 20;
@@ -33,9 +34,7 @@ const NESTED_STATE: usize = 3;
 
 /// Encodes rows of a 4-bit weight; strands: codes, absmax.
 pub(super) struct Rows {
-    bounds: [f32; 15],
-    /// The code of each of the sorted values.
-    codes: [u8; 16],
+    nearest: Nearest,
     block: usize,
     row_len: u64,
     nested: Option<Nested>,
@@ -98,7 +97,7 @@ impl Rows {
         });
         let at = |place: usize| values[usize::from(codes[place])];
         let bounds = std::array::from_fn(|place| f32::midpoint(at(place), at(place + 1)));
-        Self { bounds, codes, block: block as usize, row_len, nested }
+        Self { nearest: Nearest { bounds, codes }, block: block as usize, row_len, nested }
     }
 }
 
@@ -123,24 +122,21 @@ impl Encode for Rows {
     }
 
     fn rows(&self, values: &[f32], _at: Around) -> Result<Vec<Vec<u8>>, String> {
-        let mut absmax = Vec::with_capacity(values.len().div_ceil(self.block) * 4);
+        let mut absmax = Vec::with_capacity(values.len().div_ceil(self.block));
         let mut packed = vec![0; values.len().div_ceil(2)];
         let (whole, last) = values.split_at(values.len() / self.block * self.block);
         let (to_whole, to_last) = packed.split_at_mut(whole.len() / 2);
-        for (block, out) in whole.chunks(self.block).zip(to_whole.chunks_mut(self.block / 2)) {
-            let largest = largest(block);
-            nearest::nibbles(block, 1.0 / largest.max(LEAST), &self.bounds, &self.codes, out);
-            absmax.extend_from_slice(&largest.to_le_bytes());
-        }
+        self.nearest.blocks(whole, self.block, LEAST, to_whole, &mut absmax);
         if !last.is_empty() {
             let largest = largest(last).max(LEAST);
-            let code = |value: &f32| nearest::code(value / largest, &self.bounds, &self.codes);
+            let code = |value: &f32| self.nearest.code(value / largest);
             for (pair, out) in last.chunks(2).zip(to_last) {
                 // The value behind an odd last one is 0.
                 *out = code(&pair[0]) << 4 | code(pair.get(1).unwrap_or(&0.0));
             }
-            absmax.extend_from_slice(&largest.to_le_bytes());
+            absmax.push(largest);
         }
+        let absmax = absmax.iter().flat_map(|largest| largest.to_le_bytes()).collect();
         Ok(vec![packed, absmax])
     }
 
@@ -224,7 +220,12 @@ impl Nested {
         for block in rest.chunks(self.block) {
             let scale = largest(block);
             scales.extend_from_slice(&scale.to_le_bytes());
-            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+            if scale == 0.0 {
+                // Whatever the code is, it stands for zero; the library's is the first.
+                codes.resize(codes.len() + block.len(), 0);
+                continue;
+            }
+            let inverse = 1.0 / scale;
             codes.extend(block.iter().map(|value| {
                 let scaled = (value * inverse).clamp(-1.0, 1.0);
                 let step = ((scaled + 1.0) * 32767.5 + 0.5).floor();

@@ -6,11 +6,12 @@
 use serde_json::{Map, Value, json};
 
 use super::encode::{Nested, Rows};
+use super::left::left_out;
 use super::python::python_json;
 use super::{BLOCKS, Table};
 use crate::quant::LayerSpec;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
-use crate::quant::target::{Candidate, Model, Row, Scope, Target, Wishes};
+use crate::quant::target::{Candidate, LeftOut, Model, Row, Scope, Target, Wishes};
 use crate::tensor::{Dtype, elements};
 
 /// Writes nf4.
@@ -67,6 +68,10 @@ impl Target for ToBnb4 {
 
     fn scope(&self) -> Scope {
         Scope::Linears
+    }
+
+    fn left_out(&self, layer: &str, config: Option<&Value>) -> Option<LeftOut> {
+        left_out(layer, config)
     }
 
     fn is_made(&self, layer: &LayerSpec) -> bool {
@@ -136,7 +141,8 @@ pub(in crate::quant) struct Block {
 pub(in crate::quant) fn block(block: &Block, model: &Model<'_>) -> Value {
     let is = |bits: u32| block.bits == bits;
     // A list replaces the loader's own default, which leaves the heads as they are.
-    let skipped = if model.kept.is_empty() { Value::Null } else { json!(model.plain) };
+    let is_default = model.kept.is_empty() && model.also.is_empty();
+    let skipped = if is_default { Value::Null } else { json!(skipped(model)) };
     json!({
         "_load_in_4bit": is(4),
         "_load_in_8bit": is(8),
@@ -161,6 +167,27 @@ impl ToBnb4 {
             Table::Fp4 => "weight.quant_state.bitsandbytes__fp4",
         }
     }
+}
+
+/// Returns the layers that loaders are told to leave plain. A head that is tied is none of the file's, and they would
+/// pack it. They match what full names end with: of a decoder beside a tower, which older files name otherwise than
+/// the classes, the end is given too, if it is no other layer's.
+fn skipped<'a>(model: &Model<'a>) -> Vec<&'a str> {
+    const HEAD: &str = "lm_head";
+    let is_packed = |end: &str| model.packed.iter().any(|name| name.ends_with(end));
+    let mut names: Vec<&str> = model.plain.iter().map(String::as_str).collect();
+    if model.config.is_some_and(|config| config.get("text_config").is_some()) {
+        let end = |name: &&'a str| {
+            let name = name.strip_prefix("language_model.").unwrap_or(name);
+            name.strip_prefix("model.").filter(|end| end.starts_with("layers.") && !is_packed(end))
+        };
+        let ends: Vec<&str> = names.iter().filter_map(end).collect();
+        names.extend(ends);
+    }
+    if !names.contains(&HEAD) && !is_packed(HEAD) {
+        names.push(HEAD);
+    }
+    names
 }
 
 /// Returns how quant states and configs spell a dtype.

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::encode::Rows;
 use crate::quant::LayerSpec;
-use crate::quant::bnb4::{Block, block};
+use crate::quant::bnb4::{Block, block, left_out};
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
-use crate::quant::target::{Candidate, Model, Row, Scope, Target};
+use crate::quant::target::{Candidate, LeftOut, Model, Row, Scope, Target};
 use crate::tensor::{Dtype, elements};
 
 /// Writes int8.
@@ -35,6 +35,10 @@ impl Target for ToInt8 {
 
     fn scope(&self) -> Scope {
         Scope::Linears
+    }
+
+    fn left_out(&self, layer: &str, config: Option<&Value>) -> Option<LeftOut> {
+        left_out(layer, config)
     }
 
     fn is_made(&self, layer: &LayerSpec) -> bool {
