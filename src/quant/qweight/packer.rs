@@ -63,7 +63,8 @@ pub(in crate::quant) struct Stored {
     pub(in crate::quant) grids: Vec<Grid>,
     /// The tensors of zero points and scales.
     pub(in crate::quant) tensors: [Vec<u8>; 2],
-    /// The stored codes, where a scale of 0 means the same by any.
+    /// The stored codes, where several are read as the same value: by a scale of 0, or a dtype of few bits. They
+    /// stay where they are read as what is to be written.
     pub(in crate::quant) codes: Option<(Vec<u8>, Box<dyn DecodeRows>)>,
 }
 
@@ -161,11 +162,15 @@ impl<C: Coding, F: Files> Packer<C, F> {
         for (group, span) in self.spans.spans.iter().enumerate() {
             let (values, codes) = (&row.values[span.clone()], &mut codes[span.clone()]);
             let Some(grid) = self.stored_grid(row.number, group) else { continue };
+            let held = held.get(span.clone()).unwrap_or_default();
             if grid.scale == 0.0 {
-                let held = held.get(span.clone()).unwrap_or_default();
                 codes.iter_mut().zip(held).for_each(|(code, &held)| *code = held as u8);
             } else {
                 search::codes(self.coding, values, grid, codes);
+                for ((code, &value), &held) in codes.iter_mut().zip(values).zip(held) {
+                    let read = values::round(self.coding.dtype(), grid.scale * (held - grid.zero));
+                    *code = if read == value { held as u8 } else { *code };
+                }
             }
             lost += lost_of(self.coding.dtype(), values, grid, codes);
         }

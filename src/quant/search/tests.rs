@@ -158,14 +158,17 @@ fn what_lies_on_a_grid_stays_on_it() {
 }
 
 #[test]
-fn hqq_looks_at_magnitudes() {
-    // Heavy tails: what mse gives to the outliers, hqq gives to the many.
-    let (_, values) = groups().into_iter().find(|(name, _)| *name == "outlier").unwrap();
+fn hqq_lowers_magnitudes() {
     let lattice = Plain { bits: 3, fixed: None, least: 0.0, dtype: Dtype::F16 };
-    let start = lattice.start(&values);
-    let magnitudes = |grid: Grid| lost(lattice, &values, grid).magnitudes;
-    let found = search(Search::Hqq, lattice, &values, start);
-    assert!(magnitudes(found) <= magnitudes(start));
+    let mut better = 0;
+    for (name, values) in groups() {
+        let start = lattice.start(&values);
+        let magnitudes = |grid: Grid| lost(lattice, &values, grid).magnitudes;
+        let found = search(Search::Hqq, lattice, &values, start);
+        assert!(magnitudes(found) <= magnitudes(start), "{name}");
+        better += u32::from(magnitudes(found) < 0.99 * magnitudes(start));
+    }
+    assert!(better >= 6, "{better} of 15 groups");
 }
 
 #[test]
