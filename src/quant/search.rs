@@ -117,11 +117,6 @@ fn lost<L: Lattice>(lattice: L, values: &[f32], grid: Grid) -> Lost {
     Lost { squares, magnitudes }
 }
 
-/// Returns the sum of the squares of what a grid loses.
-pub(super) fn squares<L: Lattice>(lattice: L, values: &[f32], grid: Grid) -> f64 {
-    lost(lattice, values, grid).squares
-}
-
 /// Writes the codes of values on a grid.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 pub(super) fn codes<L: Lattice>(lattice: L, values: &[f32], grid: Grid, out: &mut [u8]) {

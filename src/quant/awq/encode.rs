@@ -33,6 +33,12 @@ pub(super) fn encode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, S
     let groups = inputs.div_ceil(stored.size);
     let mut grids = Vec::with_capacity(outputs * groups);
     for (scales, zeros) in stored.scales.chunks(stored.width).zip(stored.zeros.chunks(stored.width)) {
+        let is_lost = |(&scale, &zero): (&f32, &f32)| kind == Kind::GemvFast && scale == 0.0 && zero != 0.0;
+        if scales.iter().zip(zeros).take(groups).any(is_lost) {
+            return Err(
+                "a scale of 0 beside a scaled zero point that is not 0: no code changes what is read".into(),
+            );
+        }
         let grid = |(&scale, &zero): (&f32, &f32)| Grid {
             scale,
             zero: match kind {

@@ -73,6 +73,10 @@ impl Lattice for Grids {
 }
 
 impl Coding for Grids {
+    fn dtype(self) -> Dtype {
+        self.dtype
+    }
+
     fn grid(self, [least, largest]: [f32; 2]) -> Grid {
         let round = |value| values::round(self.dtype, value);
         let range = round(largest - least).max(round(NARROWEST));

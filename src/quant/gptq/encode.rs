@@ -1,8 +1,8 @@
 //! Encoding GPTQ as it is stored: on its own scales, zero points and groups, or on new ones of the same groups.
 //!
 //! Which of both a layer gets is decided in `qweight/packer.rs`, by all of its values. `g_idx` and the bias stay as they
-//! are; `qzeros` and `scales` are the stored bytes where the stored grid is kept. A code whose scale is 0
-//! means 0 whatever it is, and stays.
+//! are; `qzeros` and `scales` are the stored bytes where the stored grid is kept. Where several codes are read as the
+//! same value (a scale of 0, 8 bits beside scales of BF16) the stored one stays.
 //!
 //! New zero points of v1 are at least 1 in files that GPTQModel did not write: readers disagree on a stored -1.
 
@@ -18,6 +18,7 @@ use crate::quant::search::Grid;
 use crate::quant::side::matrix;
 use crate::quant::target::Search;
 use crate::quant::{LayerSpec, Parts};
+use crate::tensor::Dtype;
 
 pub(super) fn encode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
     if layer.variant == "marlin" {
@@ -53,11 +54,9 @@ pub(super) fn encode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, S
     let middle = (1u32 << (numbers.bits - 1)) as f32;
     let is_symmetric = zeros.iter().all(|&zero| zero == middle);
     let least_zero = u8::from(files.one == One::Fields);
-    let codes = if values.contains(&0.0) {
-        Some((bytes_of(parts, qweight)?, decode::codes(&numbers)?))
-    } else {
-        None
-    };
+    // BF16 has fewer bits than the differences of 7 and 8 bits: neighboring codes are read alike.
+    let are_alike = values.contains(&0.0) || scales.dtype == Dtype::BF16 && numbers.bits > 6;
+    let codes = if are_alike { Some((bytes_of(parts, qweight)?, decode::codes(&numbers)?)) } else { None };
     let tensors = [bytes_of(parts, qzeros)?, bytes_of(parts, scales)?];
     let stored = Stored { grids, tensors, codes };
     let order = decode::order(parts, &numbers, groups)?;

@@ -73,6 +73,10 @@ impl Lattice for Grids {
 }
 
 impl Coding for Grids {
+    fn dtype(self) -> Dtype {
+        self.dtype
+    }
+
     fn grid(self, [least, largest]: [f32; 2]) -> Grid {
         let (mut least, mut largest) = (least, largest);
         if self.is_symmetric {

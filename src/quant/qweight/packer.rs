@@ -12,15 +12,20 @@
 //! a step `s` loses `s² / 12` a weight, whatever grid it is on: so two grids whose ranges differ by 12 % differ by
 //! 25 % in what they lose, and that much is between any two ways to choose a range (a search shrinks it by
 //! about as much). Less than four fifths means that the stored ranges do not fit: values are clipped, or a group
-//! has shrunken. The sums run over whole rows, in f64, in the order of the rows: they do not depend on the cuts.
+//! has shrunken. The sums are those of the values as they will be read, products rounded to the dtype of scales: so a
+//! layer that nobody changed loses nothing on its own grid, and stays what it is to the byte. They run over
+//! whole rows, in f64, in the order of the rows, and do not depend on the cuts.
 
 use std::ops::Range;
+
+use multiversion::multiversion;
 
 use crate::quant::affine::Groups;
 use crate::quant::decode::DecodeRows;
 use crate::quant::encode::{Around, Encode};
 use crate::quant::search::{self, Grid, Lattice};
 use crate::quant::target::Search;
+use crate::tensor::{Dtype, values};
 
 /// The share of the stored grid's squared errors below which a layer is regrouped.
 const FITS: f64 = 0.8;
@@ -30,6 +35,9 @@ pub(in crate::quant) trait Coding: Lattice + Send + Sync + 'static {
     /// Returns the grid of a group of which this is the least and the largest value, with 0 between them: the one that
     /// the format's library takes. Its scale is infinite if the format cannot store it.
     fn grid(self, range: [f32; 2]) -> Grid;
+
+    /// Returns the dtype to which `scale * (code - zero)` is rounded when it is read.
+    fn dtype(self) -> Dtype;
 }
 
 /// How the tensors of a layout hold codes, zero points and scales.
@@ -55,7 +63,8 @@ pub(in crate::quant) struct Stored {
     pub(in crate::quant) grids: Vec<Grid>,
     /// The tensors of zero points and scales.
     pub(in crate::quant) tensors: [Vec<u8>; 2],
-    /// The stored codes, where a scale of 0 means the same by any.
+    /// The stored codes, where several are read as the same value: by a scale of 0, or a dtype of few bits. They
+    /// stay where they are read as what is to be written.
     pub(in crate::quant) codes: Option<(Vec<u8>, Box<dyn DecodeRows>)>,
 }
 
@@ -139,7 +148,7 @@ impl<C: Coding, F: Files> Packer<C, F> {
             let grid = search::search(self.search, self.coding, values, grid);
             search::codes(self.coding, values, grid, &mut codes[span.clone()]);
             if stored.is_some() {
-                lost += search::squares(self.coding, values, grid);
+                lost += lost_of(self.coding.dtype(), values, grid, &codes[span.clone()]);
             }
             scales.extend_from_slice(&grid.scale.to_le_bytes());
             zeros.push(grid.zero as u8);
@@ -153,14 +162,17 @@ impl<C: Coding, F: Files> Packer<C, F> {
         for (group, span) in self.spans.spans.iter().enumerate() {
             let (values, codes) = (&row.values[span.clone()], &mut codes[span.clone()]);
             let Some(grid) = self.stored_grid(row.number, group) else { continue };
+            let held = held.get(span.clone()).unwrap_or_default();
             if grid.scale == 0.0 {
-                let held = held.get(span.clone()).unwrap_or_default();
                 codes.iter_mut().zip(held).for_each(|(code, &held)| *code = held as u8);
-                lost += values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
             } else {
                 search::codes(self.coding, values, grid, codes);
-                lost += search::squares(self.coding, values, grid);
+                for ((code, &value), &held) in codes.iter_mut().zip(values).zip(held) {
+                    let read = values::round(self.coding.dtype(), grid.scale * (held - grid.zero));
+                    *code = if read == value { held as u8 } else { *code };
+                }
             }
+            lost += lost_of(self.coding.dtype(), values, grid, codes);
         }
         lost
     }
@@ -250,6 +262,42 @@ impl<C: Coding, F: Files> Encode for Packer<C, F> {
         let [zeros, scales] = self.files.grids(&zeros, &scales);
         [self.files.codes(&codes), zeros, scales].into_iter().chain(self.constant.iter().cloned()).collect()
     }
+}
+
+/// Returns the sum of the squares of what codes lose of values, once they are read again.
+fn lost_of(dtype: Dtype, values: &[f32], grid: Grid, codes: &[u8]) -> f64 {
+    const PIECE: usize = 256;
+    let mut decoded = [0f32; PIECE];
+    let mut lost = 0.0;
+    for (values, codes) in values.chunks(PIECE).zip(codes.chunks(PIECE)) {
+        let decoded = &mut decoded[..values.len()];
+        for (decoded, &code) in decoded.iter_mut().zip(codes) {
+            *decoded = grid.scale * (f32::from(code) - grid.zero);
+        }
+        values::round_all(dtype, decoded);
+        lost += squares(values, decoded);
+    }
+    lost
+}
+
+/// Returns the sum of the squares of differences.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn squares(values: &[f32], decoded: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0f64; LANES];
+    let (values, rest) = values.as_chunks::<LANES>();
+    let (decoded, decoded_rest) = decoded.as_chunks::<LANES>();
+    for (values, decoded) in values.iter().zip(decoded) {
+        for lane in 0..LANES {
+            let error = f64::from(values[lane]) - f64::from(decoded[lane]);
+            sums[lane] += error * error;
+        }
+    }
+    for ((&value, &decoded), sum) in rest.iter().zip(decoded_rest).zip(&mut sums) {
+        let error = f64::from(value) - f64::from(decoded);
+        *sum += error * error;
+    }
+    sums.iter().sum()
 }
 
 /// Says whether a layer is better off with new scales; `lost`: of each row, the squared errors on the stored grid and on
