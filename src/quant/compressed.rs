@@ -19,6 +19,7 @@
 //! writers store the same tensors. Source: compressed-tensors 0.20, `compressors/`.
 
 mod decode;
+mod encode;
 mod evidence;
 mod layer;
 mod packing;
@@ -30,6 +31,7 @@ use self::layer::Layer;
 pub use self::target::{TO_COMPRESSED, TO_NVFP4};
 use super::decode::Decoding;
 use super::draft::scaled_parts;
+use super::encode::Encoding;
 use super::fp8::{Family, family};
 use super::{Evidence, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::tensor::Dtype;
@@ -74,6 +76,15 @@ impl QuantFormat for CompressedTensors {
     fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
         let stored = Stored::of(parts).ok_or("its parts are not compressed-tensors'")?;
         decode::decode(parts, stored, layer)
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+        let stored = Stored::of(parts).ok_or("its parts are not compressed-tensors'")?;
+        encode::encode(parts, stored, layer)
     }
 }
 

@@ -16,11 +16,16 @@
 //! `inference/kernel.py`; vLLM, `layers/quantization/fp8.py`; GPTQModel, `nn_modules/qlinear/fp8.py`.
 
 mod decode;
+pub(super) mod encode;
 mod evidence;
+pub(super) mod rules;
+mod target;
 
+pub use self::target::TO_FP8;
 use super::decode::Decoding;
 use super::dense::Dense;
 use super::draft::{Draft, scaled_parts};
+use super::encode::Encoding;
 use super::grain::{Grain, Hint, grid};
 use super::{Evidence, FormatId, LayerSpec, Part, Parts, QuantBlock, QuantConfig, QuantFormat, Recognized};
 use super::{Signature, draft::plain};
@@ -131,6 +136,14 @@ impl QuantFormat for Fp8 {
 
     fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
         decode::decode(parts, layer)
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+        encode::encode(parts, layer)
     }
 }
 

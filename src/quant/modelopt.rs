@@ -15,11 +15,13 @@
 //! Source: modelopt 0.47, `torch/export/quant_utils.py`, `torch/quantization/qtensor`.
 
 mod decode;
+mod encode;
 
 use serde_json::Value;
 
 use super::decode::Decoding;
 use super::draft::{Draft, place, scaled_parts};
+use super::encode::Encoding;
 use super::fp8::{Family, family};
 use super::grain::{Grain, Hint};
 use super::scale_values::evidence;
@@ -111,6 +113,14 @@ impl QuantFormat for Modelopt {
 
     fn decode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
         decode::decode(parts, layer)
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+        encode::encode(parts, layer)
     }
 }
 

@@ -159,6 +159,21 @@ pub struct LeftOut {
     pub why: &'static str,
     /// True if the loaders leave it plain by default.
     pub is_default: bool,
+impl Model<'_> {
+    /// Returns the names of the linear layers that stay plain, with a head that is tied to the embeddings: loaders make
+    /// a layer of it, though no file has it.
+    #[must_use]
+    pub fn plain_with_head(&self) -> Vec<String> {
+        const HEAD: &str = "lm_head";
+        let tied = |config: &Value| config.get("tie_word_embeddings").and_then(Value::as_bool);
+        let said = self.config.and_then(|config| tied(config).or_else(|| tied(config.get("text_config")?)));
+        let mut names = self.plain.to_vec();
+        let is_head = |name: &String| name.rsplit('.').next() == Some(HEAD);
+        if said.unwrap_or(true) && !names.iter().chain(self.packed).any(is_head) {
+            names.push(HEAD.to_owned());
+        }
+        names
+    }
 }
 
 /// A format to write, with its options settled.
@@ -243,6 +258,8 @@ pub static TARGETS: &[&Row] = &[
     &super::awq::TO_AWQ,
     &super::compressed::TO_COMPRESSED,
     &super::compressed::TO_NVFP4,
+    &super::fp8::TO_FP8,
+    &super::mxfp4::TO_MXFP4,
     &super::ggml::target::TO_Q8_0,
     &super::ggml::target::TO_Q6_K,
     &super::ggml::target::TO_Q5_K,

@@ -262,7 +262,7 @@ impl<R: Rule> Encode for Own<R> {
         let mut next = || strands.next().unwrap_or_default();
         let (codes, error) = (next(), sum(&next()));
         let made = Made { codes: next(), scales: next(), zeros: next() };
-        if !self.may_regroup || regroup::stays(error, sum(&next())) {
+        if !self.may_regroup || !regroup::is_regrouped(error, sum(&next())) {
             return std::iter::once(codes).chain(self.kept.iter().cloned()).collect();
         }
         (self.fresh.finish)(made, largest)

@@ -112,6 +112,12 @@ impl Step {
     pub(super) fn of(scale: f32, zero: f32) -> Self {
         Self { by: scale, zero, worth: scale, stored: scale }
     }
+
+    /// Returns a scale that a layer has: by a scale of 0 every value has the code of 0.
+    pub(super) fn held(worth: f32, zero: f32) -> Self {
+        let by = if worth == 0.0 { f32::INFINITY } else { worth };
+        Self { by, zero, worth, stored: worth }
+    }
 }
 
 /// How scales come of ranges.

@@ -49,16 +49,16 @@ pub(super) fn decode(parts: &Parts<'_>, stored: Stored, layer: &LayerSpec) -> Re
 
 /// A weight as rows: those of all matrices of a stack.
 #[derive(Clone, Copy)]
-struct Sizes {
-    rows: u64,
+pub(super) struct Sizes {
+    pub(super) rows: u64,
     /// Rows of one matrix.
-    outputs: u64,
-    inputs: u64,
+    pub(super) outputs: u64,
+    pub(super) inputs: u64,
 }
 
 impl Sizes {
     /// Returns the sizes of a weight that has any values.
-    fn of(shape: &[u64]) -> Option<Self> {
+    pub(super) fn of(shape: &[u64]) -> Option<Self> {
         let (&inputs, rest) = shape.split_last()?;
         let rows = rest.iter().try_fold(1u64, |rows, &dim| rows.checked_mul(dim))?;
         let sizes = Self { rows, outputs: *rest.last()?, inputs };
@@ -67,10 +67,10 @@ impl Sizes {
 }
 
 /// The scales of a weight, and how many weights share one.
-struct Scales<'p, 'a> {
-    part: &'p Part<'a>,
-    grain: Grain,
-    sizes: Sizes,
+pub(super) struct Scales<'p, 'a> {
+    pub(super) part: &'p Part<'a>,
+    pub(super) grain: Grain,
+    pub(super) sizes: Sizes,
 }
 
 impl Scales<'_, '_> {
@@ -154,7 +154,7 @@ fn packed(
 }
 
 /// Returns zero points that are packed along the outputs, `[words, scales of a row]`.
-fn packed_zeros(
+pub(super) fn packed_zeros(
     parts: &Parts<'_>,
     zeros: &Part<'_>,
     scales: &Scales<'_, '_>,
@@ -179,7 +179,7 @@ fn packed_zeros(
 }
 
 /// Returns the group of each input where an index says it: one that was never filled is -1 throughout.
-fn group_index(parts: &Parts<'_>, scales: &Scales<'_, '_>) -> Result<Option<Groups>, String> {
+pub(super) fn group_index(parts: &Parts<'_>, scales: &Scales<'_, '_>) -> Result<Option<Groups>, String> {
     if !parts.has("weight_g_idx") {
         return Ok(None);
     }
@@ -258,7 +258,7 @@ fn in_bytes(
 }
 
 /// Returns the scales of nvfp4, divided by the global one; a stack may have one a matrix.
-fn divided(parts: &Parts<'_>, scales: &Scales<'_, '_>) -> Result<Vec<f32>, String> {
+pub(super) fn divided(parts: &Parts<'_>, scales: &Scales<'_, '_>) -> Result<Vec<f32>, String> {
     if scales.part.dtype != Dtype::F8E4M3 {
         return Err(format!("weight_scale is {}, not F8_E4M3", scales.part.dtype));
     }

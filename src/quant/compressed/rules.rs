@@ -139,7 +139,9 @@ impl Nvfp4 {
     /// Returns the global scale of a layer, or of layers that share it, whose largest magnitude is given.
     pub(super) fn global(self, largest: f32) -> f32 {
         const RANGE: f32 = E4M3_MAX * E2M1_MAX;
-        if let Some(stored) = self.stored.filter(|stored| largest * stored <= RANGE) {
+        /// What rounds to the largest scale still fits.
+        const ROUNDS: f32 = 1.03;
+        if let Some(stored) = self.stored.filter(|stored| largest * stored.abs() <= RANGE * ROUNDS) {
             return stored;
         }
         let round = |value| values::round(self.dtype, value);

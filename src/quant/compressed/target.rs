@@ -336,7 +336,7 @@ impl Target for ToCompressed {
             }},
             "format": format,
             "global_compression_ratio": null,
-            "ignore": ignored(model),
+            "ignore": model.plain_with_head(),
             "kv_cache_scheme": null,
             "moe_sparsity_config": null,
             "quant_method": METHOD,
@@ -355,19 +355,6 @@ impl ToCompressed {
             _ => Search::None,
         }
     }
-}
-
-/// Returns the linear layers that stay plain; a head that is tied to the embeddings is one, though no file has it.
-fn ignored(model: &Model<'_>) -> Vec<String> {
-    const HEAD: &str = "lm_head";
-    let mut names = model.plain.to_vec();
-    let tied = |config: &Value| config.get("tie_word_embeddings").and_then(Value::as_bool);
-    let said = model.config.and_then(|config| tied(config).or_else(|| tied(config.get("text_config")?)));
-    let is_named = |name: &String| name.rsplit('.').next() == Some(HEAD);
-    if said.unwrap_or(true) && !names.iter().chain(model.packed).any(is_named) {
-        names.push(HEAD.to_owned());
-    }
-    names
 }
 
 /// A layer that is to be encoded.

@@ -50,7 +50,7 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
 }
 
 /// Multiplies scales by the second one, of the tensor or of each of its matrices.
-fn multiply(scales: &mut [f32], factors: Vec<f32>, matrices: Option<u64>) -> Result<(), String> {
+pub(super) fn multiply(scales: &mut [f32], factors: Vec<f32>, matrices: Option<u64>) -> Result<(), String> {
     let (count, factor_count) = (scales.len(), factors.len());
     if factor_count != 1 && Some(factor_count as u64) != matrices {
         return Err(format!("weight_scale_2 has {factor_count} values for {count} scales"));
