@@ -22,7 +22,7 @@ use crate::plan::{
     Action, At, Change, How, Names, Order, OutShard, OutTensor, Pack, Plan, SHARD_BYTES, Source, Step,
     Values, folder, list,
 };
-use crate::problem::kind;
+use crate::problem::{Problem, kind};
 use crate::quant::ggml::encode::is_written;
 use crate::quant::ggml::mixture::{Mixture, Model, is_quantized};
 use crate::quant::target::Target;
@@ -141,10 +141,11 @@ fn check_input(checkpoint: &Checkpoint, mixture: Mixture) -> Result<()> {
             format!("--to {to} writes a GGUF, and a GGUF is made of a GGUF input; this is {container}");
         return refused(ErrorKind::Unsupported, message);
     }
-    let is_fault = |at: &&crate::problem::Problem| {
-        NOT_READABLE.contains(&at.kind) || at.kind == &kind::BAD_VERSION || at.kind == &kind::BIG_ENDIAN
-    };
-    if let Some(fault) = checkpoint.problems.iter().find(is_fault) {
+    let is_fault = |at: &&Problem| NOT_READABLE.contains(&at.kind) || at.kind == &kind::BAD_VERSION;
+    let is_swapped = |at: &&Problem| at.kind == &kind::BIG_ENDIAN;
+    let problems = || checkpoint.problems.iter();
+    // A swapped file has other faults too, which say less.
+    if let Some(fault) = problems().find(is_swapped).or_else(|| problems().find(is_fault)) {
         let message = format!("no GGUF can be made of it: {} {}", fault.kind.code, escape(&fault.message));
         return refused(ErrorKind::Unsupported, message);
     }
