@@ -137,7 +137,8 @@ impl Sampler<'_> {
 
     /// Returns the values of the first rows.
     fn values(&self, work: &ToPack, rows: u64, scratch: &mut Scratch) -> Result<Vec<f32>> {
-        let codes = work.read(self.inputs, 0..rows)?;
+        let mut codes = Vec::new();
+        work.read(self.inputs, 0..rows, &mut codes)?;
         let values = work.decode(0..rows, &codes, scratch);
         values.map(<[f32]>::to_vec).map_err(|why| self.inputs.refused(work.values, &why))
     }

@@ -8,6 +8,7 @@
 
 mod bytelevel;
 mod config;
+mod making;
 mod meta;
 mod rope;
 mod sentencepiece;

@@ -159,6 +159,8 @@ pub struct LeftOut {
     pub why: &'static str,
     /// True if the loaders leave it plain by default.
     pub is_default: bool,
+}
+
 impl Model<'_> {
     /// Returns the names of the linear layers that stay plain, with a head that is tied to the embeddings: loaders make
     /// a layer of it, though no file has it.
@@ -263,8 +265,15 @@ pub static TARGETS: &[&Row] = &[
     &super::ggml::target::TO_Q8_0,
     &super::ggml::target::TO_Q6_K,
     &super::ggml::target::TO_Q5_K,
+    &super::ggml::target::TO_Q5_K_M,
+    &super::ggml::target::TO_Q5_K_S,
     &super::ggml::target::TO_Q4_K,
+    &super::ggml::target::TO_Q4_K_M,
+    &super::ggml::target::TO_Q4_K_S,
     &super::ggml::target::TO_Q3_K,
+    &super::ggml::target::TO_Q3_K_L,
+    &super::ggml::target::TO_Q3_K_M,
+    &super::ggml::target::TO_Q3_K_S,
     &super::ggml::target::TO_Q2_K,
     &super::ggml::target::TO_Q5_1,
     &super::ggml::target::TO_Q5_0,

@@ -41,6 +41,18 @@ impl GgufFile {
         self
     }
 
+    /// Adds a key-value by its full key and the bytes of its value.
+    pub(crate) fn raw(mut self, key: &str, type_id: u32, value: &[u8]) -> Self {
+        self.pairs.push((key.to_owned(), [&type_id.to_le_bytes()[..], value].concat()));
+        self
+    }
+
+    /// Adds a tensor of any type by its bytes.
+    pub(crate) fn bytes_of(mut self, name: &str, shape: &[u64], type_id: u32, bytes: &[u8]) -> Self {
+        self.tensors.push((name.to_owned(), shape.to_vec(), type_id, bytes.to_vec()));
+        self
+    }
+
     pub(crate) fn text(self, key: &str, text: &str) -> Self {
         self.pair(key, 8, &string(text))
     }

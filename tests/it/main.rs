@@ -30,6 +30,7 @@ mod precision;
 mod pty;
 mod references;
 mod requantize;
+mod requantize_gguf;
 mod rules;
 mod samples;
 mod scaled_samples;

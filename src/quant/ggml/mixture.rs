@@ -1,4 +1,4 @@
-//! Which type each tensor of a GGUF becomes when the file is quantized to one type.
+//! Which type each tensor of a GGUF becomes when the file is quantized.
 //!
 //! | tensor                                                     | becomes                                        |
 //! |------------------------------------------------------------|------------------------------------------------|
@@ -9,18 +9,28 @@
 //! | rows that are not whole blocks of 256                      | the type of blocks of 32 that llama.cpp takes instead |
 //! | rows that are not whole blocks of 32                       | F16                                            |
 //!
-//! That is `llama-quantize --pure` with the head as without `--pure`, and no importance matrix.
+//! That is `llama-quantize --pure` with the head as without `--pure`, and no importance matrix. The mixtures, whose
+//! names end in `_S`, `_M` and `_L`, are all of what llama-quantize does (`mix.rs`). Of Q8_0, Q6_K and the types of 32
+//! values llama-quantize has no mixture: its result is the same but for models of eight experts.
 //! Source: llama.cpp 2026-11, `llama-quant.cpp`: `tensor_allows_quantization`, `llama_tensor_get_type_impl`,
 //! `tensor_type_fallback`; `llama.h` (`llama_ftype`).
 
+mod mix;
+#[cfg(test)]
+mod tests;
+pub use self::mix::{Before, Mix, is_values};
 use super::encode::kind;
 use crate::tensor::{Dtype, GgmlType};
 
 /// What a file is quantized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mixture {
-    /// The type that most tensors become, as ggml calls it: `Q4_K`.
+    /// Its name: `Q4_K`, `Q4_K_M`.
     pub name: &'static str,
+    /// The type that most tensors become, as ggml calls it: `Q4_K`.
+    pub base: &'static str,
+    /// Which tensors get more bits.
+    pub mix: Mix,
     /// `general.file_type`.
     pub file_type: u32,
 }
@@ -32,6 +42,26 @@ pub struct Model<'a> {
     pub arch: &'a str,
     /// True if the file has `output.weight`.
     pub has_head: bool,
+    /// How many blocks it has.
+    pub blocks: u64,
+    /// How many experts a block has; 0 if it says none.
+    pub experts: u64,
+    /// Heads, and heads of keys.
+    pub heads: [u64; 2],
+    /// How many tensors hold values of attention.
+    pub values: u64,
+}
+
+impl Model<'_> {
+    /// Returns true for what llama.cpp calls a model of 70 B, whose values of attention are an eighth of its queries.
+    fn is_70b(&self) -> bool {
+        match self.arch {
+            "llama" => self.blocks == 80 && self.heads[0] != self.heads[1],
+            "qwen2" | "deci" | "olmo" => self.blocks == 80,
+            "jais2" => self.blocks == 68,
+            _ => false,
+        }
+    }
 }
 
 /// What a tensor becomes.
@@ -130,13 +160,19 @@ pub fn is_quantized(name: &str, shape: &[u64], arch: &str) -> bool {
 }
 
 impl Mixture {
-    /// Returns what a tensor that is quantized becomes.
+    /// Returns what a tensor that is quantized becomes. All of them are asked for in the order of their blocks, because
+    /// the type of some hangs on how many came `before`.
     ///
     /// # Errors
-    /// The type is not one that is written; in words.
-    pub fn choose(&self, name: &str, shape: &[u64], model: Model<'_>) -> Result<Choice, String> {
+    /// The type is not one that is written, or hangs on a block that the name does not tell; in words.
+    pub fn choose(
+        &self,
+        name: &str,
+        shape: &[u64],
+        (model, before): (&Model<'_>, &mut Before),
+    ) -> Result<Choice, String> {
         let inputs = shape.last().copied().unwrap_or(1);
-        let wanted = self.wanted(name, inputs, model)?;
+        let wanted = self.wanted(name, inputs, (model, before))?;
         let mut dtype = Dtype::Ggml(wanted);
         let mut note = None;
         if !is_whole(inputs, wanted) {
@@ -148,33 +184,39 @@ impl Mixture {
                 wanted.block_elements(),
                 wanted.name()
             ));
-        } else if wanted.name() != self.name {
+        } else if wanted.name() != self.base {
             note = Some(format!("{} as llama-quantize takes for it beside {}", wanted.name(), self.name));
         }
         Ok(Choice { dtype, note })
     }
 
     /// Returns the type of a tensor before its rows are looked at.
-    fn wanted(&self, name: &str, inputs: u64, model: Model<'_>) -> Result<GgmlType, String> {
+    fn wanted(
+        &self,
+        name: &str,
+        inputs: u64,
+        (model, before): (&Model<'_>, &mut Before),
+    ) -> Result<GgmlType, String> {
         let find = |name: &str| kind(name).ok_or_else(|| format!("{name} cannot be written"));
-        let own = find(self.name)?;
+        let own = find(self.base)?;
         let is_embedding = matches!(name, "token_embd.weight" | "per_layer_token_embd.weight");
         let is_head = name == "output.weight" || is_embedding && !model.has_head;
         if is_head {
-            let is_wide = self.name == "MXFP4" || model.arch == "falcon" || !is_whole(inputs, own);
-            return match self.name {
+            let is_wide = self.base == "MXFP4" || model.arch == "falcon" || !is_whole(inputs, own);
+            return match self.base {
                 "Q8_0" => Ok(own),
                 _ if is_wide => find("Q8_0"),
                 _ => find("Q6_K"),
             };
         }
-        if is_embedding && matches!(self.name, "TQ1_0" | "TQ2_0") { find("Q4_K") } else { Ok(own) }
+        match self.base {
+            "TQ1_0" | "TQ2_0" if is_embedding => find("Q4_K"),
+            _ if is_embedding || self.mix == Mix::Plain => Ok(own),
+            base => find(mix::choose((base, self.mix), name, model, before)?),
+        }
     }
 }
 
 fn is_whole(inputs: u64, kind: GgmlType) -> bool {
     inputs.is_multiple_of(kind.block_elements().into())
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,10 +3,15 @@
 use super::*;
 use crate::quant::ggml::encode;
 
-const PLAIN: Model<'_> = Model { arch: "llama", has_head: true };
+const PLAIN: Model<'_> =
+    Model { arch: "llama", has_head: true, blocks: 32, experts: 0, heads: [32, 8], values: 32 };
 
-fn of(mixture: &'static str, name: &str, shape: &[u64], model: Model<'_>) -> (String, bool) {
-    let choice = Mixture { name: mixture, file_type: 0 }.choose(name, shape, model).unwrap();
+fn plain(base: &'static str) -> Mixture {
+    Mixture { name: base, base, mix: Mix::Plain, file_type: 0 }
+}
+
+fn of(base: &'static str, name: &str, shape: &[u64], model: Model<'_>) -> (String, bool) {
+    let choice = plain(base).choose(name, shape, (&model, &mut Before::default())).unwrap();
     (choice.dtype.name().to_owned(), choice.note.is_some())
 }
 
@@ -75,8 +80,8 @@ fn rows_that_are_no_whole_blocks_become_another_type() {
         assert_eq!(of(mixture, 256), mixture);
         assert_eq!(of(mixture, 80), "F16", "{mixture}");
     }
-    let choice = Mixture { name: "Q4_K", file_type: 0 };
-    let choice = choice.choose("blk.0.ffn_up.weight", &[7, 96], PLAIN).unwrap();
+    let choice =
+        plain("Q4_K").choose("blk.0.ffn_up.weight", &[7, 96], (&PLAIN, &mut Before::default())).unwrap();
     assert_eq!(choice.note.unwrap(), "rows of 96 are not whole blocks of 256 Q4_K: Q5_0 instead");
 }
 
@@ -86,6 +91,57 @@ fn every_type_that_is_written_has_a_target() {
         let target = (row.make)(&crate::quant::target::Wishes::default());
         let Some(mixture) = target.ok().and_then(|target| target.gguf()) else { continue };
         assert_eq!(row.name, mixture.name.to_lowercase());
-        assert!(encode::kind(mixture.name).is_some(), "{}", row.name);
+        assert!(encode::kind(mixture.base).is_some(), "{}", row.name);
     }
+}
+
+/// What llama.cpp's own code says of whole models, mixture by mixture: `tests/ggml/mixtures.txt`.
+#[test]
+fn mixtures_are_those_of_llama_quantize() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ggml/mixtures.txt");
+    let text = std::fs::read_to_string(path).unwrap();
+    let number = |word: &str| word.parse::<u64>().unwrap();
+    let mut model = PLAIN;
+    let mut tensors: Vec<(&str, Vec<u64>)> = Vec::new();
+    let (mut held, mut raised) = (0, 0);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["model", arch, blocks, experts, heads, kv_heads] => {
+                tensors.clear();
+                let heads = [number(heads), number(kv_heads)];
+                model = Model { arch, blocks: number(blocks), experts: number(experts), heads, ..PLAIN };
+            }
+            ["tensor", name, ref shape @ ..] => {
+                tensors.push((name, shape.iter().map(|n| number(n)).collect()))
+            }
+            [name, ref types @ ..] => {
+                model.has_head = tensors.iter().any(|(name, _)| *name == "output.weight");
+                model.values = tensors.iter().filter(|(name, _)| is_values(name)).count() as u64;
+                let (base, mix) = match name.rsplit_once('_') {
+                    Some((base, "S")) => (base, Mix::Small),
+                    Some((base, "M")) => (base, Mix::Medium),
+                    Some((base, "L")) => (base, Mix::Large),
+                    _ => (name, Mix::Plain),
+                };
+                let base = ["Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
+                    .into_iter()
+                    .find(|known| *known == base)
+                    .unwrap();
+                let mixture = Mixture { name: base, base, mix, file_type: 0 };
+                let mut before = Before::default();
+                assert_eq!(types.len(), tensors.len());
+                for ((tensor, shape), should) in tensors.iter().zip(types) {
+                    let is = is_quantized(tensor, shape, model.arch)
+                        .then(|| mixture.choose(tensor, shape, (&model, &mut before)).unwrap());
+                    let is = is.as_ref().map_or("-", |choice| choice.dtype.name());
+                    assert_eq!(is, *should, "{} of {} blocks, {name}: {tensor}", model.arch, model.blocks);
+                    held += 1;
+                    raised += usize::from(is != "-" && is != base);
+                }
+            }
+            [] => {}
+        }
+    }
+    assert!(held > 5000 && raised > 1000, "{held} {raised}");
 }
