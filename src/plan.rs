@@ -94,9 +94,10 @@ impl Order {
     }
 
     /// Returns what layers are packed as, with the dtype that plain tensors must have beside it.
-    fn target(&mut self) -> Result<Option<Box<dyn Target>>> {
+    fn target(&mut self, checkpoint: &Checkpoint) -> Result<Option<Box<dyn Target>>> {
         let To::Packed(aim) = &self.to else { return Ok(None) };
-        let target = aim.target().map_err(Error::input)?;
+        let is_gguf = checkpoint.files.container.name() == "gguf";
+        let target = aim.target(is_gguf).map_err(Error::input)?;
         if let Some(dtype) = target.plain_dtype() {
             if self.dtype.is_some_and(|asked| asked != dtype) {
                 let message = format!(
@@ -433,7 +434,7 @@ impl Plan {
     fn make(checkpoint: &Checkpoint, mut order: Order, attached: &[Attached<'_>]) -> Result<Self> {
         config::check_basis(checkpoint)?;
         order.check()?;
-        let target = order.target()?;
+        let target = order.target(checkpoint)?;
         let target = match (target.as_ref().and_then(|target| target.gguf()), target) {
             (Some(mixture), Some(target)) => {
                 return gguf::written::plan(checkpoint, order, (target, mixture));

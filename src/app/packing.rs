@@ -75,6 +75,14 @@ const COMPRESSED: Choice = format!(
     "compressed-tensors",
     "What vLLM and llm-compressor write: int4, int8, fp8 and fp4 by scheme. Round-to-nearest."
 );
+const FP8: Choice = format!(
+    "fp8",
+    "fp8 with one scale for 128 by 128 values, as DeepSeek and Qwen publish it: vLLM and transformers compute in it."
+);
+const MXFP4: Choice = format!(
+    "mxfp4",
+    "Stacks of experts as gpt-oss stores them: fp4 in groups of 32 with powers of two as scales. All else stays plain."
+);
 const NVFP4: Choice = format!(
     "nvfp4",
     "fp4 in groups of 16 with fp8 scales and one scale a layer (compressed-tensors nvfp4a16): for Blackwell GPUs."
@@ -88,12 +96,13 @@ const Q3_K: Choice = format!("q3_k", "ggml: 3 bits in blocks of 16.");
 const Q2_K: Choice = format!("q2_k", "ggml: 2 bits in blocks of 16: little is left of small models.");
 
 /// What a checkpoint of tensors can become.
-pub(super) static FORMATS: [Choice; 8] = [DENSE, BNB_NF4, BNB_FP4, BNB_INT8, GPTQ, AWQ, COMPRESSED, NVFP4];
+pub(super) static FORMATS: [Choice; 10] =
+    [DENSE, BNB_NF4, BNB_FP4, BNB_INT8, GPTQ, AWQ, COMPRESSED, FP8, NVFP4, MXFP4];
 /// What a GGUF file can become.
 pub(super) static GGUF: [Choice; 8] = [DENSE, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0, Q3_K, Q2_K];
 /// What a merge into a base whose format can be written can make.
-pub(super) static MERGED_SAME: [Choice; 9] =
-    [DENSE, SAME, BNB_NF4, BNB_FP4, BNB_INT8, GPTQ, AWQ, COMPRESSED, NVFP4];
+pub(super) static MERGED_SAME: [Choice; 11] =
+    [DENSE, SAME, BNB_NF4, BNB_FP4, BNB_INT8, GPTQ, AWQ, COMPRESSED, FP8, NVFP4, MXFP4];
 
 /// Returns true if layers are packed anew.
 pub(super) fn is_packed(seen: &Seen) -> bool {

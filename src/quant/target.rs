@@ -303,12 +303,16 @@ impl Aim {
         Self { name: name.to_owned(), wishes: Wishes::default() }
     }
 
-    /// Returns the target.
+    /// Returns the target; where two have the name, the one that a GGUF is made of, or the other: `mxfp4`.
     ///
     /// # Errors
     /// There is no such name, or a wish is not for it or cannot be granted; in words.
-    pub fn target(&self) -> Result<Box<dyn Target>, String> {
-        let row = TARGETS.iter().find(|row| row.name == self.name).ok_or_else(|| {
+    pub fn target(&self, is_gguf: bool) -> Result<Box<dyn Target>, String> {
+        let named = || TARGETS.iter().filter(|row| row.name == self.name);
+        let is_for = |row: &&&Row| {
+            (row.make)(&Wishes::default()).is_ok_and(|target| target.gguf().is_some() == is_gguf)
+        };
+        let row = named().find(is_for).or_else(|| named().next()).ok_or_else(|| {
             let names: Vec<&str> = TARGETS.iter().map(|row| row.name).collect();
             format!(
                 "--to {}: not a format that can be written; there are dense, {}",

@@ -216,7 +216,9 @@ fn rows_that_are_no_whole_blocks_become_what_llama_cpp_takes() {
     ] {
         assert_eq!(is[name], dtype, "{name}");
     }
-    assert_eq!(fs::read_dir(&output).unwrap().count(), 1);
+    // The model card says what was made of what.
+    assert_eq!(fs::read_dir(&output).unwrap().count(), 2);
+    assert!(fs::read_to_string(output.join("README.md")).unwrap().contains("Q4_K"));
 }
 
 #[test]

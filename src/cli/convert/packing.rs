@@ -91,7 +91,10 @@ pub(in crate::cli) fn to_parser(
     more: &'static [(&'static str, &'static str)],
 ) -> impl clap::builder::TypedValueParser<Value = ToFlag> {
     let more = more.iter().map(|(name, about)| PossibleValue::new(*name).help(*about));
-    let formats = TARGETS.iter().map(|row| PossibleValue::new(row.name).help(row.about));
+    // Of two with one name the input decides.
+    let is_first = |at: usize| !TARGETS[..at].iter().any(|row| row.name == TARGETS[at].name);
+    let formats = TARGETS.iter().enumerate().filter(move |(at, _)| is_first(*at));
+    let formats = formats.map(|(_, row)| PossibleValue::new(row.name).help(row.about));
     clap::builder::TypedValueParser::map(
         clap::builder::PossibleValuesParser::new(more.chain(formats).collect::<Vec<_>>()),
         ToFlag,

@@ -54,7 +54,7 @@ fn encoded(encoding: &Encoding, values: &[f32], inputs: usize, cut: usize) -> Re
 }
 
 fn target(name: &str, wishes: Wishes) -> Box<dyn Target> {
-    Aim { name: name.into(), wishes }.target().unwrap()
+    Aim { name: name.into(), wishes }.target(false).unwrap()
 }
 
 /// Packs a matrix and reads it again; every way to cut it gives the same bytes.
@@ -189,7 +189,7 @@ fn what_does_not_fit_is_refused_in_words() {
     assert_eq!(why("awq", of(4, whole), &[64, 40]), "40 inputs are no whole number of groups of 32");
     assert_eq!(why("awq", of(4, GroupSize::Row), &[60, 40]), "60 outputs: 8 share a word");
     assert_eq!(why("awq", of(4, GroupSize::Row), &[64, 40]), "");
-    let settled = |name: &str, wishes| Aim { name: name.into(), wishes }.target().err().unwrap();
+    let settled = |name: &str, wishes| Aim { name: name.into(), wishes }.target(false).err().unwrap();
     assert_eq!(settled("gptq", of(5, whole)), "--bits 5: gptq has 2, 3, 4 and 8");
     assert_eq!(settled("awq", of(3, whole)), "--bits 3: awq has only 4");
     assert_eq!(settled("awq", of(4, GroupSize::Of(0))), "--group-size 0: no columns share a scale");
