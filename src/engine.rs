@@ -37,7 +37,7 @@ use self::stream::stream;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::folder::Copied;
-use crate::plan::{At, Plan, Source, Values};
+use crate::plan::{At, CARD, Plan, Source, Values};
 use crate::quant::decode::Decoding;
 use crate::tensor::Dtype;
 
@@ -224,8 +224,7 @@ impl Run<'_> {
             progress.written.fetch_add(text.content.len() as u64, Ordering::Relaxed);
         }
         // The card of what is packed is written when it is known what that took.
-        let has_card = !plan.packs.is_empty();
-        for copied in plan.copies.iter().filter(|copied| !(has_card && copied.file == card::CARD)) {
+        for copied in plan.copied() {
             output.copy(&copied.from, &copied.file, progress)?;
         }
         inputs.check_unchanged()?;
@@ -237,9 +236,10 @@ impl Run<'_> {
             Proof::Sample | Proof::Full => Some(verify::prove(&Run { plan, ..*self }, output.folder())?),
         };
         match card::card(plan, (checkpoint, self.adapters), proof.as_ref())? {
-            Some(text) => output.text(card::CARD, &text)?,
+            Some(text) => output.text(CARD, &text)?,
             None => {
-                for copied in plan.copies.iter().filter(|copied| has_card && copied.file == card::CARD) {
+                // A card that is too long for a note.
+                for copied in plan.copies.iter().filter(|copied| plan.makes_card() && copied.file == CARD) {
                     output.copy(&copied.from, &copied.file, progress)?;
                 }
             }
@@ -274,9 +274,7 @@ impl Run<'_> {
                     std::fs::metadata(folder.join(&copied.file))
                         .map_or(true, |meta| meta.len() != copied.bytes)
                 };
-                let is_card = |copied: &&Copied| !plan.packs.is_empty() && copied.file == card::CARD;
-                let copies = plan.copies.iter().filter(|copied| !is_card(copied));
-                plan.whole.iter().chain(copies).find(copied).map(|copied| copied.file.clone())
+                plan.whole.iter().chain(plan.copied()).find(copied).map(|copied| copied.file.clone())
             });
         if let Some(file) = other {
             let shown = crate::name::escape(&folder.display().to_string()).into_owned();

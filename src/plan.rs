@@ -41,6 +41,9 @@ use crate::units;
 /// Bytes of tensors that a file holds if nothing else is asked for: what `save_pretrained` writes.
 pub const SHARD_BYTES: u64 = 5_000_000_000;
 
+/// The model card: of what is packed it says how.
+pub const CARD: &str = "README.md";
+
 /// What the user asked.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -538,11 +541,22 @@ impl Plan {
         tensors.chain(texts).chain(copies).fold(0, u64::saturating_add)
     }
 
-    /// Returns how many files there will be beside those of tensors: what is packed has a model card.
+    /// Returns true if the result gets a model card that says how it was packed.
     #[must_use]
-    pub fn others(&self) -> usize {
-        let has_card = self.copies.iter().any(|copied| copied.file == "README.md");
-        self.texts.len() + self.copies.len() + usize::from(!self.packs.is_empty() && !has_card)
+    pub fn makes_card(&self) -> bool {
+        !self.packs.is_empty() && self.single_file().is_none()
+    }
+
+    /// Returns the names of the files that are written anew beside those of tensors.
+    #[must_use]
+    pub fn written(&self) -> Vec<&str> {
+        let card = self.makes_card().then_some(CARD);
+        self.texts.iter().map(|text| text.file.as_str()).chain(card).collect()
+    }
+
+    /// Returns the files beside those of tensors that go over as they are.
+    pub fn copied(&self) -> impl Iterator<Item = &folder::Copied> {
+        self.copies.iter().filter(|copied| !(self.makes_card() && copied.file == CARD))
     }
 
     /// Returns the name of the one file that is written, if the output is that file and no folder.

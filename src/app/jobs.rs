@@ -135,7 +135,7 @@ impl Facts {
             groups: plan.groups(),
             tensors: plan.shards.iter().map(|shard| shard.tensors.len()).sum(),
             shards: plan.shards.len(),
-            others: plan.others(),
+            others: plan.written().len() + plan.copied().count(),
             bytes: plan.bytes_written(),
             threads: options.threads,
             proof: options.proof,

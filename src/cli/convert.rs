@@ -342,7 +342,10 @@ fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &m
     }
     let files = units::plural(plan.shards.len(), "file");
     lines.push(format!("  writes     {} in {files} of tensors", units::bytes(plan.bytes_written())));
-    let others: Vec<&str> = plan.copies.iter().map(|copied| copied.file.as_str()).collect();
+    if plan.makes_card() {
+        lines.push(format!("  adds       {}", plan.written().join(", ")));
+    }
+    let others: Vec<&str> = plan.copied().map(|copied| copied.file.as_str()).collect();
     if !others.is_empty() {
         lines.push(format!("  copies     {}", escape(&others.join(", "))));
     }

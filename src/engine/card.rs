@@ -4,14 +4,12 @@
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Action, Plan, To};
+use crate::plan::{Action, CARD, Plan, To};
 use crate::units;
 
 use super::verify::Proven;
 use super::verify::totals::Totals;
 
-/// The file.
-pub(super) const CARD: &str = "README.md";
 /// A card that is longer goes over as it is.
 const CARD_BYTES_MAX: u64 = 16 << 20;
 /// Layers that stay plain and are named.
@@ -26,7 +24,7 @@ pub(super) fn card(
     (checkpoint, adapters): (&Checkpoint, &[&Checkpoint]),
     proof: Option<&Proven>,
 ) -> Result<Option<Vec<u8>>> {
-    if plan.packs.is_empty() {
+    if !plan.makes_card() {
         return Ok(None);
     }
     let mut text = Vec::new();

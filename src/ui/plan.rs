@@ -95,11 +95,11 @@ fn planned_lines(planned: &Planned, app: &App, width: usize, theme: &Theme) -> V
     }
     let files = units::plural(plan.shards.len(), "file");
     let written: Vec<String> = std::iter::once(format!("{files} of tensors"))
-        .chain(plan.texts.iter().map(|text| escape(&text.file).into_owned()))
+        .chain(plan.written().into_iter().map(|file| escape(file).into_owned()))
         .collect();
     lines.extend(fact("writes", &written.join(", "), Role::Text, width, theme));
-    if !plan.copies.is_empty() {
-        let names: Vec<&str> = plan.copies.iter().map(|copied| copied.file.as_str()).collect();
+    let names: Vec<&str> = plan.copied().map(|copied| copied.file.as_str()).collect();
+    if !names.is_empty() {
         lines.extend(fact("copies", &escape(&names.join(", ")), Role::Text, width, theme));
     }
     lines.push(Line::default());
