@@ -31,6 +31,7 @@ mod pty;
 mod references;
 mod requantize;
 mod requantize_gguf;
+mod requantize_gptq;
 mod rules;
 mod samples;
 mod scaled_samples;

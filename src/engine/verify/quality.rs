@@ -179,7 +179,16 @@ impl Prover<'_> {
         let first = parts.first().and_then(|(_, tensor)| self.index.find(files, &tensor.name));
         let layer = first.and_then(|tensor| layers.of_tensor(files, tensor));
         let bits = layer.map_or(0, |layer| layers.spec(layer).millibits / 1000);
+        // Planes of bits are no fields.
+        let blocks = &files.configs.quant.blocks;
+        let is_planar =
+            blocks.iter().any(|block| block.text(&["checkpoint_format", "format"]) == Some("gptq_p"));
+        let is_gptq = layer.is_some_and(|layer| layers.spec(layer).format.get().name() == "gptq");
+        let columns = parts.first().and_then(|(_, tensor)| tensor.shape.last()).copied().unwrap_or(0);
         let codes = match (shares.first(), before.first()) {
+            (Some((_, is)), Some(before)) if bits == 3 && is_gptq && !is_planar => {
+                changed_in_columns(is, before, columns as usize)
+            }
             (Some((_, is)), Some(before)) => changed_codes(is, before, bits),
             _ => None,
         };
@@ -201,4 +210,26 @@ fn changed_codes(is: &[u8], before: &[u8], bits: u32) -> Option<f64> {
     };
     let changed: u64 = is.iter().zip(before).map(count).sum();
     Some(changed as f64 / (is.len() as f64 * f64::from(per_byte)))
+}
+
+/// Returns the share of codes of 3 bits that differ, 32 of them in three words down a column; `columns`: how many of those
+/// lie side by side. `None` if the words are no such columns.
+fn changed_in_columns(is: &[u8], before: &[u8], columns: usize) -> Option<f64> {
+    let set = columns.checked_mul(12).filter(|&set| set > 0 && is.len().is_multiple_of(set))?;
+    if is.len() != before.len() || is.is_empty() {
+        return None;
+    }
+    let mut changed = 0u64;
+    for (is, before) in is.chunks_exact(set).zip(before.chunks_exact(set)) {
+        let (is, before) = (is.as_chunks::<4>().0, before.as_chunks::<4>().0);
+        for column in 0..columns {
+            let stream = (0..3).rev().fold(0u128, |stream, row| {
+                let at = row * columns + column;
+                let differ = u32::from_le_bytes(is[at]) ^ u32::from_le_bytes(before[at]);
+                stream << 32 | u128::from(differ)
+            });
+            changed += (0..32).filter(|at| stream >> (3 * at) & 7 != 0).count() as u64;
+        }
+    }
+    Some(changed as f64 / (is.len() as f64 * 8.0 / 3.0))
 }
