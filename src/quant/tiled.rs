@@ -273,3 +273,6 @@ impl<R: Rule> Encode for Own<R> {
 fn sum(errors: &[u8]) -> f64 {
     errors.as_chunks::<8>().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,3 +298,6 @@ pub(super) fn store(dtype: Dtype, scale: f32, out: &mut Vec<u8>) {
 pub(super) fn power_of_two(byte: i32) -> f32 {
     values::e8m0(byte.clamp(0, 254) as u8)
 }
+
+#[cfg(test)]
+mod tests;

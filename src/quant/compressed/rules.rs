@@ -139,9 +139,9 @@ impl Nvfp4 {
     /// Returns the global scale of a layer, or of layers that share it, whose largest magnitude is given.
     pub(super) fn global(self, largest: f32) -> f32 {
         const RANGE: f32 = E4M3_MAX * E2M1_MAX;
-        /// What rounds to the largest scale still fits.
-        const ROUNDS: f32 = 1.03;
-        if let Some(stored) = self.stored.filter(|stored| largest * stored.abs() <= RANGE * ROUNDS) {
+        /// What rounds to the largest scale still fits, and what leaves the scales some powers of two to spare.
+        const FITS: std::ops::RangeInclusive<f32> = RANGE / 64.0..=RANGE * 1.03;
+        if let Some(stored) = self.stored.filter(|stored| FITS.contains(&(largest * stored.abs()))) {
             return stored;
         }
         let round = |value| values::round(self.dtype, value);

@@ -133,10 +133,10 @@ impl Second {
     /// Returns the second scale of a layer of this largest magnitude.
     fn second(self, largest: f32) -> f32 {
         const RANGE: f32 = E4M3_MAX * E2M1_MAX;
-        /// What rounds to the largest scale still fits.
-        const ROUNDS: f32 = 1.03;
+        /// What rounds to the largest scale still fits, and what leaves the scales some powers of two to spare.
+        const FITS: std::ops::RangeInclusive<f32> = 1.0 / 64.0..=1.03;
         let needed = largest / RANGE;
-        if needed <= self.stored * ROUNDS { self.stored } else { needed }
+        if FITS.contains(&(needed / self.stored)) { self.stored } else { needed }
     }
 }
 
