@@ -171,6 +171,9 @@ impl Mixture {
         shape: &[u64],
         (model, before): (&Model<'_>, &mut Before),
     ) -> Result<Choice, String> {
+        if let Some(dtype) = plain(self.base) {
+            return Ok(Choice { dtype, note: None });
+        }
         let inputs = shape.last().copied().unwrap_or(1);
         let wanted = self.wanted(name, inputs, (model, before))?;
         let mut dtype = Dtype::Ggml(wanted);
@@ -215,6 +218,11 @@ impl Mixture {
             base => find(mix::choose((base, self.mix), name, model, before)?),
         }
     }
+}
+
+/// Returns the dtype of a base that is no block type: all that would be quantized becomes it, whatever its rows.
+fn plain(base: &str) -> Option<Dtype> {
+    [Dtype::F16, Dtype::BF16, Dtype::F32].into_iter().find(|dtype| dtype.name() == base)
 }
 
 fn is_whole(inputs: u64, kind: GgmlType) -> bool {
