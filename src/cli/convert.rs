@@ -289,7 +289,9 @@ fn dry_run(plan: &Plan, options: &Options, is_json: bool, out: &mut dyn Write) -
                 (_, Action::Copy) => "stays as it is: ",
                 _ => "",
             };
-            line.push_str(&format!("  {why}{}", escape(note)));
+            line.push_str("  ");
+            line.push_str(why);
+            line.push_str(&escape(note));
         }
     }
     if let Some(counts) = MergeCounts::of(plan) {

@@ -115,7 +115,7 @@ fn mixtures_are_those_of_llama_quantize() {
                 model = Model { arch, blocks: number(blocks), experts: number(experts), heads, ..PLAIN };
             }
             ["tensor", name, ref shape @ ..] => {
-                tensors.push((name, shape.iter().map(|n| number(n)).collect()))
+                tensors.push((name, shape.iter().map(|n| number(n)).collect()));
             }
             [name, ref types @ ..] => {
                 model.has_head = tensors.iter().any(|(name, _)| *name == "output.weight");
