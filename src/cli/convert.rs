@@ -328,7 +328,9 @@ fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &m
                 (_, Action::Copy) => "stays as it is: ",
                 _ => "",
             };
-            line.push_str(&format!("  {why}{}", escape(note)));
+            line.push_str("  ");
+            line.push_str(why);
+            line.push_str(&escape(note));
         }
     }
     if let Some(counts) = MergeCounts::of(plan) {

@@ -303,9 +303,9 @@ impl Place {
             return Err(Error::input(message).at(&target));
         }
         if is_file {
-            check_replaceable_file(&target)?
+            check_replaceable_file(&target)?;
         } else {
-            check_replaceable(&target)?
+            check_replaceable(&target)?;
         }
         Ok(true)
     }

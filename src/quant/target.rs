@@ -284,6 +284,9 @@ pub static TARGETS: &[&Row] = &[
     &super::ggml::target::TO_TQ2_0,
     &super::ggml::target::TO_TQ1_0,
     &super::ggml::target::TO_MXFP4,
+    &super::ggml::target::TO_F32,
+    &super::ggml::target::TO_F16,
+    &super::ggml::target::TO_BF16,
 ];
 
 /// A name of `--to` with wishes: what is asked, as plans save it.

@@ -10,6 +10,7 @@ use ckpt::container::Container as _;
 use ckpt::container::bytes::SourceFile;
 use ckpt::container::gguf::Gguf;
 use ckpt::container::gguf::written::pairs;
+use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::convert::{Scratch, done, put};
@@ -140,6 +141,80 @@ fn blocks_are_those_of_the_c_code_and_metadata_stay() {
     }
     let left: Vec<_> = fs::read_dir(scratch.join("")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 1 + TYPES.len(), "{left:?}");
+}
+
+/// The rows of the sample and their blocks, both of ggml's own code, by another build of it.
+#[test]
+fn rows_of_the_sample_become_its_blocks() {
+    let scratch = Scratch::new("gguf-bare");
+    let bytes = fs::read(sample("gguf-bare-types/tensors.safetensors")).unwrap();
+    let blocks = SafeTensors::deserialize(&bytes).unwrap();
+    let rows = blocks.tensor("src").unwrap();
+    let input = scratch.join("in.gguf");
+    let name = "blk.0.ffn_up.weight";
+    put(&input, &GgufFile::new("llama").bytes_of(name, &[6, 512], 0, rows.data()).bytes());
+    for (to, _) in TYPES {
+        let output = scratch.join(&format!("{to}.gguf"));
+        done(&quantize(&input, to, &output, &[]));
+        let should = blocks.tensor(&to.to_uppercase()).unwrap();
+        assert!(tensors(&output)[name].2 == should.data(), "{to}");
+    }
+}
+
+#[test]
+fn mixtures_give_some_tensors_more_bits() {
+    let scratch = Scratch::new("gguf-mix");
+    let input = scratch.join("in.gguf");
+    let size = Size { hidden: 256, inner: 256, heads: 4, kv_heads: 1, head: 64, vocab: 40, blocks: 9 };
+    put(&input, &GgufFile::new("llama").model(&size, &["attn_norm"], false).bytes());
+    let output = scratch.join("out.gguf");
+    done(&quantize(&input, "q4_k_m", &output, &["--keep", "blk.1.attn_v", "--verify", "none"]));
+    check_metadata(&input, &output, 15);
+    let is = types(&output);
+    let row = |leaf: &str| (0..9).map(|n| is[&format!("blk.{n}.{leaf}.weight")].as_str()).collect::<Vec<_>>();
+    // Nine blocks: the first, from the eighth on, and every third after the first. What is kept counts all the same.
+    let downs = ["Q6_K", "Q4_K", "Q4_K", "Q6_K", "Q4_K", "Q4_K", "Q6_K", "Q6_K", "Q6_K"];
+    assert_eq!(row("ffn_down"), downs);
+    assert_eq!(row("attn_v"), [&downs[..1], &["F16"], &downs[2..]].concat());
+    assert_eq!(row("ffn_up"), ["Q4_K"; 9]);
+    assert_eq!((is["token_embd.weight"].as_str(), is["blk.0.attn_norm.weight"].as_str()), ("Q6_K", "F32"));
+}
+
+#[test]
+fn plain_types_are_rounded_once() {
+    let scratch = Scratch::new("gguf-plain");
+    let input = scratch.join("in.gguf");
+    put(&input, &odd().bytes());
+    let name = "blk.0.ffn_up.weight";
+    let rows = golden("rows.f32");
+    let rows: Vec<f32> = rows.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let f16s: Vec<u8> = rows.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect();
+    let bf16s: Vec<u8> = rows.iter().flat_map(|&value| half::bf16::from_f32(value).to_le_bytes()).collect();
+    for (to, dtype, file_type, should) in
+        [("gguf-f16", "F16", 1, f16s.clone()), ("gguf-bf16", "BF16", 32, bf16s)]
+    {
+        let output = scratch.join(&format!("{to}.gguf"));
+        done(&quantize(&input, to, &output, &["--verify", "full"]));
+        let made = tensors(&output);
+        assert!(made[name] == (dtype.to_owned(), vec![44, 256], should), "{to}");
+        // Rows need no blocks here, and norms stay.
+        assert_eq!(
+            (made["output.weight"].0.as_str(), made["blk.0.attn_norm.weight"].0.as_str()),
+            (dtype, "F32")
+        );
+        check_metadata(&input, &output, file_type);
+    }
+    // From blocks to plain values, which are then those of decoding them.
+    let (packed, plain) = (scratch.join("q8.gguf"), scratch.join("f32.gguf"));
+    done(&quantize(&input, "q8_0", &packed, &[]));
+    done(&quantize(&packed, "gguf-f32", &plain, &["--verify", "full"]));
+    let (blocks, values) = (tensors(&packed)[name].2.clone(), tensors(&plain)[name].2.clone());
+    for (block, values) in blocks.as_chunks::<34>().0.iter().zip(values.as_chunks::<128>().0) {
+        let scale = half::f16::from_le_bytes([block[0], block[1]]).to_f32();
+        for (code, value) in block[2..].iter().zip(values.as_chunks::<4>().0) {
+            assert_eq!(f32::from_le_bytes(*value).to_bits(), (scale * f32::from(*code as i8)).to_bits());
+        }
+    }
 }
 
 #[test]

@@ -185,7 +185,8 @@ impl<'a> Making<'a> {
             return Err(format!("broken: {}", spec.broken.join(", ")));
         }
         let is_block = matches!(record.dtype, Dtype::Ggml(_));
-        if !is_block && !(record.dtype.is_float() && values::is_readable(record.dtype)) {
+        let is_plain = record.dtype.is_float() && values::is_readable(record.dtype);
+        if !is_block && !is_plain {
             return Err(format!("{} holds no weights that are rounded", record.dtype));
         }
         let data = FileSide::whole(files);

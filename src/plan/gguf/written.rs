@@ -121,7 +121,7 @@ fn check_order(order: &Order, mixture: Mixture) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::input(format!("--to {} writes a GGUF, and {why}", mixture.name.to_ascii_lowercase())))
+    Err(Error::input(format!("{} is a type of GGUF, and {why}", mixture.name)))
 }
 
 /// Refuses inputs of which no GGUF is made.
@@ -129,11 +129,11 @@ fn check_input(checkpoint: &Checkpoint, mixture: Mixture) -> Result<()> {
     let files = &checkpoint.files;
     let refused =
         |kind, message: String| Err(Error { file: Some(files.path.clone()), ..Error::new(kind, message) });
-    let to = mixture.name.to_ascii_lowercase();
+    let to = mixture.name;
     let container = files.container.name();
     if container != "gguf" {
         let message =
-            format!("--to {to} writes a GGUF, and a GGUF is made of a GGUF input; this is {container}");
+            format!("{to} is a type of GGUF, and a GGUF is made of a GGUF input; this is {container}");
         return refused(ErrorKind::Unsupported, message);
     }
     let is_fault = |at: &&Problem| NOT_READABLE.contains(&at.kind) || at.kind == &kind::BAD_VERSION;

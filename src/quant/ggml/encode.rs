@@ -2,10 +2,10 @@
 //!
 //! | types                           | how a block is coded                              | file         |
 //! |---------------------------------|---------------------------------------------------|--------------|
-//! | Q8_0, Q4_0, Q4_1, Q5_0, Q5_1    | by the range of its values                        | `legacy.rs`  |
-//! | Q2_K, Q3_K, Q4_K, Q5_K, Q6_K    | searched for, then coded with what is stored      | `k.rs`, `search.rs` |
-//! | IQ4_NL, IQ4_XS                  | searched for, on a curved table                   | `iq4.rs`     |
-//! | TQ1_0, TQ2_0, MXFP4             | by the largest magnitude                          | `small.rs`   |
+//! | `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`    | by the range of its values                        | `legacy.rs`  |
+//! | `Q2_K`, `Q3_K`, `Q4_K`, `Q5_K`, `Q6_K`    | searched for, then coded with what is stored      | `k.rs`, `search.rs` |
+//! | `IQ4_NL`, `IQ4_XS`                  | searched for, on a curved table                   | `iq4.rs`     |
+//! | `TQ1_0`, `TQ2_0`, MXFP4             | by the largest magnitude                          | `small.rs`   |
 //!
 //! The bytes are those of ggml's C reference without an importance matrix, built without fused multiply-add: every
 //! sum keeps its order. The other types of ggml need an importance matrix, or search through large grids.
@@ -15,7 +15,6 @@
     clippy::inline_always,
     reason = "what is called in a loop takes the instructions that it is compiled for"
 )]
-#![expect(clippy::needless_range_loop, reason = "loops over lanes, which become vectors")]
 
 mod iq4;
 mod k;

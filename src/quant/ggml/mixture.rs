@@ -3,14 +3,14 @@
 //! | tensor                                                     | becomes                                        |
 //! |------------------------------------------------------------|------------------------------------------------|
 //! | one row, a norm, a router, positions, small ones by name    | stays as it is                                 |
-//! | `output`, and without one the embeddings                   | Q6_K; Q8_0 of Q8_0 and MXFP4, and where its rows are not whole blocks |
-//! | embeddings beside an `output`                              | the type; Q4_K of TQ1_0 and TQ2_0              |
+//! | `output`, and without one the embeddings                   | `Q6_K`; `Q8_0` of `Q8_0` and MXFP4, and where its rows are not whole blocks |
+//! | embeddings beside an `output`                              | the type; `Q4_K` of `TQ1_0` and `TQ2_0`              |
 //! | any other                                                  | the type                                       |
 //! | rows that are not whole blocks of 256                      | the type of blocks of 32 that llama.cpp takes instead |
 //! | rows that are not whole blocks of 32                       | F16                                            |
 //!
 //! That is `llama-quantize --pure` with the head as without `--pure`, and no importance matrix. The mixtures, whose
-//! names end in `_S`, `_M` and `_L`, are all of what llama-quantize does (`mix.rs`). Of Q8_0, Q6_K and the types of 32
+//! names end in `_S`, `_M` and `_L`, are all of what llama-quantize does (`mix.rs`). Of `Q8_0`, `Q6_K` and the types of 32
 //! values llama-quantize has no mixture: its result is the same but for models of eight experts.
 //! Source: llama.cpp 2026-11, `llama-quant.cpp`: `tensor_allows_quantization`, `llama_tensor_get_type_impl`,
 //! `tensor_type_fallback`; `llama.h` (`llama_ftype`).
@@ -171,6 +171,9 @@ impl Mixture {
         shape: &[u64],
         (model, before): (&Model<'_>, &mut Before),
     ) -> Result<Choice, String> {
+        if let Some(dtype) = plain(self.base) {
+            return Ok(Choice { dtype, note: None });
+        }
         let inputs = shape.last().copied().unwrap_or(1);
         let wanted = self.wanted(name, inputs, (model, before))?;
         let mut dtype = Dtype::Ggml(wanted);
@@ -215,6 +218,11 @@ impl Mixture {
             base => find(mix::choose((base, self.mix), name, model, before)?),
         }
     }
+}
+
+/// Returns the dtype of a base that is no block type: all that would be quantized becomes it, whatever its rows.
+fn plain(base: &str) -> Option<Dtype> {
+    [Dtype::F16, Dtype::BF16, Dtype::F32].into_iter().find(|dtype| dtype.name() == base)
 }
 
 fn is_whole(inputs: u64, kind: GgmlType) -> bool {

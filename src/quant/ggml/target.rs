@@ -53,6 +53,9 @@ rows! {
     TO_TQ2_0, "tq2_0", "TQ2_0", "TQ2_0", Plain, 37, "GGUF of a GGUF: ternary in 2 bits, for models trained so";
     TO_TQ1_0, "tq1_0", "TQ1_0", "TQ1_0", Plain, 36, "GGUF of a GGUF: ternary in 1.7 bits, for models trained so";
     TO_MXFP4, "mxfp4", "MXFP4", "MXFP4", Plain, 38, "GGUF of a GGUF: 4-bit floats, a power of two for 32 values";
+    TO_F32, "gguf-f32", "F32", "F32", Plain, 0, "GGUF of a GGUF: plain values in 32 bits";
+    TO_F16, "gguf-f16", "F16", "F16", Plain, 1, "GGUF of a GGUF: plain values in 16 bits";
+    TO_BF16, "gguf-bf16", "BF16", "BF16", Plain, 32, "GGUF of a GGUF: plain values in 16 bits, with the range of 32";
 }
 
 /// How tensors are written.

@@ -18,10 +18,10 @@ const TRIES: usize = 16;
 /// Returns the code whose value is nearest; of two the upper one. What is no number gets the last code.
 #[inline(always)]
 fn code(value: f32) -> u8 {
-    let mut code = 0;
+    let mut code = CURVE.len() as u8 - 1;
     for pair in CURVE.windows(2) {
-        let middle = (f32::from(pair[0]) + f32::from(pair[1])) / 2.0;
-        code += u8::from(!(value < middle));
+        let middle = f32::midpoint(pair[0].into(), pair[1].into());
+        code -= u8::from(value < middle);
     }
     code
 }

@@ -2,9 +2,9 @@
 //!
 //! | type         | scale                                 | code                                  |
 //! |--------------|---------------------------------------|---------------------------------------|
-//! | Q8_0         | largest magnitude / 127               | `w / scale`, halves away from zero    |
-//! | Q4_0, Q5_0   | value of largest magnitude / -8, -16  | `w / scale + 8.5`, `16.5`, cut off    |
-//! | Q4_1, Q5_1   | (largest - smallest) / 15, 31         | `(w - smallest) / scale + 0.5`, cut off |
+//! | `Q8_0`         | largest magnitude / 127               | `w / scale`, halves away from zero    |
+//! | `Q4_0`, `Q5_0`   | value of largest magnitude / -8, -16  | `w / scale + 8.5`, `16.5`, cut off    |
+//! | `Q4_1`, `Q5_1`   | (largest - smallest) / 15, 31         | `(w - smallest) / scale + 0.5`, cut off |
 //!
 //! Values are multiplied by the inverse of the scale before it is rounded to F16.
 //! Source: ggml, `ggml-quants.c`, `quantize_row_q8_0_ref` and on.

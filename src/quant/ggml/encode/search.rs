@@ -5,7 +5,7 @@
 //! a choice of its lane.
 //! Source: ggml, `ggml-quants.c`, `nearest_int`, `make_qx_quants`, `make_q3_quants`, `make_qkx2_quants`.
 
-use std::array::from_fn;
+#![expect(clippy::needless_bitwise_bool, reason = "choices of lanes have no branches")]
 
 /// Below this a sub-block is all zero (`GROUP_MAX_EPS`).
 pub(super) const NOTHING: f32 = 1e-15;
@@ -29,7 +29,13 @@ pub(super) fn nearest(value: f32) -> i32 {
 /// Deals the values of a block out to lanes.
 #[inline(always)]
 pub(super) fn lanes<const L: usize, const N: usize>(values: &[f32; 256]) -> Lanes<L, N> {
-    from_fn(|at| from_fn(|lane| values[lane * N + at]))
+    let mut lanes = [[0f32; L]; N];
+    for (at, lanes) in lanes.iter_mut().enumerate() {
+        for lane in 0..L {
+            lanes[lane] = values[lane * N + at];
+        }
+    }
+    lanes
 }
 
 /// Returns the value of the largest magnitude in each sub-block, the first of equal ones, and the magnitude.
@@ -46,50 +52,65 @@ fn largest<const L: usize, const N: usize>(x: &Lanes<L, N>) -> ([f32; L], [f32; 
     (max, magnitude)
 }
 
+/// Returns the sums of the products and of the squares of codes at a scale, with squares as weights.
+#[inline(always)]
+fn sums<const L: usize, const N: usize>(
+    x: &Lanes<L, N>,
+    inverse: &[f32; L],
+    half: i32,
+) -> ([f32; L], [f32; L]) {
+    let (mut products, mut squares) = ([0f32; L], [0f32; L]);
+    for x in x {
+        for lane in 0..L {
+            let code = nearest(inverse[lane] * x[lane]).clamp(-half, half - 1) as f32;
+            let weight = x[lane] * x[lane];
+            products[lane] += weight * x[lane] * code;
+            squares[lane] += weight * code * code;
+        }
+    }
+    (products, squares)
+}
+
 /// Finds scales around zero, with squares as weights (`make_qx_quants` with `rmse_type` 1): of 19 the one with the
 /// least error. Codes count from 0; those of a sub-block of zeros are 0.
 #[inline(always)]
 pub(super) fn symmetric<const L: usize, const N: usize>(x: &Lanes<L, N>, half: i32) -> Found<L, N> {
     let (max, magnitude) = largest(x);
-    let code = |scale: f32, x: f32| nearest(scale * x).clamp(-half, half - 1);
-    let sums = |inverse: &[f32; L]| {
-        let (mut products, mut squares) = ([0f32; L], [0f32; L]);
-        for x in x {
-            for lane in 0..L {
-                let code = code(inverse[lane], x[lane]) as f32;
-                let weight = x[lane] * x[lane];
-                products[lane] += weight * x[lane] * code;
-                squares[lane] += weight * code * code;
-            }
-        }
-        (products, squares)
-    };
-    let mut chosen: [f32; L] = from_fn(|lane| -half as f32 / max[lane]);
-    let (products, squares) = sums(&chosen);
-    let mut scales: [f32; L] =
-        from_fn(|lane| if squares[lane] == 0.0 { 0.0 } else { products[lane] / squares[lane] });
-    let mut best: [f32; L] = from_fn(|lane| scales[lane] * products[lane]);
+    let [mut chosen, mut scales, mut best, mut inverse] = [[0f32; L]; 4];
+    for lane in 0..L {
+        chosen[lane] = -half as f32 / max[lane];
+    }
+    let (products, squares) = sums(x, &chosen, half);
+    for lane in 0..L {
+        scales[lane] = if squares[lane] == 0.0 { 0.0 } else { products[lane] / squares[lane] };
+        best[lane] = scales[lane] * products[lane];
+    }
     for step in (-9..=9i8).filter(|&step| step != 0) {
         let wanted = -(half as f32 + 0.1 * f32::from(step));
-        let inverse = max.map(|max| wanted / max);
-        let (products, squares) = sums(&inverse);
+        for lane in 0..L {
+            inverse[lane] = wanted / max[lane];
+        }
+        let (products, squares) = sums(x, &inverse, half);
         for lane in 0..L {
             let (product, square) = (products[lane], squares[lane]);
-            let is_better = square > 0.0 && product * product > best[lane] * square;
+            let is_better = (square > 0.0) & (product * product > best[lane] * square);
             let scale = product / square;
             chosen[lane] = if is_better { inverse[lane] } else { chosen[lane] };
             scales[lane] = if is_better { scale } else { scales[lane] };
             best[lane] = if is_better { scale * product } else { best[lane] };
         }
     }
-    let is_nothing = magnitude.map(|magnitude| magnitude < NOTHING);
-    let codes = from_fn(|at| {
-        from_fn(|lane| {
-            let code = half + code(chosen[lane], x[at][lane]);
-            if is_nothing[lane] { 0 } else { code }
-        })
-    });
-    Found { scales: from_fn(|lane| if is_nothing[lane] { 0.0 } else { scales[lane] }), codes }
+    let mut codes = [[0i32; L]; N];
+    for (x, codes) in x.iter().zip(&mut codes) {
+        for lane in 0..L {
+            let code = half + nearest(chosen[lane] * x[lane]).clamp(-half, half - 1);
+            codes[lane] = if magnitude[lane] < NOTHING { 0 } else { code };
+        }
+    }
+    for lane in 0..L {
+        scales[lane] = if magnitude[lane] < NOTHING { 0.0 } else { scales[lane] };
+    }
+    Found { scales, codes }
 }
 
 /// Finds scales around zero by moving one code at a time, at most five times through all (`make_q3_quants`). Codes
@@ -97,8 +118,10 @@ pub(super) fn symmetric<const L: usize, const N: usize>(x: &Lanes<L, N>, half: i
 #[inline(always)]
 pub(super) fn descent<const L: usize, const N: usize>(x: &Lanes<L, N>, half: i32) -> Found<L, N> {
     let (max, magnitude) = largest(x);
-    let inverse = max.map(|max| -half as f32 / max);
-    let (mut products, mut squares) = ([0f32; L], [0f32; L]);
+    let [mut products, mut squares, mut inverse] = [[0f32; L]; 3];
+    for lane in 0..L {
+        inverse[lane] = -half as f32 / max[lane];
+    }
     let mut codes = [[0i32; L]; N];
     for (x, codes) in x.iter().zip(&mut codes) {
         for lane in 0..L {
@@ -110,7 +133,7 @@ pub(super) fn descent<const L: usize, const N: usize>(x: &Lanes<L, N>, half: i32
         }
     }
     for _ in 0..5 {
-        let mut has_changed = false;
+        let mut changed = [0i32; L];
         for (x, codes) in x.iter().zip(&mut codes) {
             for lane in 0..L {
                 let (x, is) = (x[lane], codes[lane] as f32);
@@ -120,26 +143,31 @@ pub(super) fn descent<const L: usize, const N: usize>(x: &Lanes<L, N>, half: i32
                 let code = nearest(x * square / product).clamp(-half, half - 1);
                 let new = code as f32;
                 let (moved, moved_square) = (product + weight * x * new, square + weight * new * new);
-                let is_better = product > 0.0
-                    && code != codes[lane]
-                    && moved_square > 0.0
-                    && moved * moved * squares[lane] > products[lane] * products[lane] * moved_square;
+                let is_better = (product > 0.0)
+                    & (code != codes[lane])
+                    & (moved_square > 0.0)
+                    & (moved * moved * squares[lane] > products[lane] * products[lane] * moved_square);
                 codes[lane] = if is_better { code } else { codes[lane] };
                 products[lane] = if is_better { moved } else { products[lane] };
                 squares[lane] = if is_better { moved_square } else { squares[lane] };
-                has_changed |= is_better;
+                changed[lane] |= i32::from(is_better);
             }
         }
-        if !has_changed {
+        if changed == [0; L] {
             break;
         }
     }
-    let is_nothing = magnitude.map(|magnitude| magnitude < NOTHING);
-    let scale = |lane: usize| {
-        if is_nothing[lane] || !(squares[lane] > 0.0) { 0.0 } else { products[lane] / squares[lane] }
-    };
-    let code = |at: usize, lane: usize| if is_nothing[lane] { 0 } else { codes[at][lane] + half };
-    Found { scales: from_fn(scale), codes: from_fn(|at| from_fn(|lane| code(at, lane))) }
+    let mut scales = [0f32; L];
+    for lane in 0..L {
+        let has_scale = (magnitude[lane] >= NOTHING) & (squares[lane] > 0.0);
+        scales[lane] = if has_scale { products[lane] / squares[lane] } else { 0.0 };
+    }
+    for codes in &mut codes {
+        for lane in 0..L {
+            codes[lane] = if magnitude[lane] < NOTHING { 0 } else { codes[lane] + half };
+        }
+    }
+    Found { scales, codes }
 }
 
 /// How a scale and a minimum are searched for.
@@ -164,7 +192,10 @@ pub(super) fn with_minimum<const L: usize, const N: usize>(
 ) -> (Found<L, N>, [f32; L]) {
     let &Tries { top, first, steps, is_absolute } = tries;
     let (mut min, mut max, mut weight) = (x[0], x[0], weights[0]);
-    let mut weighted: [f32; L] = from_fn(|lane| weight[lane] * x[0][lane]);
+    let mut weighted = [0f32; L];
+    for lane in 0..L {
+        weighted[lane] = weight[lane] * x[0][lane];
+    }
     for (x, weights) in x.iter().zip(weights).skip(1) {
         for lane in 0..L {
             min[lane] = if x[lane] < min[lane] { x[lane] } else { min[lane] };
@@ -173,77 +204,113 @@ pub(super) fn with_minimum<const L: usize, const N: usize>(
             weighted[lane] += weights[lane] * x[lane];
         }
     }
-    min = min.map(|min| if min > 0.0 { 0.0 } else { min });
-    let is_flat: [bool; L] = from_fn(|lane| max[lane] == min[lane]);
+    let [mut inverse, mut scales] = [[0f32; L]; 2];
+    for lane in 0..L {
+        min[lane] = if min[lane] > 0.0 { 0.0 } else { min[lane] };
+        inverse[lane] = top as f32 / (max[lane] - min[lane]);
+        scales[lane] = 1.0 / inverse[lane];
+    }
     let least = min;
-    let inverse: [f32; L] = from_fn(|lane| top as f32 / (max[lane] - min[lane]));
-    let mut scales = inverse.map(|inverse| 1.0 / inverse);
-    let mut codes = coded(x, (&inverse, &min), top);
-    let error = |codes: &[[i32; L]; N], scales: &[f32; L], min: &[f32; L]| {
-        let mut sum = [0f32; L];
-        for ((x, weights), codes) in x.iter().zip(weights).zip(codes) {
-            for lane in 0..L {
-                let differs = scales[lane] * codes[lane] as f32 + min[lane] - x[lane];
-                let differs = if is_absolute { differs.abs() } else { differs * differs };
-                sum[lane] += weights[lane] * differs;
-            }
-        }
-        sum
-    };
-    let mut best = error(&codes, &scales, &min);
+    let mut codes = [[0i32; L]; N];
+    code(x, (&inverse, &min), top, &mut codes);
+    let mut best = errors((x, weights), &codes, (&scales, &min), is_absolute);
+    let mut new = [[0i32; L]; N];
     for step in 0..=steps {
         let wanted = first + 0.1 * f32::from(step) + top as f32;
-        let inverse: [f32; L] = from_fn(|lane| wanted / (max[lane] - min[lane]));
-        let new = coded(x, (&inverse, &min), top);
+        for lane in 0..L {
+            inverse[lane] = wanted / (max[lane] - min[lane]);
+        }
+        code(x, (&inverse, &min), top, &mut new);
         let [mut sum, mut squares, mut products] = [[0f32; L]; 3];
-        for ((x, weights), codes) in x.iter().zip(weights).zip(&new) {
+        // One sum at a time: three at once are more than compilers put into vectors.
+        for (weights, codes) in weights.iter().zip(&new) {
             for lane in 0..L {
-                let code = codes[lane] as f32;
-                sum[lane] += weights[lane] * code;
-                squares[lane] += weights[lane] * code * code;
-                products[lane] += weights[lane] * code * x[lane];
+                sum[lane] += weights[lane] * codes[lane] as f32;
             }
         }
-        let determinant: [f32; L] = from_fn(|lane| weight[lane] * squares[lane] - sum[lane] * sum[lane]);
-        let (mut new_scales, mut new_min) = ([0f32; L], [0f32; L]);
+        for (weights, codes) in weights.iter().zip(&new) {
+            for lane in 0..L {
+                let code = codes[lane] as f32;
+                squares[lane] += weights[lane] * code * code;
+            }
+        }
+        for ((x, weights), codes) in x.iter().zip(weights).zip(&new) {
+            for lane in 0..L {
+                products[lane] += weights[lane] * codes[lane] as f32 * x[lane];
+            }
+        }
+        let [mut determinant, mut new_scales, mut new_min] = [[0f32; L]; 3];
         for lane in 0..L {
+            determinant[lane] = weight[lane] * squares[lane] - sum[lane] * sum[lane];
             let scale = (weight[lane] * products[lane] - weighted[lane] * sum[lane]) / determinant[lane];
             let min = (squares[lane] * weighted[lane] - sum[lane] * products[lane]) / determinant[lane];
             new_scales[lane] = if min > 0.0 { products[lane] / squares[lane] } else { scale };
             new_min[lane] = if min > 0.0 { 0.0 } else { min };
         }
-        let errors = error(&new, &new_scales, &new_min);
-        let is_better: [bool; L] = from_fn(|lane| determinant[lane] > 0.0 && errors[lane] < best[lane]);
-        if !is_better.contains(&true) {
+        let errors = errors((x, weights), &new, (&new_scales, &new_min), is_absolute);
+        let mut is_better = [0i32; L];
+        for lane in 0..L {
+            is_better[lane] = i32::from((determinant[lane] > 0.0) & (errors[lane] < best[lane]));
+        }
+        if is_better == [0; L] {
             continue;
         }
         for lane in 0..L {
-            best[lane] = if is_better[lane] { errors[lane] } else { best[lane] };
-            scales[lane] = if is_better[lane] { new_scales[lane] } else { scales[lane] };
-            min[lane] = if is_better[lane] { new_min[lane] } else { min[lane] };
+            best[lane] = if is_better[lane] == 0 { best[lane] } else { errors[lane] };
+            scales[lane] = if is_better[lane] == 0 { scales[lane] } else { new_scales[lane] };
+            min[lane] = if is_better[lane] == 0 { min[lane] } else { new_min[lane] };
         }
         for (codes, new) in codes.iter_mut().zip(&new) {
             for lane in 0..L {
-                codes[lane] = if is_better[lane] { new[lane] } else { codes[lane] };
+                codes[lane] = if is_better[lane] == 0 { codes[lane] } else { new[lane] };
             }
         }
     }
+    let mut minima = [0f32; L];
+    for lane in 0..L {
+        let is_flat = max[lane] == least[lane];
+        scales[lane] = if is_flat { 0.0 } else { scales[lane] };
+        minima[lane] = -if is_flat { least[lane] } else { min[lane] };
+        inverse[lane] = if is_flat { 0.0 } else { 1.0 };
+    }
     for codes in &mut codes {
         for lane in 0..L {
-            codes[lane] = if is_flat[lane] { 0 } else { codes[lane] };
+            codes[lane] = if inverse[lane] == 0.0 { 0 } else { codes[lane] };
         }
     }
-    let scales = from_fn(|lane| if is_flat[lane] { 0.0 } else { scales[lane] });
-    let minima = from_fn(|lane| -if is_flat[lane] { least[lane] } else { min[lane] });
     (Found { scales, codes }, minima)
 }
 
-/// Returns the codes from 0 to `top` of values above their minimum.
+/// Returns the weighted errors of codes with scales and minima.
 #[inline(always)]
-fn coded<const L: usize, const N: usize>(
+fn errors<const L: usize, const N: usize>(
+    (x, weights): (&Lanes<L, N>, &Lanes<L, N>),
+    codes: &[[i32; L]; N],
+    (scales, min): (&[f32; L], &[f32; L]),
+    is_absolute: bool,
+) -> [f32; L] {
+    let mut sum = [0f32; L];
+    for ((x, weights), codes) in x.iter().zip(weights).zip(codes) {
+        for lane in 0..L {
+            let differs = scales[lane] * codes[lane] as f32 + min[lane] - x[lane];
+            let differs = if is_absolute { differs.abs() } else { differs * differs };
+            sum[lane] += weights[lane] * differs;
+        }
+    }
+    sum
+}
+
+/// Sets the codes from 0 to `top` of values above their minimum.
+#[inline(always)]
+fn code<const L: usize, const N: usize>(
     x: &Lanes<L, N>,
     (inverse, min): (&[f32; L], &[f32; L]),
     top: i32,
-) -> [[i32; L]; N] {
-    from_fn(|at| from_fn(|lane| nearest(inverse[lane] * (x[at][lane] - min[lane])).clamp(0, top)))
+    codes: &mut [[i32; L]; N],
+) {
+    for (x, codes) in x.iter().zip(codes) {
+        for lane in 0..L {
+            codes[lane] = nearest(inverse[lane] * (x[lane] - min[lane])).clamp(0, top);
+        }
+    }
 }

@@ -114,8 +114,8 @@ fn more_bits_lose_less() {
     assert!(errors[7] < 0.4, "{errors:?}");
 }
 
-/// Simple types find the same blocks again, because their outermost value is a code times the stored scale. Q4_1 and
-/// Q5_1 do unless the minimum is thousands of steps away; the types that search find others.
+/// Simple types find the same blocks again, because their outermost value is a code times the stored scale. `Q4_1` and
+/// `Q5_1` do unless the minimum is thousands of steps away; the types that search find others.
 #[test]
 fn simple_types_are_stable() {
     let values = bell(256 * 16);

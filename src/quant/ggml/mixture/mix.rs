@@ -2,10 +2,10 @@
 //!
 //! | mixture      | values of attention                     | last of the feed-forward              | output of attention |
 //! |--------------|-----------------------------------------|---------------------------------------|---------------------|
-//! | Q3_K_M       | Q5_K in the first two, then Q4_K        | Q5_K in the first sixteenth, then Q4_K | Q4_K               |
-//! | Q3_K_L       | Q5_K                                    | Q5_K                                  | Q5_K                |
-//! | Q4_K_S       | Q5_K in the first four                  | Q5_K in the first eighth              |                     |
-//! | Q4_K_M, Q5_K_M | Q6_K in the outer eighths and every third between | Q6_K, in the same           |                     |
+//! | `Q3_K_M`       | `Q5_K` in the first two, then `Q4_K`        | `Q5_K` in the first sixteenth, then `Q4_K` | `Q4_K`               |
+//! | `Q3_K_L`       | `Q5_K`                                    | `Q5_K`                                  | `Q5_K`                |
+//! | `Q4_K_S`       | `Q5_K` in the first four                  | `Q5_K` in the first eighth              |                     |
+//! | `Q4_K_M`, `Q5_K_M` | `Q6_K` in the outer eighths and every third between | `Q6_K`, in the same           |                     |
 //!
 //! Falcon, models of eight experts and of the size of Llama 70B have rules of their own, in the code below.
 //! Source: llama.cpp 2026-11, `llama-quant.cpp`, `tensor_get_category`, `llama_tensor_get_type_impl`.
@@ -59,6 +59,7 @@ fn category(name: &str) -> Category {
 }
 
 /// Returns true if a tensor is of those that hold the values of attention.
+#[must_use]
 pub fn is_values(name: &str) -> bool {
     category(name) == Category::Values
 }
