@@ -157,7 +157,7 @@ fn decoded(target: &dyn Target, dtype: Dtype, encoding: &Encoding, tensors: &[Ve
 /// The layer as a file would hold it.
 fn written(target: &dyn Target, dtype: Dtype, encoding: &Encoding, tensors: &[Vec<u8>]) -> Literal {
     let packed = [LAYER.to_owned()];
-    let model = Model { packed: &packed, plain: &[], kept: &[], config: None, dtype };
+    let model = Model { packed: &packed, plain: &[], kept: &[], also: &[], config: None, dtype };
     let block = target.block(&model);
     let method = block["quant_method"].as_str().map(str::to_owned);
     let layer = Literal::new(LAYER).block(method.as_deref(), block);
@@ -210,7 +210,7 @@ fn far(near: Near, tile: f32, value: f32, whole: f32, dtype: Dtype) -> f64 {
 fn any_cut_is_the_same_and_as_near_as_the_format_can_be() {
     let mut seen = 0;
     for case in cases() {
-        let target = case.aim.target().unwrap();
+        let target = case.aim.target(false).unwrap();
         for dtype in DTYPES {
             for shape in shapes(&case) {
                 let candidate = [shape[0] as u64, shape[1] as u64];
@@ -243,7 +243,7 @@ fn any_cut_is_the_same_and_as_near_as_the_format_can_be() {
 fn what_was_decoded_is_encoded_to_what_it_was() {
     let mut seen = 0;
     for case in cases() {
-        let target = case.aim.target().unwrap();
+        let target = case.aim.target(false).unwrap();
         for dtype in DTYPES {
             for shape in shapes(&case) {
                 let candidate = [shape[0] as u64, shape[1] as u64];
@@ -275,7 +275,7 @@ fn scales_stay_where_they_fit_and_are_new_where_they_do_not() {
         values.iter().zip(others).map(|(a, b)| f64::from(a - b).powi(2)).sum()
     };
     for case in cases() {
-        let target = case.aim.target().unwrap();
+        let target = case.aim.target(false).unwrap();
         let (shape, dtype) = ([8usize, 256usize], Dtype::BF16);
         let candidate = [8, 256];
         let encoding = target.encoding(&Candidate { shape: &candidate, dtype }).unwrap();
