@@ -168,6 +168,7 @@ pub(super) fn apply(
     let mut packing =
         Packing { tensors: Vec::with_capacity(tensors.len()), packs: Vec::new(), named: Names::default() };
     let tied = tied_head(checkpoint);
+    let is_chosen = is_chosen(checkpoint);
     for tensor in tensors {
         let found = weight_of(checkpoint, merges, &tensor);
         let Some((layer, values, native)) = found else {
@@ -185,6 +186,14 @@ pub(super) fn apply(
             let standing = standing(&tensor, target.scope(), (tied.as_deref() == Some(&name), has_bias));
             let left = target.left_out(&name, checkpoint.files.configs.get("config.json"));
             let standing = standing.and_then(|()| left.map_or(Ok(()), |left| Err(left.into())));
+            let is_left = is_chosen && !checkpoint.layers.spec(layer).is_quantized();
+            let standing = standing.and_then(|()| {
+                if is_left {
+                    Err(Plain::Kept("plain in the input, beside packed layers".into()))
+                } else {
+                    Ok(())
+                }
+            });
             let is_asked = also.takes(&name);
             if is_asked && standing.is_err() {
                 packing.named.also.push(name.clone());
@@ -237,6 +246,13 @@ pub(super) fn apply(
         share(&mut packing.packs);
     }
     Ok(packing)
+}
+
+/// Returns true if whoever packed the input has chosen which layers to leave plain: a tower, layers that suffer. What was
+/// left then stays so. A GGUF has types for every tensor, and says nothing by them.
+fn is_chosen(checkpoint: &Checkpoint) -> bool {
+    let is_gguf = checkpoint.files.container.name() == "gguf";
+    !is_gguf && checkpoint.layers.specs().iter().any(crate::quant::LayerSpec::is_quantized)
 }
 
 /// Refuses a result of two formats, or of nothing that is packed.

@@ -173,6 +173,35 @@ fn what_stays_plain_is_listed_where_loaders_look() {
 }
 
 #[test]
+fn what_whoever_packed_the_base_left_plain_stays_so() {
+    let scratch = Scratch::new("requantize-left");
+    let base = sample("story-0-minicpmv-awq/model");
+    let out = scratch.join("out");
+    let told = done(&pack(&base, &out, &["--to", "bnb-nf4", "--json"]));
+    let result = result(&told);
+    let before = tensors(&base);
+    let packed = before.keys().filter(|name| name.ends_with(".qweight")).count();
+    assert_eq!(result["layers"]["quantized"], packed);
+    let block = &json_of(&out, "config.json")["quantization_config"];
+    let listed: Vec<&str> =
+        block["llm_int8_skip_modules"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+    let is_plain = |name: &str| !before.contains_key(&format!("{name}.qweight"));
+    assert!(listed.iter().all(|name| is_plain(name)), "{listed:?}");
+    for (name, (_, shape, _)) in &before {
+        let tower = name.starts_with("vpm.") || name.starts_with("resampler.");
+        if let Some(layer) = name.strip_suffix(".weight").filter(|_| tower && shape.len() == 2) {
+            assert_eq!(before[name], tensors(&out)[name], "{name} was touched");
+            let is_embedding = layer.contains("embed");
+            assert!(is_embedding || listed.contains(&layer), "{layer} is not in {listed:?}");
+        }
+    }
+    // What is asked for is packed all the same.
+    let more = scratch.join("more");
+    let told = done(&pack(&base, &more, &["--to", "bnb-nf4", "--also", "vpm.*", "--json"]));
+    assert!(self::result(&told)["layers"]["quantized"].as_u64().unwrap() > packed as u64);
+}
+
+#[test]
 fn the_folder_says_what_it_is_and_nothing_of_what_it_was() {
     let scratch = Scratch::new("requantize-folder");
     let base = scratch.join("base");

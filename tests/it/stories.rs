@@ -32,7 +32,7 @@ const STORIES: [Story; 4] = [
         adapter: None,
         code: "Q001",
         purpose: "qlora",
-        command: "ckpt convert",
+        command: "ckpt convert base --to bnb-nf4",
     },
     Story {
         text: "1-qweight-device.txt",
@@ -48,7 +48,7 @@ const STORIES: [Story; 4] = [
         adapter: None,
         code: "Q001",
         purpose: "qlora",
-        command: "ckpt convert",
+        command: "ckpt convert base --to bnb-nf4",
     },
     Story {
         text: "3-merge-lora.txt",
