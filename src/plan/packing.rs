@@ -169,6 +169,9 @@ pub(super) fn apply(
         Packing { tensors: Vec::with_capacity(tensors.len()), packs: Vec::new(), named: Names::default() };
     let tied = tied_head(checkpoint);
     let is_chosen = is_chosen(checkpoint);
+    // torch's MultiheadAttention reads the weight of its last layer past that layer: none of its loaders packs it.
+    let joint = tensors.iter().filter_map(|tensor| tensor.name.strip_suffix("in_proj_weight"));
+    let joint: BTreeSet<String> = joint.map(|path| format!("{path}out_proj")).collect();
     for tensor in tensors {
         let found = weight_of(checkpoint, merges, &tensor);
         let Some((layer, values, native)) = found else {
@@ -190,6 +193,13 @@ pub(super) fn apply(
             let standing = standing.and_then(|()| {
                 if is_left {
                     Err(Plain::Kept("plain in the input, beside packed layers".into()))
+                } else {
+                    Ok(())
+                }
+            });
+            let standing = standing.and_then(|()| {
+                if joint.contains(&name) {
+                    Err(Plain::Default("of torch's MultiheadAttention".into()))
                 } else {
                     Ok(())
                 }
@@ -366,6 +376,9 @@ fn standing(
         None => (tensor.name.as_str(), true),
     };
     let (path, label) = name.rsplit_once('.').unwrap_or(("", name));
+    // A list of layers is called by its name, its members by their numbers: `xpath_embeddings.3`.
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let label = name.rsplit('.').find(|part| !is_number(part)).unwrap_or(label);
     let place = path.split('.').fold(Place::default(), Place::below);
     let in_tower = place.is_vision;
     let place = Place { is_vision: false, ..place };
@@ -385,6 +398,8 @@ fn standing(
             Err(Plain::Default("experts in one tensor: the format packs linear layers".into()))
         }
         (Scope::Experts, None) => Err(Plain::Default("the format packs experts".into())),
+        // A table has no biases: a layer that makes embeddings of values.
+        (Scope::Linears, Some(Role::Embedding)) if has_bias && matrix.is_some() => Ok(()),
         (_, Some(Role::Embedding)) | (Scope::Matrices | Scope::Experts, _) => Err(Plain::Never),
         (Scope::Decoder, _) if in_tower => Err(Plain::Default("vision or sound".into())),
         (Scope::Linears | Scope::Decoder, None) => Ok(()),
