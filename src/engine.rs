@@ -18,6 +18,7 @@ mod inputs;
 mod journal;
 mod merged;
 mod output;
+mod peak;
 pub mod sampled;
 mod segments;
 mod settled;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 use self::busy::Busy;
 use self::inputs::Inputs;
 use self::output::Output;
+pub use self::peak::peak_memory;
 use self::stream::stream;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
@@ -364,22 +366,6 @@ fn native(source: Source, dtype: Dtype) -> Dtype {
         | Source::Merged(_)
         | Source::Encoded { .. } => dtype,
     }
-}
-
-/// Returns the memory that a run takes at most: slots, what threads hold, and the layers whose codes are held
-/// whole.
-#[must_use]
-pub fn peak_memory(plan: &Plan, options: &Options) -> u64 {
-    /// What the program and the checkpoint's own tables take.
-    const BASE_BYTES: u64 = 48 << 20;
-    let workers = (options.threads.max(1) + READ_AHEAD) as u64;
-    let held = plan.steps.iter().filter(|step| step.is_decoded() || step.is_encoded());
-    // A layer that is packed again is held as it was, and twice as it becomes: its strands are joined.
-    let largest = held.map(|step| if step.is_encoded() { 3 * step.bytes_in } else { step.bytes_in });
-    let largest = largest.max().unwrap_or(0);
-    // A slot, the codes for it, and the values that are being rounded; codes while they are compared.
-    let held = options.threads.clamp(2, verify::PROVERS) as u64;
-    BASE_BYTES + workers * 3 * options.slot_bytes as u64 + held * largest + shared::peak(plan)
 }
 
 /// Returns the bytes that are free where an output goes.

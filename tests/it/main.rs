@@ -30,6 +30,7 @@ mod precision;
 mod pty;
 mod references;
 mod requantize;
+mod requantize_bnb;
 mod requantize_gguf;
 mod requantize_gptq;
 mod rules;
