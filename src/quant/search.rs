@@ -47,13 +47,13 @@ pub(super) trait Lattice: Copy {
     /// Rounds a positive scale as it is stored.
     fn store(self, scale: f32) -> f32;
 
-    /// Returns the code that the format writes for a value: whole, from 0 to `top`. Mark it `#[inline(always)]`.
+    /// Returns the code that the format writes for a value: whole, from 0 to `top`. Mark it `#[inline]`.
     fn code(self, value: f32, grid: Grid) -> f32;
 }
 
 /// Rounds to the nearest whole number, ties to even; `value` lies within 2^22 of 0. Any processor does it many at a
 /// time.
-#[inline(always)]
+#[inline]
 pub(super) fn nearest(value: f32) -> f32 {
     (value + ONES) - ONES
 }
@@ -181,23 +181,17 @@ fn mse<L: Lattice>(lattice: L, values: &[f32], start: Grid) -> Grid {
     let step = if top > 15.0 { SMALL_STEP } else { STEP };
     for shrink in 0..SHRINKS {
         let share = 1.0 - shrink as f32 * step;
-        match lattice.fixed_zero() {
-            Some(zero) => {
-                // So far down and up codes reach from the zero point, as a range around it and as the side that is
-                // longer needs it.
-                let magnitude = share * largest.max(-least);
-                let whole = lattice.store(2.0 * magnitude / top);
-                best.take(Grid { scale: whole, zero }, squares);
-                let needed = (-least / zero).max(largest / (top - zero).max(1.0));
-                best.take(Grid { scale: lattice.store(share * needed), zero }, squares);
-            }
-            None => {
-                let scale = lattice.store(share * (largest - least) / top);
-                let ideal = -share * least / scale;
-                for zero in [ideal.floor(), ideal.ceil()] {
-                    let zero = zero.max(lattice.least_zero()).min(top);
-                    best.take(Grid { scale, zero }, squares);
-                }
+        if let Some(zero) = lattice.fixed_zero() {
+            // What a code more or less on a side is good for lies between the two.
+            let needed = (-least / zero).max(largest / (top - zero).max(1.0));
+            let whole = needed.max(2.0 * largest.max(-least) / top);
+            best.take(Grid { scale: lattice.store(share * whole), zero }, squares);
+        } else {
+            let scale = lattice.store(share * (largest - least) / top);
+            let ideal = -share * least / scale;
+            for zero in [ideal.floor(), ideal.ceil()] {
+                let zero = zero.max(lattice.least_zero()).min(top);
+                best.take(Grid { scale, zero }, squares);
             }
         }
     }
