@@ -148,6 +148,12 @@ pub(super) fn apply(
         } else {
             let standing = standing(&tensor, target.scope(), tied.as_deref() == Some(&name));
             let standing = if also.takes(&name) { Ok(()) } else { standing };
+            let is_conv1d = conv1d::is_model(checkpoint) && conv1d::is_passed_over(&name, target.format());
+            let standing = if is_conv1d {
+                Err(Plain::Default("a Conv1D, which loaders of the format do not pack".into()))
+            } else {
+                standing
+            };
             standing.and_then(|()| target.encoding(&candidate).map_err(Plain::Kept))
         };
         let step = &mut steps[layer as usize];
