@@ -88,7 +88,12 @@ def odd():
     o *= 100000
     o[0, 0], o[1, 5] = 30000, -32768
     names = ("q_proj", "k_proj", "v_proj", "o_proj")
-    return {f"model.layers.0.self_attn.{name}.weight": w.contiguous() for name, w in zip(names, (q, k, v, o))}
+    made = {f"model.layers.0.self_attn.{name}.weight": w.contiguous() for name, w in zip(names, (q, k, v, o))}
+    for name, shape in (("gate_proj", (32, 96)), ("up_proj", (32, 96)), ("down_proj", (96, 32))):
+        made[f"model.layers.0.mlp.{name}.weight"] = noise(*shape)
+    for name in ("model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm", "model.norm"):
+        made[f"{name}.weight"] = torch.ones(96).half()
+    return made | {"model.embed_tokens.weight": noise(32, 96), "lm_head.weight": noise(32, 96)}
 
 
 def digest(tensors):
@@ -103,7 +108,7 @@ def main(out):
     save_file(weights, out / "model" / "model.safetensors", metadata={"format": "pt"})
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "float16",
               "hidden_size": 96, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
-              "head_dim": 32, "intermediate_size": 128, "vocab_size": 32}
+              "head_dim": 32, "intermediate_size": 32, "vocab_size": 32}
     (out / "model" / "config.json").write_text(json.dumps(config, indent=1))
     bases = {"requantized-gptq-awq/model": weights}
     for base in ("base-A-bf16/model", "base-B-bf16/model"):

@@ -21,6 +21,12 @@ pub(super) fn is_model(checkpoint: &Checkpoint) -> bool {
     configs.model("model_type").and_then(serde_json::Value::as_str).is_some_and(|name| MODELS.contains(&name))
 }
 
+/// Returns true for a layer of such a model that the format's loaders do not look at: they take `Linear` alone.
+pub(super) fn is_passed_over(layer: &str, format: &str) -> bool {
+    let leaf = layer.rsplit('.').next().unwrap_or(layer);
+    LAYERS.contains(&leaf) && !FORMATS.contains(&format)
+}
+
 /// Returns what becomes of the values of a layer of such a model.
 pub(super) fn change(layer: &str, format: &str, shape: &[u64]) -> Change {
     let leaf = layer.rsplit('.').next().unwrap_or(layer);

@@ -123,6 +123,8 @@ enum Plain {
     Default(String),
     /// It is linear, and loaders would expect it packed.
     Kept(String),
+    /// Loaders of the format have no packed layer for it.
+    Cannot(String),
 }
 
 impl From<LeftOut> for Plain {
@@ -167,11 +169,7 @@ pub(super) fn apply(
     let (keep, also) = (Selection::only(&order.keep)?, Selection::only(&order.also)?);
     let mut packing =
         Packing { tensors: Vec::with_capacity(tensors.len()), packs: Vec::new(), named: Names::default() };
-    let tied = tied_head(checkpoint);
-    let is_chosen = is_chosen(checkpoint);
-    // torch's MultiheadAttention reads the weight of its last layer past that layer: none of its loaders packs it.
-    let joint = tensors.iter().filter_map(|tensor| tensor.name.strip_suffix("in_proj_weight"));
-    let joint: BTreeSet<String> = joint.map(|path| format!("{path}out_proj")).collect();
+    let chooser = Chooser::new(checkpoint, target, &tensors);
     for tensor in tensors {
         let found = weight_of(checkpoint, merges, &tensor);
         let Some((layer, values, native)) = found else {
@@ -185,30 +183,17 @@ pub(super) fn apply(
         let made = if keep.takes(&name) {
             Err(Plain::Kept("--keep".into()))
         } else {
-            let has_bias = checkpoint.layers.spec(layer).bias;
-            let standing = standing(&tensor, target.scope(), (tied.as_deref() == Some(&name), has_bias));
-            let left = target.left_out(&name, checkpoint.files.configs.get("config.json"));
-            let standing = standing.and_then(|()| left.map_or(Ok(()), |left| Err(left.into())));
-            let is_left = is_chosen && !checkpoint.layers.spec(layer).is_quantized();
-            let standing = standing.and_then(|()| {
-                if is_left {
-                    Err(Plain::Kept("plain in the input, beside packed layers".into()))
-                } else {
-                    Ok(())
-                }
-            });
-            let standing = standing.and_then(|()| {
-                if joint.contains(&name) {
-                    Err(Plain::Default("of torch's MultiheadAttention".into()))
-                } else {
-                    Ok(())
-                }
-            });
+            let standing = chooser.standing(&tensor, &name, layer);
             let is_asked = also.takes(&name);
-            if is_asked && standing.is_err() {
+            if is_asked && matches!(standing, Err(Plain::Default(_) | Plain::Kept(_) | Plain::Never)) {
                 packing.named.also.push(name.clone());
             }
-            let standing = if is_asked { Ok(()) } else { standing };
+            // What loaders cannot have packed is not to be asked for.
+            let standing = match standing {
+                Err(Plain::Cannot(why)) => Err(Plain::Default(why)),
+                _ if is_asked => Ok(()),
+                standing => standing,
+            };
             standing.and_then(|()| target.encoding(&candidate).map_err(Plain::Kept))
         };
         let step = &mut steps[layer as usize];
@@ -239,7 +224,7 @@ pub(super) fn apply(
                 continue;
             }
             Err(Plain::Never) => {}
-            Err(Plain::Default(why)) => {
+            Err(Plain::Default(why) | Plain::Cannot(why)) => {
                 step.note = Some(why);
                 packing.named.plain.push(name);
             }
@@ -256,6 +241,51 @@ pub(super) fn apply(
         share(&mut packing.packs);
     }
     Ok(packing)
+}
+
+/// What decides whether a weight is packed, if nobody asks otherwise.
+struct Chooser<'a> {
+    checkpoint: &'a Checkpoint,
+    target: &'a dyn Target,
+    /// The head that is tied to the embeddings.
+    tied: Option<String>,
+    /// Last layers of torch's MultiheadAttention, which reads their weights past them: no loader packs them.
+    joint: BTreeSet<String>,
+    /// True if what the input has plain was left so beside packed layers.
+    is_chosen: bool,
+    is_conv1d: bool,
+}
+
+impl<'a> Chooser<'a> {
+    fn new(checkpoint: &'a Checkpoint, target: &'a dyn Target, tensors: &[OutTensor]) -> Self {
+        let joint = tensors.iter().filter_map(|tensor| tensor.name.strip_suffix("in_proj_weight"));
+        Self {
+            checkpoint,
+            target,
+            tied: tied_head(checkpoint),
+            joint: joint.map(|path| format!("{path}out_proj")).collect(),
+            is_chosen: is_chosen(checkpoint),
+            is_conv1d: conv1d::is_model(checkpoint),
+        }
+    }
+
+    fn standing(&self, tensor: &OutTensor, name: &str, layer: u32) -> std::result::Result<(), Plain> {
+        let spec = self.checkpoint.layers.spec(layer);
+        if self.is_conv1d && conv1d::is_passed_over(name, self.target.format()) {
+            return Err(Plain::Cannot("a Conv1D, which loaders of the format do not pack".into()));
+        }
+        standing(tensor, self.target.scope(), (self.tied.as_deref() == Some(name), spec.bias))?;
+        if let Some(left) = self.target.left_out(name, self.checkpoint.files.configs.get("config.json")) {
+            return Err(left.into());
+        }
+        if self.is_chosen && !spec.is_quantized() {
+            return Err(Plain::Kept("plain in the input, beside packed layers".into()));
+        }
+        if self.joint.contains(name) {
+            return Err(Plain::Default("of torch's MultiheadAttention".into()));
+        }
+        Ok(())
+    }
 }
 
 /// Returns true if whoever packed the input has chosen which layers to leave plain: a tower, layers that suffer. What was

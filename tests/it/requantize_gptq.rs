@@ -6,6 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use ckpt::checkpoint::Checkpoint;
+use ckpt::checkpoint::side::FileSide;
+use ckpt::quant::encode::{Around, Place};
+use ckpt::quant::{Side, SideData as _};
+use ckpt::tensor::values::round_all;
 use serde_json::Value;
 
 use crate::convert::{Scratch, done, tensors};
@@ -185,4 +190,67 @@ fn a_merge_keeps_the_grid_where_it_fits() {
             }
         }
     }
+}
+
+/// Encodes a layer's own values on its grid; returns how many of its tensors are then what they were, or nothing if
+/// the layer cannot be packed.
+fn again(checkpoint: &Checkpoint, layer: u32, what: &str) -> Option<usize> {
+    let data = FileSide::whole(&checkpoint.files);
+    let spec = checkpoint.layers.spec(layer);
+    let read = |tensor: u32, range: std::ops::Range<u64>| match data.read(
+        tensor,
+        range.start,
+        range.end - range.start,
+    ) {
+        Side::Bytes(bytes) => bytes,
+        other => panic!("{what}: {other:?}"),
+    };
+    checkpoint.layers.with_parts(&checkpoint.files, layer, &data, |parts| {
+        let format = spec.format.get();
+        let encoding = format.encode(parts, spec).ok()?;
+        let decoding = format.decode(parts, spec).unwrap();
+        let (rows, inputs) = (decoding.row_count(), decoding.row_len());
+        let mut values = vec![f32::NAN; (rows * inputs) as usize];
+        decoding.rows.decode(0..rows, &read(decoding.codes, decoding.rows.codes(0..rows)), &mut values);
+        round_all(decoding.dtype.unwrap(), &mut values);
+        if values.iter().any(|value| !value.is_finite()) {
+            return None;
+        }
+        let strands = encoding.encoder.rows(&values, Around::default()).unwrap();
+        let tensors = encoding.encoder.finish(strands, 0.0);
+        let same = encoding.tensors.iter().zip(&tensors).filter(|(encoded, bytes)| {
+            let Place::Of(tensor) = encoded.place else { panic!("{what}: a new tensor") };
+            assert_eq!(encoded.bytes, bytes.len() as u64, "{what}");
+            read(tensor, 0..encoded.bytes) == **bytes
+        });
+        Some(same.count())
+    })
+}
+
+#[test]
+fn layers_of_all_samples_are_packed_to_their_own_bytes_or_refused() {
+    let (mut same, mut refused) = (0, 0);
+    for folder in ["", "bad-quantized"] {
+        let names = fs::read_dir(sample(folder)).unwrap();
+        for path in names.map(|entry| entry.unwrap().path()) {
+            let path = if path.join("model").is_dir() { path.join("model") } else { path };
+            let Ok(checkpoint) = Checkpoint::open_examined(&path.display().to_string()) else { continue };
+            for layer in 0..checkpoint.layers.len() as u32 {
+                let spec = checkpoint.layers.spec(layer);
+                if !matches!(spec.format.get().name(), "gptq" | "awq") {
+                    continue;
+                }
+                let what =
+                    format!("{} {}", path.display(), checkpoint.layers.name(&checkpoint.files.names, layer));
+                match again(&checkpoint, layer, &what) {
+                    Some(count) => {
+                        assert_eq!(count, 3, "{what}: {spec:?}");
+                        same += 1;
+                    }
+                    None => refused += 1,
+                }
+            }
+        }
+    }
+    assert!(same > 100 && refused > 0, "{same} packed again, {refused} refused");
 }

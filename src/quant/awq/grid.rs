@@ -41,14 +41,14 @@ impl Grids {
 
 /// Rounds to the 11 bits of a normal F16, ties to even. What is too small for those is rounded to 0 afterwards, what
 /// is too large is cut.
-#[inline(always)]
+#[inline]
 fn half(value: f32) -> f32 {
     let bits = value.to_bits();
     f32::from_bits(bits.wrapping_add(0xfff + (bits >> 13 & 1)) & !0x1fff)
 }
 
 impl Lattice for Grids {
-    #[inline(always)]
+    #[inline]
     fn top(self) -> f32 {
         TOP
     }
@@ -61,11 +61,11 @@ impl Lattice for Grids {
         values::round(self.dtype, scale)
     }
 
-    #[inline(always)]
+    #[inline]
     fn code(self, value: f32, grid: Grid) -> f32 {
         let exact = value / grid.scale;
         if self.has_real_zeros {
-            return nearest((exact + grid.zero).max(0.0).min(TOP));
+            return nearest((exact + grid.zero).clamp(0.0, TOP));
         }
         let quotient = if self.dtype == Dtype::F16 { half(exact) } else { exact };
         nearest(quotient.max(-grid.zero).min(TOP - grid.zero)) + grid.zero
@@ -82,6 +82,6 @@ impl Coding for Grids {
         let range = round(largest - least).max(round(NARROWEST));
         let scale = round(range / TOP);
         let zero = -round(least / scale).round_ties_even();
-        Grid { scale, zero: zero.max(0.0).min(TOP) }
+        Grid { scale, zero: zero.clamp(0.0, TOP) }
     }
 }

@@ -42,7 +42,7 @@ impl Grids {
 }
 
 impl Lattice for Grids {
-    #[inline(always)]
+    #[inline]
     fn top(self) -> f32 {
         ((1u32 << self.bits) - 1) as f32
     }
@@ -65,7 +65,7 @@ impl Lattice for Grids {
         if stored == 0.0 { smallest } else { stored }
     }
 
-    #[inline(always)]
+    #[inline]
     fn code(self, value: f32, grid: Grid) -> f32 {
         let code = (value + grid.zero * grid.scale) / grid.scale;
         nearest(code.max(0.0).min(self.top()))

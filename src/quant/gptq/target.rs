@@ -43,11 +43,10 @@ fn make(wishes: &Wishes) -> Result<Box<dyn Target>, String> {
         GroupSize::Of(size) => Some(u64::from(size)),
         GroupSize::Row => None,
     };
-    let version = match wishes.gptq {
-        Some(GptqFiles::V1) => Version::V1,
-        Some(GptqFiles::V2) => Version::V2,
-        None if wishes.asymmetric => Version::V2,
-        None => Version::V1,
+    let usual = if wishes.asymmetric { GptqFiles::V2 } else { GptqFiles::V1 };
+    let version = match wishes.gptq.unwrap_or(usual) {
+        GptqFiles::V1 => Version::V1,
+        GptqFiles::V2 => Version::V2,
     };
     Ok(Box::new(ToGptq { bits, group, is_symmetric: !wishes.asymmetric, version, search: wishes.search }))
 }

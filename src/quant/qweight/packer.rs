@@ -92,7 +92,9 @@ impl Spans {
                 let mut order: Vec<u32> = (0..list.len() as u32).collect();
                 order.sort_by_key(|&input| list[input as usize]);
                 let mut ends = vec![0usize; count + 1];
-                list.iter().for_each(|&group| ends[group as usize + 1] += 1);
+                for &group in list {
+                    ends[group as usize + 1] += 1;
+                }
                 for group in 0..count {
                     ends[group + 1] += ends[group];
                 }
@@ -142,7 +144,7 @@ impl<C: Coding, F: Files> Packer<C, F> {
             if !grid.scale.is_finite() && !values.is_empty() {
                 let [least, largest] = search::range(values);
                 return Err(format!(
-                    "a group reaches from {least} to {largest}: its scale is beyond the dtype of scales"
+                    "a group reaches from {least} to {largest}: its scale is beyond the dtype of scales; --keep leaves it plain"
                 ));
             }
             let grid = search::search(self.search, self.coding, values, grid);
