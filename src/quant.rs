@@ -43,6 +43,8 @@ mod qweight;
 mod regroup;
 mod scale_values;
 mod scaled;
+#[allow(dead_code, reason = "the packers of GPTQ and AWQ use the rest")]
+mod search;
 pub mod side;
 pub mod target;
 #[cfg(test)]

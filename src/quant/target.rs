@@ -91,6 +91,18 @@ pub enum Search {
     Hqq,
 }
 
+impl Search {
+    /// Returns how codes and scales are chosen, for a format whose own quantizers look at data.
+    #[must_use]
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::None => "round-to-nearest, without calibration",
+            Self::Mse => "round-to-nearest, scales searched by squared error (no calibration)",
+            Self::Hqq => "round-to-nearest, scales searched by half-quadratic splitting (no calibration)",
+        }
+    }
+}
+
 /// Layers that a target's loaders expect to be packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {

@@ -29,6 +29,7 @@ mod pasted_hostile;
 mod precision;
 mod pty;
 mod references;
+mod requantize_ct;
 mod rules;
 mod samples;
 mod scaled_samples;

@@ -14,7 +14,7 @@ use super::DEFAULT_BLOCK;
 use super::rules::{Kept, Scaling};
 use crate::quant::LayerSpec;
 use crate::quant::encode::{Encoded, Encoding};
-use crate::quant::target::{Candidate, Model, Row, Scope, Target, Wishes};
+use crate::quant::target::{Candidate, Model, Row, Scope, Search, Target, Wishes};
 use crate::quant::tiled::{Fresh, Layout, Made, Packed};
 use crate::quant::tiles::{Code, Tiling};
 use crate::tensor::Dtype;
@@ -69,7 +69,7 @@ impl Target for ToFp8 {
     }
 
     fn method(&self) -> String {
-        "round-to-nearest, without calibration".into()
+        Search::None.method().into()
     }
 
     fn scope(&self) -> Scope {

@@ -1,0 +1,278 @@
+//! Search: better scales and zero points for a group of weights, from the weights alone.
+//!
+//! | search | what it looks at                                                    | what it returns                    |
+//! |--------|---------------------------------------------------------------------|------------------------------------|
+//! | `mse`  | 80 shrunken ranges, both whole zero points next to each, then scales refitted to the codes | the least sum of squared errors |
+//! | `hqq`  | 20 steps of half-quadratic splitting, `p = 0.7`, `beta = 10`, `kappa = 1.01` | the least sum of absolute errors among those whose squared error does not rise |
+//!
+//! Both begin with the grid that the format takes without a search and keep it unless another is better, so that no
+//! group's sum of squared errors rises. Errors are those of the stored grid: of `scale * (code - zero)` with the
+//! scale as it is stored, the zero point whole, and the code that the format writes. What is left out is the last
+//! rounding of the product, to the dtype of the scales.
+//!
+//! GPTQ's own search (`mse` of GPTQModel's `Quantizer.find_params`) has the same ranges, an exponent of 2.4 and scales
+//! that are not rounded; ours has the plain squares that are measured afterwards. HQQ moves a real zero point of a
+//! fixed scale; formats with whole zero points, or none, cannot store it: so the step that HQQ gives to
+//! the zero point (the mean of what is left after the shrinkage) goes to scale and zero point together, by least
+//! squares. Sources: GPTQModel 7 `quantization/quantizer.py`, hqq 0.2 `core/optimize.py`
+//! (`optimize_weights_proximal_legacy`).
+
+use multiversion::multiversion;
+
+use super::target::Search;
+
+/// A scale and a zero point: code `q` means `scale * (q - zero)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Grid {
+    /// The scale, as it is stored.
+    pub(super) scale: f32,
+    /// The code that means 0: a whole number.
+    pub(super) zero: f32,
+}
+
+/// What a format can store of a grid. Codes are counted from 0; signed codes of `-8 ..= 7` are `0 ..= 15` with 8 added
+/// to code and zero point.
+pub(super) trait Lattice: Copy {
+    /// Returns the largest code: 15 for 4 bits.
+    fn top(self) -> f32;
+
+    /// Returns the zero point of every group, if a group cannot choose its own.
+    fn fixed_zero(self) -> Option<f32>;
+
+    /// Returns the least zero point that a group may choose; the largest is `top`.
+    fn least_zero(self) -> f32 {
+        0.0
+    }
+
+    /// Rounds a positive scale as it is stored.
+    fn store(self, scale: f32) -> f32;
+
+    /// Returns the code that the format writes for a value: whole, from 0 to `top`. Mark it `#[inline(always)]`.
+    fn code(self, value: f32, grid: Grid) -> f32;
+}
+
+/// Rounds to the nearest whole number, ties to even; `value` lies within 2^22 of 0. Any processor does it many at a
+/// time.
+#[inline(always)]
+pub(super) fn nearest(value: f32) -> f32 {
+    (value + ONES) - ONES
+}
+
+/// Returns the grid of a group of finite values; `start`: the one that the format takes without a search.
+pub(super) fn search(search: Search, lattice: impl Lattice, values: &[f32], start: Grid) -> Grid {
+    match search {
+        Search::None => start,
+        Search::Mse => mse(lattice, values, start),
+        Search::Hqq => hqq(lattice, values, start),
+    }
+}
+
+/// Where neighboring f32 are 1 apart.
+const ONES: f32 = 12_582_912.0;
+/// Values whose errors are summed in f32, before sums are added in f64.
+const PIECE: usize = 256;
+/// Sums that run beside each other.
+const LANES: usize = 16;
+/// By what share a sum of errors has to be less to count: more than rounding does to it.
+const CLEARLY: f64 = 1.0 - 1e-5;
+/// Ranges that are tried, from the whole one on.
+const SHRINKS: u32 = 80;
+/// By how much of the range they shrink, for codes of at most 4 bits.
+const STEP: f32 = 0.01;
+/// The same for more bits, whose best range is hardly shrunken.
+const SMALL_STEP: f32 = 0.00125;
+/// How often a scale is fitted anew to the codes it leads to.
+const REFITS: usize = 4;
+
+/// What a grid loses of a group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Lost {
+    squares: f64,
+    magnitudes: f64,
+}
+
+/// Returns what is lost of a group on a grid.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn lost<L: Lattice>(lattice: L, values: &[f32], grid: Grid) -> Lost {
+    let (mut squares, mut magnitudes) = (0f64, 0f64);
+    for piece in values.chunks(PIECE) {
+        let (mut square, mut magnitude) = ([0f32; LANES], [0f32; LANES]);
+        let (whole, rest) = piece.as_chunks::<LANES>();
+        for values in whole {
+            for lane in 0..LANES {
+                let value = values[lane];
+                let error = grid.scale * (lattice.code(value, grid) - grid.zero) - value;
+                square[lane] += error * error;
+                magnitude[lane] += error.abs();
+            }
+        }
+        for (lane, &value) in rest.iter().enumerate() {
+            let error = grid.scale * (lattice.code(value, grid) - grid.zero) - value;
+            square[lane] += error * error;
+            magnitude[lane] += error.abs();
+        }
+        squares += square.iter().map(|&sum| f64::from(sum)).sum::<f64>();
+        magnitudes += magnitude.iter().map(|&sum| f64::from(sum)).sum::<f64>();
+    }
+    Lost { squares, magnitudes }
+}
+
+/// Writes the codes of values on a grid.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+pub(super) fn codes<L: Lattice>(lattice: L, values: &[f32], grid: Grid, out: &mut [u8]) {
+    for (&value, out) in values.iter().zip(out) {
+        // Of a number so large the last bits are those of the whole number that is added.
+        *out = (lattice.code(value, grid) + ONES).to_bits() as u8;
+    }
+}
+
+/// Returns the least and the largest value, and 0 between them.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+pub(super) fn range(values: &[f32]) -> [f32; 2] {
+    let (mut least, mut largest) = ([0f32; LANES], [0f32; LANES]);
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for values in whole {
+        for lane in 0..LANES {
+            let value = values[lane];
+            least[lane] = if value < least[lane] { value } else { least[lane] };
+            largest[lane] = if value > largest[lane] { value } else { largest[lane] };
+        }
+    }
+    let least = least.iter().chain(rest).fold(0f32, |a, &b| a.min(b));
+    [least, largest.iter().chain(rest).fold(0f32, |a, &b| a.max(b))]
+}
+
+/// The best grid so far.
+struct Best<'v, L> {
+    lattice: L,
+    values: &'v [f32],
+    grid: Grid,
+    lost: Lost,
+}
+
+impl<'v, L: Lattice> Best<'v, L> {
+    fn new(lattice: L, values: &'v [f32], grid: Grid) -> Self {
+        Self { lattice, values, grid, lost: lost(lattice, values, grid) }
+    }
+
+    /// Takes a grid that is clearly better, by what `measure` says; returns whether it is.
+    fn take(&mut self, grid: Grid, measure: impl Fn(Lost) -> f64) -> bool {
+        let is_grid = grid.scale.is_finite() && grid.scale > 0.0;
+        if !is_grid || grid == self.grid {
+            return false;
+        }
+        let lost = lost(self.lattice, self.values, grid);
+        let is_better = measure(lost) < measure(self.lost) * CLEARLY;
+        if is_better {
+            (self.grid, self.lost) = (grid, lost);
+        }
+        is_better
+    }
+}
+
+fn mse<L: Lattice>(lattice: L, values: &[f32], start: Grid) -> Grid {
+    let top = lattice.top();
+    let [least, largest] = range(values);
+    if least == largest {
+        return start;
+    }
+    let mut best = Best::new(lattice, values, start);
+    let squares = |lost: Lost| lost.squares;
+    let step = if top > 15.0 { SMALL_STEP } else { STEP };
+    for shrink in 0..SHRINKS {
+        let share = 1.0 - shrink as f32 * step;
+        match lattice.fixed_zero() {
+            Some(zero) => {
+                // So far down and up codes reach from the zero point, as a range around it and as the side that is
+                // longer needs it.
+                let magnitude = share * largest.max(-least);
+                let whole = lattice.store(2.0 * magnitude / top);
+                best.take(Grid { scale: whole, zero }, squares);
+                let needed = (-least / zero).max(largest / (top - zero).max(1.0));
+                best.take(Grid { scale: lattice.store(share * needed), zero }, squares);
+            }
+            None => {
+                let scale = lattice.store(share * (largest - least) / top);
+                let ideal = -share * least / scale;
+                for zero in [ideal.floor(), ideal.ceil()] {
+                    let zero = zero.max(lattice.least_zero()).min(top);
+                    best.take(Grid { scale, zero }, squares);
+                }
+            }
+        }
+    }
+    for _ in 0..REFITS {
+        let (scale, _) = fitted(&best, |value, _| value, false);
+        let grid = Grid { scale: lattice.store(scale), ..best.grid };
+        if !best.take(grid, squares) {
+            break;
+        }
+    }
+    best.grid
+}
+
+/// Returns the scale, and the zero point if it is `free`, with which the codes of the best grid come nearest to
+/// `wanted(value, decoded)`, by least squares.
+fn fitted<L: Lattice>(best: &Best<'_, L>, wanted: impl Fn(f32, f32) -> f32, is_free: bool) -> (f32, f32) {
+    let Best { lattice, values, grid, .. } = *best;
+    let (mut codes, mut squares, mut sum, mut products) = (0f64, 0f64, 0f64, 0f64);
+    for &value in values {
+        let code = lattice.code(value, grid) - grid.zero;
+        let wanted = f64::from(wanted(value, grid.scale * code));
+        let code = f64::from(code);
+        codes += code;
+        squares += code * code;
+        sum += wanted;
+        products += wanted * code;
+    }
+    let count = values.len() as f64;
+    let spread = squares - codes * codes / count;
+    let slope = (products - codes * sum / count) / spread;
+    if is_free && spread > 0.0 && slope > 0.0 {
+        let zero = (codes - sum / slope) / count + f64::from(grid.zero);
+        let zero = (zero as f32).clamp(lattice.least_zero(), lattice.top()).round_ties_even();
+        // The scale that is best with the whole zero point.
+        let shift = f64::from(grid.zero - zero);
+        let scale = (products + shift * sum) / (squares + 2.0 * shift * codes + count * shift * shift);
+        return (scale as f32, zero);
+    }
+    ((products / squares) as f32, grid.zero)
+}
+
+fn hqq<L: Lattice>(lattice: L, values: &[f32], start: Grid) -> Grid {
+    const STEPS: usize = 20;
+    const KAPPA: f32 = 1.01;
+    const NORM: f32 = 0.7;
+    let mut beta = 10f32;
+    let mut current = Best::new(lattice, values, start);
+    let most = current.lost.squares;
+    let mut best = Best { lattice, values, grid: start, lost: current.lost };
+    for _ in 0..STEPS {
+        // Errors up to here are shrunken to nothing.
+        let bound = beta.powf(-1.0 / (2.0 - NORM));
+        let shrunken = |value: f32, decoded: f32| {
+            let error = value - decoded;
+            let magnitude = error.abs();
+            if magnitude <= bound {
+                return value;
+            }
+            let left = (magnitude - magnitude.powf(NORM - 1.0) / beta).max(0.0);
+            // What is taken for an outlier's own is not fitted.
+            value - left.copysign(error)
+        };
+        let (scale, zero) = fitted(&current, shrunken, lattice.fixed_zero().is_none());
+        let grid = Grid { scale: lattice.store(scale), zero };
+        if grid == current.grid || !grid.scale.is_finite() || grid.scale <= 0.0 {
+            break;
+        }
+        current = Best::new(lattice, values, grid);
+        if current.lost.squares <= most {
+            best.take(grid, |lost| lost.magnitudes);
+        }
+        beta *= KAPPA;
+    }
+    best.grid
+}
+
+#[cfg(test)]
+mod tests;
