@@ -1,10 +1,17 @@
 //! `ckpt convert --to compressed-tensors`, `fp8`, `nvfp4`, `mxfp4`: what the libraries themselves store, byte for byte;
 //! and `merge --to same` on layers of these formats.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use ckpt::checkpoint::Checkpoint;
+use ckpt::checkpoint::side::FileSide;
+use ckpt::quant::decode::Decoding;
+use ckpt::quant::encode::{Around, Place};
+use ckpt::quant::{LayerSpec, Parts, QuantFormat, Side, SideData as _};
+use ckpt::tensor::{Dtype, values};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -292,4 +299,76 @@ fn adapters_are_merged_into_layers_as_they_are_stored() {
     }
     // Most layers stay on their scales; an adapter this strong moves some.
     assert!(kept * 2 > scales, "{kept} of {scales}");
+}
+
+/// All rows of a layer, as its decoder gives them, rounded to its own dtype.
+fn rows_of(parts: &Parts<'_>, decoding: &Decoding) -> Vec<f32> {
+    let codes = parts.list.iter().find(|part| part.tensor == decoding.codes).unwrap();
+    let Side::Bytes(read) = parts.data.read(codes.tensor, 0, codes.bytes) else { panic!("codes not read") };
+    let mut rows = vec![f32::NAN; (decoding.row_count() * decoding.row_len()) as usize];
+    decoding.rows.decode(0..decoding.row_count(), &read, &mut rows);
+    values::round_all(decoding.dtype.unwrap_or(Dtype::BF16), &mut rows);
+    rows
+}
+
+/// Encodes the decoded layer as it is stored, in cuts of the fewest rows; says if its bytes are those of the file.
+fn is_made_again(parts: &Parts<'_>, format: &dyn QuantFormat, spec: &LayerSpec) -> Result<bool, String> {
+    let decoding = format.decode(parts, spec)?;
+    let encoding = format.encode(parts, spec)?;
+    let rows = rows_of(parts, &decoding);
+    let encoder = &encoding.encoder;
+    let largest = rows.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    let apart = encoder.rows_apart();
+    let mut strands: Vec<Vec<u8>> = Vec::new();
+    for (cut, values) in (0u64..).zip(rows.chunks((apart * decoding.row_len()) as usize)) {
+        let made = encoder.rows(values, Around { first_row: cut * apart, largest })?;
+        strands.resize(made.len(), Vec::new());
+        strands.iter_mut().zip(made).for_each(|(strand, made)| strand.extend(made));
+    }
+    let tensors = encoder.finish(strands, largest);
+    assert_eq!(tensors.len(), encoding.tensors.len());
+    Ok(encoding.tensors.iter().zip(tensors).all(|(tensor, made)| {
+        let Place::Of(number) = tensor.place else { panic!("a new tensor") };
+        assert_eq!(made.len() as u64, tensor.bytes);
+        parts.data.read(number, 0, tensor.bytes) == Side::Bytes(made)
+    }))
+}
+
+#[test]
+fn layers_of_samples_are_made_again_of_what_they_decode_to() {
+    let mut made: BTreeMap<String, usize> = BTreeMap::new();
+    let mut refused = BTreeMap::new();
+    let mut cases: Vec<_> = fs::read_dir(sample("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    for case in cases {
+        let name = case.file_name().unwrap().to_str().unwrap().to_owned();
+        let is_one = ["ct-", "fp8-", "mxfp4-", "layout-"].iter().any(|start| name.starts_with(start));
+        let folder = case.join("model");
+        if !is_one || !folder.is_dir() {
+            continue;
+        }
+        let checkpoint = Checkpoint::open_examined(&folder.display().to_string()).unwrap();
+        let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+        let data = FileSide::whole(files);
+        for layer in 0..layers.len() as u32 {
+            let spec = layers.spec(layer);
+            let format = spec.format.get();
+            if !["compressed-tensors", "fp8", "mxfp4", "modelopt"].contains(&format.name()) {
+                continue;
+            }
+            match layers.with_parts(files, layer, &data, |parts| is_made_again(parts, format, spec)) {
+                Ok(is_same) => {
+                    assert!(is_same, "{name}: {}", layers.name(&files.names, layer));
+                    *made.entry(format!("{} {}", format.name(), spec.variant)).or_default() += 1;
+                }
+                Err(why) => {
+                    drop(refused.insert(format!("{name}: {}", layers.name(&files.names, layer)), why))
+                }
+            }
+        }
+    }
+    // Two rows a byte, behind a scale a column.
+    assert!(refused.keys().all(|layer| layer.starts_with("layout-modelopt-int4-awq")), "{refused:?}");
+    assert_eq!(refused.len(), 3);
+    assert!(made.len() >= 14 && made.values().sum::<usize>() >= 140, "{made:?}");
 }
