@@ -78,6 +78,7 @@ fn epsilon(dtype: Dtype) -> f32 {
 
 impl Ints {
     /// Returns how far below 0 the least code is.
+    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
     #[inline(always)]
     fn middle(self) -> f32 {
         (1u32 << (self.bits - 1)) as f32
@@ -117,6 +118,7 @@ impl Rule for Ints {
 
 /// The grids that a search may choose from: scales in the dtype of the weight, codes as the library finds them.
 impl Lattice for Ints {
+    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
     #[inline(always)]
     fn top(self) -> f32 {
         self.span()
@@ -131,6 +133,7 @@ impl Lattice for Ints {
         if stored == 0.0 { epsilon(self.dtype) } else { stored }
     }
 
+    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
     #[inline(always)]
     fn code(self, value: f32, grid: Grid) -> f32 {
         let round = |value| values::round(self.dtype, value);

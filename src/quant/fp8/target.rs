@@ -2,8 +2,8 @@
 //!
 //! | tensor             | dtype                      | shape                                    |
 //! |--------------------|----------------------------|------------------------------------------|
-//! | `weight`           | F8_E4M3                    | `[out, in]`                              |
-//! | `weight_scale_inv` | F32, F8_E8M0 for `ue8m0`   | `[out / 128, in / 128]`, rounded up      |
+//! | `weight`           | `F8_E4M3`                  | `[out, in]`                              |
+//! | `weight_scale_inv` | F32; `F8_E8M0` for `ue8m0` | `[out / 128, in / 128]`, rounded up      |
 //!
 //! Source: transformers 5.23, `integrations/finegrained_fp8.py` (`Fp8Quantize`), `utils/quantization_config.py`
 //! (`FineGrainedFP8Config`).
