@@ -115,9 +115,9 @@ impl Packing {
     pub(super) fn pack(self, codes: &[u8], bits: u32, out: &mut Vec<u8>) {
         let bits = bits.clamp(1, 8);
         match (self, bits) {
-            (Self::Dense | Self::Padded | Self::Planar, 8) => pack_whole::<8, 4>(codes, out),
-            (Self::Dense | Self::Padded | Self::Planar, 4) => pack_whole::<4, 8>(codes, out),
-            (Self::Dense | Self::Padded | Self::Planar, 2) => pack_whole::<2, 16>(codes, out),
+            (Self::Dense | Self::Padded, 8) => pack_whole::<8, 4>(codes, out),
+            (Self::Dense | Self::Padded, 4) => pack_whole::<4, 8>(codes, out),
+            (Self::Dense | Self::Padded, 2) => pack_whole::<2, 16>(codes, out),
             (Self::Dense | Self::Padded, 1) => pack_whole::<1, 32>(codes, out),
             (Self::Padded, 3) => pack_whole::<3, 10>(codes, out),
             (Self::Padded, 5) => pack_whole::<5, 6>(codes, out),
@@ -172,6 +172,7 @@ fn pack_planar(codes: &[u8], bits: u32, out: &mut Vec<u8>) {
             let mut plane = [0u8; PLANE_CODES];
             plane.iter_mut().zip(codes).for_each(|(part, code)| *part = code >> low);
             match width {
+                8 => pack_whole::<8, 4>(&plane, out),
                 4 => pack_whole::<4, 8>(&plane, out),
                 2 => pack_whole::<2, 16>(&plane, out),
                 _ => pack_whole::<1, 32>(&plane, out),

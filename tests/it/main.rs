@@ -31,6 +31,7 @@ mod pty;
 mod references;
 mod requantize;
 mod requantize_bnb;
+mod requantize_ct;
 mod requantize_gguf;
 mod requantize_gptq;
 mod rules;

@@ -11,7 +11,7 @@ use crate::quant::target::{Aim, Compute, GptqFiles, GroupSize, Search, TARGETS, 
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Packing")]
 pub struct Packing {
-    /// Bits of a code (gptq).
+    /// Bits of a code (gptq, compressed-tensors).
     #[arg(long, value_name = "2|3|4|8")]
     pub bits: Option<u32>,
     /// Columns that share a scale; -1 is the whole row.
@@ -23,10 +23,10 @@ pub struct Packing {
     /// How GPTQ's files store zero points: less one (v1) or as they are (v2).
     #[arg(long, value_enum, value_name = "v1|v2")]
     pub gptq_format: Option<FilesFlag>,
-    /// Scheme of compressed-tensors.
+    /// Scheme of compressed-tensors; ue8m0 of fp8.
     #[arg(long, value_name = "SCHEME")]
     pub scheme: Option<String>,
-    /// Values that share an absmax (bnb-nf4, bnb-fp4).
+    /// Values that share an absmax (bnb-nf4, bnb-fp4); rows and columns that share a scale (fp8).
     #[arg(long, value_name = "N")]
     pub block_size: Option<u64>,
     /// Quantize the absmax too (bnb-nf4, bnb-fp4).

@@ -69,6 +69,11 @@ struct Beside {
     may_regroup: bool,
 }
 
+fn own<R: Rule>(fresh: Fresh<R>, decoded: Dtype, beside: Beside) -> Own<R> {
+    let Beside { stored, kept, order, may_regroup } = beside;
+    Own { fresh, stored, kept, order, decoded, may_regroup }
+}
+
 impl Again<'_, '_> {
     /// Returns the tiles; one scale for all needs no tiles of many rows.
     fn tiling(&self, is_one: bool) -> Result<Tiling, String> {
@@ -85,11 +90,6 @@ impl Again<'_, '_> {
             has_zeros: false,
             wants_largest: false,
         })
-    }
-
-    fn own<R: Rule>(&self, fresh: Fresh<R>, decoded: Dtype, beside: Beside) -> Own<R> {
-        let Beside { stored, kept, order, may_regroup } = beside;
-        Own { fresh, stored, kept, order, decoded, may_regroup }
     }
 
     /// Returns the scales as they are used, which are finite.
@@ -170,7 +170,7 @@ impl Again<'_, '_> {
         let fresh = Fresh { layout, coder: coder(Code::Int(bits), dtype), rule, finish };
         let order = self.order(layout.tiling)?;
         let beside = Beside { stored, kept, order, may_regroup: !whole };
-        let own = self.own(fresh, dtype, beside);
+        let own = own(fresh, dtype, beside);
         Ok(self.encoding(&zeros.into_iter().collect::<Vec<_>>(), own))
     }
 
@@ -206,7 +206,7 @@ impl Again<'_, '_> {
             order: None,
             may_regroup: true,
         };
-        Ok(self.encoding(&[], self.own(fresh, dtype, beside)))
+        Ok(self.encoding(&[], own(fresh, dtype, beside)))
     }
 
     /// Floats whose scales are powers of two.
@@ -223,7 +223,7 @@ impl Again<'_, '_> {
             order: None,
             may_regroup: true,
         };
-        Ok(self.encoding(&[], self.own(fresh, Dtype::BF16, beside)))
+        Ok(self.encoding(&[], own(fresh, Dtype::BF16, beside)))
     }
 
     /// 4-bit floats whose scales stand around a global one.
@@ -250,7 +250,10 @@ impl Again<'_, '_> {
             // One number for all matrices that is stored as a list of one: a scalar rounds otherwise.
             may_regroup: is_f32 && global.shape == [1],
         };
-        let own = self.own(Fresh { layout, coder, rule, finish }, Dtype::BF16, beside);
+        let own = own(Fresh { layout, coder, rule, finish }, Dtype::BF16, beside);
         Ok(self.encoding(&[global], own))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@
 //! library stores a NaN or a global scale of 1: here it is computed in f32. Source: compressed-tensors 0.20,
 //! `quantization/utils/helpers.py` (`calculate_qparams`, `generate_gparam`), `quantization/utils/mxfp_utils.py`.
 
+use crate::quant::search::{Grid, Lattice, nearest, search};
 use crate::quant::target::Search;
 use crate::quant::tiles::{Code, Coder, Rule, Step, magnitude, power_of_two};
 use crate::tensor::narrow::{E2M1_MAX, E4M3_MAX, e4m3_code};
@@ -76,10 +77,11 @@ fn epsilon(dtype: Dtype) -> f32 {
 }
 
 impl Ints {
-    /// Returns the least and the largest code.
-    fn codes(self) -> [f32; 2] {
-        let half = (1u32 << (self.bits - 1)) as f32;
-        [-half, half - 1.0]
+    /// Returns how far below 0 the least code is.
+    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
+    #[inline(always)]
+    fn middle(self) -> f32 {
+        (1u32 << (self.bits - 1)) as f32
     }
 
     /// Returns how many steps the codes span.
@@ -88,7 +90,7 @@ impl Ints {
     }
 
     fn by_range(self, range: [f32; 2]) -> Result<Step, String> {
-        let (dtype, [least, largest]) = (self.dtype, self.codes());
+        let (dtype, least, largest) = (self.dtype, -self.middle(), self.middle() - 1.0);
         let round = |value| values::round(dtype, value);
         if self.symmetric {
             let scale = usable(dtype, round(magnitude(range) / (self.span() / 2.0)))?;
@@ -103,8 +105,41 @@ impl Ints {
 }
 
 impl Rule for Ints {
-    fn step(&self, range: [f32; 2], _values: &[f32], _whole: f32) -> Result<Step, String> {
-        self.by_range(range)
+    fn step(&self, range: [f32; 2], values: &[f32], _whole: f32) -> Result<Step, String> {
+        let step = self.by_range(range)?;
+        if self.search == Search::None {
+            return Ok(step);
+        }
+        let start = Grid { scale: step.stored, zero: step.zero + self.middle() };
+        let grid = search(self.search, *self, values, start);
+        Ok(Step::of(grid.scale, grid.zero - self.middle()))
+    }
+}
+
+/// The grids that a search may choose from: scales in the dtype of the weight, codes as the library finds them.
+impl Lattice for Ints {
+    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
+    #[inline(always)]
+    fn top(self) -> f32 {
+        self.span()
+    }
+
+    fn fixed_zero(self) -> Option<f32> {
+        self.symmetric.then(|| self.middle())
+    }
+
+    fn store(self, scale: f32) -> f32 {
+        let stored = values::round(self.dtype, scale);
+        if stored == 0.0 { epsilon(self.dtype) } else { stored }
+    }
+
+    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
+    #[inline(always)]
+    fn code(self, value: f32, grid: Grid) -> f32 {
+        let round = |value| values::round(self.dtype, value);
+        let middle = self.middle();
+        let code = round(round(value / grid.scale) + (grid.zero - middle));
+        nearest(code.max(-middle).min(middle - 1.0)) + middle
     }
 }
 

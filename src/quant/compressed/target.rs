@@ -244,12 +244,7 @@ impl Target for ToCompressed {
     }
 
     fn method(&self) -> String {
-        match self.search() {
-            Search::None => "round-to-nearest, without calibration",
-            Search::Mse => "scales of the least squared error, without calibration",
-            Search::Hqq => "scales by half-quadratic splitting, without calibration",
-        }
-        .into()
+        self.search().method().into()
     }
 
     fn scope(&self) -> Scope {

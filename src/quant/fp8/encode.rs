@@ -53,7 +53,7 @@ pub(super) fn encode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, S
         kept: vec![bytes_of(parts, scale)?],
         order: None,
         decoded: layer.dtype.unwrap_or(Dtype::BF16),
-        may_regroup: scale.dtype.is_float() || is_exponent(scale.dtype),
+        may_regroup: is_written(read_as),
     };
     let tensors = vec![Encoded::like(weight), Encoded::like(scale)];
     Ok(Encoding { tensors, encoder: Box::new(own) })
@@ -66,6 +66,11 @@ pub(in crate::quant) fn finish(scale: &Part<'_>) -> Finish {
         made.scales.truncate(bytes);
         vec![made.codes, made.scales]
     })
+}
+
+/// Returns true if new scales can be written in a dtype.
+pub(in crate::quant) fn is_written(scales: Dtype) -> bool {
+    matches!(scales, Dtype::F32 | Dtype::BF16 | Dtype::F16 | Dtype::F8E8M0)
 }
 
 /// Refuses scales that are not numbers.

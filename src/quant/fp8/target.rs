@@ -2,8 +2,8 @@
 //!
 //! | tensor             | dtype                      | shape                                    |
 //! |--------------------|----------------------------|------------------------------------------|
-//! | `weight`           | F8_E4M3                    | `[out, in]`                              |
-//! | `weight_scale_inv` | F32, F8_E8M0 for `ue8m0`   | `[out / 128, in / 128]`, rounded up      |
+//! | `weight`           | `F8_E4M3`                  | `[out, in]`                              |
+//! | `weight_scale_inv` | F32; `F8_E8M0` for `ue8m0` | `[out / 128, in / 128]`, rounded up      |
 //!
 //! Source: transformers 5.23, `integrations/finegrained_fp8.py` (`Fp8Quantize`), `utils/quantization_config.py`
 //! (`FineGrainedFP8Config`).
@@ -14,7 +14,7 @@ use super::DEFAULT_BLOCK;
 use super::rules::{Kept, Scaling};
 use crate::quant::LayerSpec;
 use crate::quant::encode::{Encoded, Encoding};
-use crate::quant::target::{Candidate, Model, Row, Scope, Target, Wishes};
+use crate::quant::target::{Candidate, Model, Row, Scope, Search, Target, Wishes};
 use crate::quant::tiled::{Fresh, Layout, Made, Packed};
 use crate::quant::tiles::{Code, Tiling};
 use crate::tensor::Dtype;
@@ -69,7 +69,7 @@ impl Target for ToFp8 {
     }
 
     fn method(&self) -> String {
-        "round-to-nearest, without calibration".into()
+        Search::None.method().into()
     }
 
     fn scope(&self) -> Scope {

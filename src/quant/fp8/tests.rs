@@ -309,3 +309,69 @@ fn what_cannot_be_decoded_is_refused() {
         assert!(why.starts_with(words), "{why}");
     }
 }
+
+#[test]
+fn layers_of_every_dialect_are_made_again_and_follow_what_changes() {
+    let codes: Vec<u8> = crate::quant::testing::some_codes(6 * 64, 120);
+    let layer = |suffix: &str, scales: &[u64], dtype: Dtype, bytes: Vec<u8>| {
+        Literal::new("model.layers.0.q_proj")
+            .part("weight", F8, &[6, 64], codes.clone())
+            .part(suffix, dtype, scales, bytes)
+    };
+    let bf16 =
+        [0.011f32, 0.013, 0.017, 0.019].map(bf16_bits).iter().flat_map(|half| half.to_le_bytes()).collect();
+    let semantics = json!({"quant_method": "fp8", "weight_scale_semantics": "inverse"});
+    let rows = [0.011, 0.02, 0.03, 0.05, 0.01, 0.07];
+    let cases = [
+        ("tensor", layer("weight_scale", &[], Dtype::F32, f32s(&[0.013])), json!({})),
+        ("rows", layer("weight_scale", &[6, 1], Dtype::F32, f32s(&rows)), json!({})),
+        (
+            "blocks in BF16",
+            layer("weight_scale_inv", &[2, 2], Dtype::BF16, bf16),
+            json!({"weight_block_size": [4, 32]}),
+        ),
+        (
+            "powers",
+            layer("weight_scale_inv", &[2, 2], Dtype::U8, vec![120, 119, 121, 110]),
+            json!({"weight_block_size": [4, 32]}),
+        ),
+        (
+            "inverse",
+            layer("weight_scale_inv", &[6, 1], Dtype::F32, f32s(&rows.map(|scale| 1.0 / scale))),
+            semantics,
+        ),
+    ];
+    for (what, layer, config) in cases {
+        let layer = layer.block(Some("fp8"), config);
+        let (before, _) = layer.decode(&Fp8).unwrap();
+        let (before, dtype) = (before, Dtype::BF16);
+        let again = |values: &[f32]| {
+            layer.with(|parts| {
+                let spec = Fp8.recognize(parts).unwrap().spec;
+                let encoding = Fp8.encode(parts, &spec).unwrap();
+                let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+                let at = crate::quant::encode::Around { first_row: 0, largest };
+                encoding.encoder.finish(encoding.encoder.rows(values, at).unwrap(), largest)
+            })
+        };
+        let mut rounded = before.clone();
+        crate::tensor::values::round_all(dtype, &mut rounded);
+        let same = again(&rounded);
+        let scale = layer.with(|parts| parts.read(&parts.list[1], 64));
+        assert_eq!((&same[0], crate::quant::Side::Bytes(same[1].clone())), (&codes, scale), "{what}");
+        let moved: Vec<f32> = rounded.iter().map(|value| value * 40.0).collect();
+        let new = again(&moved);
+        assert_ne!(new[1], same[1], "{what}: the scales stayed");
+        let part = layer.with(|parts| {
+            (parts.list[1].suffix.to_owned(), parts.list[1].dtype, parts.list[1].shape.to_vec())
+        });
+        let layer = layer.without("weight").without(&part.0);
+        let layer =
+            layer.part("weight", F8, &[6, 64], new[0].clone()).part(&part.0, part.1, &part.2, new[1].clone());
+        let (after, _) = layer.decode(&Fp8).unwrap();
+        let largest = moved.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        for (want, got) in moved.iter().zip(&after) {
+            assert!((want - got).abs() <= want.abs() / 14.0 + largest / 200_000.0, "{what}: {want} {got}");
+        }
+    }
+}

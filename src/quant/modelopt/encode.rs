@@ -14,7 +14,7 @@
 use super::{Variant, scale_of, second_scale_of, weight_of};
 use crate::quant::decode::{bytes_of, floats_as};
 use crate::quant::encode::{Encoded, Encoding};
-use crate::quant::fp8::encode::{finish, usable};
+use crate::quant::fp8::encode::{finish, is_written, usable};
 use crate::quant::fp8::rules::{Kept, Scaling};
 use crate::quant::grain::Grain;
 use crate::quant::tiled::{Finish, Fresh, Layout, Made, Own, Packed};
@@ -88,7 +88,7 @@ impl Again<'_, '_> {
             kept: vec![bytes_of(self.parts, self.scale)?],
             order: None,
             decoded: self.decoded(),
-            may_regroup: true,
+            may_regroup: is_written(dtype),
         };
         let tensors = vec![Encoded::like(self.weight), Encoded::like(self.scale)];
         Ok(Encoding { tensors, encoder: Box::new(own) })
@@ -116,7 +116,9 @@ impl Again<'_, '_> {
             kept: vec![bytes_of(self.parts, self.scale)?, bytes_of(self.parts, second)?],
             order: None,
             decoded: self.decoded(),
-            may_regroup: seconds.len() == 1 && second.dtype == Dtype::F32,
+            may_regroup: seconds.len() == 1
+                && second.dtype == Dtype::F32
+                && self.scale.dtype == Dtype::F8E4M3,
         };
         let tensors = [self.weight, self.scale, second].map(Encoded::like).to_vec();
         Ok(Encoding { tensors, encoder: Box::new(own) })

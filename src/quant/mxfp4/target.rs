@@ -47,8 +47,9 @@ impl Target for ToMxfp4 {
     }
 
     fn encoding(&self, layer: &Candidate<'_>) -> Result<Encoding, String> {
-        let [experts, inputs, outputs] = <[u64; 3]>::try_from(layer.shape)
-            .map_err(|_| format!("its shape {:?} is no stack of experts", layer.shape))?;
+        let &[experts, inputs, outputs] = layer.shape else {
+            return Err(format!("its shape {:?} is no stack of experts", layer.shape));
+        };
         if experts == 0 || inputs == 0 || outputs == 0 {
             return Err("it has no values".into());
         }

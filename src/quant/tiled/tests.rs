@@ -2,7 +2,7 @@
 //! as the format can be, and what was decoded is encoded to what it was.
 
 use crate::quant::encode::{Around, Encoding, Place};
-use crate::quant::target::{Aim, Candidate, GroupSize, Model, Target, Wishes};
+use crate::quant::target::{Aim, Candidate, GroupSize, Model, Search, Target, Wishes};
 use crate::quant::testing::Literal;
 use crate::quant::{FormatId, trial};
 use crate::tensor::{Dtype, elements, values};
@@ -14,9 +14,9 @@ const DTYPES: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::F32];
 /// magnitude of the layer; by what the document of its encoder says.
 #[derive(Clone, Copy)]
 struct Near {
-    of_tile: f64,
-    of_value: f64,
-    of_layer: f64,
+    tile: f64,
+    value: f64,
+    layer: f64,
 }
 
 /// A target, its tiles, how near it comes, and whether codes of equal values are equal.
@@ -33,7 +33,7 @@ fn case(name: &str, scheme: &str, tile: [usize; 2], near: [f64; 3]) -> Case {
     let takes_groups = scheme.as_deref().is_some_and(|scheme| scheme.contains("a16") && scheme != "nvfp4a16");
     let wishes = Wishes { scheme, group_size: group_size.filter(|_| takes_groups), ..Wishes::default() };
     let [of_tile, of_value, of_layer] = near;
-    let near = Near { of_tile, of_value, of_layer };
+    let near = Near { tile: of_tile, value: of_value, layer: of_layer };
     Case { aim: Aim { name: name.into(), wishes }, tile, near, is_exact: true }
 }
 
@@ -202,8 +202,8 @@ fn far(near: Near, tile: f32, value: f32, whole: f32, dtype: Dtype) -> f64 {
     };
     let smallest = if dtype == Dtype::F16 { 2f64.powi(-14) } else { 1e-37 };
     let tile = f64::from(tile);
-    let of_value = near.of_value * f64::from(value.abs());
-    tile * (near.of_tile + 5.0 * rounding) + of_value + near.of_layer * f64::from(whole) + smallest
+    let of_value = near.value * f64::from(value.abs());
+    tile * (near.tile + 5.0 * rounding) + of_value + near.layer * f64::from(whole) + smallest
 }
 
 #[test]
@@ -305,4 +305,35 @@ fn scales_stay_where_they_fit_and_are_new_where_they_do_not() {
             assert!(new <= fresh * 1.2, "{what} {factor}: {new} {fresh}");
         }
     }
+}
+
+#[test]
+fn searched_scales_lose_no_more_and_where_outliers_are_less() {
+    let loss = |values: &[f32], others: &[f32]| -> f64 {
+        values.iter().zip(others).map(|(a, b)| f64::from(a - b).powi(2)).sum()
+    };
+    let (mut seen, mut better) = (0, 0);
+    for (scheme, dtype) in [("w4a16", Dtype::BF16), ("w4a16-asym", Dtype::F16), ("w8a8", Dtype::F32)] {
+        let shape = [4usize, 256];
+        let wishes = Wishes { scheme: Some(scheme.into()), ..Wishes::default() };
+        let made = |search, values: &[f32]| {
+            let aim = Aim { name: "compressed-tensors".into(), wishes: Wishes { search, ..wishes.clone() } };
+            let target = aim.target().unwrap();
+            assert_eq!(target.without_search().is_some(), search != Search::None);
+            let encoding = target.encoding(&Candidate { shape: &[4, 256], dtype }).unwrap();
+            let tensors = encoded(&encoding, values, shape[1], 1);
+            loss(values, &decoded(target.as_ref(), dtype, &encoding, &tensors))
+        };
+        for (name, values) in matrices(shape, dtype) {
+            let plain = made(Search::None, &values);
+            for search in [Search::Mse, Search::Hqq] {
+                let searched = made(search, &values);
+                // What is left out of the search is the last rounding of the product.
+                assert!(searched <= plain * 1.05 + 1e-9, "{scheme} {dtype} {name}: {searched} {plain}");
+                better += usize::from(searched < plain * 0.98);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen == 54 && better > 12, "{better} of {seen}");
 }
