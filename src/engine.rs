@@ -357,7 +357,10 @@ pub fn peak_memory(plan: &Plan, options: &Options) -> u64 {
     let workers = (options.threads.max(1) + READ_AHEAD) as u64;
     let held = plan.steps.iter().filter(|step| step.is_decoded() || step.is_encoded());
     // A layer that is packed again is held as it was, and twice as it becomes: its strands are joined.
-    let largest = held.map(|step| if step.is_encoded() { 3 * step.bytes_in } else { step.bytes_in });
+    let largest = held.map(|step| {
+        let becomes = step.bytes_out.max(step.bytes_in).saturating_mul(2);
+        if step.is_encoded() { step.bytes_in.saturating_add(becomes) } else { step.bytes_in }
+    });
     let largest = largest.max().unwrap_or(0);
     // A slot, the codes for it, and the values that are being rounded; codes while they are compared.
     let held = options.threads.clamp(2, verify::PROVERS) as u64;

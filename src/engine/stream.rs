@@ -219,6 +219,8 @@ fn write(ring: &Ring<'_>, plan: &Plan, output: &mut Output, progress: &Progress)
             continue;
         }
         let mut file = output.shard(shard)?;
+        let head = shard.gguf.as_ref().map_or(0, |gguf| gguf.head.bytes);
+        progress.written.fetch_add(head, Ordering::Relaxed);
         while ring.segments.get(at).is_some_and(|segment| segment.shard == number) {
             let Some(slot) = ring.filled(at) else { return Ok(()) };
             let since = Instant::now();
