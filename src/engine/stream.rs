@@ -223,6 +223,8 @@ fn write(ring: &Ring<'_>, pieces: &Pieces<'_>, output: &mut Output, progress: &P
         }
         let is_header_last = shard.tensors.iter().any(|tensor| pieces.plan.is_at_most(tensor));
         let mut file = output.shard(shard, is_header_last)?;
+        let head = shard.gguf.as_ref().map_or(0, |gguf| gguf.head.bytes);
+        progress.written.fetch_add(head, Ordering::Relaxed);
         while ring.segments.get(at).is_some_and(|segment| segment.shard == number) {
             let Some(slot) = ring.filled(at) else { return Ok(()) };
             let since = Instant::now();

@@ -162,6 +162,14 @@ pub struct LeftOut {
 }
 
 impl Model<'_> {
+    /// Returns true if the model ends in a head of words by the name of its class, or its class is not known.
+    #[must_use]
+    pub fn is_of_words(&self) -> bool {
+        const ENDS: [&str; 4] = ["ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForMaskedLM"];
+        let class = self.config.and_then(|config| config.get("architectures")?.get(0)?.as_str());
+        class.is_none_or(|class| ENDS.iter().any(|end| class.ends_with(end)))
+    }
+
     /// Returns the names of the linear layers that stay plain, with a head that is tied to the embeddings: loaders make
     /// a layer of it, though no file has it.
     #[must_use]

@@ -370,6 +370,20 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
     says(&input, &["--resume"], "--resume: an output that is one file is written from its start");
     says(&sample("bnb-nf4-A/model"), &[], "a GGUF is made of a GGUF input; this is safetensors");
     says(&input, &["--keep", "*"], "nothing of it would become Q8_0");
+    // What no scale in F16 holds, and what no code stands for, is named.
+    let rows = |value: f32| [[value; 32].map(f32::to_le_bytes).concat(), vec![0; 128]].concat();
+    for (value, words) in [
+        (1e9, "blk.0.ffn_up.weight: 1 block of a piece of it have a scale beyond F16"),
+        (f32::NAN, "blk.0.ffn_up.weight: 32 values of a piece of it are infinite or NaN"),
+    ] {
+        let broken = scratch.join("broken.gguf");
+        put(
+            &broken,
+            &GgufFile::new("llama").bytes_of("blk.0.ffn_up.weight", &[2, 32], 0, &rows(value)).bytes(),
+        );
+        says(&broken, &[], words);
+        fs::remove_file(&broken).unwrap();
+    }
     let mut swapped = uneven().bytes();
     swapped[4..8].reverse();
     let big = scratch.join("big.gguf");

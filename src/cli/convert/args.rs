@@ -14,7 +14,7 @@ use crate::tensor::Dtype;
 pub struct Convert {
     /// Folder, file, or Hub name in the local cache.
     pub path: String,
-    /// The folder to make. It appears when it is complete.
+    /// The folder to make; of a type of GGUF also a file NAME.gguf. It appears when it is complete.
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// What to convert to.

@@ -13,8 +13,11 @@ use crate::plan::select::Selection;
 use crate::plan::{Action, At, Change, How, Order, OutTensor, Pack, Source, Step, Values, list};
 use crate::quant::ggml;
 use crate::quant::ggml::mixture::{Before, Choice, Mixture, Model, is_quantized, is_values};
-use crate::tensor::{Dtype, GgmlType, elements, values};
+use crate::tensor::{Dtype, GgmlType, elements};
 use crate::units;
+
+/// What keys begin with that tell of an importance matrix.
+const IMATRIX: &str = "quantize.imatrix.";
 
 /// Tensors on their way.
 pub(super) struct Making<'a> {
@@ -185,7 +188,7 @@ impl<'a> Making<'a> {
             return Err(format!("broken: {}", spec.broken.join(", ")));
         }
         let is_block = matches!(record.dtype, Dtype::Ggml(_));
-        let is_plain = record.dtype.is_float() && values::is_readable(record.dtype);
+        let is_plain = matches!(record.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);
         if !is_block && !is_plain {
             return Err(format!("{} holds no weights that are rounded", record.dtype));
         }
@@ -266,6 +269,12 @@ impl<'a> Making<'a> {
             warnings.push(format!(
                 "{layers} of the input are quantized already and lose twice: from the F16 or F32 file the result \
                  would be nearer (llama-quantize asks for --allow-requantize)"
+            ));
+        }
+        let keys = self.checkpoint.files.shards.first().map(|shard| &shard.metadata);
+        if keys.is_some_and(|keys| keys.iter().any(|(key, _)| key.starts_with(IMATRIX))) {
+            warnings.push(format!(
+                "{IMATRIX}*: the metadata, which are kept, tell of an importance matrix; the new blocks are made without one"
             ));
         }
         let mut instead: BTreeMap<&str, usize> = BTreeMap::new();

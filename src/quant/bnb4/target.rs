@@ -141,7 +141,8 @@ pub(in crate::quant) struct Block {
 pub(in crate::quant) fn block(block: &Block, model: &Model<'_>) -> Value {
     let is = |bits: u32| block.bits == bits;
     // A list replaces the loader's own default, which leaves the heads as they are.
-    let is_default = model.kept.is_empty() && model.also.is_empty();
+    // Of other models that default is their last layer, whatever it is.
+    let is_default = model.kept.is_empty() && model.also.is_empty() && model.is_of_words();
     let skipped = if is_default { Value::Null } else { json!(skipped(model)) };
     json!({
         "_load_in_4bit": is(4),
