@@ -201,7 +201,7 @@ mod tests {
                     nearest.blocks(&values, block, least, &mut quick.0, &mut quick.1);
                     nearest.portable(&values, block, least, &mut slow.0, &mut slow.1);
                     assert_eq!(quick, slow, "{blocks} blocks of {block}, least {least}");
-                    assert_eq!(quick.1.len(), blocks);
+                    assert_eq!(quick.1.len(), count / block);
                 }
             }
             for bound in nearest.bounds {

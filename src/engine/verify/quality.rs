@@ -16,6 +16,11 @@ use crate::tensor::values;
 
 /// Values that are compared at a time.
 const VALUES_AT_ONCE: u64 = 32 << 10;
+/// Values whose codes are read at a time.
+const VALUES_READ: u64 = 2 << 20;
+
+/// Reads bytes of the codes of a layer.
+type ReadCodes<'a> = dyn Fn(std::ops::Range<u64>, &mut Vec<u8>) -> Result<()> + 'a;
 
 /// What packing took of a layer.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,11 +87,7 @@ impl Prover<'_> {
     fn sums(
         &self,
         work: &ToPack,
-        (result, held, read): (
-            &Decoding,
-            Option<&[u8]>,
-            &dyn Fn(std::ops::Range<u64>, &mut Vec<u8>) -> Result<()>,
-        ),
+        (result, held, read): (&Decoding, Option<&[u8]>, &ReadCodes<'_>),
         base: Option<&ToPack>,
         scratch: &mut Scratch,
     ) -> Result<Sums> {
@@ -96,13 +97,21 @@ impl Prover<'_> {
         let (mut is, mut before) = (Vec::new(), Vec::new());
         let dtype = result.dtype.unwrap_or(work.dtype);
         let mut all = Sums::default();
+        // What was just written is on the disk alone: it is read in larger pieces than it is compared.
+        let read_at_once = at_once * (VALUES_READ / (at_once * row_len).max(1)).max(1);
+        let mut window = 0..0;
         for start in (0..count).step_by(at_once as usize) {
             let rows = start..count.min(start + at_once);
             is.resize(((rows.end - rows.start) * row_len) as usize, 0f32);
-            if held.is_none() {
-                read(result.rows.codes(rows.clone()), &mut bytes)?;
+            let range = result.rows.codes(rows.clone());
+            if held.is_none() && !(window.start <= range.start && range.end <= window.end) {
+                let ahead = result.rows.codes(rows.start..count.min(start + read_at_once));
+                window = range.start..range.end.max(ahead.end);
+                read(window.clone(), &mut bytes)?;
             }
-            let stored = held.unwrap_or(&bytes);
+            let from = (range.start - window.start) as usize;
+            let here = bytes.get(from..).and_then(|bytes| bytes.get(..(range.end - range.start) as usize));
+            let Some(stored) = held.or(here) else { return Err(failed("codes of a row are missing")) };
             rounded.resize(dtype.bytes_of(is.len() as u64).unwrap_or(0) as usize, 0);
             // The quick way gives the values as they are rounded.
             if !(result.rows.decode_to(rows.clone(), stored, dtype, &mut rounded)

@@ -37,7 +37,9 @@ fn sum(values: &[f32]) -> f32 {
 fn rows<const N: usize>(rows: &[[f32; N]]) -> [f32; N] {
     let (fours, rest) = rows.as_chunks::<SIDE_BY_SIDE>();
     let [mut first, others @ ..] = cascade(fours);
-    rest.iter().chain(&others).for_each(|row| add(&mut first, row));
+    for row in rest.iter().chain(&others) {
+        add(&mut first, row);
+    }
     first
 }
 
@@ -50,7 +52,9 @@ fn cascade<const N: usize>(fours: &[[[f32; N]; SIDE_BY_SIDE]]) -> [[f32; N]; SID
     let step = 1usize << power;
     let mut done = 0;
     for rows in fours.chunks(step) {
-        rows.iter().for_each(|row| add_all(&mut sums[0], row));
+        for row in rows {
+            add_all(&mut sums[0], row);
+        }
         done += rows.len();
         if rows.len() < step {
             break;
@@ -64,7 +68,9 @@ fn cascade<const N: usize>(fours: &[[[f32; N]; SIDE_BY_SIDE]]) -> [[f32; N]; SID
         }
     }
     let [mut first, others @ ..] = sums;
-    others.iter().for_each(|level| add_all(&mut first, level));
+    for level in &others {
+        add_all(&mut first, level);
+    }
     first
 }
 

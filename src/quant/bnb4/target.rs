@@ -265,5 +265,5 @@ fn means(steps: u32) -> Vec<f32> {
             (-step).mul_add((count - 1 - at) as f32, end)
         }
     };
-    (0..steps).map(|at| (bound(at) + bound(at + 1)) / 2.0).collect()
+    (0..steps).map(|at| f32::midpoint(bound(at), bound(at + 1))).collect()
 }

@@ -4,6 +4,7 @@
 //! `127 · (1 / SCB)`, each rounded to f32; halves go to the even code).
 
 use half::f16;
+use multiversion::multiversion;
 
 use super::scales;
 use crate::quant::Parts;
@@ -43,10 +44,11 @@ impl Encode for Rows {
     fn rows(&self, values: &[f32], _at: Around) -> Result<Vec<Vec<u8>>, String> {
         let mut rounded = values.to_vec();
         values::round_all(Dtype::F16, &mut rounded);
-        let mut codes = Vec::with_capacity(values.len());
+        let mut codes = vec![0; values.len()];
         let mut scales = Vec::with_capacity(values.len() / self.row_len.max(1) * 4);
-        for row in rounded.chunks(self.row_len.max(1)) {
-            let largest = row.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        let row_len = self.row_len.max(1);
+        for (row, codes) in rounded.chunks(row_len).zip(codes.chunks_mut(row_len)) {
+            let largest = largest(row);
             if largest.is_infinite() {
                 return Err(format!(
                     "a value is beyond {}, the largest of F16, in which int8 is made",
@@ -55,7 +57,7 @@ impl Encode for Rows {
             }
             scales.extend_from_slice(&largest.to_le_bytes());
             let inverse = if largest > 0.0 { 127.0 * (1.0 / largest) } else { 0.0 };
-            codes.extend(row.iter().map(|value| (value * inverse).round_ties_even() as i8 as u8));
+            nearest(row, inverse, codes);
         }
         Ok(vec![codes, scales])
     }
@@ -66,5 +68,40 @@ impl Encode for Rows {
 
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         strands
+    }
+}
+
+/// Returns the largest magnitude of values.
+#[multiversion(targets("x86_64+avx2"))]
+fn largest(values: &[f32]) -> f32 {
+    let most = values.iter().fold(0u32, |most, value| most.max(value.to_bits() & 0x7fff_ffff));
+    f32::from_bits(most)
+}
+
+/// Writes the whole numbers that are nearest to values times `factor`, halves to the even one; all within a byte.
+#[multiversion(targets("x86_64+avx2"))]
+fn nearest(values: &[f32], factor: f32, out: &mut [u8]) {
+    /// At this size the last place of an f32 is 1, and the sum's lowest byte is that of the whole number.
+    const WHOLE: f32 = 12_582_912.0;
+    for (value, out) in values.iter().zip(out) {
+        *out = (value * factor + WHOLE).to_bits() as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_the_nearest() {
+        let edges = [0.5, -0.5, 1.5, 2.5, -2.5, 126.5, -126.5, 127.0, -127.0, 0.499_999_97, -0.0, 1e-40];
+        let values: Vec<f32> = (-25_400..25_400).map(|at| at as f32 / 200.0).chain(edges).collect();
+        let mut out = vec![0; values.len()];
+        for factor in [1.0, 0.37] {
+            nearest(&values, factor, &mut out);
+            for (value, &code) in values.iter().zip(&out) {
+                assert_eq!(code as i8, (value * factor).round_ties_even() as i8, "{value} times {factor}");
+            }
+        }
     }
 }
