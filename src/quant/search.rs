@@ -8,7 +8,7 @@
 //! Both begin with the grid that the format takes without a search and keep it unless another is better, so that no
 //! group's sum of squared errors rises. Errors are those of the stored grid: of `scale * (code - zero)` with the
 //! scale as it is stored, the zero point whole, and the code that the format writes. What is left out is the last
-//! rounding of the product, to the dtype of the scales.
+//! rounding of the product, to the dtype of the scales: who packs compares both grids once more, with it.
 //!
 //! GPTQ's own search (`mse` of GPTQModel's `Quantizer.find_params`) has the same ranges, an exponent of 2.4 and scales
 //! that are not rounded; ours has the plain squares that are measured afterwards. HQQ moves a real zero point of a

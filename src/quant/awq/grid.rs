@@ -79,7 +79,10 @@ impl Coding for Grids {
 
     fn grid(self, [least, largest]: [f32; 2]) -> Grid {
         let round = |value| values::round(self.dtype, value);
-        let range = round(largest - least).max(round(NARROWEST));
+        let wide = largest - least;
+        // Twice the largest F16 is none, the scale of such a range is one still.
+        let range = if round(wide).is_finite() { round(wide) } else { wide };
+        let range = range.max(round(NARROWEST));
         let scale = round(range / TOP);
         let zero = -round(least / scale).round_ties_even();
         Grid { scale, zero: zero.clamp(0.0, TOP) }

@@ -147,15 +147,35 @@ impl<C: Coding, F: Files> Packer<C, F> {
                     "a group reaches from {least} to {largest}: its scale is beyond the dtype of scales; --keep leaves it plain"
                 ));
             }
-            let grid = search::search(self.search, self.coding, values, grid);
-            search::codes(self.coding, values, grid, &mut codes[span.clone()]);
-            if stored.is_some() {
-                lost += lost_of(self.coding.dtype(), values, grid, &codes[span.clone()]);
-            }
+            let codes = &mut codes[span.clone()];
+            let (grid, of_group) = self.group(values, grid, codes);
+            lost += of_group;
             scales.extend_from_slice(&grid.scale.to_le_bytes());
             zeros.push(grid.zero as u8);
         }
         Ok(lost)
+    }
+
+    /// Encodes a group on the grid that its range gives, or on the one that is found if that loses less of it once it is
+    /// read. Returns the grid with what it loses, 0 where nobody asks.
+    fn group(&self, values: &[f32], start: Grid, codes: &mut [u8]) -> (Grid, f64) {
+        search::codes(self.coding, values, start, codes);
+        let found = search::search(self.search, self.coding, values, start);
+        if found == start && self.stored.is_none() {
+            return (start, 0.0);
+        }
+        let lost = |grid, codes: &[u8]| lost_of(self.coding.dtype(), values, grid, codes);
+        let nearest = lost(start, codes);
+        if found == start {
+            return (start, nearest);
+        }
+        search::codes(self.coding, values, found, codes);
+        let less = lost(found, codes);
+        if less < nearest {
+            return (found, less);
+        }
+        search::codes(self.coding, values, start, codes);
+        (start, nearest)
     }
 
     /// Encodes a row on the stored grid. Writes its codes, in the order of the groups; `held`: the stored ones.

@@ -196,6 +196,15 @@ fn what_does_not_fit_is_refused_in_words() {
 }
 
 #[test]
+fn a_range_wider_than_a_half_has_a_scale() {
+    let mut values = vec![0.0; 8 * 64];
+    (values[3], values[4]) = (60_000.0, -60_000.0);
+    let awq = target("awq", Wishes { group_size: Some(GroupSize::Row), ..Wishes::default() });
+    let out = trip(&*awq, [8, 64], &values);
+    assert!((out[3] - 60_000.0).abs() <= 4000.0 && (out[4] + 60_000.0).abs() <= 4000.0, "{:?}", &out[..8]);
+}
+
+#[test]
 fn a_range_beyond_the_scales_is_refused() {
     let mut values = vec![0.0; 8 * 64];
     (values[3], values[4]) = (3e6, -3e6);
@@ -399,4 +408,45 @@ fn spans_are_the_inputs_of_each_group() {
     assert_eq!(runs, Spans { spans: vec![0..4, 4..8, 8..10], order: vec![] });
     let strewn = Spans::new(&Groups::Strewn(vec![2, 0, 2, 0, 0]), 5, 4);
     assert_eq!(strewn, Spans { spans: vec![0..3, 3..3, 3..5, 5..5], order: vec![1, 3, 4, 0, 2] });
+}
+
+#[test]
+fn no_search_raises_what_a_group_loses() {
+    let shape = [32, 128];
+    let wishes = |bits, group, asymmetric, search| Wishes {
+        bits: Some(bits),
+        group_size: Some(GroupSize::Of(group)),
+        asymmetric,
+        search,
+        ..Wishes::default()
+    };
+    let (mut lower, mut groups) = (0, 0);
+    for (name, bits, group, asymmetric) in [
+        ("gptq", 2, 32, false),
+        ("gptq", 3, 64, true),
+        ("gptq", 4, 128, false),
+        ("gptq", 8, 32, true),
+        ("awq", 4, 64, false),
+    ] {
+        for (what, matrix) in matrices(shape) {
+            let lost = |search| -> Vec<f64> {
+                let out = trip(&*target(name, wishes(bits, group, asymmetric, search)), shape, &matrix);
+                let pairs = matrix.chunks(group as usize).zip(out.chunks(group as usize));
+                let square = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).powi(2);
+                pairs.map(|(values, out)| values.iter().zip(out).map(square).sum()).collect()
+            };
+            let nearest = lost(Search::None);
+            for search in [Search::Mse, Search::Hqq] {
+                for (found, nearest) in lost(search).into_iter().zip(&nearest) {
+                    assert!(
+                        found <= nearest * (1.0 + 1e-12),
+                        "{name} {bits} {what} {search:?}: {nearest} to {found}"
+                    );
+                    lower += u32::from(found < *nearest);
+                    groups += 1;
+                }
+            }
+        }
+    }
+    assert!(lower * 2 > groups, "{lower} of {groups} groups lose less");
 }
