@@ -353,21 +353,6 @@ pub struct OutShard {
     pub gguf: Option<Arc<gguf::written::Gguf>>,
 }
 
-impl OutShard {
-    /// Returns the bytes of its tensors; of a GGUF those of the whole file.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let head = self.gguf.as_ref().map_or(0, |gguf| gguf.head.bytes);
-        self.tensors.iter().map(|tensor| tensor.bytes + self.padding(tensor)).fold(head, u64::saturating_add)
-    }
-
-    /// Returns how many zeros follow a tensor.
-    #[must_use]
-    pub fn padding(&self, tensor: &OutTensor) -> u64 {
-        self.gguf.as_ref().map_or(0, |gguf| gguf.head.padding(tensor.bytes))
-    }
-}
-
 /// Data of neighboring tensors of the checkpoint: bytes of one of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataRun {
@@ -533,17 +518,6 @@ impl Plan {
         let texts = self.texts.iter().map(|text| text.content.len() as u64);
         let copies = self.whole.iter().chain(&self.copies).map(|copied| copied.bytes);
         tensors.chain(texts).chain(copies).fold(0, u64::saturating_add)
-    }
-
-    /// Returns the name of the one file that is written, if the output is that file and no folder.
-    #[must_use]
-    pub fn single_file(&self) -> Option<&str> {
-        match self.shards.as_slice() {
-            [shard] if shard.gguf.is_some() && gguf::written::is_file_name(&self.order.output) => {
-                Some(&shard.file)
-            }
-            _ => None,
-        }
     }
 
     /// Returns how many layers have this action.
