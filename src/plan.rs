@@ -211,21 +211,6 @@ pub struct OutShard {
     pub gguf: Option<Arc<gguf::written::Gguf>>,
 }
 
-impl OutShard {
-    /// Returns the bytes of its tensors; of a GGUF those of the whole file.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let head = self.gguf.as_ref().map_or(0, |gguf| gguf.head.bytes);
-        self.tensors.iter().map(|tensor| tensor.bytes + self.padding(tensor)).fold(head, u64::saturating_add)
-    }
-
-    /// Returns how many zeros follow a tensor.
-    #[must_use]
-    pub fn padding(&self, tensor: &OutTensor) -> u64 {
-        self.gguf.as_ref().map_or(0, |gguf| gguf.head.padding(tensor.bytes))
-    }
-}
-
 /// Data of neighboring tensors of the checkpoint: bytes of one of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataRun {
@@ -410,17 +395,6 @@ impl Plan {
     /// Returns the files beside those of tensors that go over as they are.
     pub fn copied(&self) -> impl Iterator<Item = &folder::Copied> {
         self.copies.iter().filter(|copied| !(self.makes_card() && copied.file == CARD))
-    }
-
-    /// Returns the name of the one file that is written, if the output is that file and no folder.
-    #[must_use]
-    pub fn single_file(&self) -> Option<&str> {
-        match self.shards.as_slice() {
-            [shard] if shard.gguf.is_some() && gguf::written::is_file_name(&self.order.output) => {
-                Some(&shard.file)
-            }
-            _ => None,
-        }
     }
 
     /// Returns how many layers have this action.

@@ -3,6 +3,8 @@
 //! Everything is written into `.NAME.ckpt-partial` beside it, synced, and renamed at the end. The partial
 //! folder is locked while a run writes there: one that is not is stale and is replaced.
 
+mod single;
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -15,9 +17,7 @@ use super::journal::{JOURNAL, Journal};
 use super::{Options, Progress};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::Shard;
-use crate::container::Container as _;
 use crate::container::bytes::SourceFile;
-use crate::container::gguf::Gguf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
 use crate::plan::{DataRun, OutShard, Plan};
@@ -207,31 +207,6 @@ impl Output {
         Ok(std::mem::take(&mut self.notes))
     }
 
-    /// Gives the one file its name; a file that stood there is replaced if it may be.
-    fn finish_file(&mut self, file: &str) -> Result<()> {
-        let (here, from) = (rustix::fs::CWD, self.partial.join(file));
-        let flags = if self.replaces { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match renameat_with(here, &from, here, &self.target, flags) {
-            Ok(()) => {}
-            // File systems that do not know the flag: the target was free.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if self.target.exists() => {
-                return Err(taken(&self.target));
-            }
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                std::fs::rename(&from, &self.target).map_err(|e| Error::io("rename", &self.target, &e))?;
-            }
-            Err(errno) => return Err(Error::io("rename", &self.target, &errno.into())),
-        }
-        if let Some(parent) = self.target.parent() {
-            sync_folder(parent)?;
-        }
-        if self.replaces {
-            self.notes.push("what stood there was replaced".into());
-        }
-        // The emptied folder goes with this value.
-        Ok(())
-    }
-
     fn rename_plainly(&self) -> Result<()> {
         if self.replaces {
             remove_folder(&self.target)?;
@@ -303,24 +278,12 @@ impl Place {
             return Err(Error::input(message).at(&target));
         }
         if is_file {
-            check_replaceable_file(&target)?;
+            single::check_replaceable(&target)?;
         } else {
             check_replaceable(&target)?;
         }
         Ok(true)
     }
-}
-
-/// Only a GGUF is replaced by one.
-fn check_replaceable_file(target: &Path) -> Result<()> {
-    let is_gguf = !target.is_symlink()
-        && target.is_file()
-        && SourceFile::open(target, "").and_then(|file| file.head(4)).is_ok_and(|head| Gguf.sniff(&head));
-    if is_gguf {
-        return Ok(());
-    }
-    let shown = escape(&target.display().to_string()).into_owned();
-    Err(Error::input(format!("-o {shown}: no GGUF; --force replaces one by another")).at(target))
 }
 
 /// Only a folder that holds a checkpoint, or nothing, is replaced: a slip of the hand must not cost a home.

@@ -10,7 +10,7 @@ use ckpt::checkpoint::Checkpoint;
 use ckpt::checkpoint::side::FileSide;
 use ckpt::quant::decode::Decoding;
 use ckpt::quant::encode::{Around, Place};
-use ckpt::quant::{LayerSpec, Parts, QuantFormat, Side, SideData as _};
+use ckpt::quant::{LayerSpec, Parts, QuantFormat, Side};
 use ckpt::tensor::{Dtype, values};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use ckpt::container::Container as _;
 use ckpt::container::bytes::SourceFile;
@@ -427,4 +428,38 @@ fn a_saved_plan_writes_the_same_file() {
     let run = Command::new(env!("CARGO_BIN_EXE_ckpt")).arg("run").arg(&plan).output().unwrap();
     done(&run);
     assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap());
+}
+
+#[test]
+fn a_run_that_is_ended_leaves_nothing_and_a_killed_one_is_no_obstacle() {
+    let scratch = Scratch::new("gguf-ended");
+    let input = scratch.join("in.gguf");
+    put(&input, &GgufFile::new("llama").tensor("blk.0.ffn_up.weight", &[4096, 512]).bytes());
+    let (output, partial) = (scratch.join("out.gguf"), scratch.join(".out.gguf.ckpt-partial"));
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
+        command.args(["convert", "--to", "q4_k", "--slot-size", "64KiB", "-o"]).arg(&output).arg(&input);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let since = Instant::now();
+        while !partial.exists() {
+            assert!(since.elapsed() < Duration::from_secs(60), "it never began");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child
+    };
+    let mut ended = start();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&ended), rustix::process::Signal::TERM)
+        .unwrap();
+    assert_eq!(ended.wait().unwrap().code(), Some(130));
+    assert!(!output.exists() && !partial.exists());
+    let mut killed = start();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!output.exists() && partial.exists());
+    let done = quantize(&input, "q4_k", &output, &["--verify", "none"]);
+    assert!(
+        String::from_utf8_lossy(&done.stderr).contains("what an earlier run left unfinished was removed")
+    );
+    assert_eq!(types(&output)["blk.0.ffn_up.weight"], "Q4_K");
+    assert!(!partial.exists());
 }

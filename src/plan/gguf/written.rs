@@ -47,6 +47,32 @@ pub struct Metadata {
     pub left_out: &'static [&'static str],
 }
 
+impl OutShard {
+    /// Returns the bytes of its tensors; of a GGUF those of the whole file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let head = self.gguf.as_ref().map_or(0, |gguf| gguf.head.bytes);
+        self.tensors.iter().map(|tensor| tensor.bytes + self.padding(tensor)).fold(head, u64::saturating_add)
+    }
+
+    /// Returns how many zeros follow a tensor.
+    #[must_use]
+    pub fn padding(&self, tensor: &OutTensor) -> u64 {
+        self.gguf.as_ref().map_or(0, |gguf| gguf.head.padding(tensor.bytes))
+    }
+}
+
+impl Plan {
+    /// Returns the name of the one file that is written, if the output is that file and no folder.
+    #[must_use]
+    pub fn single_file(&self) -> Option<&str> {
+        match self.shards.as_slice() {
+            [shard] if shard.gguf.is_some() && is_file_name(&self.order.output) => Some(&shard.file),
+            _ => None,
+        }
+    }
+}
+
 /// Returns what becomes of the key-values.
 #[must_use]
 pub fn metadata(mixture: Mixture) -> Metadata {

@@ -318,7 +318,7 @@ fn searched_scales_lose_no_more_and_where_outliers_are_less() {
         let wishes = Wishes { scheme: Some(scheme.into()), ..Wishes::default() };
         let made = |search, values: &[f32]| {
             let aim = Aim { name: "compressed-tensors".into(), wishes: Wishes { search, ..wishes.clone() } };
-            let target = aim.target().unwrap();
+            let target = aim.target(false).unwrap();
             assert_eq!(target.without_search().is_some(), search != Search::None);
             let encoding = target.encoding(&Candidate { shape: &[4, 256], dtype }).unwrap();
             let tensors = encoded(&encoding, values, shape[1], 1);
