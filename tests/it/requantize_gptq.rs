@@ -30,9 +30,9 @@ fn json(path: &Path) -> Value {
 
 /// Measures of each layer, as the result says them.
 fn quality(told: &str) -> Vec<Value> {
-    let lines = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let measured = lines.filter_map(|line| line.get("quality").and_then(Value::as_array).cloned());
-    measured.last().unwrap_or_else(|| panic!("{told}"))
+    let lines = told.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut measured = lines.filter_map(|line| line.get("quality").and_then(Value::as_array).cloned());
+    measured.next().unwrap_or_else(|| panic!("{told}"))
 }
 
 #[test]
