@@ -10,7 +10,7 @@ use ckpt::checkpoint::Checkpoint;
 use ckpt::checkpoint::side::FileSide;
 use ckpt::quant::decode::Decoding;
 use ckpt::quant::encode::{Around, Place};
-use ckpt::quant::{LayerSpec, Parts, QuantFormat, Side, SideData as _};
+use ckpt::quant::{LayerSpec, Parts, QuantFormat, Side};
 use ckpt::tensor::{Dtype, values};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -362,7 +362,7 @@ fn layers_of_samples_are_made_again_of_what_they_decode_to() {
                     *made.entry(format!("{} {}", format.name(), spec.variant)).or_default() += 1;
                 }
                 Err(why) => {
-                    drop(refused.insert(format!("{name}: {}", layers.name(&files.names, layer)), why))
+                    refused.insert(format!("{name}: {}", layers.name(&files.names, layer)), why);
                 }
             }
         }

@@ -29,7 +29,7 @@ impl Lattice for Plain {
         values::round(self.dtype, scale)
     }
 
-    #[inline(always)]
+    #[inline]
     fn code(self, value: f32, grid: Grid) -> f32 {
         nearest((value / grid.scale + grid.zero).max(0.0).min(self.top()))
     }
@@ -39,13 +39,11 @@ impl Plain {
     /// The grid by the range alone.
     fn start(self, values: &[f32]) -> Grid {
         let [least, largest] = range(values);
-        match self.fixed {
-            Some(zero) => Grid { scale: self.store(2.0 * largest.max(-least).max(1e-4) / self.top()), zero },
-            None => {
-                let scale = self.store(((largest - least) / self.top()).max(1e-4));
-                Grid { scale, zero: (-least / scale).round().clamp(self.least, self.top()) }
-            }
+        if let Some(zero) = self.fixed {
+            return Grid { scale: self.store(2.0 * largest.max(-least).max(1e-4) / self.top()), zero };
         }
+        let scale = self.store(((largest - least) / self.top()).max(1e-4));
+        Grid { scale, zero: (-least / scale).round().clamp(self.least, self.top()) }
     }
 }
 
