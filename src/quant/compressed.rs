@@ -23,6 +23,7 @@ mod encode;
 mod evidence;
 mod layer;
 mod packing;
+mod preset;
 mod rules;
 mod scheme;
 mod target;

@@ -362,7 +362,7 @@ fn layers_of_samples_are_made_again_of_what_they_decode_to() {
                     *made.entry(format!("{} {}", format.name(), spec.variant)).or_default() += 1;
                 }
                 Err(why) => {
-                    drop(refused.insert(format!("{name}: {}", layers.name(&files.names, layer)), why))
+                    refused.insert(format!("{name}: {}", layers.name(&files.names, layer)), why);
                 }
             }
         }

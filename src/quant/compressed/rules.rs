@@ -78,8 +78,7 @@ fn epsilon(dtype: Dtype) -> f32 {
 
 impl Ints {
     /// Returns how far below 0 the least code is.
-    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
-    #[inline(always)]
+    #[inline]
     fn middle(self) -> f32 {
         (1u32 << (self.bits - 1)) as f32
     }
@@ -118,8 +117,7 @@ impl Rule for Ints {
 
 /// The grids that a search may choose from: scales in the dtype of the weight, codes as the library finds them.
 impl Lattice for Ints {
-    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
-    #[inline(always)]
+    #[inline]
     fn top(self) -> f32 {
         self.span()
     }
@@ -133,8 +131,7 @@ impl Lattice for Ints {
         if stored == 0.0 { epsilon(self.dtype) } else { stored }
     }
 
-    #[expect(clippy::inline_always, reason = "a search calls it for each value")]
-    #[inline(always)]
+    #[inline]
     fn code(self, value: f32, grid: Grid) -> f32 {
         let round = |value| values::round(self.dtype, value);
         let middle = self.middle();

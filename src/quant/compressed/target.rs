@@ -1,27 +1,18 @@
 //! compressed-tensors as something to write: what llm-compressor stores without calibration.
 //!
-//! | scheme            | format                 | codes and scales                                                 |
-//! |-------------------|------------------------|------------------------------------------------------------------|
-//! | `w<bits>a16`      | `pack-quantized`       | integers of 1 to 8 bits, a scale for a group (128) or a row       |
-//! | `w<bits>a16-asym` | `pack-quantized`       | with zero points                                                  |
-//! | `w8a8`            | `int-quantized`        | bytes, a scale a row; activations are quantized as they come      |
-//! | `fp8-channel`     | `float-quantized`      | E4M3, a scale a row; activations likewise                         |
-//! | `fp8-tensor`      | `naive-quantized`      | E4M3, one scale                                                   |
-//! | `fp8-block`       | `float-quantized`      | E4M3, a scale for 128 × 128; activations in groups of 128         |
-//! | `nvfp4a16`        | `nvfp4-pack-quantized` | E2M1, an E4M3 scale for 16 around a global one                    |
-//! | `mxfp4`           | `mxfp4-pack-quantized` | E2M1, a power of two for 32                                       |
-//! | `mxfp8`           | `mxfp8-quantized`      | E4M3, a power of two for 32                                       |
+//! What is written for a scheme is in `preset.rs`, how its scales are found in `rules.rs`.
 //!
 //! Source: compressed-tensors 0.20, `compressors/`, `quantization/quant_scheme.py`; llm-compressor's configs.
 
 use serde_json::{Value, json};
 
+use super::METHOD;
+use super::preset::{BLOCK, Preset};
 use super::rules::{Floats, Ints, Nvfp4, Powers, coder};
-use super::{METHOD, Stored};
 use crate::quant::LayerSpec;
 use crate::quant::encode::{Encoded, Encoding};
 use crate::quant::pack::Packing;
-use crate::quant::target::{Candidate, GroupSize, Model, Row, Scope, Search, Target, Wishes};
+use crate::quant::target::{Candidate, Model, Row, Scope, Search, Target};
 use crate::quant::tiled::{Finish, Fresh, Layout, Made, Packed};
 use crate::quant::tiles::{Code, Rule, Tiling};
 use crate::tensor::Dtype;
@@ -32,193 +23,20 @@ pub static TO_COMPRESSED: Row = Row {
     about: "what vLLM reads best: --scheme w4a16, w4a16-asym, w8a16, w8a8, fp8-channel, fp8-tensor, fp8-block, \
             nvfp4a16, mxfp4, mxfp8",
     options: &["--scheme", "--bits", "--group-size", "--asym", "--search"],
-    make: |wishes| Ok(Box::new(ToCompressed { scheme: Scheme::of(wishes)? })),
+    make: |wishes| Ok(Box::new(ToCompressed { preset: Preset::of(wishes)? })),
 };
 /// Writes nvfp4 without quantized activations.
 pub static TO_NVFP4: Row = Row {
     name: "nvfp4",
     about: "compressed-tensors of scheme nvfp4a16: 4-bit floats, an 8-bit scale for 16 values",
     options: &[],
-    make: |_| Ok(Box::new(ToCompressed { scheme: Scheme::Nvfp4 })),
+    make: |_| Ok(Box::new(ToCompressed { preset: Preset::Nvfp4 })),
 };
-
-/// Values that share a scale if nothing else is asked for.
-const GROUP: u32 = 128;
-/// Rows and columns that share a scale of `fp8-block`.
-const BLOCK: u64 = 128;
-
-/// A scheme, with its options settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
-    /// Integers in words; `group`: `None` for a scale a row.
-    Pack {
-        bits: u32,
-        symmetric: bool,
-        group: Option<u32>,
-        search: Search,
-    },
-    /// 8-bit integers, quantized activations.
-    W8A8 {
-        search: Search,
-    },
-    Fp8Channel,
-    Fp8Tensor,
-    Fp8Block,
-    Nvfp4,
-    Mxfp4,
-    Mxfp8,
-}
-
-impl Scheme {
-    fn of(wishes: &Wishes) -> Result<Self, String> {
-        let name = wishes.scheme.as_deref();
-        let scheme = match name {
-            Some("w8a8") => Self::W8A8 { search: wishes.search },
-            Some("fp8-channel") => Self::Fp8Channel,
-            Some("fp8-tensor") => Self::Fp8Tensor,
-            Some("fp8-block") => Self::Fp8Block,
-            Some("nvfp4a16") => Self::Nvfp4,
-            Some("mxfp4") => Self::Mxfp4,
-            Some("mxfp8") => Self::Mxfp8,
-            _ => return Self::packed(wishes),
-        };
-        let searches = matches!(scheme, Self::W8A8 { .. });
-        let unused = [
-            ("--bits", wishes.bits.is_some()),
-            ("--group-size", wishes.group_size.is_some()),
-            ("--asym", wishes.asymmetric),
-            ("--search", wishes.search != Search::None && !searches),
-        ];
-        match unused.iter().find(|(_, is_asked)| *is_asked) {
-            Some((option, _)) => {
-                Err(format!("{option}: scheme {} has no such choice", name.unwrap_or_default()))
-            }
-            None => Ok(scheme),
-        }
-    }
-
-    /// Returns `w<bits>a16`, by its name or by `--bits`.
-    fn packed(wishes: &Wishes) -> Result<Self, String> {
-        let name = wishes.scheme.as_deref();
-        let (stem, is_asym) = match name.map(|name| (name, name.strip_suffix("-asym"))) {
-            Some((_, Some(stem))) => (Some(stem), true),
-            Some((stem, None)) => (Some(stem), false),
-            None => (None, false),
-        };
-        let named = stem.map(|stem| {
-            let bits = stem.strip_prefix('w').and_then(|rest| rest.strip_suffix("a16"));
-            let known = bits.and_then(|bits| bits.parse::<u32>().ok()).filter(|bits| (1..=8).contains(bits));
-            known.filter(|bits| stem.len() == "w4a16".len() && *bits > 0).ok_or_else(|| {
-                format!(
-                    "--scheme {}: there are w1a16 to w8a16, each with -asym, w8a8, fp8-channel, fp8-tensor, \
-                     fp8-block, nvfp4a16, mxfp4, mxfp8",
-                    crate::name::escape(name.unwrap_or_default())
-                )
-            })
-        });
-        let named = named.transpose()?;
-        let bits = match (named, wishes.bits) {
-            (Some(named), Some(asked)) if named != asked => {
-                return Err(format!("--bits {asked}: the scheme has {named}"));
-            }
-            (named, asked) => named.or(asked).unwrap_or(4),
-        };
-        if !(1..=8).contains(&bits) {
-            return Err(format!("--bits {bits}: compressed-tensors packs 1 to 8"));
-        }
-        let group = match wishes.group_size {
-            None => Some(GROUP),
-            Some(GroupSize::Of(0)) => return Err("--group-size 0: groups have columns".into()),
-            Some(GroupSize::Of(size)) => Some(size),
-            Some(GroupSize::Row) => None,
-        };
-        Ok(Self::Pack { bits, symmetric: !(is_asym || wishes.asymmetric), group, search: wishes.search })
-    }
-
-    /// Returns the name of its format.
-    fn format(self) -> &'static str {
-        match self {
-            Self::Pack { .. } => Stored::Pack.variant(),
-            Self::W8A8 { .. } => Stored::Int.variant(),
-            Self::Fp8Channel | Self::Fp8Block => Stored::Float.variant(),
-            Self::Fp8Tensor => "naive-quantized",
-            Self::Nvfp4 => Stored::Nvfp4.variant(),
-            Self::Mxfp4 => Stored::Mxfp4.variant(),
-            Self::Mxfp8 => Stored::Mxfp8.variant(),
-        }
-    }
-
-    fn bits(self) -> u32 {
-        match self {
-            Self::Pack { bits, .. } => bits,
-            Self::Nvfp4 | Self::Mxfp4 => 4,
-            _ => 8,
-        }
-    }
-
-    /// Returns the columns that share a scale; `None` where a row or more does.
-    fn group(self) -> Option<u32> {
-        match self {
-            Self::Pack { group, .. } => group,
-            Self::Nvfp4 => Some(16),
-            Self::Mxfp4 | Self::Mxfp8 => Some(32),
-            _ => None,
-        }
-    }
-
-    /// Returns what the config says of the weights.
-    fn weights(self) -> Value {
-        let strategy = match self {
-            Self::Nvfp4 => "tensor_group",
-            Self::Fp8Block => "block",
-            Self::Fp8Tensor => "tensor",
-            _ if self.group().is_some() => "group",
-            _ => "channel",
-        };
-        let is_int = matches!(self, Self::Pack { .. } | Self::W8A8 { .. });
-        let mut weights = json!({
-            "dynamic": false,
-            "group_size": self.group(),
-            "num_bits": self.bits(),
-            "observer": "memoryless_minmax",
-            "strategy": strategy,
-            "symmetric": !matches!(self, Self::Pack { symmetric: false, .. }),
-            "type": if is_int { "int" } else { "float" },
-        });
-        match self {
-            Self::Fp8Block => weights["block_structure"] = json!([BLOCK, BLOCK]),
-            Self::Nvfp4 => weights["scale_dtype"] = json!("torch.float8_e4m3fn"),
-            Self::Mxfp4 | Self::Mxfp8 => weights["scale_dtype"] = json!("torch.uint8"),
-            _ => {}
-        }
-        // In the order of the library's own files.
-        weights.sort_all_objects();
-        weights
-    }
-
-    /// Returns what the config says of the activations.
-    fn activations(self) -> Value {
-        let (group, strategy, kind) = match self {
-            Self::W8A8 { .. } => (None, "token", "int"),
-            Self::Fp8Channel => (None, "token", "float"),
-            Self::Fp8Block => (Some(BLOCK), "group", "float"),
-            _ => return Value::Null,
-        };
-        json!({
-            "dynamic": true,
-            "group_size": group,
-            "num_bits": 8,
-            "strategy": strategy,
-            "symmetric": true,
-            "type": kind,
-        })
-    }
-}
 
 /// How layers are written.
 #[derive(Debug)]
 struct ToCompressed {
-    scheme: Scheme,
+    preset: Preset,
 }
 
 impl Target for ToCompressed {
@@ -227,19 +45,19 @@ impl Target for ToCompressed {
     }
 
     fn label(&self) -> String {
-        match self.scheme {
-            Scheme::Pack { bits, symmetric, group, .. } => {
+        match self.preset {
+            Preset::Pack { bits, symmetric, group, .. } => {
                 let asym = if symmetric { "" } else { " asym" };
                 let group = group.map_or_else(|| "row".to_owned(), |group| format!("g{group}"));
                 format!("CT{bits}{asym} {group}")
             }
-            Scheme::W8A8 { .. } => "CT8 w8a8".into(),
-            Scheme::Fp8Channel => "FP8 row".into(),
-            Scheme::Fp8Tensor => "FP8 tensor".into(),
-            Scheme::Fp8Block => format!("FP8 b{BLOCK}"),
-            Scheme::Nvfp4 => "NVFP4".into(),
-            Scheme::Mxfp4 => "MXFP4".into(),
-            Scheme::Mxfp8 => "MXFP8".into(),
+            Preset::W8A8 { .. } => "CT8 w8a8".into(),
+            Preset::Fp8Channel => "FP8 row".into(),
+            Preset::Fp8Tensor => "FP8 tensor".into(),
+            Preset::Fp8Block => format!("FP8 b{BLOCK}"),
+            Preset::Nvfp4 => "NVFP4".into(),
+            Preset::Mxfp4 => "MXFP4".into(),
+            Preset::Mxfp8 => "MXFP8".into(),
         }
     }
 
@@ -252,26 +70,26 @@ impl Target for ToCompressed {
     }
 
     fn is_made(&self, layer: &LayerSpec) -> bool {
-        let is_format = layer.format.get().name() == METHOD && layer.variant == self.scheme.format();
+        let is_format = layer.format.get().name() == METHOD && layer.variant == self.preset.format();
         // What is not here is not told by what is known of a layer: how many rows share a scale of fp8, gaps
         // between codes that do not divide a word.
-        let is_told = match self.scheme {
-            Scheme::Pack { bits, .. } => 32u32.is_multiple_of(bits),
-            Scheme::W8A8 { .. } | Scheme::Nvfp4 | Scheme::Mxfp4 | Scheme::Mxfp8 => true,
-            Scheme::Fp8Channel | Scheme::Fp8Tensor | Scheme::Fp8Block => false,
+        let is_told = match self.preset {
+            Preset::Pack { bits, .. } => 32u32.is_multiple_of(bits),
+            Preset::W8A8 { .. } | Preset::Nvfp4 | Preset::Mxfp4 | Preset::Mxfp8 => true,
+            Preset::Fp8Channel | Preset::Fp8Tensor | Preset::Fp8Block => false,
         };
-        let symmetric = !matches!(self.scheme, Scheme::Pack { symmetric: false, .. });
+        let symmetric = !matches!(self.preset, Preset::Pack { symmetric: false, .. });
         is_format
             && is_told
-            && layer.millibits == self.scheme.bits() * 1000
-            && layer.group_size == self.scheme.group().map(u64::from)
+            && layer.millibits == self.preset.bits() * 1000
+            && layer.group_size == self.preset.group().map(u64::from)
             && layer.symmetric.unwrap_or(true) == symmetric
             && layer.act_order != Some(true)
             && layer.broken.is_empty()
     }
 
     fn shares_largest(&self) -> bool {
-        self.scheme == Scheme::Nvfp4
+        self.preset == Preset::Nvfp4
     }
 
     fn encoding(&self, layer: &Candidate<'_>) -> Result<Encoding, String> {
@@ -280,54 +98,54 @@ impl Target for ToCompressed {
             return Err(format!("it is {}, compressed-tensors packs F16, BF16 and F32", layer.dtype));
         }
         if let Some(group) =
-            self.scheme.group().map(u64::from).filter(|group| !columns.is_multiple_of(*group))
+            self.preset.group().map(u64::from).filter(|group| !columns.is_multiple_of(*group))
         {
             return Err(format!("its rows of {columns} are not whole groups of {group}"));
         }
-        let high = match self.scheme {
-            Scheme::Fp8Block => [BLOCK, BLOCK],
+        let high = match self.preset {
+            Preset::Fp8Block => [BLOCK, BLOCK],
             scheme => [1, scheme.group().map_or(columns, u64::from)],
         };
         let tiling = Tiling::new(layer.shape, high)?;
         let making = Making { shape: [rows, columns], dtype: layer.dtype, tiling };
-        match self.scheme {
-            Scheme::Pack { bits, symmetric, search, .. } => making.packed(bits, symmetric, search),
-            Scheme::W8A8 { search } => {
+        match self.preset {
+            Preset::Pack { bits, symmetric, search, .. } => making.packed(bits, symmetric, search),
+            Preset::W8A8 { search } => {
                 let rule = Ints { bits: 8, symmetric: true, dtype: layer.dtype, search };
                 making.bytes(Code::Int(8), rule, layer.dtype)
             }
-            Scheme::Fp8Channel | Scheme::Fp8Block => {
+            Preset::Fp8Channel | Preset::Fp8Block => {
                 making.bytes(Code::E4M3, Floats { dtype: layer.dtype, is_whole: false }, layer.dtype)
             }
-            Scheme::Fp8Tensor => making.whole(),
-            Scheme::Nvfp4 => making.nvfp4(),
-            Scheme::Mxfp4 => making.nibbles(),
-            Scheme::Mxfp8 => {
+            Preset::Fp8Tensor => making.whole(),
+            Preset::Nvfp4 => making.nvfp4(),
+            Preset::Mxfp4 => making.nibbles(),
+            Preset::Mxfp8 => {
                 making.bytes(Code::E4M3, Powers { code: Code::E4M3, dtype: layer.dtype }, Dtype::U8)
             }
         }
     }
 
     fn without_search(&self) -> Option<Box<dyn Target>> {
-        let scheme = match self.scheme {
-            Scheme::Pack { bits, symmetric, group, .. } => {
-                Scheme::Pack { bits, symmetric, group, search: Search::None }
+        let scheme = match self.preset {
+            Preset::Pack { bits, symmetric, group, .. } => {
+                Preset::Pack { bits, symmetric, group, search: Search::None }
             }
-            Scheme::W8A8 { .. } => Scheme::W8A8 { search: Search::None },
+            Preset::W8A8 { .. } => Preset::W8A8 { search: Search::None },
             _ => return None,
         };
-        (self.search() != Search::None).then(|| Box::new(Self { scheme }) as Box<dyn Target>)
+        (self.search() != Search::None).then(|| Box::new(Self { preset: scheme }) as Box<dyn Target>)
     }
 
     fn block(&self, model: &Model<'_>) -> Value {
-        let format = self.scheme.format();
+        let format = self.preset.format();
         json!({
             "config_groups": {"group_0": {
                 "format": format,
-                "input_activations": self.scheme.activations(),
+                "input_activations": self.preset.activations(),
                 "output_activations": null,
                 "targets": ["Linear"],
-                "weights": self.scheme.weights(),
+                "weights": self.preset.weights(),
             }},
             "format": format,
             "global_compression_ratio": null,
@@ -345,8 +163,8 @@ impl Target for ToCompressed {
 
 impl ToCompressed {
     fn search(&self) -> Search {
-        match self.scheme {
-            Scheme::Pack { search, .. } | Scheme::W8A8 { search } => search,
+        match self.preset {
+            Preset::Pack { search, .. } | Preset::W8A8 { search } => search,
             _ => Search::None,
         }
     }
