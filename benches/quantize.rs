@@ -5,7 +5,6 @@
 //! system's temporary folder, which should be on a disk. The most memory that was held is printed for each row.
 #![expect(clippy::print_stdout, reason = "its output is a table")]
 
-#[expect(dead_code, reason = "other benches use the rest of it")]
 mod model;
 
 use std::io::{self, Write as _};
