@@ -188,7 +188,7 @@ fn what_cannot_stay_packed_is_refused() {
     let scratch = Scratch::new("same-refused");
     let out = scratch.join("out");
     let adapter = sample("peft-lora-all-A").join("adapter");
-    for base in ["gptq-w4-g128-sym-v1-A", "awq-gemm-g128-A", "ct-w4a16-sym-g128-A"] {
+    for base in ["gptq-w4-g128-sym-v1-A", "awq-gemm-g128-A"] {
         let told = refused(&merge(&model(base), &[&adapter], &out, &["--to", "same"]));
         assert!(
             told.contains("14 modules cannot be merged") && told.contains("--to dense"),
