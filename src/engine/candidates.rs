@@ -30,8 +30,11 @@ pub struct Estimate {
     pub sampled: Sampled,
 }
 
+/// A name of `--to`, with what is wished of it.
+type Named = (&'static str, fn(&mut Wishes));
+
 /// Names of `--to` beside each other, with wishes: what is looked at for a checkpoint of tensors, and for a GGUF file.
-const TENSORS: [(&str, fn(&mut Wishes)); 9] = [
+const TENSORS: [Named; 9] = [
     ("bnb-nf4", |_| {}),
     ("bnb-int8", |_| {}),
     ("gptq", |_| {}),
@@ -42,7 +45,7 @@ const TENSORS: [(&str, fn(&mut Wishes)); 9] = [
     ("fp8", |_| {}),
     ("nvfp4", |_| {}),
 ];
-const GGUF: [(&str, fn(&mut Wishes)); 6] = [
+const GGUF: [Named; 6] = [
     ("q8_0", |_| {}),
     ("q6_k", |_| {}),
     ("q5_k", |_| {}),
@@ -55,9 +58,9 @@ const GGUF: [(&str, fn(&mut Wishes)); 6] = [
 #[must_use]
 pub fn aims(checkpoint: &Checkpoint) -> Vec<Aim> {
     let is_gguf = checkpoint.files.container.name() == "gguf";
-    let names: &[(&str, fn(&mut Wishes))] = if is_gguf { &GGUF } else { &TENSORS };
+    let names: &[Named] = if is_gguf { &GGUF } else { &TENSORS };
     let has_stacks = checkpoint.layers.specs().iter().any(|spec| spec.shape.len() == 3);
-    let stacks = [("mxfp4", (|_| {}) as fn(&mut Wishes))];
+    let stacks: [Named; 1] = [("mxfp4", |_| {})];
     let stacks = stacks.iter().filter(|_| has_stacks && !is_gguf);
     names
         .iter()

@@ -97,10 +97,13 @@ fn note(plan: &Plan, checkpoint: &Checkpoint, adapters: &[&Checkpoint], proof: O
 /// Returns what was asked, with the layers that were chosen.
 fn options(plan: &Plan, flags: &str) -> String {
     let order = &plan.order;
-    let globs = |flag: &'static str, globs: &[String]| -> String {
-        globs.iter().map(|glob| format!(" {flag} '{}'", escape(glob))).collect()
-    };
-    format!("{flags}{}{}", globs("--keep", &order.keep), globs("--also", &order.also))
+    let mut words = flags.to_owned();
+    for (flag, globs) in [("--keep", &order.keep), ("--also", &order.also)] {
+        for glob in globs {
+            words.extend([" ", flag, " '", &escape(glob), "'"]);
+        }
+    }
+    words
 }
 
 /// Returns a line with its runs of blanks as one.

@@ -87,7 +87,7 @@ impl Order {
     pub(super) fn check(&self) -> Result<()> {
         let recipe = self.merging.as_ref().map(|merging| merging.recipe);
         let is_packed = matches!(self.to, To::Packed(_));
-        let why = if !is_packed && !(self.keep.is_empty() && self.also.is_empty()) {
+        let why = if !(is_packed || self.keep.is_empty() && self.also.is_empty()) {
             return Err(Error::input(
                 "--keep and --also choose the layers that are packed, and --to does not pack any anew",
             ));

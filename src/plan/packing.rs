@@ -290,7 +290,7 @@ fn weight_of(checkpoint: &Checkpoint, merges: &[Merge], tensor: &OutTensor) -> O
     let (files, layers) = (&checkpoint.files, &checkpoint.layers);
     let is_packable = matches!(tensor.shape.len(), 2 | 3)
         && matches!(tensor.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32)
-        && !tensor.name.ends_with(".bias");
+        && tensor.name.rsplit('.').next() != Some("bias");
     let of_stored = |at: At| {
         let dtype = if at.input == 0 { files.tensors[at.tensor as usize].dtype } else { tensor.dtype };
         let is_float = dtype.is_float() && crate::tensor::values::is_readable(dtype);

@@ -131,7 +131,8 @@ impl Candidate<'_> {
     /// # Errors
     /// It is no matrix.
     pub fn matrix(&self) -> Result<[u64; 2], String> {
-        <[u64; 2]>::try_from(self.shape).map_err(|_| format!("its shape {:?} is no matrix", self.shape))
+        let matrix = <[u64; 2]>::try_from(self.shape).ok();
+        matrix.ok_or_else(|| format!("its shape {:?} is no matrix", self.shape))
     }
 }
 

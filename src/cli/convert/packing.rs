@@ -149,7 +149,8 @@ fn group_size(text: &str) -> std::result::Result<GroupSize, String> {
     match text.parse::<i64>() {
         Ok(-1) => Ok(GroupSize::Row),
         Ok(size) if size > 0 => {
-            u32::try_from(size).map(GroupSize::Of).map_err(|_| "too large for a group".to_owned())
+            let size = u32::try_from(size).ok();
+            size.map(GroupSize::Of).ok_or_else(|| "too large for a group".to_owned())
         }
         _ => Err("a number of columns, or -1 for the whole row".into()),
     }

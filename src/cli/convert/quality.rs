@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::engine::Outcome;
 use crate::engine::verify::Quality;
+use crate::engine::verify::measured::Sums;
 use crate::engine::verify::totals::Totals;
 use crate::name::{cut_middle, escape};
 use crate::plan::Plan;
@@ -36,7 +37,7 @@ pub(super) fn json<'a>(plan: &'a Plan, outcome: &Outcome) -> Option<Vec<LayerQua
     let row = |(pack, quality): &(u32, Quality)| LayerQuality {
         layer: &plan.packs[*pack as usize].name,
         relative_error: quality.sums.relative_error(),
-        nearest_error: quality.nearest.map(|nearest| nearest.relative_error()),
+        nearest_error: quality.nearest.map(Sums::relative_error),
         delta_kept: quality.delta_kept(),
         codes_changed: quality.codes_changed,
         keeps_grid: quality.keeps_grid,

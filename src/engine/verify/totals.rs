@@ -75,7 +75,7 @@ impl Totals {
         let percent = |share: f64| format!("{:.2} %", 100.0 * share);
         let layers = units::plural(self.layers, "layer");
         let label = target.map(|target| format!("{}: ", target.label())).unwrap_or_default();
-        let method = target.map(|target| target.method()).filter(|method| !method.is_empty());
+        let method = target.map(Target::method).filter(|method| !method.is_empty());
         let method = method.map(|method| format!(", {method}")).unwrap_or_default();
         let mut lines = vec![format!(
             "quality  {label}relative error {} over {layers}, at most {} in one{method}",

@@ -34,7 +34,7 @@ pub(super) struct Chooser<'a> {
     target: &'a dyn Target,
     /// The head that is tied to the embeddings.
     tied: Option<String>,
-    /// Last layers of torch's MultiheadAttention, which reads their weights past them: no loader packs them.
+    /// Last layers of torch's `MultiheadAttention`, which reads their weights past them: no loader packs them.
     joint: BTreeSet<String>,
     /// True if what the input has plain was left so beside packed layers.
     is_chosen: bool,
