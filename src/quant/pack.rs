@@ -31,26 +31,6 @@ impl Packing {
         }
     }
 
-    /// Writes a field of a stream that is 0 there; what lies beyond the stream is lost.
-    pub(super) fn put(self, stream: &mut [u8], index: usize, bits: u32, field: u8) {
-        match self {
-            Self::Dense => put_at(stream, index * bits as usize, field),
-            Self::Padded => {
-                let each = 32 / bits.max(1) as usize;
-                put_at(stream, index / each * 32 + index % each * bits as usize, field);
-            }
-            Self::Planar => {
-                let (mut start, mut left) = (index / PLANE_CODES * bits as usize * 32, field);
-                for &width in planes(bits) {
-                    let plane = left & ((1u16 << width) - 1) as u8;
-                    put_at(stream, start + index % PLANE_CODES * width as usize, plane);
-                    left = u16::from(left).unbounded_shr(width) as u8;
-                    start += PLANE_CODES * width as usize;
-                }
-            }
-        }
-    }
-
     /// Returns a field; what lies beyond the stream reads as zeros.
     pub(super) fn field(self, stream: &[u8], index: usize, bits: u32) -> u32 {
         match self {
@@ -267,14 +247,6 @@ fn planes(bits: u32) -> &'static [u32] {
     }
 }
 
-/// Sets the bits of a field at a bit position, where all bits are 0.
-fn put_at(stream: &mut [u8], at: usize, field: u8) {
-    let [low, high] = (u16::from(field) << (at % 8)).to_le_bytes();
-    for (byte, bits) in stream.iter_mut().skip(at / 8).zip([low, high]) {
-        *byte |= bits;
-    }
-}
-
 /// Returns at most 8 bits from a bit position.
 fn bits_at(stream: &[u8], at: usize, bits: u32) -> u32 {
     let byte = |i: usize| u32::from(stream.get(i).copied().unwrap_or(0));
@@ -325,23 +297,6 @@ mod tests {
                 let mut out = vec![f32::NAN; fields + 40];
                 packing.unpack(stream.as_chunks().0, bits, &mut out);
                 assert_eq!(out[fields..], [0.0; 40]);
-            }
-        }
-    }
-
-    #[test]
-    fn fields_are_put_where_they_are_read() {
-        for packing in [Packing::Dense, Packing::Padded, Packing::Planar] {
-            for bits in [2, 3, 4, 5, 6, 7, 8] {
-                let fields: Vec<u8> = (0..71u32).map(|i| (i * 37 % (1 << bits)) as u8).collect();
-                let words = packing.words(fields.len() as u64, bits).unwrap() as usize;
-                let mut stream = vec![0; 4 * words];
-                for (index, &field) in fields.iter().enumerate() {
-                    packing.put(&mut stream, index, bits, field);
-                }
-                let read = |index| packing.field(&stream, index, bits) as u8;
-                assert!(fields.iter().enumerate().all(|(i, &field)| read(i) == field), "{packing:?} {bits}");
-                assert!((71..packing.fields(stream.len(), bits)).all(|i| read(i) == 0));
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::Kind;
 use crate::quant::pack::Packing;
 use crate::quant::qweight::packer::Files;
-use crate::quant::qweight::words::{pack, turned};
+use crate::quant::qweight::words::turned;
 use crate::tensor::{Dtype, values};
 
 /// Which nibble of a `gemm` word the code of an output is.
@@ -50,7 +50,7 @@ impl Files for Layout {
             }
             Kind::Gemv | Kind::Marlin => {
                 for row in codes.chunks_exact(inputs) {
-                    pack(Packing::Dense, row, 4, &mut packed);
+                    Packing::Dense.pack(row, 4, &mut packed);
                 }
             }
             Kind::GemvFast => {
@@ -107,7 +107,7 @@ impl Files for Layout {
                     zeros.chunks_exact(groups.max(1)).zip(scales.chunks_exact(groups.max(1)))
                 {
                     line[..groups].copy_from_slice(zeros);
-                    pack(Packing::Dense, &line, 4, &mut words);
+                    Packing::Dense.pack(&line, 4, &mut words);
                     wide.extend_from_slice(scales);
                     wide.resize(wide.len() + self.wide - groups, 0.0);
                 }

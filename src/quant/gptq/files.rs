@@ -3,7 +3,7 @@
 use super::Version;
 use crate::quant::pack::Packing;
 use crate::quant::qweight::packer::Files;
-use crate::quant::qweight::words::{pack, turned};
+use crate::quant::qweight::words::turned;
 use crate::tensor::{Dtype, values};
 
 /// How a layer is stored.
@@ -46,7 +46,7 @@ impl Files for Layout {
     fn pack(&self, codes: &[u8]) -> Vec<u8> {
         let mut packed = Vec::with_capacity(codes.len() * self.bits as usize / 8 + 4);
         for row in codes.chunks_exact(self.inputs.max(1)) {
-            pack(self.packing, row, self.bits, &mut packed);
+            self.packing.pack(row, self.bits, &mut packed);
         }
         packed
     }
@@ -70,7 +70,7 @@ impl Files for Layout {
             line.clear();
             line.extend((0..self.outputs).map(stored));
             let from = words.len();
-            pack(self.packing, &line, self.bits, &mut words);
+            self.packing.pack(&line, self.bits, &mut words);
             words.resize(from + 4 * self.zero_words, 0);
             for word in words[from..].as_chunks_mut::<4>().0 {
                 *word = u32::from_le_bytes(*word).wrapping_sub(ones).to_le_bytes();
