@@ -19,7 +19,7 @@ use crate::app::form::{Content, Form, Planned, Task, There};
 use crate::app::jobs::Measured;
 use crate::error::Error;
 use crate::gauges::Sample;
-use crate::name::escape;
+use crate::name::{cut_middle, escape};
 use crate::plan::{Coverage, Group};
 use crate::units;
 
@@ -262,6 +262,7 @@ pub(super) fn group_lines(groups: &[Group], width: usize, theme: &Theme) -> Vec<
         } else {
             format!("{} → {}", units::bytes(group.bytes_in), units::bytes(group.bytes_out))
         };
+        let what = cut_middle(&what, width.saturating_sub(count + 12)).into_owned();
         let head = vec![
             Span::styled(format!("{layers:>count$} "), theme.style(Role::Number)),
             Span::styled(format!("{:<11}", group.action.verb()), theme.style(Role::Text)),

@@ -61,14 +61,15 @@ fn gptq() -> String {
 fn a_fix_says_each_change_writes_and_looks_again() {
     let scratch = Scratch::new("done");
     let out = scratch.join("out");
-    let done = ckpt(&["fix", &gptq(), "already-quantized", "-o", &out]);
+    // Its second fix; the first makes nf4 of it, which QLoRA takes.
+    let done = ckpt(&["fix", &gptq(), "already-quantized:2", "-o", &out]);
     assert_eq!(code(&done), 0, "{}", String::from_utf8_lossy(&done.stderr));
     let said = text(&done);
     assert!(said.starts_with("Q001  model.safetensors  dequantize"), "{said}");
     assert!(said.contains("  - gptq\n  + dense\n"), "{said}");
     assert!(said.ends_with("✓ fixed 1 of 1\n"), "{said}");
     assert!(Path::new(&out).join("config.json").is_file());
-    let again = ckpt(&["fix", &gptq(), "Q001", "-o", &out]);
+    let again = ckpt(&["fix", &gptq(), "Q001:2", "-o", &out]);
     assert_eq!(code(&again), 2);
     assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"));
     let gone = ckpt(&["fix", &out, "Q001", "-o", &scratch.join("two")]);
@@ -81,7 +82,7 @@ fn a_fix_says_each_change_writes_and_looks_again() {
 fn a_dry_run_writes_nothing_and_its_json_has_the_edits() {
     let scratch = Scratch::new("dry");
     let out = scratch.join("out");
-    let plain = ckpt(&["fix", &gptq(), "Q001", "-o", &out, "--dry-run"]);
+    let plain = ckpt(&["fix", &gptq(), "Q001:2", "-o", &out, "--dry-run"]);
     assert_eq!(code(&plain), 0);
     // What differs from machine to machine is left out, and the words of the rule.
     let shown: Vec<String> = text(&plain)
@@ -91,7 +92,7 @@ fn a_dry_run_writes_nothing_and_its_json_has_the_edits() {
         .map(|line| line.split("dequantize").next().unwrap_or_default().trim_end().to_owned())
         .collect();
     insta::assert_snapshot!("dry-run", shown.join("\n"));
-    let json = ckpt(&["fix", &gptq(), "Q001", "-o", &out, "--dry-run", "--json"]);
+    let json = ckpt(&["fix", &gptq(), "Q001:2", "-o", &out, "--dry-run", "--json"]);
     let event: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(event["event"], "plan");
     assert_eq!(event["edits"][0]["code"], "Q001");

@@ -84,6 +84,14 @@ impl Robot {
                 Effect::Plan(question) => {
                     Event::Planned(question, Box::new(planned(&self.app.plan_request().unwrap())))
                 }
+                Effect::Look(number) => {
+                    let request = self.app.look_request(number).unwrap();
+                    for aim in &request.aims {
+                        let found = request.look(aim).unwrap();
+                        self.app.update(Event::Looked(Box::new(found)));
+                    }
+                    continue;
+                }
                 Effect::StartJob(id) => {
                     self.started.push(id);
                     continue;

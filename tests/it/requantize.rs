@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use safetensors::tensor::{TensorView, serialize_to_file};
 use serde_json::{Value, json};
 
-use crate::convert::{Scratch, convert, done, tensors};
+use crate::convert::{Scratch, convert, done, put, tensors};
 use crate::merge::{merge, model, refused};
 use crate::sample;
 
@@ -210,7 +210,7 @@ fn the_folder_says_what_it_is_and_nothing_of_what_it_was() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), base.join(entry.file_name())).unwrap();
     }
-    fs::write(base.join("README.md"), "---\nlicense: mit\n---\n# A model\n\n").unwrap();
+    put(&base.join("README.md"), b"---\nlicense: mit\n---\n# A model\n\n");
     assert!(base.join("quant_config.json").exists());
     let out = scratch.join("out");
     done(&pack(&base, &out, &["--to", "bnb-nf4"]));

@@ -232,7 +232,7 @@ fn headers_and_index_have_the_bytes_that_were_written() {
         assert_eq!(shards > 1, limit == "30KB");
         let texts: u64 = files(&out)
             .iter()
-            .filter(|(name, _)| name.ends_with(".json"))
+            .filter(|(name, _)| Path::new(name).extension().is_some_and(|end| end == "json"))
             .map(|(_, bytes)| bytes.len() as u64)
             .sum();
         let written = result["bytes_written"].as_u64().unwrap();

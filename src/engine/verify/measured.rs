@@ -62,9 +62,9 @@ impl std::ops::AddAssign for Sums {
 }
 
 /// Returns the sums of the squares of differences, and of the values that were meant.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 fn compare(meant: &[f32], is: &[f32]) -> [f64; 2] {
-    const LANES: usize = 8;
+    const LANES: usize = 16;
     let (mut lost, mut all) = ([0f64; LANES], [0f64; LANES]);
     let (meant, meant_rest) = meant.as_chunks::<LANES>();
     let (is, is_rest) = is.as_chunks::<LANES>();
@@ -84,7 +84,7 @@ fn compare(meant: &[f32], is: &[f32]) -> [f64; 2] {
 }
 
 /// Returns the sums of the products of both changes, and of the squares of the one that was meant.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 fn project(meant: &[f32], is: &[f32], before: &[f32]) -> [f64; 2] {
     const LANES: usize = 8;
     let (mut kept, mut change) = ([0f64; LANES], [0f64; LANES]);

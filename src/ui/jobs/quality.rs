@@ -50,10 +50,10 @@ pub(super) fn lines(job: &Job, proof: &Proven, width: usize, theme: &Theme) -> V
 /// Every layer: those of which packing took most come first.
 fn table(job: &Job, quality: &[(u32, Quality)], width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let is_merged = quality.iter().any(|(_, quality)| quality.is_merged);
-    let numbers = if is_merged { 3 * 10 } else { 10 };
+    let numbers = if is_merged { 10 + 12 + 10 } else { 10 };
     let name_cells = width.saturating_sub(numbers + BAR + 5).clamp(12, NAME_MAX);
     let most = quality.iter().map(|(_, quality)| quality.sums.relative_error()).fold(0.0, f64::max);
-    let head = if is_merged { format!("{:>10}{:>10}", "delta kept", "codes") } else { String::new() };
+    let head = if is_merged { format!("{:>12}{:>10}", "delta kept", "codes") } else { String::new() };
     let mut lines = vec![Line::from(Span::styled(
         format!("  {:<name_cells$}{:>10}{head}", "layer", "error"),
         theme.style(Role::Muted),
@@ -78,7 +78,7 @@ fn table(job: &Job, quality: &[(u32, Quality)], width: usize, theme: &Theme) -> 
         if is_merged {
             let kept = quality.delta_kept();
             let role = if kept.is_some_and(|kept| kept < MOSTLY_GONE) { Role::Warn } else { Role::Number };
-            spans.push(Span::styled(format!("{:>10}", percent(kept)), theme.style(role)));
+            spans.push(Span::styled(format!("{:>12}", percent(kept)), theme.style(role)));
             spans.push(Span::styled(
                 format!("{:>10}", percent(quality.codes_changed)),
                 theme.style(Role::Number),

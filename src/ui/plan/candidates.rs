@@ -40,7 +40,9 @@ pub(super) fn lines(form: &Form, width: usize, theme: &Theme) -> Vec<Line<'stati
     let mut lines = vec![Line::default(), Line::from(head)];
     let width = width.min(CELLS_MAX);
     let table = Table { width, is_merged, most, theme };
-    lines.push(table.head());
+    if !looks.found.is_empty() {
+        lines.push(table.head());
+    }
     let mut found: Vec<&Candidate> = looks.found.iter().collect();
     // Those that cannot be are last; the others by their size.
     found.sort_by_key(|candidate| candidate.estimate.as_ref().map_or(u64::MAX, |estimate| estimate.bytes));
