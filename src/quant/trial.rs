@@ -48,11 +48,21 @@ pub fn decoding(
     };
     let named: Option<Vec<(&str, u32)>> = (0u32..).zip(&encoding.tensors).map(part).collect();
     let named = named.ok_or("it is packed on what it has")?;
+    // Of some tensors only the most bytes were known before they were made: rows of bytes.
+    let made = |tensor: u32| tensors.get(tensor as usize).map_or(0, |bytes| bytes.len() as u64);
+    let shapes: Vec<Vec<u64>> = named
+        .iter()
+        .map(|&(_, tensor)| {
+            let is_exact = encoding.encoder.is_exact(tensor as usize);
+            if is_exact { encoding.tensors[tensor as usize].shape.clone() } else { vec![made(tensor)] }
+        })
+        .collect();
     let list: Vec<Part<'_>> = named
         .iter()
-        .map(|&(suffix, tensor)| {
-            let encoded = &encoding.tensors[tensor as usize];
-            Part { suffix, dtype: encoded.dtype, shape: &encoded.shape, bytes: encoded.bytes, tensor }
+        .zip(&shapes)
+        .map(|(&(suffix, tensor), shape)| {
+            let dtype = encoding.tensors[tensor as usize].dtype;
+            Part { suffix, dtype, shape, bytes: made(tensor), tensor }
         })
         .collect();
     let spell = || layer.to_owned();

@@ -35,6 +35,7 @@ mod requantize_bnb;
 mod requantize_ct;
 mod requantize_gguf;
 mod requantize_gptq;
+mod requantize_laws;
 mod rules;
 mod samples;
 mod scaled_samples;

@@ -67,6 +67,18 @@ fn packing_is_as_it_was_looked_at() {
     let mut robot = Robot::open(BASE);
     robot.press("c tab right backtab enter").end(Ok(Outcome { proof: Some(proven(14, false)), ..outcome() }));
     pictures.push(("pack-done", robot));
+    let mut searched = proven(14, false);
+    for (_, quality) in &mut searched.quality {
+        quality.nearest = Some(Sums { lost: 1.3 * quality.sums.lost, ..quality.sums });
+    }
+    let mut robot = Robot::open(BASE);
+    robot
+        .press(
+            "c tab right right right right tab tab tab tab tab right backtab backtab backtab backtab backtab",
+        )
+        .press("backtab enter")
+        .end(Ok(Outcome { proof: Some(searched), ..outcome() }));
+    pictures.push(("pack-searched", robot));
     let mut robot = Robot::open(BASE);
     robot.press("c tab right backtab enter").end(Ok(Outcome { proof: None, ..outcome() }));
     pictures.push(("pack-unmeasured", robot));

@@ -289,6 +289,9 @@ fn values_that_no_code_stands_for_are_refused_by_name() {
 fn candidates_stand_side_by_side_and_write_nothing() {
     let scratch = Scratch::new("requantize-candidates");
     let out = scratch.join("out");
+    // Also of what is larger in the plan than when it is made.
+    let dry = done(&pack(&model("base-A-bf16"), &out, &["--to", "bnb-nf4", "--double-quant", "--dry-run"]));
+    assert!(dry.contains("NF4 double: relative error about"), "{dry}");
     let args = ["--to", "dense", "--candidates", "--json"];
     let told = done(&pack(&model("base-A-bf16"), &out, &args));
     let found = result(&told);

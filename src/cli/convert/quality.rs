@@ -57,10 +57,17 @@ pub(super) fn lines(plan: &Plan, outcome: &Outcome) -> Vec<String> {
     lines
 }
 
+/// The columns behind the error: of merges what is left and the codes that changed, of a search the error without it.
+fn columns(is_merged: bool, is_searched: bool, [kept, codes, nearest]: [String; 3]) -> String {
+    let merged = if is_merged { format!(" {kept:>10} {codes:>10}") } else { String::new() };
+    if is_searched { format!("{merged} {nearest:>10}") } else { merged }
+}
+
 /// The layers of which it took most.
 fn table(plan: &Plan, quality: &[(u32, Quality)]) -> Vec<String> {
     let mut rows: Vec<&(u32, Quality)> = quality.iter().collect();
     let is_merged = quality.iter().any(|(_, quality)| quality.is_merged);
+    let is_searched = quality.iter().any(|(_, quality)| quality.nearest.is_some());
     // Where adapters are merged what is left of them counts, else what is lost of the values.
     let cost = |quality: &Quality| match quality.delta_kept() {
         Some(kept) if is_merged => 1.0 - kept,
@@ -74,18 +81,16 @@ fn table(plan: &Plan, quality: &[(u32, Quality)]) -> Vec<String> {
         "  {:<NAME_CELLS$} {:>9}{}",
         "layer",
         "error",
-        if is_merged { format!(" {:>10} {:>10}", "delta kept", "codes") } else { String::new() }
+        columns(is_merged, is_searched, ["delta kept", "codes", "nearest"].map(str::to_owned))
     )];
     for (pack, quality) in rows.iter().take(SHOWN) {
         let name = escape(&plan.packs[*pack as usize].name).into_owned();
         let name = cut_middle(&name, NAME_CELLS).into_owned();
         let error = percent(Some(quality.sums.relative_error()));
-        let merged = if is_merged {
-            format!(" {:>10} {:>10}", percent(quality.delta_kept()), percent(quality.codes_changed))
-        } else {
-            String::new()
-        };
-        lines.push(format!("  {name:<NAME_CELLS$} {error:>9}{merged}").trim_end().to_owned());
+        let nearest = quality.nearest.map(Sums::relative_error);
+        let more = [quality.delta_kept(), quality.codes_changed, nearest].map(percent);
+        let more = columns(is_merged, is_searched, more);
+        lines.push(format!("  {name:<NAME_CELLS$} {error:>9}{more}").trim_end().to_owned());
     }
     if rows.len() > SHOWN {
         lines.push(format!("  … {} more, of which it took less: --json has all", rows.len() - SHOWN));

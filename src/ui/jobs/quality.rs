@@ -4,6 +4,7 @@ use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::app::jobs::Job;
+use crate::engine::verify::measured::Sums;
 use crate::engine::verify::totals::Totals;
 use crate::engine::verify::{Proven, Quality};
 use crate::name::{cut_middle, escape};
@@ -40,7 +41,8 @@ pub(super) fn lines(job: &Job, proof: &Proven, width: usize, theme: &Theme) -> V
         lines.extend(paragraph(&words, Role::Text));
     }
     if let Some(warning) = totals.warning() {
-        lines.extend(paragraph(&warning, Role::Warn));
+        let words = format!("{warning}; the form (m) shows which formats would keep it");
+        lines.extend(paragraph(&words, Role::Warn));
     }
     lines.push(Line::default());
     lines.extend(table(job, &proof.quality, width, theme));
@@ -50,10 +52,14 @@ pub(super) fn lines(job: &Job, proof: &Proven, width: usize, theme: &Theme) -> V
 /// Every layer: those of which packing took most come first.
 fn table(job: &Job, quality: &[(u32, Quality)], width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let is_merged = quality.iter().any(|(_, quality)| quality.is_merged);
-    let numbers = if is_merged { 10 + 12 + 10 } else { 10 };
+    let is_searched = quality.iter().any(|(_, quality)| quality.nearest.is_some());
+    let numbers = 10 + if is_merged { 12 + 10 } else { 0 } + if is_searched { 10 } else { 0 };
     let name_cells = width.saturating_sub(numbers + BAR + 5).clamp(12, NAME_MAX);
     let most = quality.iter().map(|(_, quality)| quality.sums.relative_error()).fold(0.0, f64::max);
-    let head = if is_merged { format!("{:>12}{:>10}", "delta kept", "codes") } else { String::new() };
+    let mut head = if is_merged { format!("{:>12}{:>10}", "delta kept", "codes") } else { String::new() };
+    if is_searched {
+        head.push_str(&format!("{:>10}", "nearest"));
+    }
     let mut lines = vec![Line::from(Span::styled(
         format!("  {:<name_cells$}{:>10}{head}", "layer", "error"),
         theme.style(Role::Muted),
@@ -83,6 +89,11 @@ fn table(job: &Job, quality: &[(u32, Quality)], width: usize, theme: &Theme) -> 
                 format!("{:>10}", percent(quality.codes_changed)),
                 theme.style(Role::Number),
             ));
+        }
+        if is_searched {
+            // What round-to-nearest would lose.
+            let nearest = percent(quality.nearest.map(Sums::relative_error));
+            spans.push(Span::styled(format!("{nearest:>10}"), theme.style(Role::Muted)));
         }
         spans.push(Span::raw("  "));
         spans.extend(bar(quality, most, theme));
