@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::engine::Outcome;
 use crate::engine::verify::Quality;
 use crate::engine::verify::measured::Sums;
-use crate::engine::verify::totals::Totals;
+use crate::engine::verify::totals::{Totals, worst_first};
 use crate::name::{cut_middle, escape};
 use crate::plan::Plan;
 
@@ -65,16 +65,9 @@ fn columns(is_merged: bool, is_searched: bool, [kept, codes, nearest]: [String; 
 
 /// The layers of which it took most.
 fn table(plan: &Plan, quality: &[(u32, Quality)]) -> Vec<String> {
-    let mut rows: Vec<&(u32, Quality)> = quality.iter().collect();
+    let rows = worst_first(quality);
     let is_merged = quality.iter().any(|(_, quality)| quality.is_merged);
     let is_searched = quality.iter().any(|(_, quality)| quality.nearest.is_some());
-    // Where adapters are merged what is left of them counts, else what is lost of the values.
-    let cost = |quality: &Quality| match quality.delta_kept() {
-        Some(kept) if is_merged => 1.0 - kept,
-        _ if is_merged => f64::NEG_INFINITY,
-        _ => quality.sums.relative_error(),
-    };
-    rows.sort_by(|(_, a), (_, b)| cost(b).total_cmp(&cost(a)));
     let percent =
         |share: Option<f64>| share.map_or_else(String::new, |share| format!("{:.2} %", 100.0 * share));
     let mut lines = vec![format!(

@@ -8,6 +8,21 @@ use crate::units;
 /// A share of an adapter's change below which most of it is gone.
 const MOSTLY_GONE: f64 = 0.5;
 
+/// Returns layers in the order of what packing took of them, most first: of an adapter's change where one is merged, else of
+/// the values.
+#[must_use]
+pub fn worst_first(quality: &[(u32, Quality)]) -> Vec<&(u32, Quality)> {
+    let is_merged = quality.iter().any(|(_, quality)| quality.is_merged);
+    let cost = |quality: &Quality| match quality.delta_kept() {
+        Some(kept) => 1.0 - kept,
+        None if is_merged => f64::NEG_INFINITY,
+        None => quality.sums.relative_error(),
+    };
+    let mut rows: Vec<&(u32, Quality)> = quality.iter().collect();
+    rows.sort_by(|(_, a), (_, b)| cost(b).total_cmp(&cost(a)));
+    rows
+}
+
 /// Quality over all layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {

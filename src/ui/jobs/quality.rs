@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::app::jobs::Job;
 use crate::engine::verify::measured::Sums;
-use crate::engine::verify::totals::Totals;
+use crate::engine::verify::totals::{Totals, worst_first};
 use crate::engine::verify::{Proven, Quality};
 use crate::name::{cut_middle, escape};
 use crate::ui::pane::wrap;
@@ -64,9 +64,7 @@ fn table(job: &Job, quality: &[(u32, Quality)], width: usize, theme: &Theme) -> 
         format!("  {:<name_cells$}{:>10}{head}", "layer", "error"),
         theme.style(Role::Muted),
     ))];
-    let mut rows: Vec<&(u32, Quality)> = quality.iter().collect();
-    rows.sort_by(|(_, a), (_, b)| taken(b, most).total_cmp(&taken(a, most)));
-    for (pack, quality) in rows {
+    for (pack, quality) in worst_first(quality) {
         let name = job.facts.packed.get(*pack as usize).map_or("", String::as_str);
         let name = cut_middle(&escape(name), name_cells).into_owned();
         let percent =
@@ -102,22 +100,13 @@ fn table(job: &Job, quality: &[(u32, Quality)], width: usize, theme: &Theme) -> 
     lines
 }
 
-/// Returns what is taken of a layer, from 0 to 1: of what adapters change, else of its values beside the layer that lost
-/// most.
-fn taken(quality: &Quality, most: f64) -> f64 {
-    match quality.delta_kept() {
-        Some(kept) => (1.0 - kept).clamp(0.0, 1.0),
-        None if most > 0.0 => quality.sums.relative_error() / most,
-        None => 0.0,
-    }
-}
-
 /// A bar: what is left of an adapter's change, or what is lost of the values beside the layer that lost most.
 fn bar(quality: &Quality, most: f64, theme: &Theme) -> Vec<Span<'static>> {
     let (share, role) = match quality.delta_kept() {
         Some(kept) if kept < MOSTLY_GONE => (kept, Role::Warn),
         Some(kept) => (kept, Role::Ok),
-        None => (taken(quality, most), Role::Warn),
+        None if most > 0.0 => (quality.sums.relative_error() / most, Role::Warn),
+        None => (0.0, Role::Warn),
     };
     let filled = ((share.clamp(0.0, 1.0) * BAR as f64).round() as usize).min(BAR);
     vec![
