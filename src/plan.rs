@@ -332,6 +332,7 @@ impl Plan {
             (tensors, packs) = (packing.tensors, packing.packs);
             named = Some(packing.named);
         }
+        folder::check_names(checkpoint, &tensors)?;
         let mut shards = folder::shards(tensors, order.shard_bytes);
         settled::at_most_last(&mut shards, &packs);
         let stays_quantized = steps.iter().any(|step| step.to != "dense");

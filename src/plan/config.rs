@@ -50,10 +50,14 @@ pub(super) fn text(
             return Err(Error::input("config.json: not readable as JSON; the result would not load"));
         }
         if checkpoint.files.container.name() != "gguf" {
-            warnings.push("there is no config.json: loaders will need one beside the result".into());
+            let with = if block.is_some() { ", whose quantization_config says how it is packed" } else { "" };
+            warnings.push(format!("there is no config.json: loaders will need one beside the result{with}"));
         }
         return Ok(None);
     };
+    if block.is_some() && !config.is_object() {
+        return Err(Error::input("config.json: not an object; it could not say how the result is packed"));
+    }
     let mut config = config.clone();
     if becomes.target.is_none() && stays_quantized {
         leave_out(&mut config, steps, warnings);

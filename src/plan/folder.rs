@@ -9,7 +9,7 @@ use super::packing::Names;
 use super::{OutShard, OutTensor, Step, config};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::{container_of, list_below};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::quant::target::{Model, Target};
 use crate::units;
@@ -133,6 +133,23 @@ impl Folder {
 
 /// Bytes by which a tensor begins that is aligned to its elements, whatever they are.
 const ALIGNED: u64 = 8;
+
+/// Refuses two tensors of one name: what packing makes of one layer and what another already is.
+pub(super) fn check_names(checkpoint: &Checkpoint, tensors: &[OutTensor]) -> Result<()> {
+    let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    names.sort_unstable();
+    let mut twice: Vec<String> =
+        names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| escape(pair[0]).into_owned()).collect();
+    twice.dedup();
+    if twice.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the result would have two tensors of one name, one made and one of the input: {}",
+        super::planner::list(&twice)
+    );
+    Err(Error::input(message).at(&checkpoint.files.path))
+}
 
 /// Deals tensors out to files, in their order. Every tensor is aligned to its elements: those whose bytes would
 /// set the next one off come last, the wider elements of them first.

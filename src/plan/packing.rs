@@ -13,7 +13,7 @@ use super::merge::landing::Landings;
 use super::planner::list;
 use super::select::Selection;
 use super::{Action, At, Base, Merge, Order, OutTensor, Source, Step, conv1d};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
 use crate::quant::change::Change;
@@ -148,6 +148,13 @@ pub(super) fn apply(
     steps: &mut [Step],
     tensors: Vec<OutTensor>,
 ) -> Result<Packing> {
+    if checkpoint.kind == CheckpointKind::Adapter {
+        let message = format!(
+            "it is an adapter, and nothing loads one that is packed as {}; merge --to packs it with its base",
+            target.label()
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message).at(&checkpoint.files.path));
+    }
     let (keep, also) = (Selection::only(&order.keep)?, Selection::only(&order.also)?);
     let mut packing =
         Packing { tensors: Vec::with_capacity(tensors.len()), packs: Vec::new(), named: Names::default() };
@@ -219,6 +226,7 @@ pub(super) fn apply(
         packing.tensors.push(tensor);
     }
     check(checkpoint, target, steps, &packing)?;
+    check_alike(checkpoint, target, steps)?;
     if target.shares_largest() {
         share(&mut packing.packs);
     }
@@ -264,6 +272,29 @@ fn check(checkpoint: &Checkpoint, target: &dyn Target, steps: &[Step], packing: 
     let why = if why.is_empty() { "it has no layers that are packed".to_owned() } else { list(&why) };
     let message = format!("nothing of it would become {}: {why}", target.label());
     Err(at(Error::new(ErrorKind::Unsupported, message)))
+}
+
+/// Refuses layers that stay as they are and are of the target's format, but not what the target makes: the config says
+/// one thing of both.
+fn check_alike(checkpoint: &Checkpoint, target: &dyn Target, steps: &[Step]) -> Result<()> {
+    let is_other = |(layer, step): &(u32, &Step)| {
+        step.action == Action::Copy
+            && step.to == target.format()
+            && !target.is_made(checkpoint.layers.spec(*layer))
+    };
+    let others: Vec<String> =
+        (0u32..).zip(steps).filter(is_other).map(|(_, step)| escape(&step.layer).into_owned()).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} of {} would stay as they are, beside {} of which the config would speak alone: {}",
+        units::plural(others.len(), "layer"),
+        target.format(),
+        target.label(),
+        list(&others)
+    );
+    Err(Error::input(message).at(&checkpoint.files.path))
 }
 
 /// Returns a tensor of a layer that is packed.

@@ -25,6 +25,7 @@ mod merge;
 mod merge_proof;
 mod merge_same;
 mod packed_samples;
+mod packing_hostile;
 mod packing_views;
 mod pasted_hostile;
 mod precision;

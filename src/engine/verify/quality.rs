@@ -12,7 +12,7 @@ use crate::plan::{How, Values};
 use crate::quant::decode::Decoding;
 use crate::quant::target::Candidate;
 use crate::quant::trial;
-use crate::tensor::values;
+use crate::tensor::{Dtype, values};
 
 /// Values that are compared at a time.
 const VALUES_AT_ONCE: u64 = 32 << 10;
@@ -64,6 +64,11 @@ impl Prover<'_> {
             self.data.fill(result.codes, range.start, bytes).map_err(|why| failed(&why))
         };
         let sums = self.sums(work, (result, held.as_deref(), &read), base.as_ref(), scratch)?;
+        if !sums.relative_error().is_finite() {
+            return Err(self
+                .inputs
+                .refused(pack.values, &beyond(sums, result.dtype.unwrap_or(work.dtype), pack.how)));
+        }
         let mut quality = Quality { sums, is_merged: base.is_some(), ..Quality::default() };
         quality.nearest = self.nearest((number, work), scratch)?;
         if base.is_some() {
@@ -204,6 +209,15 @@ impl Prover<'_> {
         let grid = (how == How::AsStored).then(|| shares.iter().skip(1).all(|(is_same, _)| *is_same));
         Ok((codes, grid))
     }
+}
+
+/// Says why no number stands for what is lost.
+fn beyond(sums: Sums, dtype: Dtype, how: How) -> String {
+    let hint = if how == How::AsStored { "" } else { "; --keep leaves it plain" };
+    if sums.lost.is_finite() {
+        return format!("its values are all zero, and what was written of them is not{hint}");
+    }
+    format!("values lie so near the largest of {dtype} that loaders would make them infinite{hint}")
 }
 
 /// Returns the share of codes that differ; `None` for codes that straddle bytes.

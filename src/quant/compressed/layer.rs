@@ -202,7 +202,11 @@ impl<'p, 'a> Layer<'p, 'a> {
             return None;
         };
         self.draft.spec.group_size = grain.along_inputs();
-        if let Some(said) = said.filter(|said| *said != grain) {
+        // The one scale of a weight of one row is both.
+        let is_one = shape.iter().rev().skip(1).all(|&rows| rows == 1);
+        let is_said =
+            |said: Grain| said == grain || is_one && (said, grain) == (Grain::Channel, Grain::Tensor);
+        if let Some(said) = said.filter(|said| !is_said(*said)) {
             let path = self.path("weights");
             let (said, seen) = (said.describe(), grain.describe());
             let text = format!("{path} means scales of {said}, the tensors have {seen}");

@@ -58,7 +58,7 @@ fn table(job: &Job, quality: &[(u32, Quality)], width: usize, theme: &Theme) -> 
     let most = quality.iter().map(|(_, quality)| quality.sums.relative_error()).fold(0.0, f64::max);
     let mut head = if is_merged { format!("{:>12}{:>10}", "delta kept", "codes") } else { String::new() };
     if is_searched {
-        head.push_str(&format!("{:>10}", "nearest"));
+        head = format!("{head}{:>10}", "nearest");
     }
     let mut lines = vec![Line::from(Span::styled(
         format!("  {:<name_cells$}{:>10}{head}", "layer", "error"),
