@@ -5,11 +5,12 @@
 //! folder, which should be on a disk. The most memory that was held is printed for each row.
 #![expect(clippy::print_stdout, reason = "its output is a table")]
 
+mod held;
 #[expect(dead_code, reason = "its own main serves it as an example")]
 mod make_synthetic;
 mod model;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +28,7 @@ use ckpt::quant::HeadersOnly;
 use ckpt::ui::degrade::{Colors, Degrade};
 use ckpt::ui::theme::Theme;
 use ckpt::ui::{self, Look, Scroll};
+use held::{forget_peak, memory_copy};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -70,25 +72,6 @@ fn merge((base, to): (&Path, To), adapter: &Path, output: &Path, proof: Proof) -
     let plan = Plan::merge(&base, order, &[attached]).map_err(|e| e.message)?;
     model::carry_out(&plan, (&base, &[&held.adapter]), proof)?;
     Ok(start.elapsed().as_secs_f64())
-}
-
-/// Lets the system count anew the most memory that is held: the copies in memory hold whole files.
-fn forget_peak() -> io::Result<()> {
-    if !cfg!(target_os = "linux") {
-        return Ok(());
-    }
-    std::fs::File::options().write(true).open("/proc/self/clear_refs")?.write_all(b"5")
-}
-
-/// Seconds to copy a file's bytes from memory to memory.
-fn memory_copy(file: &Path) -> io::Result<f64> {
-    let from = std::fs::read(file)?;
-    let mut to = vec![1u8; from.len()];
-    let start = Instant::now();
-    to.copy_from_slice(&from);
-    let seconds = start.elapsed().as_secs_f64();
-    std::hint::black_box(&to);
-    Ok(seconds)
 }
 
 fn measure(folder: &Path, layers: u64, format: Format) -> Result<(), String> {

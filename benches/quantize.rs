@@ -5,9 +5,10 @@
 //! system's temporary folder, which should be on a disk. The most memory that was held is printed for each row.
 #![expect(clippy::print_stdout, reason = "its output is a table")]
 
+mod held;
 mod model;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use ckpt::engine::Proof;
 use ckpt::memory;
 use ckpt::plan::{Order, Plan, To};
 use ckpt::quant::target::{Aim, Wishes};
+use held::{forget_peak, memory_copy};
 
 use model::{FORMATS, copy, make, median};
 
@@ -30,25 +32,6 @@ fn quantize(base: &Path, aim: &Aim, output: &Path, proof: Proof) -> Result<f64, 
     let plan = Plan::convert(&checkpoint, order).map_err(|e| e.message)?;
     model::carry_out(&plan, (&checkpoint, &[]), proof)?;
     Ok(start.elapsed().as_secs_f64())
-}
-
-/// Lets the system count anew the most memory that is held.
-fn forget_peak() -> io::Result<()> {
-    if !cfg!(target_os = "linux") {
-        return Ok(());
-    }
-    std::fs::File::options().write(true).open("/proc/self/clear_refs")?.write_all(b"5")
-}
-
-/// Seconds to copy a file's bytes from memory to memory.
-fn memory_copy(file: &Path) -> io::Result<f64> {
-    let from = std::fs::read(file)?;
-    let mut to = vec![1u8; from.len()];
-    let start = Instant::now();
-    to.copy_from_slice(&from);
-    let seconds = start.elapsed().as_secs_f64();
-    std::hint::black_box(&to);
-    Ok(seconds)
 }
 
 fn measure(base: &Path, folder: &Path, aim: &Aim) -> Result<(), String> {

@@ -44,19 +44,14 @@ pub(super) const UNFINISHED: Field = Field {
     ..ANY
 };
 
-/// The fields: what is made, where, and how.
-pub static FIELDS: [Field; 22] = [
+/// What layers become; the options of formats follow.
+static FORMAT_FIELDS: [Field; 2] = [
     Field { name: FORMAT, kind: Kind::Choice(&packing::FORMATS), applies: |seen| !seen.is_gguf, ..ANY },
     Field { name: FORMAT, kind: Kind::Choice(&packing::GGUF), applies: |seen| seen.is_gguf, ..ANY },
-    packing::BITS,
-    packing::SCHEME,
-    packing::GROUP,
-    packing::ZEROS,
-    packing::FILES,
-    packing::SEARCH,
-    packing::ABSMAX,
-    packing::KEEP,
-    packing::ALSO,
+];
+
+/// The fields behind them: where, and how.
+static FIELDS: [Field; 11] = [
     Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
     Field { name: "names", kind: Kind::Choice(&NAMES), applies: |seen| seen.is_gguf, ..ANY },
     Field {
@@ -260,6 +255,10 @@ pub(super) fn default_output(files: &Files, what: &str) -> String {
     }
 }
 
+fn fields() -> Vec<Field> {
+    [&FORMAT_FIELDS[..], &packing::OPTIONS, &FIELDS].concat()
+}
+
 /// Opens the form, with the values it had.
 pub(super) fn open(app: &mut App) -> Vec<Effect> {
     begin(app, None)
@@ -275,7 +274,7 @@ fn begin(app: &mut App, format: Option<&str>) -> Vec<Effect> {
     let Some(ready) = app.ready() else { return Vec::new() };
     let (files, seen) = (ready.files(), seen(&ready.checkpoint));
     if app.form.as_ref().is_none_or(|form| form.id != open.id || form.task != Task::Convert) {
-        let mut form = Form::new(Task::Convert, &FIELDS, (open.id, &open.path), &files.title);
+        let mut form = Form::new(Task::Convert, &fields(), (open.id, &open.path), &files.title);
         form.set_output(default_output(files, "dense"));
         app.form = Some(Box::new(form));
     }

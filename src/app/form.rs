@@ -22,7 +22,7 @@ pub use self::planned::{Fixes, Fixing, Made, Planned, Request, Task};
 pub(super) use self::used::last;
 pub use self::used::{Holding, Used};
 pub use self::words::in_form_words;
-use super::packing::FORMAT;
+pub use super::packing::FORMAT;
 use super::{shell_path, shell_word};
 use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;

@@ -14,8 +14,8 @@ use super::{App, Effect};
 use crate::adapter::delta::{Combine, Recipe};
 use crate::plan::Order;
 
-/// The fields: what is written, which modules, where, and how.
-static FIELDS: [Field; 25] = [
+/// What layers become; the options of formats follow.
+static FORMAT_FIELDS: [Field; 2] = [
     Field { name: FORMAT, kind: Kind::Choice(&packing::FORMATS), applies: |seen| !seen.is_writable, ..ANY },
     Field {
         name: FORMAT,
@@ -23,15 +23,10 @@ static FIELDS: [Field; 25] = [
         applies: |seen| seen.is_writable,
         ..ANY
     },
-    packing::BITS,
-    packing::SCHEME,
-    packing::GROUP,
-    packing::ZEROS,
-    packing::FILES,
-    packing::SEARCH,
-    packing::ABSMAX,
-    packing::KEEP,
-    packing::ALSO,
+];
+
+/// The fields behind them: which modules, where, and how.
+static FIELDS: [Field; 14] = [
     Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
     Field {
         name: "scale",
@@ -155,6 +150,10 @@ fn round(order: &mut Order, recipe: Recipe) {
     }
 }
 
+fn fields() -> Vec<Field> {
+    [&FORMAT_FIELDS[..], &packing::OPTIONS, &FIELDS].concat()
+}
+
 /// Opens the form, with the values it had.
 pub(super) fn open(app: &mut App) -> Vec<Effect> {
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
@@ -163,7 +162,7 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
     };
     let seen = Seen { is_misaligned: board.odd() > 0, ..seen(&ready.checkpoint) };
     if !app.form.as_deref().is_some_and(|form| form.is_of(Task::Merge, open.id, &board.held)) {
-        let mut form = Form::new(Task::Merge, &FIELDS, (open.id, &open.path), &ready.files().title);
+        let mut form = Form::new(Task::Merge, &fields(), (open.id, &open.path), &ready.files().title);
         form.begin_with(&attached.path, Arc::clone(&board.held));
         let name = form.used.first().map_or("", |used| last(used.name()));
         form.set_output(default_output(ready.files(), name));

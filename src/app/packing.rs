@@ -6,7 +6,7 @@ use crate::plan::{Order, To};
 use crate::quant::target::{Aim, GptqFiles, GroupSize, Search, Wishes};
 
 /// The name of the field that says what layers become.
-pub(super) const FORMAT: &str = "format";
+pub const FORMAT: &str = "format";
 
 /// Plain values.
 pub(super) const DENSE: Choice = Choice {
@@ -115,48 +115,50 @@ pub(super) fn is_not_packed(seen: &Seen) -> bool {
 }
 
 /// Options of the formats, in the order in which they show.
-pub(super) const BITS: Field =
+pub(super) static OPTIONS: [Field; 9] = [BITS, SCHEME, GROUP, ZEROS, FILES, SEARCH, ABSMAX, KEEP, ALSO];
+
+const BITS: Field =
     Field { name: "bits", kind: Kind::Choice(&BITS_CHOICES), applies: |seen| seen.to == "gptq", ..ANY };
-pub(super) const SCHEME: Field = Field {
+const SCHEME: Field = Field {
     name: "scheme",
     kind: Kind::Choice(&SCHEMES),
     applies: |seen| seen.to == "compressed-tensors",
     ..ANY
 };
-pub(super) const GROUP: Field = Field {
+const GROUP: Field = Field {
     name: "group",
     kind: Kind::Choice(&GROUPS),
     applies: |seen| matches!(seen.to, "gptq" | "awq" | "compressed-tensors"),
     ..ANY
 };
-pub(super) const ZEROS: Field = Field {
+const ZEROS: Field = Field {
     name: "zeros",
     kind: Kind::Choice(&ZERO_POINTS),
     applies: |seen| matches!(seen.to, "gptq" | "compressed-tensors"),
     ..ANY
 };
-pub(super) const FILES: Field =
+const FILES: Field =
     Field { name: "files", kind: Kind::Choice(&GPTQ_FILES), applies: |seen| seen.to == "gptq", ..ANY };
-pub(super) const SEARCH: Field = Field {
+const SEARCH: Field = Field {
     name: "search",
     kind: Kind::Choice(&SEARCHES),
     applies: |seen| matches!(seen.to, "gptq" | "awq" | "compressed-tensors"),
     ..ANY
 };
-pub(super) const ABSMAX: Field = Field {
+const ABSMAX: Field = Field {
     name: "absmax",
     kind: Kind::Choice(&ABSMAXES),
     applies: |seen| matches!(seen.to, "bnb-nf4" | "bnb-fp4"),
     ..ANY
 };
-pub(super) const KEEP: Field = Field {
+const KEEP: Field = Field {
     name: "keep",
     kind: Kind::Globs { empty: "as loaders do", flag: "--keep", set: |order, globs| order.keep = globs },
     about: "Layers whose whole name matches stay plain, beside those that loaders of the format leave plain. * is any text, a blank separates: *.down_proj",
     applies: is_packed,
     ..ANY
 };
-pub(super) const ALSO: Field = Field {
+const ALSO: Field = Field {
     name: "also",
     kind: Kind::Globs { empty: "none", flag: "--also", set: |order, globs| order.also = globs },
     about: "Layers whose whole name matches are packed although loaders of the format leave them plain by default. * is any text, a blank separates: lm_head",

@@ -46,6 +46,26 @@ pub enum GroupSize {
     Row,
 }
 
+impl GroupSize {
+    /// Returns the columns that share a scale; `None` for all of a row.
+    ///
+    /// # Errors
+    /// It is 0.
+    pub fn columns(self) -> Result<Option<u64>, String> {
+        match self {
+            Self::Of(0) => Err("--group-size 0: no columns share a scale".into()),
+            Self::Of(size) => Ok(Some(size.into())),
+            Self::Row => Ok(None),
+        }
+    }
+}
+
+/// Returns what a label says of the columns that share a scale: `g128`, `row`.
+#[must_use]
+pub fn group_word(columns: Option<u64>) -> String {
+    columns.map_or_else(|| "row".to_owned(), |columns| format!("g{columns}"))
+}
+
 /// How GPTQ's files store zero points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GptqFiles {

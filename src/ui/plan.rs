@@ -15,7 +15,7 @@ use super::command_line;
 use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::App;
-use crate::app::form::{Content, Form, Planned, Task, There};
+use crate::app::form::{Content, FORMAT, Form, Planned, Task, There};
 use crate::app::jobs::Measured;
 use crate::error::Error;
 use crate::gauges::Sample;
@@ -65,7 +65,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (app, form): (&App, &Form)
             }
         }
     };
-    lines.extend(candidates::lines(form, width, theme));
+    let mut candidates = candidates::lines(form, width, theme);
+    // Who chooses a format looks at them: without room for all they come first.
+    let height = usize::from(area.height.saturating_sub(2));
+    if form.field().name == FORMAT && lines.len() + candidates.len() > height && !candidates.is_empty() {
+        candidates.remove(0);
+        candidates.push(Line::default());
+        lines.splice(0..0, candidates);
+    } else {
+        lines.extend(candidates);
+    }
     lines.extend(command);
     text(frame, area, frame_block, indented(lines), form.top)
 }

@@ -112,7 +112,7 @@ fn frame_block(ready: &Ready, is_focused: bool, theme: &Theme) -> Block<'static>
         title = format!("{title}  /{}", cut_middle(&escape(filter.text()), 30));
     }
     if let Some(measured) = &ready.measured {
-        let what = if measured.is_merged { "what is left of the adapter" } else { "what packing lost" };
+        let what = if measured.is_merged { "left of the adapter" } else { "lost in packing" };
         title = format!("{title}   {what}");
     }
     if tree.sort() != Sort::Natural {
@@ -251,7 +251,11 @@ impl<'a> Lines<'a> {
         let is_group = text.state == State::Group;
         let cells = self.format_cells;
         let format = cut_middle(&escape(&text.format), cells).into_owned();
-        columns.push((format!("{format:<cells$}"), role));
+        // What packing took stands where formats and shapes do, unless there is room for them.
+        let measured = self.measured(row);
+        if measured.is_none() || width >= SHAPE_MIN {
+            columns.push((format!("{format:<cells$}"), role));
+        }
         if width >= WIDE {
             let bits = text.bits.map_or_else(String::new, |b| {
                 format!("{b:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -268,8 +272,6 @@ impl<'a> Lines<'a> {
         }
         // In a flat list the full name needs the room, unless the list is about sizes.
         let is_list = !matches!(self.ready.tree.sort(), Sort::Natural | Sort::Parameters);
-        // What packing took stands where shapes do, unless there is room for both.
-        let measured = self.measured(row);
         let takes_place = measured.is_some() && width < WIDE;
         if !takes_place && width >= if is_list { WIDE } else { SHAPE_MIN } {
             let middle = match (&text.shape, is_group) {
@@ -328,24 +330,25 @@ impl<'a> Lines<'a> {
         Line::from(spans)
     }
 
-    /// Returns what packing took of the layers of a row, as a bar and in numbers, for the result of a job.
+    /// Returns what packing took of the layers of a row, for the result of a job: in numbers, beside a bar if there is room.
     fn measured(&self, row: usize) -> Option<(String, Role)> {
         let measured = self.ready.measured.as_ref()?;
         let row = self.ready.tree.rows().get(row)?;
+        let bar_cells = if self.width as u16 + 2 >= SHAPE_MIN { BAR } else { 0 };
         let (names, layers) = (&self.ready.files().names, &self.ready.checkpoint.layers);
         let range = match row.kind {
-            RowKind::Group => layers.within(row.node, names.end(row.node)),
-            RowKind::Layer(layer) => layer..layer + 1,
-            RowKind::Tensor(_) => return Some((" ".repeat(BAR + 6), Role::Muted)),
+            RowKind::Group => Some(layers.within(row.node, names.end(row.node))),
+            RowKind::Layer(layer) => Some(layer..layer + 1),
+            RowKind::Tensor(_) => None,
         };
-        let Some((bar, share)) = measured.share(range) else {
-            return Some((" ".repeat(BAR + 6), Role::Muted));
+        let Some((bar, share)) = range.and_then(|range| measured.share(range)) else {
+            return Some((" ".repeat(bar_cells + 6), Role::Muted));
         };
-        let filled = ((bar * BAR as f64).round() as usize).min(BAR);
+        let filled = ((bar * bar_cells as f64).round() as usize).min(bar_cells);
         let words = format!("{:.1}%", 100.0 * share);
         let is_low = measured.is_merged && share < 0.5;
         let role = if is_low { Role::Warn } else { Role::Number };
-        Some((format!("{}{}{words:>6}", "█".repeat(filled), "░".repeat(BAR - filled)), role))
+        Some((format!("{}{}{words:>6}", "█".repeat(filled), "░".repeat(bar_cells - filled)), role))
     }
 
     /// Returns the mark of a layer that the attached adapter changes.

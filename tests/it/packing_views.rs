@@ -88,6 +88,15 @@ fn packing_is_as_it_was_looked_at() {
         .end(Ok(Outcome { proof: Some(proven(14, true)), ..outcome() }))
         .press("pgdn");
     pictures.push(("pack-merge-done", robot));
+    // The result, which stands among the samples here, with what it took along its tree.
+    for (name, is_merged) in [("pack-tree", false), ("pack-tree-merged", true)] {
+        let mut robot = Robot::open(BASE);
+        robot
+            .press("c tab right tab tab tab tab tab ctrl-u type:samples/bnb-nf4-A/model down down down enter")
+            .end(Ok(Outcome { proof: Some(proven(14, is_merged)), ..outcome() }))
+            .press("enter");
+        pictures.push((name, robot));
+    }
     for (name, robot) in &mut pictures {
         for size in [(120, 36), (80, 24)] {
             let text = robot.draw(size);

@@ -14,7 +14,7 @@ use crate::quant::LayerSpec;
 use crate::quant::affine::Groups;
 use crate::quant::encode::{Encoded, Encoding};
 use crate::quant::qweight::packer::{Packer, Spans};
-use crate::quant::target::{Candidate, GroupSize, Model, Row, Scope, Search, Target, Wishes};
+use crate::quant::target::{Candidate, GroupSize, Model, Row, Scope, Search, Target, Wishes, group_word};
 use crate::tensor::Dtype;
 
 /// Writes AWQ.
@@ -29,11 +29,7 @@ fn make(wishes: &Wishes) -> Result<Box<dyn Target>, String> {
     if let Some(bits) = wishes.bits.filter(|&bits| bits != 4) {
         return Err(format!("--bits {bits}: awq has only 4"));
     }
-    let group = match wishes.group_size.unwrap_or(GroupSize::Of(128)) {
-        GroupSize::Of(0) => return Err("--group-size 0: no columns share a scale".into()),
-        GroupSize::Of(size) => Some(u64::from(size)),
-        GroupSize::Row => None,
-    };
+    let group = wishes.group_size.unwrap_or(GroupSize::Of(128)).columns()?;
     Ok(Box::new(ToAwq { group, search: wishes.search }))
 }
 
@@ -51,7 +47,7 @@ impl Target for ToAwq {
     }
 
     fn label(&self) -> String {
-        format!("AWQ4 {}", self.group.map_or_else(|| "row".to_owned(), |size| format!("g{size}")))
+        format!("AWQ4 {}", group_word(self.group))
     }
 
     fn method(&self) -> String {

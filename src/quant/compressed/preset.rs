@@ -31,7 +31,7 @@ pub(super) enum Preset {
     Pack {
         bits: u32,
         symmetric: bool,
-        group: Option<u32>,
+        group: Option<u64>,
         search: Search,
     },
     /// 8-bit integers, quantized activations.
@@ -103,12 +103,7 @@ impl Preset {
         if !(1..=8).contains(&bits) {
             return Err(format!("--bits {bits}: compressed-tensors packs 1 to 8"));
         }
-        let group = match wishes.group_size {
-            None => Some(GROUP),
-            Some(GroupSize::Of(0)) => return Err("--group-size 0: groups have columns".into()),
-            Some(GroupSize::Of(size)) => Some(size),
-            Some(GroupSize::Row) => None,
-        };
+        let group = wishes.group_size.unwrap_or(GroupSize::Of(GROUP)).columns()?;
         Ok(Self::Pack { bits, symmetric: !(is_asym || wishes.asymmetric), group, search: wishes.search })
     }
 
@@ -134,7 +129,7 @@ impl Preset {
     }
 
     /// Returns the columns that share a scale; `None` where a row or more does.
-    pub(super) fn group(self) -> Option<u32> {
+    pub(super) fn group(self) -> Option<u64> {
         match self {
             Self::Pack { group, .. } => group,
             Self::Nvfp4 => Some(16),

@@ -12,7 +12,7 @@ use super::rules::{Floats, Ints, Nvfp4, Powers, coder};
 use crate::quant::LayerSpec;
 use crate::quant::encode::{Encoded, Encoding};
 use crate::quant::pack::Packing;
-use crate::quant::target::{Candidate, Model, Row, Scope, Search, Target};
+use crate::quant::target::{Candidate, Model, Row, Scope, Search, Target, group_word};
 use crate::quant::tiled::{Finish, Fresh, Layout, Made, Packed};
 use crate::quant::tiles::{Code, Rule, Tiling};
 use crate::tensor::Dtype;
@@ -48,8 +48,7 @@ impl Target for ToCompressed {
         match self.preset {
             Preset::Pack { bits, symmetric, group, .. } => {
                 let asym = if symmetric { "" } else { " asym" };
-                let group = group.map_or_else(|| "row".to_owned(), |group| format!("g{group}"));
-                format!("CT{bits}{asym} {group}")
+                format!("CT{bits}{asym} {}", group_word(group))
             }
             Preset::W8A8 { .. } => "CT8 w8a8".into(),
             Preset::Fp8Channel => "FP8 row".into(),
@@ -82,7 +81,7 @@ impl Target for ToCompressed {
         is_format
             && is_told
             && layer.millibits == self.preset.bits() * 1000
-            && layer.group_size == self.preset.group().map(u64::from)
+            && layer.group_size == self.preset.group()
             && layer.symmetric.unwrap_or(true) == symmetric
             && layer.act_order != Some(true)
             && layer.broken.is_empty()
@@ -97,14 +96,12 @@ impl Target for ToCompressed {
         if !matches!(layer.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32) {
             return Err(format!("it is {}, compressed-tensors packs F16, BF16 and F32", layer.dtype));
         }
-        if let Some(group) =
-            self.preset.group().map(u64::from).filter(|group| !columns.is_multiple_of(*group))
-        {
+        if let Some(group) = self.preset.group().filter(|group| !columns.is_multiple_of(*group)) {
             return Err(format!("its rows of {columns} are not whole groups of {group}"));
         }
         let high = match self.preset {
             Preset::Fp8Block => [BLOCK, BLOCK],
-            scheme => [1, scheme.group().map_or(columns, u64::from)],
+            scheme => [1, scheme.group().unwrap_or(columns)],
         };
         let tiling = Tiling::new(layer.shape, high)?;
         let making = Making { shape: [rows, columns], dtype: layer.dtype, tiling };

@@ -22,7 +22,9 @@ use crate::quant::affine::Groups;
 use crate::quant::encode::{Encoded, Encoding};
 use crate::quant::pack::Packing;
 use crate::quant::qweight::packer::{Packer, Spans};
-use crate::quant::target::{Candidate, GptqFiles, GroupSize, Model, Row, Scope, Search, Target, Wishes};
+use crate::quant::target::{
+    Candidate, GptqFiles, GroupSize, Model, Row, Scope, Search, Target, Wishes, group_word,
+};
 use crate::tensor::Dtype;
 
 /// Writes GPTQ.
@@ -38,11 +40,7 @@ fn make(wishes: &Wishes) -> Result<Box<dyn Target>, String> {
     if !matches!(bits, 2 | 3 | 4 | 8) {
         return Err(format!("--bits {bits}: gptq has 2, 3, 4 and 8"));
     }
-    let group = match wishes.group_size.unwrap_or(GroupSize::Of(128)) {
-        GroupSize::Of(0) => return Err("--group-size 0: no columns share a scale".into()),
-        GroupSize::Of(size) => Some(u64::from(size)),
-        GroupSize::Row => None,
-    };
+    let group = wishes.group_size.unwrap_or(GroupSize::Of(128)).columns()?;
     let usual = if wishes.asymmetric { GptqFiles::V2 } else { GptqFiles::V1 };
     let version = match wishes.gptq.unwrap_or(usual) {
         GptqFiles::V1 => Version::V1,
@@ -68,7 +66,7 @@ impl Target for ToGptq {
     }
 
     fn label(&self) -> String {
-        let group = self.group.map_or_else(|| "row".to_owned(), |size| format!("g{size}"));
+        let group = group_word(self.group);
         let kind = if self.is_symmetric { "" } else { " asym" };
         let default = if self.is_symmetric { Version::V1 } else { Version::V2 };
         let files = if self.version == default { String::new() } else { format!(" {}", self.version.name()) };

@@ -206,41 +206,19 @@ fn far(near: Near, tile: f32, value: f32, whole: f32, dtype: Dtype) -> f64 {
     tile * (near.tile + 5.0 * rounding) + of_value + near.layer * f64::from(whole) + smallest
 }
 
-#[test]
-fn any_cut_is_the_same_and_as_near_as_the_format_can_be() {
-    let mut seen = 0;
-    for case in cases() {
-        let target = case.aim.target(false).unwrap();
-        for dtype in DTYPES {
-            for shape in shapes(&case) {
-                let candidate = [shape[0] as u64, shape[1] as u64];
-                let candidate = Candidate { shape: &candidate, dtype };
-                let Ok(encoding) = target.encoding(&candidate) else { continue };
-                for (name, values) in matrices(shape, dtype) {
-                    let what = format!("{} {dtype} {shape:?} {name}", case.aim.flags());
-                    let tensors = encoded(&encoding, &values, shape[1], 1000);
-                    assert!(tensors == encoded(&encoding, &values, shape[1], 1), "{what}: cuts differ");
-                    for (tensor, bytes) in encoding.tensors.iter().zip(&tensors) {
-                        assert_eq!(bytes.len() as u64, tensor.bytes, "{what}: {:?}", tensor.place);
-                    }
-                    let back = decoded(target.as_ref(), dtype, &encoding, &tensors);
-                    let whole = largest(&values);
-                    let tiles = tiles(&values, shape[1], case.tile);
-                    for (at, (&value, &tile)) in values.iter().zip(&tiles).enumerate() {
-                        let error = (f64::from(back[at]) - f64::from(value)).abs();
-                        let bound = far(case.near, tile, value, whole, dtype);
-                        assert!(error <= bound, "{what} at {at}: {value} {} > {bound}", back[at]);
-                    }
-                    seen += 1;
-                }
-            }
-        }
-    }
-    assert!(seen > 1200, "{seen}");
+/// A layer of a case, and what it is packed as.
+struct Trial<'a> {
+    case: &'a Case,
+    target: &'a dyn Target,
+    dtype: Dtype,
+    columns: usize,
+    encoding: &'a Encoding,
+    values: &'a [f32],
+    what: String,
 }
 
-#[test]
-fn what_was_decoded_is_encoded_to_what_it_was() {
+/// Packs matrices of all kinds, shapes and dtypes in each case; returns how many.
+fn each(check: impl Fn(&Trial<'_>)) -> usize {
     let mut seen = 0;
     for case in cases() {
         let target = case.aim.target(false).unwrap();
@@ -250,22 +228,53 @@ fn what_was_decoded_is_encoded_to_what_it_was() {
                 let Ok(encoding) = target.encoding(&Candidate { shape: &candidate, dtype }) else { continue };
                 for (name, values) in matrices(shape, dtype) {
                     let what = format!("{} {dtype} {shape:?} {name}", case.aim.flags());
-                    let tensors = encoded(&encoding, &values, shape[1], 1000);
-                    let back = decoded(target.as_ref(), dtype, &encoding, &tensors);
-                    let layer = written(target.as_ref(), dtype, &encoding, &tensors);
-                    let same = again(target.as_ref(), &layer, &tensors, &back, shape[1]);
-                    if case.is_exact {
-                        assert!(same == tensors, "{what}: other bytes");
-                    }
-                    let bits =
-                        |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-                    let once_more = decoded(target.as_ref(), dtype, &encoding, &same);
-                    assert!(bits(&once_more) == bits(&back), "{what}: other values");
+                    let (target, columns) = (target.as_ref(), shape[1]);
+                    let (case, encoding, values) = (&case, &encoding, values.as_slice());
+                    check(&Trial { case, target, dtype, columns, encoding, values, what });
                     seen += 1;
                 }
             }
         }
     }
+    seen
+}
+
+#[test]
+fn any_cut_is_the_same_and_as_near_as_the_format_can_be() {
+    let seen = each(|trial| {
+        let Trial { case, target, dtype, columns, encoding, values, what } = trial;
+        let tensors = encoded(encoding, values, *columns, 1000);
+        assert!(tensors == encoded(encoding, values, *columns, 1), "{what}: cuts differ");
+        for (tensor, bytes) in encoding.tensors.iter().zip(&tensors) {
+            assert_eq!(bytes.len() as u64, tensor.bytes, "{what}: {:?}", tensor.place);
+        }
+        let back = decoded(*target, *dtype, encoding, &tensors);
+        let whole = largest(values);
+        let tiles = tiles(values, *columns, case.tile);
+        for (at, (&value, &tile)) in values.iter().zip(&tiles).enumerate() {
+            let error = (f64::from(back[at]) - f64::from(value)).abs();
+            let bound = far(case.near, tile, value, whole, *dtype);
+            assert!(error <= bound, "{what} at {at}: {value} {} > {bound}", back[at]);
+        }
+    });
+    assert!(seen > 1200, "{seen}");
+}
+
+#[test]
+fn what_was_decoded_is_encoded_to_what_it_was() {
+    let seen = each(|trial| {
+        let Trial { case, target, dtype, columns, encoding, values, what } = trial;
+        let tensors = encoded(encoding, values, *columns, 1000);
+        let back = decoded(*target, *dtype, encoding, &tensors);
+        let layer = written(*target, *dtype, encoding, &tensors);
+        let same = again(*target, &layer, &tensors, &back, *columns);
+        if case.is_exact {
+            assert!(same == tensors, "{what}: other bytes");
+        }
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let once_more = decoded(*target, *dtype, encoding, &same);
+        assert!(bits(&once_more) == bits(&back), "{what}: other values");
+    });
     assert!(seen > 1200, "{seen}");
 }
 
