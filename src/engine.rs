@@ -11,6 +11,7 @@ pub mod candidates;
 mod card;
 mod copied;
 pub mod cpu;
+pub mod cuda;
 mod encoded;
 mod file;
 mod header;
