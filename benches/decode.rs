@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use ckpt::engine::cpu::Cpu;
-use ckpt::engine::{Device as _, Scratch, Work};
+use ckpt::engine::{Device as _, Resident, Scratch, Work};
 use ckpt::quant::decode::Decoding;
 use ckpt::quant::{FormatId, LayerSpec, Module, Part, Parts, QuantConfig, Side, SideData};
 use ckpt::tensor::Dtype;
@@ -183,11 +183,13 @@ fn measure(name: &str, layer: &Layer, format: &str) {
             decoding: &decoding,
             rows: 0..decoding.row_count(),
             codes: black_box(codes),
+            is_whole: false,
             codes_start: 0,
             native: dtype,
             dtype,
+            resident: &Resident::default(),
         };
-        Cpu.decode(&work, &mut scratch, &mut out);
+        Cpu.decode(&work, &mut scratch, &mut out).unwrap();
         black_box(&out);
     });
     let rate = |seconds: f64| out.len() as f64 / seconds / 1e9;

@@ -27,9 +27,10 @@ mod shared;
 mod stream;
 pub mod verify;
 
+use std::any::Any;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::busy::Busy;
@@ -49,12 +50,39 @@ pub trait Device: Sync {
     /// Returns its name: `cpu`.
     fn name(&self) -> String;
 
+    /// Returns how many pieces it computes at a time, with so many threads.
+    fn at_once(&self, threads: usize) -> usize {
+        threads
+    }
+
     /// Decodes rows into `out`, rounded to `native` and then to `dtype`.
-    fn decode(&self, work: &Work<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Tally;
+    ///
+    /// # Errors
+    /// The device fails; the processor never does.
+    fn decode(&self, work: &Work<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Result<Tally>;
 
     /// Rounds elements of a plain dtype to another.
-    fn cast(&self, from: Dtype, bytes: &[u8], to: Dtype, scratch: &mut Scratch, out: &mut [u8]) -> Tally;
+    ///
+    /// # Errors
+    /// As `decode`.
+    fn cast(
+        &self,
+        from: Dtype,
+        bytes: &[u8],
+        to: Dtype,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<Tally>;
+
+    /// Returns what a person should know of how it went: what the processor did instead, and why.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
+
+/// What a device keeps of a layer from piece to piece; empty until it does.
+#[derive(Default)]
+pub struct Resident(OnceLock<Box<dyn Any + Send + Sync>>);
 
 /// Rows to decode.
 pub struct Work<'a> {
@@ -64,12 +92,16 @@ pub struct Work<'a> {
     pub rows: Range<u64>,
     /// The codes from byte `codes_start` on: at least those that the rows need.
     pub codes: &'a [u8],
+    /// True if `codes` are all of the layer's, as every row needs them.
+    pub is_whole: bool,
     /// Where `codes` begins in the tensor of the codes.
     pub codes_start: u64,
     /// The dtype of the format's own result.
     pub native: Dtype,
     /// The dtype that is written.
     pub dtype: Dtype,
+    /// What the device keeps of the layer.
+    pub resident: &'a Resident,
 }
 
 /// Memory that a worker keeps from piece to piece.
@@ -247,7 +279,8 @@ impl Run<'_> {
                 }
             }
         }
-        let notes = output.finish()?;
+        let mut notes = device.notes();
+        notes.extend(output.finish()?);
         Ok(Outcome {
             bytes_read,
             bytes_written,

@@ -31,6 +31,7 @@ mod grain;
 mod hostile_tests;
 pub mod hqq;
 pub mod int8;
+pub mod kernel;
 mod marlin;
 pub mod mlx;
 pub mod modelopt;

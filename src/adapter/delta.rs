@@ -37,6 +37,7 @@ pub use self::product::{Hadamard, Kronecker, Rows, Scale, Stack, Within};
 pub use self::random::Projection;
 pub use self::rotate::{Oft, Rotation};
 pub use self::spec::{BaseRows, EditSpec, Method, Read, Values};
+use crate::quant::kernel::Step;
 use crate::tensor::{Dtype, values};
 
 /// What is done to rows of a weight.
@@ -46,6 +47,11 @@ pub trait Edit: Send + Sync {
 
     /// Changes rows in f64, another way than `apply`.
     fn exact(&self, rows: Range<u64>, values: &mut [f64]);
+
+    /// Returns how a GPU changes the same rows to the same values; `None` if no kernel does.
+    fn steps(&self) -> Option<Vec<Step>> {
+        None
+    }
 }
 
 /// Where the values of a delta are rounded on the way, beside once at the end.

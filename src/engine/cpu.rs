@@ -1,6 +1,7 @@
 //! The processor: decodes and rounds piece by piece, so that values stay in its caches.
 
 use super::{Device, Scratch, Tally, Work};
+use crate::error::Result;
 use crate::tensor::{Dtype, values};
 
 /// The processor.
@@ -14,9 +15,9 @@ impl Device for Cpu {
         "cpu".into()
     }
 
-    fn decode(&self, work: &Work<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Tally {
+    fn decode(&self, work: &Work<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Result<Tally> {
         if work.native == work.dtype && straight(work, out) {
-            return Tally::default();
+            return Ok(Tally::default());
         }
         let mut tally = Tally::default();
         let row_len = work.decoding.row_len();
@@ -41,14 +42,21 @@ impl Device for Cpu {
             start = rows.end;
         }
         scratch.values = values;
-        tally
+        Ok(tally)
     }
 
-    fn cast(&self, from: Dtype, bytes: &[u8], to: Dtype, scratch: &mut Scratch, out: &mut [u8]) -> Tally {
+    fn cast(
+        &self,
+        from: Dtype,
+        bytes: &[u8],
+        to: Dtype,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<Tally> {
         let mut tally = Tally::default();
         let piece = VALUES_AT_ONCE;
         let (wide, narrow) = (from.bytes_of(piece), to.bytes_of(piece));
-        let (Some(wide), Some(narrow)) = (wide, narrow) else { return tally };
+        let (Some(wide), Some(narrow)) = (wide, narrow) else { return Ok(tally) };
         for (bytes, out) in bytes.chunks(wide as usize).zip(out.chunks_mut(narrow as usize)) {
             let count = bytes.len() as u64 * piece / wide;
             scratch.values.resize(count as usize, 0.0);
@@ -56,7 +64,7 @@ impl Device for Cpu {
                 tally += rounded(to, &scratch.values, out);
             }
         }
-        tally
+        Ok(tally)
     }
 }
 
@@ -86,7 +94,9 @@ mod tests {
         let values = [1.0f32, 70000.0, -65519.0, f32::INFINITY, -1e30];
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let mut out = [0; 10];
-        let tally = Cpu.cast(Dtype::F32, &bytes, Dtype::F16, &mut Scratch::default(), &mut out);
+        let tally = Cpu
+            .cast(Dtype::F32, &bytes, Dtype::F16, &mut Scratch::default(), &mut out)
+            .expect("the processor casts");
         assert_eq!(tally.overflows, 2);
         assert_eq!(out, [0x00, 0x3c, 0x00, 0x7c, 0xff, 0xfb, 0x00, 0x7c, 0x00, 0xfc]);
     }

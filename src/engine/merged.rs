@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::adapter::delta::{Edit, EditSpec};
 use crate::plan::Merge;
 use crate::quant::decode::{DecodeRows, Decoding};
+use crate::quant::kernel::{Program, Step};
 use crate::tensor::{Dtype, values};
 
 /// Rows that are worth editing together: each value of an adapter's factors is used for all of them.
@@ -48,6 +49,16 @@ impl DecodeRows for Merged {
                 values::round_all(*dtype, out);
             }
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let mut program = self.base.program()?;
+        program.steps.push(Step::Round(self.native));
+        for (edit, rounded) in &self.edits {
+            program.steps.extend(edit.steps()?);
+            program.steps.extend(rounded.map(Step::Round));
+        }
+        Some(program)
     }
 
     fn rows_at_once(&self) -> u64 {

@@ -10,7 +10,7 @@ use super::encoded::{Hands, Packed};
 use super::inputs::Inputs;
 use super::output::Output;
 use super::segments::{Segment, cut};
-use super::{Device, Progress, READ_AHEAD, Run, Scratch, Tally, Work, native, values_of};
+use super::{Device, Progress, READ_AHEAD, Resident, Run, Scratch, Tally, Work, native, values_of};
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -94,7 +94,8 @@ pub(super) fn stream(run: &Run<'_>, inputs: &Inputs<'_>, output: &mut Output) ->
     let todo: Vec<bool> = plan.shards.iter().map(|shard| is_todo(shard, output)).collect();
     let segments = cut(plan, options.slot_bytes as u64, &todo);
     let pieces = Pieces::new(plan, &segments, inputs, device, progress);
-    let workers = options.threads.max(1) + READ_AHEAD;
+    let at_once = device.at_once(options.threads.max(1));
+    let workers = at_once + READ_AHEAD;
     let ring = Ring {
         segments: &segments,
         state: Mutex::new(State::default()),
@@ -102,9 +103,8 @@ pub(super) fn stream(run: &Run<'_>, inputs: &Inputs<'_>, output: &mut Output) ->
         slots: workers + 1,
     };
     let tally = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers)
-            .map(|_| scope.spawn(|| fill(&ring, &pieces, options.threads.max(1), progress)))
-            .collect();
+        let threads: Vec<_> =
+            (0..workers).map(|_| scope.spawn(|| fill(&ring, &pieces, at_once, progress))).collect();
         if let Err(error) = write(&ring, &pieces, output, progress) {
             ring.fail(error);
         }
@@ -282,6 +282,8 @@ struct Loaded {
     decoding: Decoding,
     /// The codes, where every row needs all of them.
     codes: Option<Vec<u8>>,
+    /// What the device keeps of it.
+    resident: Resident,
 }
 
 impl<'a> Pieces<'a> {
@@ -347,7 +349,7 @@ impl<'a> Pieces<'a> {
                     bytes.resize((at(piece.part.end) - at(piece.part.start)) as usize, 0);
                     self.inputs.read_into(from, at(piece.part.start), &mut bytes)?;
                     let turn = hands.turn();
-                    *tally += self.device.cast(dtype, &bytes, tensor.dtype, scratch, out);
+                    *tally += self.device.cast(dtype, &bytes, tensor.dtype, scratch, out)?;
                     drop(turn);
                     scratch.bytes = bytes;
                 }
@@ -367,9 +369,11 @@ impl<'a> Pieces<'a> {
                         (bytes.as_slice(), range.start)
                     };
                     let decoding = &loaded.decoding;
-                    let work = Work { decoding, rows, codes, codes_start, native, dtype: tensor.dtype };
+                    let (dtype, resident) = (tensor.dtype, &loaded.resident);
+                    let is_whole = loaded.codes.is_some();
+                    let work = Work { decoding, rows, codes, is_whole, codes_start, native, dtype, resident };
                     let turn = hands.turn();
-                    *tally += self.device.decode(&work, scratch, out);
+                    *tally += self.device.decode(&work, scratch, out)?;
                     drop(turn);
                     scratch.bytes = bytes;
                     self.piece_done(decoded);
@@ -397,7 +401,7 @@ impl<'a> Pieces<'a> {
         }
         let decoding = self.inputs.decoding(decoded)?;
         let codes = self.inputs.strewn_codes(decoded, &decoding)?;
-        let new = Arc::new(Loaded { decoding, codes });
+        let new = Arc::new(Loaded { decoding, codes, resident: Resident::default() });
         *loaded = Some(Arc::clone(&new));
         Ok(new)
     }

@@ -20,7 +20,7 @@ pub use self::proven::Proven;
 pub use self::quality::Quality;
 use super::cpu::Cpu;
 use super::inputs::{Inputs, codes_of};
-use super::{Device as _, Proof, Run, Scratch, Work, native, values_of};
+use super::{Device as _, Proof, Resident, Run, Scratch, Work, native, values_of};
 use crate::checkpoint::files::NamesIndex;
 use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, joined};
@@ -192,8 +192,7 @@ impl Prover<'_> {
                 compare(tensor, to, &mut |at, out| {
                     bytes.resize(wide(out.len() as u64) as usize, 0);
                     inputs.read_into(from, wide(at), &mut bytes)?;
-                    Cpu.cast(dtype, &bytes, tensor.dtype, scratch, out);
-                    Ok(())
+                    Cpu.cast(dtype, &bytes, tensor.dtype, scratch, out).map(|_tally| ())
                 })
             }
             Source::Decode { .. } => {
@@ -413,10 +412,12 @@ fn again(
             rows: rows.clone(),
             codes: &codes,
             codes_start: range.start,
+            is_whole: false,
             native: native(tensor.source, dtype),
             dtype,
+            resident: &Resident::default(),
         };
-        Cpu.decode(&work, scratch, &mut should);
+        Cpu.decode(&work, scratch, &mut should)?;
         data.fill(written, start * row_bytes, &mut is).map_err(|why| failed(&why))?;
         differs(tensor, start * row_bytes, &is, &should)?;
         start = rows.end;

@@ -13,6 +13,7 @@ pub(super) mod scaled;
 
 use std::ops::Range;
 
+use super::kernel::Program;
 use super::{Part, Parts, Side};
 use crate::tensor::{Dtype, elements, values};
 
@@ -33,6 +34,11 @@ pub trait DecodeRows: Send + Sync {
     /// the values gives. Returns false, and leaves `out` as it is, where there is no such way.
     fn decode_to(&self, _rows: Range<u64>, _codes: &[u8], _dtype: Dtype, _out: &mut [u8]) -> bool {
         false
+    }
+
+    /// Returns how a GPU decodes the same rows to the same values; `None` if no kernel does.
+    fn program(&self) -> Option<Program> {
+        None
     }
 }
 

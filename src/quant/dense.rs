@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use super::decode::{DecodeRows, Decoding};
+use super::kernel::{Kernel, Program, dtype_number};
 use super::{Evidence, FormatId, LayerSpec, Parts, QuantFormat, Recognized, Signature};
 use crate::problem::kind;
 use crate::quant::Fault;
@@ -135,6 +136,10 @@ impl DecodeRows for Rows {
 
     fn decode(&self, _rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
         values::to_f32(self.dtype, codes, out);
+    }
+
+    fn program(&self) -> Option<Program> {
+        Some(Kernel::new("plain").numbers([u64::from(dtype_number(self.dtype)?)]).into())
     }
 }
 

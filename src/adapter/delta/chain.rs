@@ -56,6 +56,11 @@ impl Factors {
         product(left, &self.right, (self.rank, self.columns), out);
     }
 
+    /// Returns both factors: `[rows, rank]` and `[rank, columns]`.
+    pub(super) fn both(&self) -> [&[f32]; 2] {
+        [&self.left, &self.right]
+    }
+
     /// Returns one element in f64.
     pub(super) fn exact(&self, row: u64, column: usize) -> f64 {
         let left = &self.left[row as usize * self.rank..][..self.rank];

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Edit, Factors, add};
+use crate::quant::kernel::Step;
 use crate::tensor::Dtype;
 
 /// `W + s (L R)`.
@@ -38,6 +39,12 @@ impl Edit for LowRank {
         let mut deltas = vec![0.0; values.len()];
         self.deltas(rows, &mut deltas);
         add(values, &deltas, self.rounded);
+    }
+
+    fn steps(&self) -> Option<Vec<Step>> {
+        let [left, right] = self.factors.both().map(<[f32]>::to_vec);
+        let (rank, scale, rounded) = (self.factors.rank(), self.scale, self.rounded);
+        Some(vec![Step::LowRank { left, right, rank, scale, rounded }])
     }
 
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {

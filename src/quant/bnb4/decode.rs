@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::state::{State, StateRead};
 use super::{Bnb4, codes, part};
 use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
+use crate::quant::kernel::{Kernel, Program};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::{Dtype, elements, lookup};
 
@@ -104,6 +105,12 @@ impl DecodeRows for Rows {
         }
         let absmax = &self.absmax[(first / self.block) as usize..(end / self.block) as usize];
         lookup::scaled_nibbles(&self.values, absmax, self.block as usize, codes, dtype, out)
+    }
+
+    fn program(&self) -> Option<Program> {
+        let power = self.block.is_power_of_two().then(|| self.block.ilog2())?;
+        let kernel = Kernel::new("bnb4").floats(&self.values).floats(&self.absmax);
+        Some(kernel.numbers([u64::from(power)]).into())
     }
 }
 

@@ -1,0 +1,110 @@
+//! What a GPU's kernels need to decode, change and encode rows: the same numbers that the decoders and encoders hold.
+//!
+//! A decoder that has a kernel (`kernels/*.cu`) says so by a `Kernel`: its name, the arrays that all rows share, and
+//! numbers. A weight that adapters change is a `Program`: a kernel, then steps over its values in f32.
+//!
+//! | kernel's name   | entries                                | given                                                |
+//! |-----------------|----------------------------------------|------------------------------------------------------|
+//! | of a decoder    | `NAME_f32`, `NAME_f16`, `NAME_bf16`    | the bytes that `DecodeRows::codes` names for the rows |
+//! | of an encoder   | `NAME`                                 | f32 values of whole rows                             |
+
+use crate::tensor::Dtype;
+
+/// The arrays that a kernel may have at most (`Layer.table` in `kernels/values.cuh`).
+pub const TABLES: usize = 6;
+/// The numbers that a kernel may have at most (`Layer.number`).
+pub const NUMBERS: usize = 10;
+
+/// What all rows of a layer share, as a kernel is given it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// Name of its entries, without the dtype's ending.
+    pub name: &'static str,
+    /// Arrays, little-endian, in the order of `Layer.table`; at most `TABLES`.
+    pub tables: Vec<Vec<u8>>,
+    /// Numbers, in the order of `Layer.number`; at most `NUMBERS`.
+    pub numbers: Vec<u64>,
+}
+
+impl Kernel {
+    /// Returns a kernel with neither arrays nor numbers.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    /// Adds an array of f32.
+    #[must_use]
+    pub fn floats(mut self, values: &[f32]) -> Self {
+        self.tables.push(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        self
+    }
+
+    /// Adds an array of u32.
+    #[must_use]
+    pub fn words(mut self, values: &[u32]) -> Self {
+        self.tables.push(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        self
+    }
+
+    /// Adds an array of bytes.
+    #[must_use]
+    pub fn bytes(mut self, values: &[u8]) -> Self {
+        self.tables.push(values.to_vec());
+        self
+    }
+
+    /// Adds numbers.
+    #[must_use]
+    pub fn numbers(mut self, values: impl IntoIterator<Item = u64>) -> Self {
+        self.numbers.extend(values);
+        self
+    }
+}
+
+/// Returns the number of a dtype in `kernels/values.cuh`, if kernels read and write it.
+#[must_use]
+pub fn dtype_number(dtype: Dtype) -> Option<u32> {
+    match dtype {
+        Dtype::F32 => Some(0),
+        Dtype::F16 => Some(1),
+        Dtype::BF16 => Some(2),
+        _ => None,
+    }
+}
+
+/// How a GPU makes the values of any rows of a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// The decoder.
+    pub decode: Kernel,
+    /// What is done to its values, one after the other.
+    pub steps: Vec<Step>,
+}
+
+impl From<Kernel> for Program {
+    fn from(decode: Kernel) -> Self {
+        Self { decode, steps: Vec::new() }
+    }
+}
+
+/// What is done to values of whole rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Each is rounded to a dtype.
+    Round(Dtype),
+    /// `W + s (L R)`, each sum a chain of fused multiply-adds over the rank, ascending, from 0; the delta is rounded
+    /// to `rounded` before it is added.
+    LowRank {
+        /// `L`, `[rows, rank]`, of all rows of the weight.
+        left: Vec<f32>,
+        /// `R`, `[rank, columns]`.
+        right: Vec<f32>,
+        /// The rank.
+        rank: usize,
+        /// `s`.
+        scale: f32,
+        /// What the delta is rounded to.
+        rounded: Option<Dtype>,
+    },
+}

@@ -1,0 +1,49 @@
+//! The GPU's code without a GPU: the kernels themselves as C++, behind a simulated driver (tests/gpu/sim), run by the
+//! program's own CUDA code. What they make is held against the processor, bit for bit.
+//!
+//! The simulator is compiled by `c++` when the tests start; where there is none every test is counted as ignored, and
+//! why is said. The tests run in a process that is started again with the simulator in front of any real driver.
+#![expect(clippy::unwrap_used, reason = "tests end where they cannot go on")]
+#![expect(clippy::print_stderr, reason = "why tests are ignored")]
+
+mod samples;
+mod sim;
+
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Set in the process that has the simulator: the folder of its library.
+const SIMULATOR: &str = "CKPT_SIMULATED_DRIVER";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if std::env::var_os(SIMULATOR).is_some() {
+        return libtest_mimic::run(&arguments, trials(false)).exit_code();
+    }
+    match sim::build("libcuda.so.1", &[]) {
+        Ok(folder) => {
+            let mut again = Command::new(std::env::current_exe().unwrap());
+            again.args(std::env::args_os().skip(1));
+            again.env(SIMULATOR, &folder).env("LD_LIBRARY_PATH", &folder).env("SIM_CUDA_DEVICES", "2");
+            if again.status().unwrap().success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(why) => {
+            eprintln!("GPU tests are skipped: {why}");
+            libtest_mimic::run(&arguments, trials(true)).exit_code()
+        }
+    }
+}
+
+fn trials(is_ignored: bool) -> Vec<Trial> {
+    let all = samples::trials();
+    all.into_iter().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
+}
+
+/// Makes a trial of a function that panics where something is wrong.
+fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        run();
+        Ok(())
+    })
+}
