@@ -1,6 +1,6 @@
 """Compiles kernels/*.cu with NVRTC 12.0 for compute_70 (PTX ISA 8.0: drivers from 525 on, GPUs from Volta on).
 
-Each file of PTX begins with `// sources sha256: ...`, the hash of the .cu file and of all headers, which a test holds
+Each file of PTX begins with `// sources sha256: ...`, the hash of the .cu file and of its headers, which a test holds
 against the sources.
 """
 
@@ -29,12 +29,22 @@ def packages():
 
 
 def source_hash(path):
-    """The SHA-256 of a source and of every header, in the order of their names."""
+    """The SHA-256 of the headers that a source needs, in the order of their names, and of the source."""
     digest = hashlib.sha256()
-    for name in sorted(glob.glob(os.path.join(KERNELS, "*.cuh"))) + [path]:
+    for name in sorted(headers(path, set())) + [path]:
         with open(name, "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
+
+
+def headers(path, found):
+    with open(path) as file:
+        for name in re.findall(r'^#include "(\w+\.cuh)"', file.read(), re.MULTILINE):
+            header = os.path.join(KERNELS, name)
+            if header not in found:
+                found.add(header)
+                headers(header, found)
+    return found
 
 
 class Nvrtc:

@@ -1,21 +1,30 @@
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 
-/// What kernels/ptx/build writes at the head of each file: the hash of all headers and of the source.
+/// Adds the headers that a source needs.
+fn headers(path: &Path, found: &mut BTreeSet<PathBuf>) {
+    let text = std::fs::read_to_string(path).unwrap();
+    for line in text.lines() {
+        let name = line.strip_prefix("#include \"").and_then(|rest| rest.strip_suffix(".cuh\""));
+        let Some(name) = name else { continue };
+        let header = path.with_file_name(format!("{name}.cuh"));
+        if found.insert(header.clone()) {
+            headers(&header, found);
+        }
+    }
+}
+
+/// What kernels/ptx/build writes at the head of each file: the hash of the source's headers and of itself.
 fn hash_of(source: &str) -> String {
-    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-    let mut headers: Vec<_> = std::fs::read_dir(&kernels)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|is| is == "cuh"))
-        .collect();
-    headers.sort();
-    headers.push(kernels.join(format!("{source}.cu")));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels").join(format!("{source}.cu"));
+    let mut found = BTreeSet::new();
+    headers(&source, &mut found);
     let mut hasher = Sha256::new();
-    for path in headers {
+    for path in found.iter().chain([&source]) {
         hasher.update(std::fs::read(path).unwrap());
     }
     hasher.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
