@@ -2,4 +2,5 @@
 //!
 //! Nothing here is built against a toolkit, and no call into the driver is made before `probe` found one that answers.
 
+mod driver;
 pub mod probe;
