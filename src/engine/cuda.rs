@@ -4,3 +4,4 @@
 
 mod driver;
 pub mod probe;
+pub mod selftest;
