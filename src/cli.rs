@@ -129,12 +129,8 @@ pub enum Command {
     Fix(fix::Fix),
     /// Carry out a plan that was saved.
     Run(convert::Replay),
-    /// Show this machine: processor, memory, GPUs and driver, terminal, caches.
-    Doctor {
-        /// Print one line of JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Show this machine: processor, memory, GPUs and whether they can compute, terminal, caches.
+    Doctor(doctor::Doctor),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -159,7 +155,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
         Some(
             Command::Inspect { json: true, .. }
                 | Command::Verify { json: true, .. }
-                | Command::Doctor { json: true }
+                | Command::Doctor(doctor::Doctor { json: true, .. })
                 | Command::Diagnose(diagnose::Diagnose { json: true, .. })
                 | Command::Align(align::Align { json: true, .. })
                 | Command::Memory(memory::Memory { json: true, .. })
@@ -208,7 +204,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),
         Some(Command::Fix(fix)) => fix::run(fix, cli.common.quiet, out),
         Some(Command::Run(replay)) => convert::replay(replay, cli.common.quiet, out),
-        Some(Command::Doctor { json }) => doctor::run(*json, out),
+        Some(Command::Doctor(asked)) => doctor::run(asked, out),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "ckpt", out);
             Ok(DONE)

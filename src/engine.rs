@@ -9,9 +9,11 @@
 pub mod busy;
 pub mod candidates;
 mod card;
+pub mod choice;
 mod copied;
 pub mod cpu;
 pub mod cuda;
+mod device;
 mod encoded;
 mod file;
 mod header;
@@ -27,8 +29,6 @@ mod shared;
 mod stream;
 pub mod verify;
 
-use std::any::Any;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -36,97 +36,20 @@ use std::time::{Duration, Instant};
 use self::busy::Busy;
 use self::inputs::Inputs;
 use self::output::Output;
+pub use self::device::{Computing, Device, Held, Resident, Scratch, Tally, Work};
 pub use self::peak::peak_memory;
 use self::stream::stream;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::folder::Copied;
 use crate::plan::{At, CARD, Plan, Source, Values};
-use crate::quant::decode::Decoding;
 use crate::tensor::Dtype;
-
-/// What computes.
-pub trait Device: Sync {
-    /// Returns its name: `cpu`.
-    fn name(&self) -> String;
-
-    /// Returns how many pieces it computes at a time, with so many threads.
-    fn at_once(&self, threads: usize) -> usize {
-        threads
-    }
-
-    /// Decodes rows into `out`, rounded to `native` and then to `dtype`.
-    ///
-    /// # Errors
-    /// The device fails; the processor never does.
-    fn decode(&self, work: &Work<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Result<Tally>;
-
-    /// Rounds elements of a plain dtype to another.
-    ///
-    /// # Errors
-    /// As `decode`.
-    fn cast(
-        &self,
-        from: Dtype,
-        bytes: &[u8],
-        to: Dtype,
-        scratch: &mut Scratch,
-        out: &mut [u8],
-    ) -> Result<Tally>;
-
-    /// Returns what a person should know of how it went: what the processor did instead, and why.
-    fn notes(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-/// What a device keeps of a layer from piece to piece; empty until it does.
-#[derive(Default)]
-pub struct Resident(OnceLock<Box<dyn Any + Send + Sync>>);
-
-/// Rows to decode.
-pub struct Work<'a> {
-    /// How.
-    pub decoding: &'a Decoding,
-    /// Which rows.
-    pub rows: Range<u64>,
-    /// The codes from byte `codes_start` on: at least those that the rows need.
-    pub codes: &'a [u8],
-    /// True if `codes` are all of the layer's, as every row needs them.
-    pub is_whole: bool,
-    /// Where `codes` begins in the tensor of the codes.
-    pub codes_start: u64,
-    /// The dtype of the format's own result.
-    pub native: Dtype,
-    /// The dtype that is written.
-    pub dtype: Dtype,
-    /// What the device keeps of the layer.
-    pub resident: &'a Resident,
-}
-
-/// Memory that a worker keeps from piece to piece.
-#[derive(Default)]
-pub struct Scratch {
-    values: Vec<f32>,
-    bytes: Vec<u8>,
-}
-
-/// What was seen while computing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Finite values that the dtype could not hold and that became infinite.
-    pub overflows: u64,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.overflows += other.overflows;
-    }
-}
 
 /// How a plan is carried out.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// What computes.
+    pub device: choice::Choice,
     /// Threads that compute.
     pub threads: usize,
     /// Bytes of a slot.
@@ -142,7 +65,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, slot_bytes: 8 << 20, proof: Proof::Sample, force: false, resume: false }
+        let device = choice::Choice::default();
+        Self { device, threads, slot_bytes: 8 << 20, proof: Proof::Sample, force: false, resume: false }
     }
 }
 
@@ -170,6 +94,8 @@ pub struct Progress {
     pub proving: AtomicBool,
     /// How long each stage has worked.
     pub busy: Busy,
+    /// What computes and why, once that is known, and the memory of GPUs that it holds.
+    pub device: OnceLock<Computing>,
     /// Set to end the run.
     pub cancel: Arc<AtomicBool>,
 }
@@ -197,6 +123,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// What computed.
     pub device: String,
+    /// Why it was this device; empty if it was asked for.
+    pub device_why: String,
     /// What was seen.
     pub tally: Tally,
     /// What the proof found; `None` if none was asked for.
@@ -286,10 +214,23 @@ impl Run<'_> {
             bytes_written,
             elapsed: start.elapsed(),
             device: device.name(),
+            device_why: String::new(),
             tally,
             proof,
             notes,
         })
+    }
+
+    /// Carries out a plan on the device that its options ask for; `device` itself is not used.
+    ///
+    /// # Errors
+    /// As `carry_out`, or a GPU is asked for that is not there.
+    pub fn carry_out_as_asked(&self) -> Result<Outcome> {
+        let choice::Opened { device, why } = self.options.device.open(self)?;
+        let computing = Computing { name: device.name(), why: why.clone(), held: device.held() };
+        self.progress.device.set(computing).map_err(|_set| Error::input("a run that has begun begins again"))?;
+        let outcome = Run { device: &*device, ..*self }.carry_out()?;
+        Ok(Outcome { device_why: why, ..outcome })
     }
 
     /// Holds an output that is there against the plan: a run that was complete needs nothing more.
@@ -324,6 +265,7 @@ impl Run<'_> {
             bytes_written: 0,
             elapsed: start.elapsed(),
             device: self.device.name(),
+            device_why: String::new(),
             tally: Tally::default(),
             proof: Some(proof),
             notes: vec!["nothing to resume: the output is complete".into()],

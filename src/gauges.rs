@@ -5,12 +5,14 @@
 //! milliseconds. Every figure is a `Reading`: a number, or the words that say why there is none. A GPU
 //! without a power sensor loses that one gauge and keeps the others.
 //!
-//! The sources are `gauges/nvml.rs` (GPUs), `gauges/ram.rs` and `gauges/io.rs`; how a sample looks on
-//! screen is `ui/gauge_bar.rs`.
+//! The sources are `gauges/nvml.rs` and `gauges/amd.rs` (GPUs; `gauges/several.rs` makes one of the two),
+//! `gauges/ram.rs` and `gauges/io.rs`; how a sample looks on screen is `ui/gauge_bar.rs` and `ui/gpu.rs`.
 
+pub mod amd;
 pub mod io;
 pub mod nvml;
 pub mod ram;
+pub mod several;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -59,7 +61,7 @@ pub struct Sample {
 pub struct GpuState {
     /// The verdict in one word.
     pub kind: GpuStateKind,
-    /// The verdict in words; empty when ready.
+    /// The verdict in words; empty when ready, unless the GPUs of another maker are at fault.
     pub why: Cow<'static, str>,
     /// The driver's version, where it says one.
     pub driver: Option<String>,
@@ -108,7 +110,7 @@ impl GpuState {
 /// One GPU, or one MIG slice of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuSample {
-    /// NVML's index; CUDA may count otherwise.
+    /// Its place among the GPUs of this machine: NVML's index, then those of other makers. CUDA may count otherwise.
     pub index: u32,
     /// The MIG slice, where this entry is one.
     pub slice: Option<u32>,
@@ -126,6 +128,49 @@ pub struct GpuSample {
     pub power_watts: Reading<f32>,
     /// Power the GPU is held to.
     pub power_limit_watts: Reading<f32>,
+    /// The link to the processor as it is now: idle GPUs slow it down.
+    pub pcie_link: Reading<PcieLink>,
+    /// What goes over that link.
+    pub pcie_rate: Reading<PcieRate>,
+    /// Clock of the multiprocessors in MHz.
+    pub processor_mhz: Reading<u32>,
+    /// Clock of the device memory in MHz.
+    pub memory_mhz: Reading<u32>,
+    /// Why the clocks are held down now, in words; empty if nothing holds them.
+    pub slowed: Reading<Vec<&'static str>>,
+    /// The processes that hold device memory, most first.
+    pub processes: Reading<Vec<GpuProcess>>,
+}
+
+/// A PCIe link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PcieLink {
+    /// Generation: 5 has 32 GT/s a lane.
+    pub generation: u32,
+    /// Lanes: 16 of a full slot.
+    pub lanes: u32,
+}
+
+/// What goes over a PCIe link, in bytes a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PcieRate {
+    /// Into the GPU.
+    pub to_gpu: u64,
+    /// Out of the GPU.
+    pub from_gpu: u64,
+}
+
+/// A process that holds device memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuProcess {
+    /// Its number, as the driver gives it: in a container that may be the number outside.
+    pub pid: u32,
+    /// Its name, with control characters spelled out.
+    pub name: Reading<String>,
+    /// Device memory it holds, in bytes.
+    pub bytes: Reading<u64>,
+    /// True for this process.
+    pub is_own: bool,
 }
 
 /// Device memory in bytes; `used + free` is below `total` by what the driver keeps.
@@ -149,6 +194,14 @@ impl GpuSample {
         }
     }
 
+    /// Returns the bytes that this process holds there, by the driver's list; `None` if it is not on the list, or
+    /// without a figure.
+    #[must_use]
+    pub fn own_bytes(&self) -> Option<u64> {
+        let own = self.processes.as_ref().ok()?.iter().filter(|process| process.is_own);
+        own.filter_map(|process| process.bytes.as_ref().ok()).copied().reduce(u64::saturating_add)
+    }
+
     /// Returns a sample in which every figure is missing for the same reason.
     #[must_use]
     pub fn missing(index: u32, why: &Missing) -> Self {
@@ -162,6 +215,12 @@ impl GpuSample {
             temperature_celsius: Err(why.clone()),
             power_watts: Err(why.clone()),
             power_limit_watts: Err(why.clone()),
+            pcie_link: Err(why.clone()),
+            pcie_rate: Err(why.clone()),
+            processor_mhz: Err(why.clone()),
+            memory_mhz: Err(why.clone()),
+            slowed: Err(why.clone()),
+            processes: Err(why.clone()),
         }
     }
 }
@@ -189,7 +248,11 @@ impl Sampler {
     /// Returns a sampler of this machine. It opens nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_gpus(Box::new(nvml::NvmlSource::new()))
+        let root = Path::new("/");
+        Self::with_gpus(Box::new(several::Several::new(vec![
+            Box::new(nvml::NvmlSource::new()),
+            Box::new(amd::AmdSource::new(root)),
+        ])))
     }
 
     /// Returns a sampler whose GPUs come from `gpus`.
@@ -208,32 +271,4 @@ impl Sampler {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct NoGpus;
-
-    impl GpuSource for NoGpus {
-        fn read(&mut self) -> (GpuState, Vec<GpuSample>) {
-            (GpuState::new(GpuStateKind::Absent, "libnvidia-ml.so not found"), Vec::new())
-        }
-    }
-
-    #[test]
-    fn a_machine_without_gpus_still_has_ram_and_says_why_it_has_no_gpu() {
-        let mut sampler = Sampler::with_gpus(Box::new(NoGpus));
-        let sample = sampler.sample();
-        let ram = sample.ram.expect("this machine has memory");
-        assert!(ram.used <= ram.total && ram.total > 0);
-        assert_eq!(sample.gpu_state.kind.name(), "absent");
-        assert_eq!(sample.gpu_state.why, "libnvidia-ml.so not found");
-    }
-
-    #[test]
-    fn labels_name_the_slice() {
-        let mut gpu = GpuSample::missing(3, &Missing::because("gone"));
-        assert_eq!(gpu.label(), "GPU3");
-        gpu.slice = Some(1);
-        assert_eq!(gpu.label(), "GPU3/1");
-    }
-}
+mod tests;

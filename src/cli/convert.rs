@@ -22,6 +22,7 @@ pub(super) use self::report::{FixedCounts, LeftJson, report};
 use super::merge::Adapters;
 use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
 use crate::checkpoint::Checkpoint;
+use crate::engine::choice::Choice;
 use crate::engine::cpu::Cpu;
 use crate::engine::sampled::{Sampled, sample};
 use crate::engine::verify::totals::Totals;
@@ -160,7 +161,9 @@ pub(super) fn execute(
     let show = Show { plan, json, line: !quiet && !json && shows_progress() };
     let run = Run { checkpoint, adapters, plan, options, device: &Cpu, progress: &progress };
     let outcome = watched(run, &show, out)?;
-    for note in &outcome.notes {
+    let fell_back = options.device != Choice::Auto && !outcome.device_why.is_empty();
+    let why = fell_back.then(|| format!("{}; the cpu computes instead", outcome.device_why));
+    for note in why.iter().chain(&outcome.notes) {
         warn(note, json, out)?;
     }
     if outcome.tally.overflows > 0 {
@@ -182,7 +185,7 @@ fn watched(run: Run<'_>, show: &Show<'_>, out: &mut dyn Write) -> Result<Outcome
     const TICK: Duration = Duration::from_millis(250);
     let start = Instant::now();
     std::thread::scope(|scope| {
-        let running = scope.spawn(move || run.carry_out());
+        let running = scope.spawn(move || run.carry_out_as_asked());
         let mut shown = Instant::now();
         while !running.is_finished() {
             std::thread::park_timeout(Duration::from_millis(10));

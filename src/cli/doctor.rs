@@ -1,30 +1,65 @@
 //! `ckpt doctor`: what this machine has, so that a user can report a problem. Exit 0, also without a GPU.
+//!
+//! With `--gpu-selftest` the GPUs that compute are tested too: exit 1 if kernels and processor differ, 2 if there
+//! was nothing to test.
+
+mod gpus;
+mod selftest;
 
 use std::io::{IsTerminal as _, Write};
 
+use clap::Args;
 use serde::Serialize;
 
-use super::{DONE, json, stdout_error};
+use self::gpus::{Cuda, Gpu};
+use self::selftest::SelfTest;
+use super::{DONE, FOUND, json, stdout_error};
 use crate::checkpoint::hub_cache;
-use crate::error::Result;
-use crate::gauges::{GpuSample, Sample, Sampler};
+use crate::engine::cuda::probe::{Card, Probed, probe};
+use crate::engine::cuda::selftest::Tested;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gauges::{Sample, Sampler};
 use crate::name::escape;
 use crate::ui::degrade::{self, ColorFlag};
 use crate::units;
 
+/// What `doctor` is asked.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Compute on each GPU and on the processor, compare bit for bit, and measure the speeds. Exit 1 if
+    /// anything differs, 2 if no GPU can be tested.
+    #[arg(long)]
+    pub gpu_selftest: bool,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// Stdout fails.
-pub fn run(as_json: bool, out: &mut dyn Write) -> Result<u8> {
+/// Stdout fails; a self-test was asked for and did not end, or there is no GPU for it.
+pub fn run(asked: &Doctor, out: &mut dyn Write) -> Result<u8> {
     let sample = Sampler::new().sample();
-    let report = Report::new(&sample);
-    if as_json {
+    let probed = probe();
+    let selftest = asked.gpu_selftest.then(|| SelfTest::of(&probed, tested));
+    let report = Report::new(&sample, &probed, selftest);
+    if asked.json {
         json::write_line(out, &report)?;
     } else {
         report.write(out).map_err(|e| stdout_error(&e))?;
     }
-    Ok(DONE)
+    let Some(selftest) = &report.selftest else { return Ok(DONE) };
+    match selftest.error() {
+        Some(error) => Err(error),
+        None if selftest.found_a_difference() => Ok(FOUND),
+        None => Ok(DONE),
+    }
+}
+
+/// Tests a card.
+fn tested(_: &Card) -> Result<Tested> {
+    Err(Error::new(ErrorKind::Unsupported, "this version of ckpt has no kernels that could be tested"))
 }
 
 /// The JSON document.
@@ -34,6 +69,10 @@ struct Report<'a> {
     cpu: Cpu,
     memory: Option<u64>,
     gpu: Gpu<'a>,
+    cuda: Cuda,
+    /// Only if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    selftest: Option<SelfTest>,
     terminal: Terminal,
     caches: Vec<Cache>,
 }
@@ -43,24 +82,6 @@ struct Cpu {
     arch: &'static str,
     features: Vec<&'static str>,
     threads: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct Gpu<'a> {
-    driver: Option<&'a str>,
-    state: &'static str,
-    why: &'a str,
-    devices: Vec<Device<'a>>,
-}
-
-#[derive(Serialize)]
-struct Device<'a> {
-    name: Option<&'a str>,
-    total: Option<u64>,
-    free: Option<u64>,
-    utilization_percent: Option<u32>,
-    temperature_celsius: Option<u32>,
-    power_watts: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -81,8 +102,7 @@ struct Cache {
 }
 
 impl<'a> Report<'a> {
-    fn new(sample: &'a Sample) -> Self {
-        let state = &sample.gpu_state;
+    fn new(sample: &'a Sample, probed: &Probed, selftest: Option<SelfTest>) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             cpu: Cpu {
@@ -91,12 +111,9 @@ impl<'a> Report<'a> {
                 threads: std::thread::available_parallelism().ok().map(usize::from),
             },
             memory: sample.ram.as_ref().ok().map(|ram| ram.total),
-            gpu: Gpu {
-                driver: state.driver.as_deref(),
-                state: state.kind.name(),
-                why: &state.why,
-                devices: sample.gpus.iter().map(Device::new).collect(),
-            },
+            gpu: Gpu::new(sample),
+            cuda: Cuda::new(probed, sample),
+            selftest,
             terminal: terminal(),
             caches: hub_cache::roots().iter().map(|root| cache(root)).collect(),
         }
@@ -107,17 +124,10 @@ impl<'a> Report<'a> {
         let threads = self.cpu.threads.map_or_else(|| "?".into(), |n| units::plural(n, "thread"));
         writeln!(out, "cpu       {}, {threads}: {}", self.cpu.arch, self.cpu.features.join(" "))?;
         writeln!(out, "memory    {}", self.memory.map_or_else(|| "not known".into(), units::bytes))?;
-        let driver = self.gpu.driver.map_or_else(String::new, |d| format!(", driver {}", escape(d)));
-        let why = if self.gpu.why.is_empty() { String::new() } else { format!(": {}", escape(self.gpu.why)) };
-        writeln!(out, "gpu       {}{driver}{why}", self.gpu.state)?;
-        for device in &self.gpu.devices {
-            let memory = match (device.free, device.total) {
-                (Some(free), Some(total)) => {
-                    format!("{} free of {}", units::bytes(free), units::bytes(total))
-                }
-                _ => "memory not reported".into(),
-            };
-            writeln!(out, "          {}   {memory}", escape(device.name.unwrap_or("name not reported")))?;
+        self.gpu.write(out)?;
+        self.cuda.write(out)?;
+        if let Some(selftest) = &self.selftest {
+            selftest.write(out)?;
         }
         let terminal = &self.terminal;
         let size = match (terminal.columns, terminal.rows) {
@@ -135,19 +145,6 @@ impl<'a> Report<'a> {
             writeln!(out, "cache     {}   {what}", escape(&cache.path))?;
         }
         Ok(())
-    }
-}
-
-impl<'a> Device<'a> {
-    fn new(gpu: &'a GpuSample) -> Self {
-        Self {
-            name: gpu.name.as_deref().ok(),
-            total: gpu.vram.as_ref().ok().map(|v| v.total),
-            free: gpu.vram.as_ref().ok().map(|v| v.free),
-            utilization_percent: gpu.utilization_percent.as_ref().ok().copied(),
-            temperature_celsius: gpu.temperature_celsius.as_ref().ok().copied(),
-            power_watts: gpu.power_watts.as_ref().ok().map(|&v| f64::from(v)),
-        }
     }
 }
 

@@ -13,6 +13,8 @@ mod layer;
 mod module;
 pub mod probe;
 mod ring;
+pub mod selftest;
+mod symbols;
 
 use std::any::Any;
 use std::ops::Range;
@@ -26,7 +28,7 @@ use self::module::Kernels;
 use self::probe::Card;
 use self::ring::{Ring, Slot};
 use super::cpu::Cpu;
-use super::{Device, Resident, Scratch, Tally, Work};
+use super::{Device, Held, Options, Resident, Scratch, Tally, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Dtype;
 use crate::units;
@@ -69,13 +71,26 @@ impl Cuda {
     pub fn open(cards: &[Card], values: usize) -> Result<Self> {
         let open = |card: &Card| {
             let fault = |fault: Fault| failed(card, &fault);
-            let context = Context::new(card.ordinal).map_err(fault)?;
+            let held = Held { ordinal: card.ordinal, uuid: card.uuid.clone(), ..Held::default() };
+            let context = Context::new(held).map_err(fault)?;
             let kernels = Kernels::load(&context).map_err(fault)?;
             Ok(OnDevice { card: card.clone(), context, kernels })
         };
         let cards = cards.iter().map(open).collect::<Result<Vec<_>>>()?;
         let contexts = cards.iter().map(|card| Arc::clone(&card.context)).collect();
         Ok(Self { cards, ring: Ring::new(contexts, SLOTS, values), instead: Default::default() })
+    }
+
+    /// Returns the free memory of all devices, in bytes; 0 where one does not say.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.cards.iter().map(|card| card.context.memory().map_or(0, |[free, _]| free)).sum()
+    }
+
+    /// Returns true if a piece was met that no kernel does.
+    #[must_use]
+    pub fn is_without_kernels(&self) -> bool {
+        self.instead[Why::NoKernel as usize].load(Ordering::Relaxed) > 0
     }
 
     /// Returns the layer that a piece is of, known to the devices from its first piece on.
@@ -198,6 +213,12 @@ impl Cuda {
     }
 }
 
+/// Returns the values that a slot holds: a piece of the run's slots in 16 bits.
+#[must_use]
+pub fn slot_values(options: &Options) -> usize {
+    options.slot_bytes / 2
+}
+
 /// Returns the rows from `start` on that a slot of so many values holds, with their codes.
 fn fitting(work: &Work<'_>, start: u64, capacity: usize) -> Range<u64> {
     let row_len = work.decoding.row_len().max(1);
@@ -251,6 +272,10 @@ impl Device for Cuda {
     ) -> Result<Tally> {
         // A cast is as much copying as computing: there is nothing to win on the other side of a bus.
         Cpu.cast(from, bytes, to, scratch, out)
+    }
+
+    fn held(&self) -> Vec<Arc<Held>> {
+        self.cards.iter().map(|card| Arc::clone(&card.context.held)).collect()
     }
 
     fn notes(&self) -> Vec<String> {

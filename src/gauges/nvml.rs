@@ -9,17 +9,24 @@
 //! | a function missing                         | too old         | the driver lacks …                               |
 //! | closed to this user or container           | no permission   | …                                                |
 //!
-//! A sensor that fails takes only its own gauge away. `nvmlDeviceGetMemoryInfo_v2` came with driver 510;
-//! an older driver shows load and heat but no memory.
+//! A sensor that fails takes only its own gauge away. `nvmlDeviceGetMemoryInfo_v2` came with driver 510; an
+//! older driver is asked by the function before it (`nvml/memory.rs`). The figures are read in `nvml/sensors.rs`.
+//!
+//! The driver measures what goes over PCIe for 20 ms inside the call, once a direction. So the first read leaves
+//! that out (who looks once does not wait for it), and the later ones ask a few GPUs in turn.
 
+mod memory;
+mod sensors;
+
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::device::Device;
-use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::error::NvmlError;
 
-use super::{GpuSample, GpuSource, GpuState, GpuStateKind, Missing, Reading, Vram};
+use super::{GpuSample, GpuSource, GpuState, GpuStateKind, Missing, PcieRate, Reading};
 use crate::name;
 
 /// More GPUs than any machine holds (DGX: 16); it bounds the loop against a broken driver.
@@ -30,11 +37,42 @@ const SLICE_COUNT_MAX: u32 = 8;
 const TEXT_BYTES_MAX: usize = 256;
 /// `nvmlDeviceSetMigMode`'s "on" (`NVML_DEVICE_MIG_ENABLE`).
 const MIG_ENABLED: u32 = 1;
+/// GPUs whose PCIe link is measured in one read: 40 ms each.
+const RATES_MAX: usize = 4;
 
 /// The GPUs of NVML. The library is opened by the first `read`, on the thread that reads.
 pub struct NvmlSource {
     path: Option<OsString>,
+    /// Where processes have their names: `/`, but for tests.
+    root: PathBuf,
     opened: Option<Result<Nvml, GpuState>>,
+    rates: Rates,
+}
+
+/// What goes over PCIe, as it was measured last.
+#[derive(Default)]
+struct Rates {
+    known: BTreeMap<u32, Reading<PcieRate>>,
+    /// The GPU that is measured first in the next read; `None` before the first read.
+    next: Option<u32>,
+}
+
+impl Rates {
+    /// Measures some of `count` GPUs, in turn.
+    fn measure(&mut self, nvml: &Nvml, count: u32) {
+        let Some(first) = self.next.replace(0) else { return };
+        let turn = (0..count).map(|by| (first + by) % count).take(RATES_MAX);
+        for index in turn {
+            if let Ok(device) = nvml.device_by_index(index) {
+                self.known.insert(index, sensors::pcie_rate(&device));
+            }
+            self.next = Some((index + 1) % count);
+        }
+    }
+
+    fn of(&self, index: u32) -> Reading<PcieRate> {
+        self.known.get(&index).cloned().unwrap_or(Err(Missing::because("not measured yet")))
+    }
 }
 
 impl Default for NvmlSource {
@@ -47,13 +85,19 @@ impl NvmlSource {
     /// Returns a source over the system's library.
     #[must_use]
     pub fn new() -> Self {
-        Self { path: None, opened: None }
+        Self { path: None, root: PathBuf::from("/"), opened: None, rates: Rates::default() }
     }
 
     /// Returns a source over the library at `path`.
     #[must_use]
     pub fn with_library(path: impl Into<OsString>) -> Self {
-        Self { path: Some(path.into()), opened: None }
+        Self { path: Some(path.into()), ..Self::new() }
+    }
+
+    /// Returns the source with the names of processes under `root`/`proc`.
+    #[must_use]
+    pub fn with_root(self, root: &Path) -> Self {
+        Self { root: root.to_path_buf(), ..self }
     }
 }
 
@@ -68,22 +112,31 @@ impl GpuSource for NvmlSource {
             builder.init().map_err(|error| state_of(&error))
         });
         match opened {
-            Ok(nvml) => read_all(nvml),
+            Ok(nvml) => read_all(nvml, &self.root, &mut self.rates),
             Err(state) => (state.clone(), Vec::new()),
         }
     }
 }
 
-fn read_all(nvml: &Nvml) -> (GpuState, Vec<GpuSample>) {
+fn read_all(nvml: &Nvml, root: &Path, rates: &mut Rates) -> (GpuState, Vec<GpuSample>) {
     let driver = nvml.sys_driver_version().ok().map(|text| clean(&text));
     let count = match nvml.device_count() {
         Ok(count) => count.min(GPU_COUNT_MAX),
         Err(error) => return (GpuState { driver, ..state_of(&error) }, Vec::new()),
     };
     let mut gpus = Vec::new();
+    rates.measure(nvml, count);
     for index in 0..count {
         match nvml.device_by_index(index) {
-            Ok(device) => read_device(index, &device, &mut gpus),
+            Ok(device) => {
+                let whole = sensors::read(index, None, (nvml, &device), root);
+                read_device(
+                    GpuSample { pcie_rate: rates.of(index), ..whole },
+                    (nvml, &device),
+                    root,
+                    &mut gpus,
+                );
+            }
             Err(error) => gpus.push(GpuSample::missing(index, &why_missing(&error))),
         }
     }
@@ -115,45 +168,27 @@ fn common_fault(gpus: &[GpuSample]) -> Option<GpuState> {
     Some(GpuState::new(kind, first.0.clone()))
 }
 
-fn read_device(index: u32, device: &Device<'_>, gpus: &mut Vec<GpuSample>) {
-    let mut whole = read_sensors(index, None, device);
+/// Adds a GPU, and its slices if it is split.
+fn read_device(
+    mut whole: GpuSample,
+    (nvml, device): (&Nvml, &Device<'_>),
+    root: &Path,
+    gpus: &mut Vec<GpuSample>,
+) {
     // Most GPUs answer "not supported" here, and drivers before 450 have no such function.
     let is_split = device.mig_mode().is_ok_and(|mode| mode.current == MIG_ENABLED);
     if is_split {
         whole.utilization_percent = Err(Missing::because("split by MIG"));
     }
+    let index = whole.index;
     gpus.push(whole);
     let slices = if is_split { device.mig_device_count().unwrap_or(0).min(SLICE_COUNT_MAX) } else { 0 };
     for slice in 0..slices {
         // Slots may be empty.
         if let Ok(part) = device.mig_device_by_index(slice) {
-            gpus.push(read_sensors(index, Some(slice), &part));
+            gpus.push(sensors::read(index, Some(slice), (nvml, &part), root));
         }
     }
-}
-
-fn read_sensors(index: u32, slice: Option<u32>, device: &Device<'_>) -> GpuSample {
-    let memory = device.memory_info().map(|m| Vram { used: m.used, free: m.free, total: m.total });
-    GpuSample {
-        index,
-        slice,
-        name: reading(device.name()).map(|text| clean(&text)),
-        uuid: reading(device.uuid()).map(|text| clean(&text)),
-        vram: memory.map_err(|error| match error {
-            NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound => {
-                Missing::because("driver too old to report memory (needs 510)")
-            }
-            error => why_missing(&error),
-        }),
-        utilization_percent: reading(device.utilization_rates()).map(|rates| rates.gpu.min(100)),
-        temperature_celsius: reading(device.temperature(TemperatureSensor::Gpu)),
-        power_watts: reading(device.power_usage()).map(watts),
-        power_limit_watts: reading(device.enforced_power_limit()).map(watts),
-    }
-}
-
-fn watts(milliwatts: u32) -> f32 {
-    milliwatts as f32 / 1000.0
 }
 
 fn reading<T>(result: Result<T, NvmlError>) -> Reading<T> {

@@ -58,7 +58,7 @@ impl Runner {
                 device: &Cpu,
                 progress: &progress,
             }
-            .carry_out();
+            .carry_out_as_asked();
             Some(Message::App(Event::JobEnded(id, Box::new(ended))))
         };
         job::spawn("convert", sender.clone(), run, move |text| {

@@ -206,6 +206,7 @@ pub(crate) fn outcome() -> Outcome {
         bytes_written: 674_000,
         elapsed: Duration::from_millis(4200),
         device: "cpu".into(),
+        device_why: String::new(),
         tally: Tally { overflows: 0 },
         proof: Some(Proven { files: 1, copied: 7, decoded: 8, decoded_of: 14, ..Proven::default() }),
         notes: Vec::new(),

@@ -68,6 +68,7 @@ fn outcome() -> Outcome {
         bytes_written: 1,
         elapsed: Duration::from_secs(1),
         device: "cpu".into(),
+        device_why: String::new(),
         tally: Tally::default(),
         proof: None,
         notes: Vec::new(),

@@ -145,5 +145,5 @@ fn carry_out(pair: &Pair<'_>, repaired: &Repaired) -> Result<u64> {
         device: &Cpu,
         progress: &progress,
     };
-    Ok(run.carry_out()?.bytes_written)
+    Ok(run.carry_out_as_asked()?.bytes_written)
 }

@@ -39,6 +39,8 @@ struct ResultEvent<'a> {
     elapsed: f64,
     peak_memory: Option<u64>,
     device: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    device_why: &'a str,
     verified: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     merge: Option<MergeCounts<'a>>,
@@ -134,6 +136,7 @@ pub(in crate::cli) fn report(
             elapsed: outcome.elapsed.as_secs_f64(),
             peak_memory: memory::peak_bytes(),
             device: &outcome.device,
+            device_why: &outcome.device_why,
             verified: outcome.proof.is_some() && plan.broken.is_empty(),
             merge: MergeCounts::of(plan),
             proof,
@@ -169,6 +172,11 @@ pub(in crate::cli) fn report(
         Some(words) => format!("▲ not proven: {} broken; {words}", units::plural(skipped, "layer")),
         None => "▲ not verified: --verify none".into(),
     });
+    if outcome.device != "cpu" || !outcome.device_why.is_empty() {
+        let why = outcome.device_why.as_str();
+        let sep = if why.is_empty() { "" } else { "  " };
+        lines.push(format!("computed on {}{sep}{why}", escape(&outcome.device)));
+    }
     if let Some(counts) = MergeCounts::of(plan) {
         lines.push(counts.words("modules merged"));
         lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));

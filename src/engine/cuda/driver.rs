@@ -9,8 +9,11 @@
 
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cudarc::driver::{result, sys};
+
+use crate::engine::Held;
 
 /// What the driver answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ fn named<T>(what: &str, result: Result<T, result::DriverError>) -> Result<T, Fau
 pub(super) struct Context {
     device: sys::CUdevice,
     raw: sys::CUcontext,
+    /// What is held of its memory.
+    pub(super) held: Arc<Held>,
 }
 
 // SAFETY: a context may be current on any number of threads; the driver locks itself.
@@ -57,15 +62,15 @@ unsafe impl Sync for Context {}
 
 impl Context {
     /// Retains the primary context of a device, whose waits put a thread to sleep.
-    pub(super) fn new(ordinal: u32) -> Result<Arc<Self>, Fault> {
+    pub(super) fn new(held: Held) -> Result<Arc<Self>, Fault> {
         named("cuInit", result::init())?;
-        let device = named("cuDeviceGet", result::device::get(ordinal as i32))?;
+        let device = named("cuDeviceGet", result::device::get(held.ordinal as i32))?;
         let flags = sys::CUctx_flags_enum::CU_CTX_SCHED_BLOCKING_SYNC as u32;
         // SAFETY: a device of the driver. That another library has set flags already is no fault.
         let _set = unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(device, flags) };
         // SAFETY: a device of the driver.
         let raw = named("cuDevicePrimaryCtxRetain", unsafe { result::primary_ctx::retain(device) })?;
-        Ok(Arc::new(Self { device, raw }))
+        Ok(Arc::new(Self { device, raw, held: Arc::new(held) }))
     }
 
     /// Makes it current on this thread, as every call below needs.
@@ -102,6 +107,8 @@ impl Bytes {
         context.enter()?;
         // SAFETY: the context is current.
         let at = named("cuMemAlloc", unsafe { result::malloc_sync(len.max(1)) })?;
+        let now = context.held.now.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
+        context.held.peak.fetch_max(now, Ordering::Relaxed);
         Ok(Self { context: Arc::clone(context), at, len })
     }
 
@@ -120,6 +127,7 @@ impl Drop for Bytes {
         let _ignored = self.context.enter();
         // SAFETY: allocated by `new`, freed once; the driver waits for what is under way.
         let _ignored = unsafe { result::free_sync(self.at) };
+        self.context.held.now.fetch_sub(self.len as u64, Ordering::Relaxed);
     }
 }
 
@@ -200,14 +208,6 @@ impl Queue {
         self.context.enter()?;
         // SAFETY: it fits; see the module's text for how long `to` lives.
         named("cuMemcpyDtoHAsync", unsafe { result::memcpy_dtoh_async(to, from.at, self.stream) })
-    }
-
-    /// Copies bytes on the device.
-    pub(super) fn copy_on(&self, from: &Bytes, to: &Bytes, len: usize) -> Result<(), Fault> {
-        assert!(len <= from.len && len <= to.len, "{len} bytes of {} to {}", from.len, to.len);
-        self.context.enter()?;
-        // SAFETY: both hold so many bytes.
-        named("cuMemcpyDtoDAsync", unsafe { result::memcpy_dtod_async(to.at, from.at, len, self.stream) })
     }
 
     /// Sets all bytes to 0.
