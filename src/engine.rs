@@ -34,9 +34,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::busy::Busy;
+pub use self::device::{Computing, Device, Held, Resident, Scratch, Tally, Work};
 use self::inputs::Inputs;
 use self::output::Output;
-pub use self::device::{Computing, Device, Held, Resident, Scratch, Tally, Work};
 pub use self::peak::peak_memory;
 use self::stream::stream;
 use crate::checkpoint::Checkpoint;
@@ -228,7 +228,10 @@ impl Run<'_> {
     pub fn carry_out_as_asked(&self) -> Result<Outcome> {
         let choice::Opened { device, why } = self.options.device.open(self)?;
         let computing = Computing { name: device.name(), why: why.clone(), held: device.held() };
-        self.progress.device.set(computing).map_err(|_set| Error::input("a run that has begun begins again"))?;
+        self.progress
+            .device
+            .set(computing)
+            .map_err(|_set| Error::input("a run that has begun begins again"))?;
         let outcome = Run { device: &*device, ..*self }.carry_out()?;
         Ok(Outcome { device_why: why, ..outcome })
     }

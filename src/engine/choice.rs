@@ -201,7 +201,8 @@ fn roomiest(run: &Run<'_>, cards: Vec<Card>) -> Result<Cuda> {
 fn computed_bytes(plan: &Plan) -> u64 {
     let tensors = plan.shards.iter().filter(|shard| shard.run.is_none()).flat_map(|shard| &shard.tensors);
     let is_computed = |tensor: &&crate::plan::OutTensor| {
-        super::values_of(tensor.source).is_some() || matches!(tensor.source, crate::plan::Source::Encoded { .. })
+        super::values_of(tensor.source).is_some()
+            || matches!(tensor.source, crate::plan::Source::Encoded { .. })
     };
     tensors.filter(is_computed).map(|tensor| tensor.bytes).sum()
 }

@@ -61,7 +61,10 @@ fn largest(run: &Run<'_>) -> Option<(Values, Dtype, Dtype)> {
         }
         source => Some((values_of(source)?, native(source, tensor.dtype), tensor.dtype)),
     };
-    tensors.filter_map(|tensor| Some((tensor.bytes, values(tensor)?))).max_by_key(|(bytes, _)| *bytes).map(|(_, v)| v)
+    tensors
+        .filter_map(|tensor| Some((tensor.bytes, values(tensor)?)))
+        .max_by_key(|(bytes, _)| *bytes)
+        .map(|(_, v)| v)
 }
 
 /// Decodes the same rows again and again on so many threads.
@@ -76,7 +79,8 @@ fn rate<'a>(
         let start = Instant::now();
         let run = || {
             let (mut scratch, mut out) = (Scratch::default(), vec![0; bytes]);
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+            {
                 device.decode(&work(), &mut scratch, &mut out)?;
             }
             Ok(())

@@ -26,7 +26,7 @@ pub(super) const COMPUTE_MODE: c_int = 20;
 const NAME_BYTES: usize = 256;
 
 /// What the engine calls of the driver, through the bindings: a driver that lacks one of them cannot compute.
-const NEEDED: [&str; 42] = [
+const NEEDED: [&str; 35] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -39,14 +39,12 @@ const NEEDED: [&str; 42] = [
     "cuDeviceGetAttribute",
     "cuDevicePrimaryCtxRetain",
     "cuDevicePrimaryCtxRelease_v2",
-    "cuCtxGetCurrent",
+    "cuDevicePrimaryCtxSetFlags_v2",
     "cuCtxSetCurrent",
-    "cuCtxSynchronize",
     "cuMemGetInfo_v2",
     "cuStreamCreate",
     "cuStreamDestroy_v2",
     "cuStreamSynchronize",
-    "cuStreamWaitEvent",
     "cuEventCreate",
     "cuEventDestroy_v2",
     "cuEventRecord",
@@ -54,20 +52,15 @@ const NEEDED: [&str; 42] = [
     "cuEventQuery",
     "cuEventElapsedTime",
     "cuMemAlloc_v2",
-    "cuMemAllocAsync",
     "cuMemFree_v2",
-    "cuMemFreeAsync",
     "cuMemHostAlloc",
     "cuMemFreeHost",
     "cuMemsetD8Async",
     "cuMemcpyHtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
-    "cuMemcpyDtoDAsync_v2",
-    "cuModuleLoadData",
     "cuModuleLoadDataEx",
     "cuModuleUnload",
     "cuModuleGetFunction",
-    "cuFuncGetAttribute",
     "cuLaunchKernel",
 ];
 
