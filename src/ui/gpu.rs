@@ -66,17 +66,12 @@ pub fn draw(
 fn foot(sample: &Sample) -> String {
     let whole = sample.gpus.iter().filter(|gpu| gpu.slice.is_none()).count();
     let slices = sample.gpus.len() - whole;
-    let mut foot = format!(" {}", units::plural(whole, "GPU"));
-    if slices > 0 {
-        foot += &format!(", {}", units::plural(slices, "slice"));
-    }
-    if let Some(driver) = &sample.gpu_state.driver {
-        foot += &format!("   driver {}", cut_middle(driver, 24));
-    }
-    if !sample.gpu_state.why.is_empty() {
-        foot += &format!("   ▲ {}", cut_middle(&sample.gpu_state.why, 48));
-    }
-    foot + " "
+    let slices = if slices > 0 { format!(", {}", units::plural(slices, "slice")) } else { String::new() };
+    let driver = sample.gpu_state.driver.as_deref();
+    let driver = driver.map_or_else(String::new, |driver| format!("   driver {}", cut_middle(driver, 24)));
+    let why = &sample.gpu_state.why;
+    let why = if why.is_empty() { String::new() } else { format!("   ▲ {}", cut_middle(why, 48)) };
+    format!(" {}{slices}{driver}{why} ", units::plural(whole, "GPU"))
 }
 
 /// Cells of the name's column.

@@ -82,9 +82,8 @@ impl Details<'_> {
 
     /// The bar: what this program holds, then the others, then what is free.
     fn memory(&self) -> Vec<Line<'static>> {
-        let vram = match &self.gpu.vram {
-            Ok(vram) => *vram,
-            Err(_) => return self.missing("memory", &self.gpu.vram).unwrap_or_default(),
+        let Ok(vram) = self.gpu.vram else {
+            return self.missing("memory", &self.gpu.vram).unwrap_or_default();
         };
         let own = self.gpu.own_bytes();
         let cells = if self.width >= WIDE { 48 } else { 24 };
@@ -139,9 +138,8 @@ impl Details<'_> {
             return self.missing("load", &self.gpu.utilization_percent).unwrap_or_default();
         };
         let mut pieces = vec![(Role::Number, format!("{:<FIGURE$}", format!("{percent}%")))];
-        if let Some(seen) = self.app.gpus.seen(self.gpu) {
-            pieces.extend(self.history(&seen.load, 100.0));
-            pieces.push((Role::Muted, format!("last {} s", seen.load.len())));
+        if let Some(load) = self.app.gpus.seen(self.gpu).map(|seen| &seen.load) {
+            pieces.extend(self.history(load, 100.0, |cells| format!("last {cells} s")));
         }
         self.flow("load", pieces)
     }
@@ -156,20 +154,26 @@ impl Details<'_> {
         let mut pieces = vec![(Role::Number, format!("{words:<FIGURE$}"))];
         if let Some(seen) = self.app.gpus.seen(self.gpu) {
             let most = seen.watts.iter().flatten().copied().fold(0.0, f64::max);
-            pieces.extend(self.history(&seen.watts, limit.map_or(most, |&limit| f64::from(limit))));
-            pieces.push((Role::Muted, format!("up to {most:.0} W")));
+            let scale = limit.map_or(most, |&limit| f64::from(limit));
+            pieces.extend(self.history(&seen.watts, scale, |_| format!("up to {most:.0} W")));
         }
         self.flow("power", pieces)
     }
 
-    /// The last minute, as much of it as has room beside the figures.
-    fn history(&self, figures: &VecDeque<Option<f64>>, most: f64) -> Option<Piece> {
-        // A few seconds are no history.
+    /// The last minute, as much of it as has room beside the figures, and words about as many seconds.
+    fn history(
+        &self,
+        figures: &VecDeque<Option<f64>>,
+        most: f64,
+        words: impl Fn(usize) -> String,
+    ) -> Vec<Piece> {
         let cells = figures.len().min(self.width.saturating_sub(LABEL + FIGURE + 17));
-        (cells >= 3).then(|| {
-            let shown = figures.iter().skip(figures.len() - cells).copied();
-            (Role::BarThis, spark(shown, most))
-        })
+        // A few seconds are no history.
+        if cells < 3 {
+            return Vec::new();
+        }
+        let shown = figures.iter().skip(figures.len() - cells).copied();
+        vec![(Role::BarThis, spark(shown, most)), (Role::Muted, words(cells))]
     }
 
     fn clocks(&self) -> Vec<Line<'static>> {
@@ -233,9 +237,8 @@ impl Details<'_> {
     }
 
     fn processes(&self) -> Vec<Line<'static>> {
-        let list = match &self.gpu.processes {
-            Ok(list) => list,
-            Err(_) => return self.missing("processes", &self.gpu.processes).unwrap_or_default(),
+        let Ok(list) = &self.gpu.processes else {
+            return self.missing("processes", &self.gpu.processes).unwrap_or_default();
         };
         if list.is_empty() {
             let words = "none on the driver's list; in a container it hides those of others";
