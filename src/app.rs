@@ -15,6 +15,7 @@ pub mod findings;
 pub mod fix;
 mod fix_command;
 pub mod form;
+pub mod gpu;
 pub mod jobs;
 pub mod keys;
 pub mod measured;
@@ -26,6 +27,7 @@ pub mod picker;
 mod ready;
 mod repair;
 mod shell;
+mod tab;
 mod toast;
 mod typing;
 
@@ -43,10 +45,12 @@ pub use event::{Effect, Event};
 use findings::Findings;
 pub use fix_command::fix_command;
 use form::Form;
+use gpu::Gpus;
 use jobs::{Jobs, Question};
 use picker::Picker;
 pub use ready::Ready;
 pub use shell::{shell_path, shell_word};
+pub use tab::Tab;
 
 /// The workbench.
 pub struct App {
@@ -74,6 +78,8 @@ pub struct App {
     pub toast: Option<String>,
     /// The machine, if gauges are on and have been sampled.
     pub sample: Option<Sample>,
+    /// What the tab of GPUs keeps.
+    pub gpus: Gpus,
     /// True if the focused pane has the whole width.
     pub is_wide: bool,
     /// Share of the tree pane, in percent.
@@ -111,32 +117,6 @@ pub enum OpenState {
     Failed(Error),
     /// It is here.
     Ready(Box<Ready>),
-}
-
-/// A tab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tab {
-    /// The row under the cursor.
-    Detail,
-    /// What is wrong, and what helps.
-    Findings,
-    /// The adapter.
-    Adapter,
-    /// What tasks need, against free memory.
-    Memory,
-    /// What was started, and how far it is.
-    Jobs,
-}
-
-impl Tab {
-    /// The tabs with their digits; 2 belongs to a capability that is not here.
-    pub const ALL: [(char, Self, &'static str); 5] = [
-        ('1', Self::Detail, "Detail"),
-        ('3', Self::Findings, "Findings"),
-        ('4', Self::Adapter, "Adapter"),
-        ('5', Self::Memory, "Memory"),
-        ('6', Self::Jobs, "Jobs"),
-    ];
 }
 
 /// A pane.
@@ -191,6 +171,7 @@ impl App {
             filter_input: None,
             toast: None,
             sample: None,
+            gpus: Gpus::default(),
             is_wide: false,
             split_percent: 48,
             log: Vec::new(),
@@ -264,7 +245,8 @@ impl App {
     /// Takes an event.
     pub fn update(&mut self, event: Event) -> Vec<Effect> {
         let before = self.toast.clone();
-        let effects = self.take(event);
+        let mut effects = self.take(event);
+        effects.extend(self.ask_gpus());
         self.note_toast(before.as_deref());
         effects
     }
@@ -281,6 +263,14 @@ impl App {
             }
             Event::ClickField(field) => self.click_field(field),
             Event::ClickJob(row) => self.click_job(row),
+            Event::ClickGpu(row) => {
+                self.step_gpu(row as isize - self.gpus.cursor as isize);
+                Vec::new()
+            }
+            Event::Probed(probed) => {
+                self.gpus.probed = Some(*probed);
+                Vec::new()
+            }
             Event::ClickPane(focus) => {
                 self.focus = focus;
                 Vec::new()
@@ -300,6 +290,7 @@ impl App {
                 Vec::new()
             }
             Event::Sampled(sample) => {
+                self.gpus.take(&sample);
                 self.sample = Some(*sample);
                 Vec::new()
             }

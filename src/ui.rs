@@ -13,6 +13,7 @@ pub mod error;
 pub mod findings;
 pub mod form;
 pub mod gauge_bar;
+pub mod gpu;
 pub mod header;
 pub mod jobs;
 pub mod matrix;
@@ -23,6 +24,7 @@ pub mod pane;
 pub mod picker;
 pub mod picture;
 pub mod plan;
+mod spark;
 pub mod theme;
 pub mod tree;
 
@@ -62,6 +64,8 @@ pub struct Scroll {
     pub findings: Vec<(u16, usize)>,
     /// Screen lines of the jobs, with their row.
     pub jobs: Vec<(u16, usize)>,
+    /// Screen lines of the GPUs, with their row.
+    pub gpus: Vec<(u16, usize)>,
     /// True while the border between the panes is held.
     pub is_dragging: bool,
 }
@@ -81,6 +85,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Lo
     scroll.places.clear();
     scroll.fields.clear();
     scroll.jobs.clear();
+    scroll.gpus.clear();
     scroll.board.clear();
     scroll.findings.clear();
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
@@ -111,8 +116,8 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, t
     }
     let Some(open) = app.opens.get(app.current) else { return };
     match &open.state {
-        // Jobs are not of one checkpoint.
-        _ if app.tab == Tab::Jobs => panes(frame, area, app, scroll, theme),
+        // Jobs and GPUs are not of one checkpoint.
+        _ if app.tab.is_of_all() => panes(frame, area, app, scroll, theme),
         OpenState::Opening(progress) => overlay::opening(frame, area, progress, theme),
         OpenState::Failed(error) => overlay::failed(frame, area, error, theme),
         OpenState::Ready(ready)
@@ -161,6 +166,7 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, 
         Tab::Adapter => adapter::draw(frame, right, block, app, theme),
         Tab::Memory => memory::draw(frame, right, block, app, theme),
         Tab::Jobs => scroll.jobs = jobs::draw(frame, right, block, app, theme),
+        Tab::Gpu => scroll.gpus = gpu::draw(frame, right, block, app, theme),
     }
 }
 

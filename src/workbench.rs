@@ -20,7 +20,7 @@ use crossterm::event::Event as TermEvent;
 use crate::adapter::held::Held;
 use crate::app::form::Request;
 use crate::app::picker::Place;
-use crate::app::{App, Effect, Event, OpenState, keys};
+use crate::app::{App, Effect, Event, OpenState, Tab, keys};
 use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Error, Result};
@@ -238,9 +238,6 @@ impl Session {
         scroll: &mut Scroll,
     ) -> Outcome {
         let event = match message {
-            Message::App(Event::Sampled(sample)) if app.sample.as_ref() == Some(&*sample) => {
-                return Outcome::Same;
-            }
             Message::App(event) => event,
             Message::Signal(Signal::Quit | Signal::Hangup) => return Outcome::Quit,
             Message::Signal(Signal::Suspend) => return self.act(screen, Screen::suspend),
@@ -256,6 +253,12 @@ impl Session {
         }
         if let Event::JobEnded(id, _) = &event {
             self.runner.ended(*id);
+        }
+        // A machine that stands still draws nothing, but in the tab where its history moves on.
+        let is_still = matches!(&event, Event::Sampled(sample) if app.sample.as_ref() == Some(&**sample));
+        if is_still && app.tab != Tab::Gpu {
+            app.update(event);
+            return Outcome::Same;
         }
         let was_examined = matches!(event, Event::Examined(..));
         let effects = app.update(event);
@@ -347,6 +350,7 @@ impl Session {
                         work::look(request, self.sender.clone());
                     }
                 }
+                Effect::AskGpus => work::ask_gpus(self.sender.clone()),
                 Effect::StartJob(id) => self.runner.start(app, id, &self.sender),
                 Effect::CancelJob(id) => self.runner.cancel(id),
                 Effect::Copy(text) => {

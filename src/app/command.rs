@@ -12,8 +12,8 @@ use tui_input::Input;
 
 use super::picker::Picker;
 use super::{
-    App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, error, findings, jobs, memory,
-    merge, repair,
+    App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, error, findings, gpu, jobs,
+    memory, merge, repair,
 };
 use crate::checkpoint::tree::{Mode, Sort};
 
@@ -64,6 +64,7 @@ pub static COMMANDS: &[Command] = &[
     row("collapse", "Close the row, or go to its parent", &["h", "left"], "close", collapse)
         .needs(in_tree_or_findings),
     row("next-task", "Next task", &[], "task", |app| step(app, 1)).via("down").foot(App::has_numbers),
+    row("next-gpu", "Next GPU", &[], "GPU", |app| step(app, 1)).via("down").foot(gpu::with_several),
     row("number", "Mark the next number", &[], "number", |app| memory::next_number(app, true))
         .via("next-pane")
         .foot(App::has_numbers),
@@ -155,6 +156,8 @@ pub static COMMANDS: &[Command] = &[
     row("jobs", "Tab: what was started, how far it is", &["6"], "jobs", |app| show(app, Tab::Jobs))
         .foot(off_jobs)
         .needs(jobs::has_jobs),
+    row("gpu", "Tab: GPUs, who holds their memory", &["7"], "GPUs", |app| show(app, Tab::Gpu))
+        .foot(gpu::beside_gpus),
     row("matrix", "QLoRA matrix: what trains and merges", &["M"], "matrix", findings::open_matrix)
         .foot(in_findings)
         .needs(has_checkpoint),
@@ -263,6 +266,10 @@ fn step(app: &mut App, by: isize) -> Vec<Effect> {
         app.jobs.step(by);
         return Vec::new();
     }
+    if tab == Tab::Gpu {
+        app.step_gpu(by);
+        return Vec::new();
+    }
     if let Some(board) = app.board_mut().filter(|_| tab == Tab::Adapter) {
         board.step(by);
         return Vec::new();
@@ -289,6 +296,10 @@ fn step(app: &mut App, by: isize) -> Vec<Effect> {
 
 fn half_page(app: &mut App, direction: isize) -> Vec<Effect> {
     let rows = (app.page_rows / 2).max(1) as isize;
+    if app.tab == Tab::Gpu {
+        app.gpus.top = app.gpus.top.saturating_add_signed(rows * direction);
+        return Vec::new();
+    }
     if app.tab == Tab::Memory {
         // Where it ends the view knows; it stops there.
         return with(app, |ready| ready.tab_top = ready.tab_top.saturating_add_signed(rows * direction));
@@ -302,7 +313,7 @@ pub(super) fn first(app: &mut App) -> Vec<Effect> {
 }
 
 fn last(app: &mut App) -> Vec<Effect> {
-    let is_list = matches!(app.tab, Tab::Findings | Tab::Jobs | Tab::Memory) || app.is_on_board();
+    let is_list = matches!(app.tab, Tab::Findings | Tab::Jobs | Tab::Memory | Tab::Gpu) || app.is_on_board();
     let is_text = app.focus == Focus::Side && !is_list;
     // Texts end at their last line; the view stops there, but a huge top would be stuck.
     step(app, if is_text { 1000 } else { isize::MAX })
@@ -408,7 +419,7 @@ fn sort(app: &mut App) -> Vec<Effect> {
 }
 
 fn next(app: &mut App, forward: bool) -> Vec<Effect> {
-    if matches!(app.tab, Tab::Findings | Tab::Jobs) {
+    if matches!(app.tab, Tab::Findings | Tab::Jobs | Tab::Gpu) {
         return step(app, if forward { 1 } else { -1 });
     }
     if app.is_on_board() {

@@ -11,6 +11,9 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
         let output = job.facts.output.clone();
         return copied(app, output);
     }
+    if tab == Tab::Gpu {
+        return app.gpu_in_words().map_or_else(Vec::new, |text| copied(app, text));
+    }
     if let Some(board) = app.board().filter(|_| tab == Tab::Adapter) {
         return board.copied().map_or_else(Vec::new, |text| copied(app, text));
     }
@@ -50,6 +53,7 @@ pub(super) fn copy_command(app: &mut App) -> Vec<Effect> {
             format!("ckpt align {} -a {}", shell_path(&open.path), shell_path(adapter))
         }
         Tab::Findings => findings::command(app).unwrap_or_default(),
+        Tab::Gpu => "ckpt doctor".to_owned(),
         _ => format!("ckpt inspect {}", shell_path(&open.path)),
     };
     let command = of_memory.unwrap_or(of_tab);

@@ -10,6 +10,7 @@ use crate::diagnose::Diagnosis;
 use crate::diagnose::message::Answer;
 use crate::engine::Outcome;
 use crate::engine::candidates::Candidate;
+use crate::engine::cuda::probe::Probed;
 use crate::error::Error;
 use crate::gauges::Sample;
 use crate::quant::Evidence;
@@ -30,6 +31,8 @@ pub enum Event {
     ClickField(usize),
     /// A click on a job, by its row.
     ClickJob(usize),
+    /// A click on a GPU, by its row.
+    ClickGpu(usize),
     /// A click in a pane.
     ClickPane(Focus),
     /// A click on a finding, by its row.
@@ -66,6 +69,8 @@ pub enum Event {
     Planned(u32, Box<Result<Planned, Error>>),
     /// A format that could be written was looked at.
     Looked(Box<Candidate>),
+    /// CUDA has said which GPUs can compute.
+    Probed(Box<Probed>),
     /// Counts of the job that runs were taken.
     JobTicked(u32, Counts),
     /// A job has ended.
@@ -105,6 +110,8 @@ pub enum Effect {
     StartJob(u32),
     /// End a job; its end is sent as an event.
     CancelJob(u32),
+    /// Ask CUDA for its GPUs.
+    AskGpus,
     /// Copy to the clipboard.
     Copy(String),
     /// Look for places that can be opened.

@@ -45,6 +45,10 @@ impl App {
             self.jobs.top = self.jobs.top.saturating_add_signed(lines);
             return Vec::new();
         }
+        if tab == Tab::Gpu {
+            self.gpus.top = self.gpus.top.saturating_add_signed(lines);
+            return Vec::new();
+        }
         if let Some(board) = self.board_mut().filter(|_| tab == Tab::Adapter) {
             board.step(lines);
             return Vec::new();

@@ -1,5 +1,6 @@
 //! Tests of the sampler over sources made here.
 
+use super::GpuStateKind as Kind;
 use super::*;
 
 struct NoGpus;
@@ -46,7 +47,6 @@ fn gpus_of_several_makers_are_numbered_on_and_a_fault_beside_them_is_said() {
         let (state, gpus) = several::Several::new(boxed).read();
         (state, gpus.iter().map(GpuSample::label).collect::<Vec<_>>())
     };
-    use GpuStateKind as Kind;
     let (nvidia, amd) = (Given(state(Kind::Ready, ""), 2), Given(state(Kind::Ready, ""), 1));
     let (both, labels) = read(vec![nvidia, amd]);
     assert_eq!((both, labels.join(" ").as_str()), (state(Kind::Ready, ""), "GPU0 GPU1 GPU2"));

@@ -379,14 +379,14 @@ pub fn bar(width: usize, ratio: f64) -> String {
 }
 
 /// Returns `19.8/22.5`, the first number as wide as the second can make it.
-fn used_of_total(used: u64, total: u64) -> String {
+pub(super) fn used_of_total(used: u64, total: u64) -> String {
     let total_text = gib(total);
     // `99.9` is wider than the `141` it counts toward.
     let width = if total as f64 / GIB < 9.95 { 3 } else { total_text.len().max(4) };
     format!("{:>width$}/{total_text}", gib(used))
 }
 
-fn gib(bytes: u64) -> String {
+pub(super) fn gib(bytes: u64) -> String {
     let value = bytes as f64 / GIB;
     if value < 99.95 { format!("{value:.1}") } else { format!("{value:.0}") }
 }

@@ -13,6 +13,7 @@ use super::command_line;
 use super::gauge_bar::{JobSummary, bar, gib_per_second};
 use super::pane::{block, text};
 use super::plan::{group_lines, indented};
+use super::spark::spark;
 use super::theme::{Role, Theme};
 use crate::app::App;
 use crate::app::jobs::meter::{HISTORY_SECONDS, Rates, Speed, Stage};
@@ -210,7 +211,6 @@ fn running(job: &Job, width: usize, height: usize, theme: &Theme) -> Vec<Line<'s
 
 /// The rates of the last minute, as far as there are any.
 fn history(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    const HEIGHTS: [char; 6] = ['▁', '▂', '▃', '▅', '▆', '▇'];
     let history = job.meter.history();
     // A few seconds are no history.
     if history.len() < 3 {
@@ -223,11 +223,7 @@ fn history(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         let rate = |rates: &Rates| if word == "read" { rates.read } else { rates.write };
         let rates: Vec<f64> = history.iter().skip(history.len() - shown).map(rate).collect();
         let most = rates.iter().copied().fold(0.0, f64::max);
-        let height = |rate: &f64| {
-            let share = if most > 0.0 { rate / most } else { 0.0 };
-            HEIGHTS[(share * (HEIGHTS.len() - 1) as f64).round() as usize]
-        };
-        let spark: String = rates.iter().map(height).collect();
+        let spark = spark(rates.into_iter().map(Some), most);
         lines.push(Line::from(vec![
             Span::raw(" "),
             Span::styled(format!("{word:<8}"), theme.style(Role::Text)),

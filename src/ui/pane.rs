@@ -42,6 +42,9 @@ pub fn tab_block(area: Rect, app: &App, theme: &Theme) -> (Block<'static>, Vec<(
             continue;
         }
         let is_current = tab == app.tab;
+        if tab == Tab::Gpu && !is_current && app.gpus_now().is_empty() {
+            continue;
+        }
         let label =
             if area.width >= NAMES_MIN || is_current { format!("{digit} {name}") } else { digit.to_string() };
         let text = if is_current { format!("[{label}]") } else { label };

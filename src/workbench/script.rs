@@ -10,7 +10,9 @@ use ratatui::buffer::Buffer;
 use super::{checkpoint_of, evidence, open_path, places, work};
 use crate::app::{App, Effect, Event, keys};
 use crate::checkpoint::Progress;
+use crate::engine::cuda::probe::probe;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gauges::Sampler;
 use crate::ui::degrade::Degrade;
 use crate::ui::theme::Theme;
 use crate::ui::{self, Look, Scroll};
@@ -129,6 +131,10 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                     app.update(Event::Looked(Box::new(candidate)));
                 }
                 continue;
+            }
+            Effect::AskGpus => {
+                app.update(Event::Sampled(Box::new(Sampler::new().sample())));
+                Event::Probed(Box::new(probe()))
             }
             // A picture must cost nobody's disk anything.
             Effect::StartJob(id) => {

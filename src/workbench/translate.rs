@@ -77,6 +77,9 @@ fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &mut Scroll) -> Option<
             if let Some((_, job)) = scroll.jobs.iter().find(|(line, _)| *line == mouse.row) {
                 return Some(Event::ClickJob(*job));
             }
+            if let Some((_, gpu)) = scroll.gpus.iter().find(|(line, _)| *line == mouse.row) {
+                return Some(Event::ClickGpu(*gpu));
+            }
             scroll.side.contains(at).then_some(Event::ClickPane(Focus::Side))
         }
         MouseEventKind::Up(_) => {

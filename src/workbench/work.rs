@@ -18,6 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::diagnose::message::{Answer, explain};
 use crate::diagnose::{Diagnosis, Subject};
 use crate::engine::cpu::Cpu;
+use crate::engine::cuda::probe::probe;
 use crate::engine::{self, Progress, Run};
 use crate::error::{Error, Result};
 use crate::job;
@@ -230,6 +231,12 @@ pub(super) fn look(request: LookRequest, sender: Sender<Message>) {
         None
     };
     job::spawn("look", sender, work, |text| Message::App(Event::JobPanicked("looking at formats", text)));
+}
+
+/// Asks CUDA which GPUs can compute.
+pub(super) fn ask_gpus(sender: Sender<Message>) {
+    let ask = |_: &Sender<Message>| Some(Message::App(Event::Probed(Box::new(probe()))));
+    job::spawn("gpus", sender, ask, |text| Message::App(Event::JobPanicked("asking CUDA", text)));
 }
 
 /// Asks the rules about a checkpoint and the adapter that is held against it.

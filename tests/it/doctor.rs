@@ -72,6 +72,7 @@ int nvmlDeviceGetCurrPcieLinkWidth(void *d, unsigned *w) { *w = 16; return 0; }
 "#;
 
 /// Compiles a library into the folder; returns false where there is no C compiler.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn compile(folder: &Scratch, library: &str, source: &str, defines: &[&str]) -> bool {
     let (input, output) = (folder.join(&format!("{library}.c")), folder.join(library));
     put(&input, source.as_bytes());
@@ -161,7 +162,7 @@ fn a_driver_that_hangs_is_waited_for_five_seconds() {
     if check("hang", &["-DHANG"], "driver did not answer within 5 seconds").is_some() {
         // Once for JSON, once for text.
         let each = start.elapsed() / 2;
-        assert!(each >= Duration::from_secs(5) && each < Duration::from_secs(60), "{each:?}");
+        assert!(each >= Duration::from_secs(5) && each < Duration::from_mins(1), "{each:?}");
     }
 }
 

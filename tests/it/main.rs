@@ -18,6 +18,7 @@ mod fix_form;
 mod gguf_file;
 mod gguf_names;
 mod gguf_tokenizers;
+mod gpu;
 mod hostile;
 mod jobs;
 mod layouts;

@@ -1,6 +1,6 @@
 //! Where commands mean something, and why they cannot run.
 
-use super::{App, Tab, attach, jobs};
+use super::{App, Tab, attach, gpu, jobs};
 
 pub(in crate::app) fn everywhere(_: &App) -> bool {
     true
@@ -31,12 +31,12 @@ fn with_weights(app: &App) -> bool {
 
 /// A pane about the checkpoint shows.
 pub(in crate::app) fn with_pane(app: &App) -> bool {
-    app.is_readable() && !in_jobs(app)
+    app.is_readable() && !app.tab.is_of_all()
 }
 
 /// A checkpoint shows that an adapter can be attached to.
 pub(in crate::app) fn with_base(app: &App) -> bool {
-    with_weights(app) && !in_jobs(app)
+    with_weights(app) && !app.tab.is_of_all()
 }
 
 /// The tab of the adapter is in the footer while one is attached and this is another tab.
@@ -86,9 +86,13 @@ pub(in crate::app) fn has_open(app: &App) -> Result<(), String> {
     if app.opens.is_empty() { Err("open a checkpoint first (o)".into()) } else { Ok(()) }
 }
 
-/// There are rows to walk through: jobs, or a checkpoint.
+/// There are rows to walk through: jobs, GPUs, or a checkpoint.
 pub(in crate::app) fn has_rows(app: &App) -> Result<(), String> {
-    if in_jobs(app) { jobs::has_jobs(app) } else { has_checkpoint(app) }
+    match app.tab {
+        Tab::Jobs => jobs::has_jobs(app),
+        Tab::Gpu => gpu::has_gpus(app),
+        _ => has_checkpoint(app),
+    }
 }
 
 pub(in crate::app) fn has_checkpoint(app: &App) -> Result<(), String> {

@@ -148,7 +148,7 @@ fn answers() -> Result<Probed, String> {
             version_words(DRIVER_MIN)
         ));
     }
-    let devices = driver.devices().map_err(useless)?;
+    let devices = Devices::load(driver).map_err(useless)?;
     let count = driver.count().map_err(refusal)?;
     match count {
         0 => Err(no_device()),

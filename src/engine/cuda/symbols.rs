@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "functions of a library that is loaded at run time; see SAFETY")]
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::fmt::Write as _;
 
 use cudarc::driver::sys;
 
@@ -98,6 +99,7 @@ impl Driver {
     ///
     /// # Errors
     /// There is none, or it lacks a function.
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one lookup a function, all alike")]
     pub(super) fn load() -> Result<Self, Useless> {
         // SAFETY: loading runs the library's own initializers, as any use of the driver does.
         if !unsafe { sys::is_culib_present() } {
@@ -134,19 +136,22 @@ impl Driver {
         good(unsafe { (self.count)(&raw mut count) })?;
         Ok(count)
     }
+}
 
-    /// Returns the functions about devices, once all that the engine calls are known to be there.
+impl Devices {
+    /// Returns the functions of a driver that is loaded, once all that the engine calls are known to be there.
     ///
     /// # Errors
     /// The name of the first function that is missing.
-    pub(super) fn devices(self) -> Result<Devices, Useless> {
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one lookup a function, all alike")]
+    pub(super) fn load(_: Driver) -> Result<Self, Useless> {
         for name in NEEDED {
             // SAFETY: the address is not called.
             unsafe { entry::<unsafe extern "C" fn()>(name)? };
         }
         // SAFETY: `cuda.h` declares these types for these names.
         unsafe {
-            Ok(Devices {
+            Ok(Self {
                 get: entry("cuDeviceGet")?,
                 name: entry("cuDeviceGetName")?,
                 uuid: entry("cuDeviceGetUuid")?,
@@ -156,9 +161,7 @@ impl Driver {
             })
         }
     }
-}
 
-impl Devices {
     /// Returns the handle of the device with this number.
     pub(super) fn get(self, ordinal: c_int) -> Result<c_int, Code> {
         let mut device = 0;
@@ -234,7 +237,11 @@ fn good(code: Code) -> Result<(), Code> {
 
 /// Writes 16 bytes as NVML does: `GPU-5d0b2a91-…`.
 fn written(kind: &str, bytes: [u8; 16]) -> String {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::with_capacity(32);
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
     let [a, b, c, d, e] = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
     format!("{kind}-{a}-{b}-{c}-{d}-{e}")
 }
