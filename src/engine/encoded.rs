@@ -100,26 +100,42 @@ pub(super) fn whole(
     work.finish(all.into_iter(), false).map_err(|why| inputs.refused(work.values, &why))
 }
 
-/// Encodes a layer here and now whose first tensor is its strand as it comes, in cuts of about `values` values. `first` gets
-/// that tensor piece by piece, each with its place; the others are returned, behind an empty one.
-pub(super) fn passing(
-    work: &ToPack,
-    inputs: &Inputs<'_>,
-    (values, scratch): (u64, &mut Scratch),
-    first: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<Tensors> {
-    let (mut all, mut at, mut codes) = (Vec::new(), 0, Vec::new());
-    for rows in cuts(work, 0..work.decoding.row_count(), values) {
-        work.read(inputs, rows.clone(), &mut codes)?;
-        let strands = work.encode(rows, &codes, scratch);
-        let mut strands = strands.map_err(|why| inputs.refused(work.values, &why))?;
-        if let Some(piece) = strands.first_mut().map(std::mem::take) {
-            first(at, &piece)?;
-            at += piece.len() as u64;
-        }
-        all.push(strands);
+/// A layer that is encoded once more, of values that are decoded for something else too.
+pub(super) struct Again<'w> {
+    work: &'w ToPack,
+    /// True if the first tensor is its strand as it comes: it is handed out piece by piece, and not held.
+    is_passed: bool,
+    strands: Vec<Strands>,
+    /// Bytes of the first tensor that were handed out.
+    pub(super) first_bytes: u64,
+}
+
+impl<'w> Again<'w> {
+    pub(super) fn new(work: &'w ToPack, is_passed: bool) -> Self {
+        Self { work, is_passed, strands: Vec::new(), first_bytes: 0 }
     }
-    work.finish(all.into_iter(), true).map_err(|why| inputs.refused(work.values, &why))
+
+    /// Encodes the rows behind those before, as many as belong together. Returns the piece of a first tensor that is not
+    /// held, and its place.
+    pub(super) fn rows(
+        &mut self,
+        first_row: u64,
+        values: &[f32],
+    ) -> std::result::Result<Option<(u64, Vec<u8>)>, String> {
+        let mut strands = self.work.encode_values(first_row, values)?;
+        let first = strands.first_mut().filter(|_| self.is_passed).map(std::mem::take);
+        self.strands.push(strands);
+        Ok(first.map(|piece| {
+            let at = self.first_bytes;
+            self.first_bytes += piece.len() as u64;
+            (at, piece)
+        }))
+    }
+
+    /// Makes the tensors; a first one that is not held is empty.
+    pub(super) fn finish(self) -> std::result::Result<Tensors, String> {
+        self.work.finish(self.strands.into_iter(), self.is_passed)
+    }
 }
 
 /// Cuts rows where the encoder lets them be cut.
@@ -177,10 +193,14 @@ impl ToPack {
         rows: Range<u64>,
         codes: &[u8],
         scratch: &mut Scratch,
-    ) -> std::result::Result<Vec<Vec<u8>>, String> {
-        let at = Around { first_row: rows.start, largest: self.largest };
+    ) -> std::result::Result<Strands, String> {
+        let first_row = rows.start;
         let values = self.decode(rows, codes, scratch)?;
-        self.encoding.encoder.rows(values, at)
+        self.encode_values(first_row, values)
+    }
+
+    fn encode_values(&self, first_row: u64, values: &[f32]) -> std::result::Result<Strands, String> {
+        self.encoding.encoder.rows(values, Around { first_row, largest: self.largest })
     }
 
     /// Joins the strands of all cuts and makes the tensors, which are as large as planned. `is_passed`: the first tensor

@@ -23,6 +23,8 @@ struct Ring<'a> {
     segments: &'a [Segment],
     state: Mutex<State>,
     changed: Condvar,
+    /// Told of a turn that is over: one of those that wait for it takes it, and the others sleep on.
+    turned: Condvar,
     /// How many segments may be under way.
     slots: usize,
 }
@@ -55,6 +57,7 @@ impl Ring<'_> {
     fn fail(&self, error: Error) {
         self.state().failed.get_or_insert(error);
         self.changed.notify_all();
+        self.turned.notify_all();
     }
 
     /// Returns the next segment to fill and a slot for it.
@@ -100,6 +103,7 @@ pub(super) fn stream(run: &Run<'_>, inputs: &Inputs<'_>, output: &mut Output) ->
         segments: &segments,
         state: Mutex::new(State::default()),
         changed: Condvar::new(),
+        turned: Condvar::new(),
         slots: workers + 1,
     };
     let tally = std::thread::scope(|scope| {
@@ -199,7 +203,7 @@ impl<'a, 'r> Turn<'a, 'r> {
     fn take(ring: &'a Ring<'r>, threads: usize, busy: &'a AtomicU64) -> Self {
         let mut state = ring.state();
         while state.computing >= threads && state.failed.is_none() {
-            state = ring.wait(state);
+            state = ring.turned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.computing += 1;
         Self(ring, busy, Instant::now())
@@ -210,7 +214,7 @@ impl Drop for Turn<'_, '_> {
     fn drop(&mut self) {
         busy::add(self.1, self.2);
         self.0.state().computing -= 1;
-        self.0.changed.notify_all();
+        self.0.turned.notify_one();
     }
 }
 

@@ -4,6 +4,8 @@
 //! byte by byte with their source; layers that were decoded are decoded again, row by row in other blocks and
 //! from inputs opened anew, and compared: all of them, or some of each kind.
 
+mod again;
+mod changed;
 mod header;
 pub mod measured;
 mod packed;
@@ -11,6 +13,7 @@ mod proven;
 mod quality;
 pub mod totals;
 mod whole;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::Path;

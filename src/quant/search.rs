@@ -97,19 +97,26 @@ struct Lost {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn lost<L: Lattice>(lattice: L, values: &[f32], grid: Grid) -> Lost {
     let (mut squares, mut magnitudes) = (0f64, 0f64);
+    let mut errors = [0f32; PIECE];
+    // One loop for each: together they are not compiled for vectors as well.
     for piece in values.chunks(PIECE) {
+        let errors = &mut errors[..piece.len()];
+        for (error, &value) in errors.iter_mut().zip(piece) {
+            *error = grid.scale * (lattice.code(value, grid) - grid.zero) - value;
+        }
         let (mut square, mut magnitude) = ([0f32; LANES], [0f32; LANES]);
-        let (whole, rest) = piece.as_chunks::<LANES>();
-        for values in whole {
+        let (whole, rest) = errors.as_chunks::<LANES>();
+        for error in whole {
             for lane in 0..LANES {
-                let value = values[lane];
-                let error = grid.scale * (lattice.code(value, grid) - grid.zero) - value;
-                square[lane] += error * error;
-                magnitude[lane] += error.abs();
+                square[lane] += error[lane] * error[lane];
             }
         }
-        for (lane, &value) in rest.iter().enumerate() {
-            let error = grid.scale * (lattice.code(value, grid) - grid.zero) - value;
+        for error in whole {
+            for lane in 0..LANES {
+                magnitude[lane] += error[lane].abs();
+            }
+        }
+        for (lane, &error) in rest.iter().enumerate() {
             square[lane] += error * error;
             magnitude[lane] += error.abs();
         }
@@ -133,10 +140,16 @@ pub(super) fn codes<L: Lattice>(lattice: L, values: &[f32], grid: Grid, out: &mu
 pub(super) fn range(values: &[f32]) -> [f32; 2] {
     let (mut least, mut largest) = ([0f32; LANES], [0f32; LANES]);
     let (whole, rest) = values.as_chunks::<LANES>();
+    // One loop for each: together they are not compiled for vectors.
     for values in whole {
         for lane in 0..LANES {
             let value = values[lane];
             least[lane] = if value < least[lane] { value } else { least[lane] };
+        }
+    }
+    for values in whole {
+        for lane in 0..LANES {
+            let value = values[lane];
             largest[lane] = if value > largest[lane] { value } else { largest[lane] };
         }
     }

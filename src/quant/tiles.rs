@@ -262,20 +262,47 @@ fn to_int(values: &[f32], [least, largest]: [f32; 2], out: &mut [u8]) {
 /// Widens the ranges of tiles by a row of their values.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 pub(super) fn widen(ranges: &mut [[f32; 2]], row: &[f32], wide: usize) {
-    const LANES: usize = 8;
+    const LANES: usize = 16;
     for (range, values) in ranges.iter_mut().zip(row.chunks(wide.max(1))) {
         let (lanes, rest) = values.as_chunks::<LANES>();
         let (mut least, mut largest) = ([range[0]; LANES], [range[1]; LANES]);
+        // One loop for each: together they are not compiled for vectors.
         for values in lanes {
             for lane in 0..LANES {
-                let value = values[lane];
-                least[lane] = if value < least[lane] { value } else { least[lane] };
-                largest[lane] = if value > largest[lane] { value } else { largest[lane] };
+                least[lane] = lesser(least[lane], values[lane]);
             }
         }
-        range[0] = least.iter().chain(rest).fold(range[0], |a, &b| a.min(b));
-        range[1] = largest.iter().chain(rest).fold(range[1], |a, &b| a.max(b));
+        for values in lanes {
+            for lane in 0..LANES {
+                largest[lane] = larger(largest[lane], values[lane]);
+            }
+        }
+        range[0] = rest.iter().fold(folded(least, lesser), |a, &b| lesser(a, b));
+        range[1] = rest.iter().fold(folded(largest, larger), |a, &b| larger(a, b));
     }
+}
+
+#[inline]
+fn lesser(a: f32, b: f32) -> f32 {
+    if b < a { b } else { a }
+}
+
+#[inline]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// Returns what is left of lanes, a power of two of them, when the upper half is put to the lower again and again.
+#[inline]
+fn folded<const LANES: usize>(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = join(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// Returns the larger magnitude of a range that holds 0.

@@ -54,13 +54,14 @@ const LANES: usize = 32;
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m128i, __m256, __m256i, _CMP_GT_OQ, _mm_loadu_si128, _mm_storeu_si128, _mm256_add_epi32,
-        _mm256_and_ps, _mm256_broadcastsi128_si256, _mm256_castps_si256, _mm256_castsi256_ps,
-        _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_maddubs_epi16, _mm256_max_ps,
-        _mm256_mul_ps, _mm256_packs_epi16, _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute4x64_epi64,
-        _mm256_permutevar8x32_epi32, _mm256_permutevar8x32_ps, _mm256_set1_epi16, _mm256_set1_epi32,
-        _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8,
-        _mm256_storeu_ps, _mm256_sub_epi32,
+        __m128i, __m256, __m256i, _CMP_GT_OQ, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss,
+        _mm_movehdup_ps, _mm_movehl_ps, _mm_storeu_si128, _mm256_add_epi32, _mm256_and_ps,
+        _mm256_broadcastsi128_si256, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
+        _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_extractf128_ps, _mm256_loadu_ps, _mm256_maddubs_epi16,
+        _mm256_max_ps, _mm256_mul_ps, _mm256_packs_epi16, _mm256_packs_epi32, _mm256_packus_epi16,
+        _mm256_permute4x64_epi64, _mm256_permutevar8x32_epi32, _mm256_permutevar8x32_ps, _mm256_set1_epi16,
+        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256,
+        _mm256_shuffle_epi8, _mm256_sub_epi32,
     };
 
     use super::{LANES, Nearest};
@@ -134,8 +135,10 @@ mod avx2 {
             }
         }
         let [a, b, c, d] = most;
-        let lanes = store_values(_mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d)));
-        lanes.iter().fold(0.0, |most, &lane| if lane > most { lane } else { most })
+        let eight = _mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d));
+        let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
     }
 
     #[target_feature(enable = "avx2")]
@@ -145,17 +148,6 @@ mod avx2 {
         unsafe {
             _mm256_loadu_ps(values.as_ptr())
         }
-    }
-
-    #[target_feature(enable = "avx2")]
-    fn store_values(values: __m256) -> [f32; 8] {
-        let mut out = [0.0; 8];
-        #[expect(unsafe_code, reason = "a store through a pointer; see SAFETY")]
-        // SAFETY: the array has room for the eight values; no alignment is asked for.
-        unsafe {
-            _mm256_storeu_ps(out.as_mut_ptr(), values);
-        }
-        out
     }
 
     #[target_feature(enable = "avx2")]

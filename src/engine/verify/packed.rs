@@ -1,19 +1,21 @@
 //! Proof of layers that were packed: encoded once more in other cuts; merged ones computed in f64 too.
+//!
+//! All is done with the files as they came to lie on the disk and with the source read anew, by other offsets and cuts
+//! than when it was packed: a slot that got the rows of another shows. One pass over the source serves both what is made
+//! again and the quality.
 
 use std::collections::BTreeMap;
 
-use super::{Proven, Prover, ROWS_EACH, check_entry, differs, failed, farthest};
+use super::again::Remade;
+use super::{Proven, Prover, ROWS_EACH, check_entry, failed, farthest};
 use crate::engine::Scratch;
-use crate::engine::encoded::{self, ToPack};
+use crate::engine::encoded;
 use crate::engine::inputs::codes_of;
 use crate::error::Result;
 use crate::name::escape;
 use crate::plan::{Merge, OutShard, OutTensor, Plan, Source, Values};
 use crate::quant::decode::Decoding;
 use crate::tensor::{Dtype, values};
-
-/// Values that are encoded at a time: another cut than when they were written.
-pub(super) const VALUES_AT_ONCE: u64 = 200_000;
 
 /// Tensors of one layer, in the order of its encoding.
 type Parts<'a> = Vec<(&'a OutShard, &'a OutTensor)>;
@@ -47,62 +49,20 @@ impl Prover<'_> {
         let parts = self.packed.get(&number).map(Vec::as_slice).unwrap_or_default();
         let Some((shard, first)) = parts.first() else { return Ok(()) };
         let work = encoded::to_pack(&self.inputs, number, scratch)?;
-        if is_compared {
-            proven.packed += 1;
-            self.made_again(parts, (number, &work), scratch)?;
-        }
+        proven.packed += usize::from(is_compared);
         let written = check_entry(self.opened, &self.index, shard, first)?;
         let result = self.decoding_of(written);
         let result = result.map_err(|why| failed(&format!("{}: {why}", escape(&first.name))))?;
         if (result.row_count(), result.row_len()) != (work.decoding.row_count(), work.decoding.row_len()) {
             return Err(failed(&format!("{} has another shape", escape(&first.name))));
         }
-        let quality = self.quality((number, &work), &result, scratch)?;
+        let again = is_compared.then(|| Remade::new(self, (number, &work)));
+        let quality = self.quality((number, &work), &result, again, scratch)?;
         proven.quality.push((number, quality));
         if let (true, Values::Merged(merge)) = (is_compared, work.values) {
             proven.merged += 1;
             let merge = &self.run.plan.merges[merge as usize];
             self.packed_another_way(merge, &work.decoding, &first.name, proven)?;
-        }
-        Ok(())
-    }
-
-    /// Makes all tensors of a layer again and compares them.
-    fn made_again(
-        &self,
-        parts: &[(&OutShard, &OutTensor)],
-        (number, work): (u32, &ToPack),
-        scratch: &mut Scratch,
-    ) -> Result<()> {
-        let mut is = Vec::new();
-        let mut same = |part: usize, at: u64, should: &[u8]| {
-            let (shard, tensor) = parts.get(part).ok_or_else(|| failed("a tensor of a layer is missing"))?;
-            let written = check_entry(self.opened, &self.index, shard, tensor)?;
-            is.resize(should.len(), 0);
-            self.data.fill(written, at, &mut is).map_err(|why| failed(&why))?;
-            differs(tensor, at, &is, should)
-        };
-        let is_passed = self.run.plan.packs[number as usize].making.piece_bytes.is_some();
-        let mut first = 0;
-        let should = if is_passed {
-            encoded::passing(work, &self.inputs, (VALUES_AT_ONCE, scratch), &mut |at, piece| {
-                first = at + piece.len() as u64;
-                same(0, at, piece)
-            })?
-        } else {
-            encoded::whole(work, &self.inputs, (VALUES_AT_ONCE, scratch))?
-        };
-        if parts.len() != should.len() {
-            let message = format!("{} tensors are written of a layer that has {}", parts.len(), should.len());
-            return Err(failed(&message));
-        }
-        for (part, ((_, tensor), should)) in parts.iter().zip(&should).enumerate() {
-            let bytes = if part == 0 && is_passed { first } else { should.len() as u64 };
-            if bytes != tensor.bytes {
-                let (name, is) = (escape(&tensor.name), tensor.bytes);
-                return Err(failed(&format!("{name} has {is} bytes, made again {bytes}")));
-            }
-            same(part, 0, should)?;
         }
         Ok(())
     }

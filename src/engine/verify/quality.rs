@@ -1,9 +1,15 @@
 //! Quality: what packing took of the values of a layer, and of what adapters changed.
 //!
 //! Everything is measured on what was written, over all values of the layer, in f64: the result is decoded as a loader
-//! does it and held against the values that were meant.
+//! does it and held against the values that were meant. Values are converted to f64 before anything is computed of them,
+//! where the difference of two is exact unless they lie more than nine decimal orders apart; sums run in an order that is
+//! fixed for a layer, whatever the threads.
 
+use std::ops::Range;
+
+use super::again::Remade;
 use super::measured::Sums;
+use super::window::{Window, Written};
 use super::{Prover, failed};
 use crate::engine::Scratch;
 use crate::engine::encoded::{self, ToPack};
@@ -12,16 +18,11 @@ use crate::plan::{How, Values};
 use crate::quant::decode::Decoding;
 use crate::quant::target::Candidate;
 use crate::quant::trial;
-use crate::tensor::{Dtype, values};
+use crate::tensor::Dtype;
 
-/// Values that are compared at a time.
-const VALUES_AT_ONCE: u64 = 32 << 10;
-/// Values whose codes are read at a time.
-const VALUES_READ: u64 = 2 << 20;
-
-/// Reads bytes of the codes of a layer.
-type ReadCodes<'a> = dyn Fn(std::ops::Range<u64>, &mut Vec<u8>) -> Result<()> + 'a;
-
+/// Values that are compared at a time: with what is decoded of them they stay in a second-level cache. Another cut than
+/// when they were packed.
+pub(super) const VALUES_AT_ONCE: u64 = 20 << 10;
 /// What packing took of a layer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quality {
@@ -46,11 +47,13 @@ impl Quality {
 }
 
 impl Prover<'_> {
-    /// Measures a layer that was packed; `result`: how it is decoded from what was written.
+    /// Measures a layer that was packed; `result`: how it is decoded from what was written; `again`: made once more and
+    /// compared, of the same values.
     pub(super) fn quality(
         &self,
         (number, work): (u32, &ToPack),
         result: &Decoding,
+        mut again: Option<Remade<'_>>,
         scratch: &mut Scratch,
     ) -> Result<Quality> {
         let pack = &self.run.plan.packs[number as usize];
@@ -59,15 +62,17 @@ impl Prover<'_> {
             Values::Layer(..) | Values::Tensor(..) => None,
         };
         let held = self.held_codes(result)?;
-        let read = |range: std::ops::Range<u64>, bytes: &mut Vec<u8>| {
+        let read = |range: Range<u64>, bytes: &mut Vec<u8>| {
             bytes.resize((range.end - range.start) as usize, 0);
             self.data.fill(result.codes, range.start, bytes).map_err(|why| failed(&why))
         };
-        let sums = self.sums(work, (result, held.as_deref(), &read), base.as_ref(), scratch)?;
+        let written = Written { decoding: result, held: held.as_deref(), read: &read };
+        let sums = self.sums(work, written, (base.as_ref(), again.as_mut()), scratch)?;
+        again.map_or(Ok(()), Remade::finish)?;
         if !sums.relative_error().is_finite() {
             return Err(self
                 .inputs
-                .refused(pack.values, &beyond(sums, result.dtype.unwrap_or(work.dtype), pack.how)));
+                .refused(pack.values, &beyond(sums, result_dtype(result, work), pack.how)));
         }
         let mut quality = Quality { sums, is_merged: base.is_some(), ..Quality::default() };
         quality.nearest = self.nearest((number, work), scratch)?;
@@ -88,54 +93,39 @@ impl Prover<'_> {
         Ok(Some(bytes))
     }
 
-    /// Sums over all values of a layer.
+    /// Sums over all values of a layer; `base`: what stood there before, of a merged one; `again`: gets all values too.
     fn sums(
         &self,
         work: &ToPack,
-        (result, held, read): (&Decoding, Option<&[u8]>, &ReadCodes<'_>),
-        base: Option<&ToPack>,
+        written: Written<'_>,
+        (base, mut again): (Option<&ToPack>, Option<&mut Remade<'_>>),
         scratch: &mut Scratch,
     ) -> Result<Sums> {
-        let (count, row_len) = (result.row_count(), result.row_len());
+        let (count, row_len) = (work.decoding.row_count(), work.decoding.row_len());
         let at_once = (VALUES_AT_ONCE / row_len.max(1)).max(work.decoding.rows.rows_at_once()).max(1);
-        let (mut bytes, mut codes, mut rounded) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut is, mut before) = (Vec::new(), Vec::new());
-        let dtype = result.dtype.unwrap_or(work.dtype);
+        // What is encoded comes in as many rows as belong together.
+        let apart = at_once.next_multiple_of(work.encoding.encoder.rows_apart().max(1));
+        let mut window = Window::new(written, result_dtype(written.decoding, work), at_once);
+        let (mut codes, mut base_codes, mut of_base) = (Vec::new(), Vec::new(), Scratch::default());
         let mut all = Sums::default();
-        // What was just written is on the disk alone: it is read in larger pieces than it is compared.
-        let read_at_once = at_once * (VALUES_READ / (at_once * row_len).max(1)).max(1);
-        let mut window = 0..0;
-        for start in (0..count).step_by(at_once as usize) {
-            let rows = start..count.min(start + at_once);
-            is.resize(((rows.end - rows.start) * row_len) as usize, 0f32);
-            let range = result.rows.codes(rows.clone());
-            if held.is_none() && !(window.start <= range.start && range.end <= window.end) {
-                let ahead = result.rows.codes(rows.start..count.min(start + read_at_once));
-                window = range.start..range.end.max(ahead.end);
-                read(window.clone(), &mut bytes)?;
+        for rows in pieces(0..count, apart) {
+            let whole = if again.is_some() { apart } else { at_once };
+            for rows in pieces(rows, whole) {
+                work.read(&self.inputs, rows.clone(), &mut codes)?;
+                let meant = work.decode(rows.clone(), &codes, scratch);
+                let meant = meant.map_err(|why| self.inputs.refused(work.values, &why))?;
+                if let Some(again) = &mut again {
+                    again.rows(rows.start, meant)?;
+                }
+                for (rows, meant) in pieces(rows, at_once).zip(meant.chunks((at_once * row_len) as usize)) {
+                    let before = base.map(|base| {
+                        base.read(&self.inputs, rows.clone(), &mut base_codes)?;
+                        let values = base.decode(rows.clone(), &base_codes, &mut of_base);
+                        values.map_err(|why| self.inputs.refused(base.values, &why))
+                    });
+                    all += Sums::of(meant, window.values(rows)?, before.transpose()?);
+                }
             }
-            let from = (range.start - window.start) as usize;
-            let here = bytes.get(from..).and_then(|bytes| bytes.get(..(range.end - range.start) as usize));
-            let Some(stored) = held.or(here) else { return Err(failed("codes of a row are missing")) };
-            rounded.resize(dtype.bytes_of(is.len() as u64).unwrap_or(0) as usize, 0);
-            // The quick way gives the values as they are rounded.
-            if !(result.rows.decode_to(rows.clone(), stored, dtype, &mut rounded)
-                && values::to_f32(dtype, &rounded, &mut is))
-            {
-                result.rows.decode(rows.clone(), stored, &mut is);
-                values::round_all(dtype, &mut is);
-            }
-            if let Some(base) = base {
-                base.read(&self.inputs, rows.clone(), &mut codes)?;
-                let values = base.decode(rows.clone(), &codes, scratch);
-                let values = values.map_err(|why| self.inputs.refused(base.values, &why))?;
-                before.clear();
-                before.extend_from_slice(values);
-            }
-            work.read(&self.inputs, rows.clone(), &mut codes)?;
-            let meant = work.decode(rows, &codes, scratch);
-            let meant = meant.map_err(|why| self.inputs.refused(work.values, &why))?;
-            all += Sums::of(meant, &is, base.map(|_| before.as_slice()));
         }
         Ok(all)
     }
@@ -154,61 +144,26 @@ impl Prover<'_> {
         let result = result.map_err(refused)?;
         let codes = &tensors[result.codes as usize];
         let is_strewn = result.rows.codes(0..1) == (0..codes.len() as u64);
-        let read = |range: std::ops::Range<u64>, bytes: &mut Vec<u8>| {
+        let read = |range: Range<u64>, bytes: &mut Vec<u8>| {
             bytes.clear();
             bytes.extend_from_slice(&codes[range.start as usize..range.end as usize]);
             Ok(())
         };
         let held = is_strewn.then_some(codes.as_slice());
-        let sums = self.sums(work, (&result, held, &read), None, scratch)?;
+        let written = Written { decoding: &result, held, read: &read };
+        let sums = self.sums(work, written, (None, None), scratch)?;
         Ok(Some(sums))
     }
+}
 
-    /// Returns the share of codes that are not the base's, and whether all other tensors are: of a layer that is packed
-    /// as it was, against what is stored; of another, against the base packed alone.
-    fn changed(
-        &self,
-        (number, how): (u32, How),
-        scratch: &mut Scratch,
-    ) -> Result<(Option<f64>, Option<bool>)> {
-        let parts = self.packed.get(&number).map(Vec::as_slice).unwrap_or_default();
-        let pack = &self.run.plan.packs[number as usize];
-        let Values::Merged(merge) = pack.values else { return Ok((None, None)) };
-        let before: Vec<Vec<u8>> = match how {
-            How::Target | How::Blocks(_) => {
-                let base = self.inputs.before(number, merge)?;
-                encoded::whole(&base, &self.inputs, (super::packed::VALUES_AT_ONCE, scratch))?
-            }
-            How::AsStored => self.inputs.stored(number)?,
-        };
-        let mut shares = Vec::new();
-        for ((_, tensor), before) in parts.iter().zip(&before) {
-            let written = self.index.find(&self.opened.files, &tensor.name);
-            let written = written.ok_or_else(|| failed(&format!("{} is not there", tensor.name)))?;
-            let mut is = vec![0; tensor.bytes as usize];
-            self.data.fill(written, 0, &mut is).map_err(|why| failed(&why))?;
-            shares.push((is == *before, is));
-        }
-        let (layers, files) = (&self.opened.layers, &self.opened.files);
-        let first = parts.first().and_then(|(_, tensor)| self.index.find(files, &tensor.name));
-        let layer = first.and_then(|tensor| layers.of_tensor(files, tensor));
-        let bits = layer.map_or(0, |layer| layers.spec(layer).millibits / 1000);
-        // Planes of bits are no fields.
-        let blocks = &files.configs.quant.blocks;
-        let is_planar =
-            blocks.iter().any(|block| block.text(&["checkpoint_format", "format"]) == Some("gptq_p"));
-        let is_gptq = layer.is_some_and(|layer| layers.spec(layer).format.get().name() == "gptq");
-        let columns = parts.first().and_then(|(_, tensor)| tensor.shape.last()).copied().unwrap_or(0);
-        let codes = match (shares.first(), before.first()) {
-            (Some((_, is)), Some(before)) if bits == 3 && is_gptq && !is_planar => {
-                changed_in_columns(is, before, columns as usize)
-            }
-            (Some((_, is)), Some(before)) => changed_codes(is, before, bits),
-            _ => None,
-        };
-        let grid = (how == How::AsStored).then(|| shares.iter().skip(1).all(|(is_same, _)| *is_same));
-        Ok((codes, grid))
-    }
+/// Returns the dtype to which values of a result are rounded.
+fn result_dtype(result: &Decoding, work: &ToPack) -> Dtype {
+    result.dtype.unwrap_or(work.dtype)
+}
+
+/// Cuts rows into pieces of so many.
+fn pieces(rows: Range<u64>, at_once: u64) -> impl Iterator<Item = Range<u64>> {
+    rows.clone().step_by(at_once as usize).map(move |start| start..rows.end.min(start + at_once))
 }
 
 /// Says why no number stands for what is lost.
@@ -218,41 +173,4 @@ fn beyond(sums: Sums, dtype: Dtype, how: How) -> String {
         return format!("its values are all zero, and what was written of them is not{hint}");
     }
     format!("values lie so near the largest of {dtype} that loaders would make them infinite{hint}")
-}
-
-/// Returns the share of codes that differ; `None` for codes that straddle bytes.
-fn changed_codes(is: &[u8], before: &[u8], bits: u32) -> Option<f64> {
-    if !matches!(bits, 1 | 2 | 4 | 8) || is.len() != before.len() || is.is_empty() {
-        return None;
-    }
-    let mask = (1u16 << bits) - 1;
-    let per_byte = 8 / bits;
-    let count = |(a, b): (&u8, &u8)| {
-        let differ = u16::from(a ^ b);
-        (0..per_byte).filter(|at| differ >> (at * bits) & mask != 0).count() as u64
-    };
-    let changed: u64 = is.iter().zip(before).map(count).sum();
-    Some(changed as f64 / (is.len() as f64 * f64::from(per_byte)))
-}
-
-/// Returns the share of codes of 3 bits that differ, 32 of them in three words down a column; `columns`: how many of those
-/// lie side by side. `None` if the words are no such columns.
-fn changed_in_columns(is: &[u8], before: &[u8], columns: usize) -> Option<f64> {
-    let set = columns.checked_mul(12).filter(|&set| set > 0 && is.len().is_multiple_of(set))?;
-    if is.len() != before.len() || is.is_empty() {
-        return None;
-    }
-    let mut changed = 0u64;
-    for (is, before) in is.chunks_exact(set).zip(before.chunks_exact(set)) {
-        let (is, before) = (is.as_chunks::<4>().0, before.as_chunks::<4>().0);
-        for column in 0..columns {
-            let stream = (0..3).rev().fold(0u128, |stream, row| {
-                let at = row * columns + column;
-                let differ = u32::from_le_bytes(is[at]) ^ u32::from_le_bytes(before[at]);
-                stream << 32 | u128::from(differ)
-            });
-            changed += (0..32).filter(|at| stream >> (3 * at) & 7 != 0).count() as u64;
-        }
-    }
-    Some(changed as f64 / (is.len() as f64 * 8.0 / 3.0))
 }

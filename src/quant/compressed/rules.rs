@@ -110,12 +110,16 @@ impl Rule for Ints {
             return Ok(step);
         }
         let start = Grid { scale: step.stored, zero: step.zero + self.middle() };
-        let grid = search(self.search, *self, values, start);
+        // A lattice for each dtype: loops over values have neither a branch nor a call.
+        let grid = match self.dtype {
+            Dtype::BF16 => search(self.search, Rounded(*self, bf16_of_finite), values, start),
+            Dtype::F16 => search(self.search, Rounded(*self, f16_of_finite), values, start),
+            _ => search(self.search, Rounded(*self, |value| value), values, start),
+        };
         Ok(Step::of(grid.scale, grid.zero - self.middle()))
     }
 }
 
-/// The grids that a search may choose from: scales in the dtype of the weight, codes as the library finds them.
 /// Rounds a finite value to BF16, halves to the even one.
 #[inline]
 fn bf16_of_finite(value: f32) -> f32 {
@@ -123,39 +127,49 @@ fn bf16_of_finite(value: f32) -> f32 {
     f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
-impl Ints {
-    /// Returns the code of a value, by how numbers are rounded between the steps.
-    #[inline]
-    fn code_by(self, value: f32, grid: Grid, round: impl Fn(f32) -> f32) -> f32 {
-        let middle = self.middle();
-        let code = round(round(value / grid.scale) + (grid.zero - middle));
-        nearest(code.max(-middle).min(middle - 1.0)) + middle
-    }
+/// Rounds a value that is no NaN to F16, halves to the even one. In steps that every processor does many at a time.
+#[inline]
+fn f16_of_finite(value: f32) -> f32 {
+    /// The smallest normal F16, `2^-14`.
+    const NORMAL: u32 = 113 << 23;
+    /// Its last bit is that of the smallest F16: a sum is rounded there.
+    const LAST_BIT: f32 = 0.5;
+    /// `2^16`: what is rounded to it is infinite in F16.
+    const BEYOND: u32 = 143 << 23;
+    let (size, sign) = (value.to_bits() & 0x7fff_ffff, value.to_bits() & 0x8000_0000);
+    let normal = (size + 0xfff + (size >> 13 & 1)) & 0xffff_e000;
+    let subnormal = ((f32::from_bits(size) + LAST_BIT) - LAST_BIT).to_bits();
+    let rounded = if size < NORMAL { subnormal } else { normal };
+    let rounded = if rounded < BEYOND { rounded } else { f32::INFINITY.to_bits() };
+    f32::from_bits(rounded | sign)
 }
 
-impl Lattice for Ints {
+/// The grids that a search may choose from: scales in the dtype of the weight, codes as the library finds them, with
+/// numbers rounded between the steps.
+#[derive(Clone, Copy)]
+struct Rounded<F>(Ints, F);
+
+impl<F: Fn(f32) -> f32 + Copy> Lattice for Rounded<F> {
     #[inline]
     fn top(self) -> f32 {
-        self.span()
+        self.0.span()
     }
 
     fn fixed_zero(self) -> Option<f32> {
-        self.symmetric.then(|| self.middle())
+        self.0.symmetric.then(|| self.0.middle())
     }
 
     fn store(self, scale: f32) -> f32 {
-        let stored = values::round(self.dtype, scale);
-        if stored == 0.0 { epsilon(self.dtype) } else { stored }
+        let stored = values::round(self.0.dtype, scale);
+        if stored == 0.0 { epsilon(self.0.dtype) } else { stored }
     }
 
     #[inline]
     fn code(self, value: f32, grid: Grid) -> f32 {
-        // A way for each dtype, so that loops over values have no branch and no call for the usual one.
-        match self.dtype {
-            Dtype::BF16 => self.code_by(value, grid, bf16_of_finite),
-            Dtype::F16 => self.code_by(value, grid, |value| values::round(Dtype::F16, value)),
-            _ => self.code_by(value, grid, |value| value),
-        }
+        let Self(ints, round) = self;
+        let middle = ints.middle();
+        let code = round(round(value / grid.scale) + (grid.zero - middle));
+        nearest(code.max(-middle).min(middle - 1.0)) + middle
     }
 }
 
@@ -217,3 +231,6 @@ impl Rule for Nvfp4 {
         Ok(Step { by: scale, zero: 0.0, worth: scale, stored })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,3 +49,17 @@ fn powers_of_two_are_stored_as_their_exponent() {
     }
     assert_eq!((power_of_two(-3), power_of_two(300)), (2f32.powi(-127), 2f32.powi(127)));
 }
+
+#[test]
+fn ranges_are_widened_by_every_value_whatever_the_width() {
+    let row: Vec<f32> = (0..200).map(|at| ((at * 37 % 101) as f32 - 50.0) / 8.0).collect();
+    for wide in [1, 3, 8, 15, 16, 17, 31, 32, 48, 100, 200, 1000] {
+        let mut ranges = vec![[0f32, 0.5]; row.len().div_ceil(wide)];
+        super::widen(&mut ranges, &row, wide);
+        for (range, values) in ranges.iter().zip(row.chunks(wide)) {
+            let least = values.iter().fold(0f32, |a, &b| a.min(b));
+            let largest = values.iter().fold(0.5f32, |a, &b| a.max(b));
+            assert_eq!(*range, [least, largest], "tiles of {wide}");
+        }
+    }
+}
