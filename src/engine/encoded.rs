@@ -13,12 +13,14 @@
 //! alone, and what the first strand gets is dropped.
 
 mod gathered;
+mod kept;
 mod pieces;
 
 use std::ops::Range;
 
 use multiversion::multiversion;
 
+pub(super) use self::kept::Kept;
 pub(super) use self::pieces::Packed;
 use super::Scratch;
 use super::inputs::Inputs;
@@ -65,6 +67,8 @@ pub(super) struct ToPack {
     pub(super) rounded: Vec<Dtype>,
     /// The largest magnitude that its encoder wants to know.
     pub(super) largest: f32,
+    /// The rows as they are stored, where blocks that do not change stay so.
+    pub(super) kept: Option<Kept>,
 }
 
 /// Returns how a layer is decoded and packed, with all that has to be known of its values before.
@@ -179,8 +183,14 @@ impl ToPack {
         scratch: &mut Scratch,
     ) -> std::result::Result<Vec<Vec<u8>>, String> {
         let at = Around { first_row: rows.start, largest: self.largest };
-        let values = self.decode(rows, codes, scratch)?;
-        self.encoding.encoder.rows(values, at)
+        let values = self.decode(rows.clone(), codes, scratch)?;
+        match &self.kept {
+            Some(kept) => {
+                let codes = self.codes.as_deref().unwrap_or(codes);
+                kept.encode(rows, (codes, values), (&*self.encoding.encoder, at))
+            }
+            None => self.encoding.encoder.rows(values, at),
+        }
     }
 
     /// Joins the strands of all cuts and makes the tensors, which are as large as planned. `is_passed`: the first tensor

@@ -5,7 +5,7 @@ use super::{Aligned, Part, Place, Repair, State, experts, fused};
 use crate::adapter::dims::{self, Dims, Shapes};
 use crate::adapter::group::Group;
 use crate::adapter::keys::Family;
-use crate::adapter::names::{Found, PREFIX};
+use crate::adapter::names::{BaseNames, Found, PREFIX};
 use crate::adapter::{config as fields, values};
 use crate::checkpoint::Checkpoint;
 
@@ -387,7 +387,7 @@ impl Context<'_> {
         }
         if matches!(found, Found::Ambiguous(_)) || (module.layer.is_none() && !self.targets.saves(path)) {
             module.state = State::Missing;
-            module.evidence = missing(found, path, self.base);
+            module.evidence = missing(found, path, (self.base, &self.names));
             module.repair = Repair::No(module.evidence.clone());
             return module;
         }
@@ -459,7 +459,7 @@ fn mismatch(delta: [u64; 2], base: [u64; 2]) -> Verdict {
 }
 
 /// Says why no layer was found.
-pub(super) fn missing(found: &Found, path: &str, base: &Checkpoint) -> String {
+pub(super) fn missing(found: &Found, path: &str, (base, names): (&Checkpoint, &BaseNames<'_>)) -> String {
     // Llama.cpp's names are those of its own files.
     let is_gguf = |name: &str| {
         name.strip_prefix("blk.").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
@@ -474,7 +474,10 @@ pub(super) fn missing(found: &Found, path: &str, base: &Checkpoint) -> String {
         _ if is_gguf(path) && base.files.container.name() != "gguf" => {
             "the base has no such layer: this is llama.cpp's name, which the GGUF file of the base has".into()
         }
-        _ => "the base has no such layer".into(),
+        _ => match names.not_named().filter(|_| !is_gguf(path)) {
+            Some(why) => format!("the base has no such layer by its own names, and {why}"),
+            None => "the base has no such layer".into(),
+        },
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) fn place(context: &Context<'_>, module: &mut Aligned, found: &Found, 
     expert(context, module, &path)
         .or_else(|| part(context, module, &path))
         .or_else(|| pieces(context, module, &path))
-        .unwrap_or_else(|| Verdict::new(State::Missing, missing(found, &path, context.base)))
+        .unwrap_or_else(|| {
+            Verdict::new(State::Missing, missing(found, &path, (context.base, &context.names)))
+        })
         .with(if module.layer.is_none() || module.places.is_empty() { "" } else { KNOWN })
 }
 
