@@ -4,7 +4,8 @@
 //! they are named, so that a merge can put them there.
 
 use super::build::Context;
-use super::check::{Verdict, missing};
+use super::check::Verdict;
+use super::missing::missing;
 use super::{Aligned, Place, State};
 use crate::adapter::dims::Dims;
 use crate::adapter::names::{Found, PREFIX};
