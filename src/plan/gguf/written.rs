@@ -269,9 +269,9 @@ fn warn_anew(checkpoint: &Checkpoint, packs: &[Pack], warnings: &mut Vec<String>
         return;
     }
     warnings.push(format!(
-        "{} packed again in their own type: blocks whose values change get new scales, by ggml's own searches and \
-         without an importance matrix; the others keep their bytes",
-        units::plural(anew, "layer")
+        "{} packed again as stored: blocks whose values change get new scales, by ggml's own searches and without an \
+         importance matrix; the others keep their bytes",
+        units::plural(anew, "merged layer")
     ));
     super::making::warn_of_imatrix(checkpoint, warnings);
 }
