@@ -11,6 +11,7 @@ pub mod board;
 pub mod config;
 pub mod delta;
 pub mod dims;
+pub mod gguf_base;
 pub mod group;
 pub mod held;
 pub mod identity;

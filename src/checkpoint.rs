@@ -12,6 +12,8 @@ pub mod deep;
 pub mod expected;
 pub mod files;
 pub mod folder;
+pub(crate) mod gguf_meta;
+pub(crate) mod gguf_names;
 mod headers;
 pub mod hub_cache;
 pub mod index;

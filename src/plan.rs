@@ -19,6 +19,7 @@ pub mod repaired;
 mod select;
 mod settled;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -83,12 +84,6 @@ pub struct Step {
 }
 
 impl Step {
-    /// Returns true if its values are packed, anew or again.
-    #[must_use]
-    pub fn is_encoded(&self) -> bool {
-        self.action == Action::Quantize || self.action == Action::Merge && self.to != "dense"
-    }
-
     /// Returns true if the layer is packed and becomes plain.
     #[must_use]
     pub fn is_decoded(&self) -> bool {
@@ -278,10 +273,13 @@ impl Plan {
         let target = order.target(checkpoint)?;
         let target = match (target.as_ref().and_then(|target| target.gguf()), target) {
             (Some(mixture), Some(target)) => {
-                return gguf::written::plan(checkpoint, order, (target, mixture));
+                return gguf::written::plan(checkpoint, order, Some((target, mixture)), attached);
             }
             (_, target) => target,
         };
+        if order.to == To::Same && checkpoint.files.container.name() == "gguf" {
+            return gguf::written::plan(checkpoint, order, None, attached);
+        }
         let selection = Selection::new(&order.only, &order.skip)?;
         let naming = match order.names {
             Names::Own => None,
@@ -308,8 +306,13 @@ impl Plan {
         let (mut merges, mut merged_packs, mut vocabulary) = (Vec::new(), Vec::new(), None);
         if let Some(landings) = &landings {
             warnings.extend(landings.warnings.iter().cloned());
-            let merged =
-                merge::apply((checkpoint, &order), attached, &landings.list, (&mut steps, &mut tensors))?;
+            let planned = merge::Planned {
+                steps: &mut steps,
+                tensors: &mut tensors,
+                packs: Vec::new(),
+                is_gguf: false,
+            };
+            let merged = merge::apply((checkpoint, &order), attached, &landings.list, planned)?;
             (merges, merged_packs, vocabulary) = (merged.merges, merged.packs, merged.vocabulary);
         }
         if quantized_left > 0 && order.to == To::Dense {
@@ -321,7 +324,7 @@ impl Plan {
         }
         let mut made = Vec::new();
         if let Some(naming) = naming {
-            tensors = naming.apply(tensors, &mut steps, &mut warnings)?;
+            tensors = naming.apply(tensors, &mut merges, &mut steps, &mut warnings)?;
             made = naming.texts(&mut warnings)?;
         }
         config::hazards(checkpoint, &steps, &mut warnings);
@@ -396,6 +399,13 @@ impl Plan {
     /// Returns the files beside those of tensors that go over as they are.
     pub fn copied(&self) -> impl Iterator<Item = &folder::Copied> {
         self.copies.iter().filter(|copied| !(self.makes_card() && copied.file == CARD))
+    }
+
+    /// Returns the steps of layers that are packed, anew or again.
+    #[must_use]
+    pub fn packed(&self) -> Vec<&Step> {
+        let layers: BTreeSet<u32> = self.packs.iter().map(|pack| pack.layer).collect();
+        layers.into_iter().filter_map(|layer| self.steps.get(layer as usize)).collect()
     }
 
     /// Returns how many layers have this action.

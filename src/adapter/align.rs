@@ -12,6 +12,7 @@ mod check;
 mod compare;
 mod experts;
 mod fused;
+mod missing;
 
 pub(crate) use self::build::EMBEDDINGS;
 mod naming;

@@ -8,6 +8,7 @@
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
+use super::gguf_base::GgufBase;
 use super::keys::Family;
 use crate::checkpoint::Checkpoint;
 
@@ -106,6 +107,8 @@ pub struct BaseNames<'b> {
     is_bare: bool,
     /// Base layer of each layer of the adapter, by `layer_replication`.
     replicas: Vec<u64>,
+    /// The names that transformers gives the layers of a GGUF base, or why they are not known.
+    gguf: Option<Result<GgufBase, String>>,
 }
 
 /// Layers that a replication may make.
@@ -124,7 +127,13 @@ impl<'b> BaseNames<'b> {
                 .iter()
                 .any(|name| named(name));
         let task = config.and_then(|c| c.get("task_type")).and_then(Value::as_str);
-        Self { base, is_composite, is_bare: task == Some("FEATURE_EXTRACTION"), replicas: replicas(config) }
+        Self {
+            base,
+            is_composite,
+            is_bare: task == Some("FEATURE_EXTRACTION"),
+            replicas: replicas(config),
+            gguf: GgufBase::of(base),
+        }
     }
 
     /// Returns the layer of this name.
@@ -135,7 +144,27 @@ impl<'b> BaseNames<'b> {
             let layer = self.base.layers.at(names.find(name)?)?;
             (self.base.layers.name(names, layer) == path).then_some(layer)
         };
-        at(path).or_else(|| at(&format!("{path}_blocks")))
+        let by_gguf = || self.gguf()?.layer(path);
+        at(path).or_else(|| at(&format!("{path}_blocks"))).or_else(by_gguf)
+    }
+
+    /// Returns the names of a GGUF base, if they are known.
+    #[must_use]
+    pub fn gguf(&self) -> Option<&GgufBase> {
+        self.gguf.as_ref()?.as_ref().ok()
+    }
+
+    /// Returns why the names are not known that transformers gives the layers of a GGUF base.
+    #[must_use]
+    pub fn not_named(&self) -> Option<&str> {
+        self.gguf.as_ref()?.as_ref().err().map(String::as_str)
+    }
+
+    /// Returns the name of a layer as transformers gives it: of a GGUF base not its own, where that is known.
+    #[must_use]
+    pub fn name(&self, layer: u32) -> String {
+        let named = self.gguf().and_then(|gguf| gguf.name(layer)).map(str::to_owned);
+        named.unwrap_or_else(|| self.base.layers.name(&self.base.files.names, layer))
     }
 
     /// Returns true if something of the base is named so: a layer, or what holds layers.
@@ -237,7 +266,7 @@ impl<'b> BaseNames<'b> {
         }
         let any_flat = paths.iter().any(|(path, _)| !path.contains('.'));
         for layer in 0..self.base.layers.len() as u32 {
-            let name = self.base.layers.name(&self.base.files.names, layer);
+            let name = self.name(layer);
             let (prefix, rest) = split(&name);
             by_rest.entry(rest.to_owned()).or_default().push((prefix.to_owned(), layer));
             if any_flat {
@@ -415,55 +444,4 @@ fn change(from: &str, to: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_split_before_their_stack() {
-        for (path, prefix, rest) in [
-            ("model.layers.0.mlp.up_proj", "model", "layers.0.mlp.up_proj"),
-            ("h.0.attn.c_attn", "", "h.0.attn.c_attn"),
-            ("base_model.model.lm_head", "base_model.model", "lm_head"),
-            ("lm_head", "", "lm_head"),
-            ("model.layers.0.mlp.experts.3.w1", "model", "layers.0.mlp.experts.3.w1"),
-            ("0.a", "0", "a"),
-            ("", "", ""),
-        ] {
-            assert_eq!(split(path), (prefix, rest), "{path}");
-        }
-    }
-
-    #[test]
-    fn vision_transformers_keep_their_older_names_in_files() {
-        for (own, of_file) in [
-            ("vit.layers.0.attention.q_proj", Some("vit.encoder.layer.0.attention.attention.query")),
-            ("layers.11.mlp.fc2", Some("encoder.layer.11.output.dense")),
-            ("model.layers.0.self_attn.q_proj", None),
-            ("model.layers.0.mlp.up_proj", None),
-            ("lm_head", None),
-        ] {
-            assert_eq!(vision_name(own).as_deref(), of_file, "{own}");
-        }
-    }
-
-    #[test]
-    fn prefixes_may_differ_by_known_wrappers_only() {
-        assert!(differ_by_wrappers("base_model.model.model.language_model", "model"));
-        assert!(differ_by_wrappers("module.base_model.model.model", "model"));
-        assert!(differ_by_wrappers("", "model"));
-        assert!(!differ_by_wrappers("vision_tower.encoder", "model"));
-        assert!(!differ_by_wrappers("base_model.model.encoder", "decoder"));
-    }
-
-    #[test]
-    fn a_change_is_said_at_the_edge_of_components() {
-        assert_eq!(change("model.layers.0.q", "model.layers.0.q"), "nothing becomes \"base_model.model.\"");
-        let from = "base_model.model.layers.0.q";
-        assert_eq!(change(from, "model.layers.0.q"), "\"base_model.\" becomes \"base_model.model.\"");
-        let lm = "base_model.model.language_model.model.layers.0.q";
-        assert!(change(lm, "model.layers.0.q").contains("language_model"));
-        for (from, to) in [("", ""), ("é", "è"), ("a.é", "b.é")] {
-            let _ = change(from, to);
-        }
-    }
-}
+mod tests;

@@ -15,14 +15,20 @@ use crate::adapter::delta::{Combine, Recipe};
 use crate::plan::Order;
 
 /// What layers become; the options of formats follow.
-static FORMAT_FIELDS: [Field; 2] = [
-    Field { name: FORMAT, kind: Kind::Choice(&packing::FORMATS), applies: |seen| !seen.is_writable, ..ANY },
+static FORMAT_FIELDS: [Field; 3] = [
+    Field {
+        name: FORMAT,
+        kind: Kind::Choice(&packing::FORMATS),
+        applies: |seen| !seen.is_gguf && !seen.is_writable,
+        ..ANY
+    },
     Field {
         name: FORMAT,
         kind: Kind::Choice(&packing::MERGED_SAME),
-        applies: |seen| seen.is_writable,
+        applies: |seen| !seen.is_gguf && seen.is_writable,
         ..ANY
     },
+    Field { name: FORMAT, kind: Kind::Choice(&packing::GGUF_MERGED), applies: |seen| seen.is_gguf, ..ANY },
 ];
 
 /// The fields behind them: which modules, where, and how.
@@ -51,7 +57,12 @@ static FIELDS: [Field; 14] = [
         applies: |seen| seen.is_quantized && packing::is_not_packed(seen),
         ..ANY
     },
-    Field { name: "names", kind: Kind::Choice(&NAMES), applies: |seen| seen.is_gguf, ..ANY },
+    Field {
+        name: "names",
+        kind: Kind::Choice(&NAMES),
+        applies: |seen| seen.is_gguf && matches!(seen.to, "" | "dense"),
+        ..ANY
+    },
     Field { name: "broken", kind: Kind::Choice(&BROKEN), applies: |seen| seen.is_broken, ..ANY },
     WHERE,
     Field { kind: Kind::Choice(&EXISTS), ..TAKEN },

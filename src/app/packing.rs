@@ -100,6 +100,8 @@ pub(super) static FORMATS: [Choice; 10] =
     [DENSE, BNB_NF4, BNB_FP4, BNB_INT8, GPTQ, AWQ, COMPRESSED, FP8, NVFP4, MXFP4];
 /// What a GGUF file can become.
 pub(super) static GGUF: [Choice; 8] = [DENSE, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0, Q3_K, Q2_K];
+/// What a merge into a GGUF file can make.
+pub(super) static GGUF_MERGED: [Choice; 9] = [DENSE, SAME, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0, Q3_K, Q2_K];
 /// What a merge into a base whose format can be written can make.
 pub(super) static MERGED_SAME: [Choice; 11] =
     [DENSE, SAME, BNB_NF4, BNB_FP4, BNB_INT8, GPTQ, AWQ, COMPRESSED, FP8, NVFP4, MXFP4];

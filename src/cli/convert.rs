@@ -29,7 +29,7 @@ use crate::engine::verify::totals::Totals;
 use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
 use crate::error::{Error, Result};
 use crate::name::escape;
-use crate::plan::{Action, Names, Order, Plan, Step};
+use crate::plan::{Action, Order, Plan, Step};
 use crate::units;
 
 /// Runs `convert`: exit 0 done and proven, 3 done with layers skipped, 130 cancelled.
@@ -39,10 +39,7 @@ use crate::units;
 pub fn run(convert: &Convert, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let checkpoint = Checkpoint::open_examined(&convert.path)?;
     let mut order = convert.what.order(&convert.path, &convert.output);
-    order.names = match convert.names {
-        NamesFlag::Own => Names::Own,
-        NamesFlag::Hf => Names::Hf,
-    };
+    order.names = convert.names.names();
     convert.packing.apply(&convert.to, &mut order)?;
     let make = |order| Plan::convert(&checkpoint, order);
     let job = Job { checkpoint: &checkpoint, adapters: &[], order: &order, plan: &make };

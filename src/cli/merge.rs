@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::convert::packing::{Packing, ToFlag, to_parser};
-use super::convert::{Job, What};
+use super::convert::{Job, NamesFlag, What};
 use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
@@ -22,13 +22,19 @@ pub struct Merge {
     /// An adapter, and what its deltas are multiplied by if not 1. Several are merged in this order.
     #[arg(short = 'a', long = "adapter", value_name = "ADAPTER[=SCALE]", required = true)]
     pub adapters: Vec<String>,
-    /// The folder to make. It appears when it is complete.
+    /// The folder to make; where a GGUF is written also a file NAME.gguf. It appears when it is complete.
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// What to write: dense dequantizes the base and keeps the adapter whole; same packs the layers that are merged
-    /// into again, as they are; a format packs all layers anew.
+    /// into again, as they are; a format packs all layers anew. Of a GGUF base, same and the types of GGUF make a GGUF,
+    /// with names, rows and metadata as they are; so does an adapter with Hugging Face's names, where the architecture
+    /// is known.
     #[arg(long, value_parser = to_parser(&TO), default_value = "dense", value_name = "FORMAT")]
     pub to: ToFlag,
+    /// Names of the result's tensors, for a GGUF base that becomes dense: hf gives them their Hugging Face names and
+    /// values, and writes config and tokenizer.
+    #[arg(long, value_enum, default_value = "own")]
+    pub names: NamesFlag,
     /// Where values are rounded: as PEFT does now, with `safe_merge`, with `low_cpu_mem_usage`, or before 0.12.
     #[arg(long, value_enum, default_value = "peft")]
     pub rounding: Rounding,
@@ -56,7 +62,10 @@ pub struct Merge {
 /// What a merge makes beside formats that are packed anew.
 const TO: [(&str, &str); 2] = [
     ("dense", "plain tensors in 16 or 32 bits"),
-    ("same", "packed layers stay packed: those that are merged into are packed again, in their format"),
+    (
+        "same",
+        "packed layers stay packed: those that are merged into are packed again, in their format; a GGUF stays a GGUF",
+    ),
 ];
 
 /// Where values are rounded.
@@ -109,6 +118,7 @@ pub fn run(merge: &Merge, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let adapters = Adapters::open(&base, &merging)?;
     let mut order = merge.what.order(&merge.base, &merge.output);
     order.merging = Some(merging);
+    order.names = merge.names.names();
     merge.packing.apply(&merge.to, &mut order)?;
     let make = |order| adapters.plan(&base, order);
     let job = Job { checkpoint: &base, adapters: &adapters.list(), order: &order, plan: &make };

@@ -43,7 +43,7 @@ pub(super) fn card(
 }
 
 fn note(plan: &Plan, checkpoint: &Checkpoint, adapters: &[&Checkpoint], proof: Option<&Proven>) -> String {
-    let mut from: Vec<&str> = plan.steps.iter().filter(|s| s.is_encoded()).map(|s| s.from.as_str()).collect();
+    let mut from: Vec<&str> = plan.packed().iter().map(|step| step.from.as_str()).collect();
     from.sort_unstable();
     from.dedup();
     let mut rows = Vec::new();
@@ -67,7 +67,7 @@ fn note(plan: &Plan, checkpoint: &Checkpoint, adapters: &[&Checkpoint], proof: O
         .iter()
         .filter_map(|step| Some(format!("{} ({})", escape(&step.layer), escape(step.note.as_ref()?))))
         .collect();
-    let packed = units::plural(plan.steps.iter().filter(|step| step.is_encoded()).count(), "layer");
+    let packed = units::plural(plan.packed().len(), "layer");
     let kept = plan.steps.iter().filter(|step| step.to != "dense" && step.action == Action::Copy).count();
     let kept =
         if kept > 0 { format!("; {} as they were", units::plural(kept, "layer")) } else { String::new() };

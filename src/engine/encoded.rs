@@ -13,12 +13,14 @@
 //! alone, and what the first strand gets is dropped.
 
 mod gathered;
+mod kept;
 mod pieces;
 
 use std::ops::Range;
 
 use multiversion::multiversion;
 
+pub(super) use self::kept::Kept;
 pub(super) use self::pieces::Packed;
 use super::Scratch;
 use super::inputs::Inputs;
@@ -65,6 +67,8 @@ pub(super) struct ToPack {
     pub(super) rounded: Vec<Dtype>,
     /// The largest magnitude that its encoder wants to know.
     pub(super) largest: f32,
+    /// The rows as they are stored, where blocks that do not change stay so.
+    pub(super) kept: Option<Kept>,
 }
 
 /// Returns how a layer is decoded and packed, with all that has to be known of its values before.
@@ -115,14 +119,16 @@ impl<'w> Again<'w> {
         Self { work, is_passed, strands: Vec::new(), first_bytes: 0 }
     }
 
-    /// Encodes the rows behind those before, as many as belong together. Returns the piece of a first tensor that is not
+    /// Encodes the rows behind those before, as many as belong together, of values and of the codes that these were decoded
+    /// from, if not all are held. Returns the piece of a first tensor that is not
     /// held, and its place.
     pub(super) fn rows(
         &mut self,
-        first_row: u64,
+        rows: Range<u64>,
+        codes: &[u8],
         values: &[f32],
     ) -> std::result::Result<Option<(u64, Vec<u8>)>, String> {
-        let mut strands = self.work.encode_values(first_row, values)?;
+        let mut strands = self.work.encode_values(rows, codes, values)?;
         let first = strands.first_mut().filter(|_| self.is_passed).map(std::mem::take);
         self.strands.push(strands);
         Ok(first.map(|piece| {
@@ -194,13 +200,25 @@ impl ToPack {
         codes: &[u8],
         scratch: &mut Scratch,
     ) -> std::result::Result<Strands, String> {
-        let first_row = rows.start;
-        let values = self.decode(rows, codes, scratch)?;
-        self.encode_values(first_row, values)
+        let values = self.decode(rows.clone(), codes, scratch)?;
+        self.encode_values(rows, codes, values)
     }
 
-    fn encode_values(&self, first_row: u64, values: &[f32]) -> std::result::Result<Strands, String> {
-        self.encoding.encoder.rows(values, Around { first_row, largest: self.largest })
+    /// Encodes values of rows; `codes` are what they were decoded from, if not all are held.
+    fn encode_values(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        values: &[f32],
+    ) -> std::result::Result<Strands, String> {
+        let at = Around { first_row: rows.start, largest: self.largest };
+        match &self.kept {
+            Some(kept) => {
+                let codes = self.codes.as_deref().unwrap_or(codes);
+                kept.encode(rows, (codes, values), (&*self.encoding.encoder, at))
+            }
+            None => self.encoding.encoder.rows(values, at),
+        }
     }
 
     /// Joins the strands of all cuts and makes the tensors, which are as large as planned. `is_passed`: the first tensor

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::encoded::ToPack;
+use super::encoded::{Kept, ToPack};
 use super::shared::Shared;
 use super::{Run, merged};
 use crate::adapter::delta::{Edit, EditSpec, Values};
@@ -186,15 +186,21 @@ impl<'a> Inputs<'a> {
 
     /// Returns how a weight is decoded and what adapters do to it.
     pub(super) fn to_merge(&self, merge: &Merge) -> Result<(Decoding, Vec<Box<dyn Edit>>)> {
+        let (made, name) = self.unmerged(merge)?;
+        let edits = merge.edits.iter().map(|spec| self.edit(spec, merge, &made));
+        let edits = edits.collect::<std::result::Result<Vec<_>, _>>();
+        let edits = edits.map_err(|why| self.undecodable(&name, &why))?;
+        Ok((made, edits))
+    }
+
+    /// Returns how a weight is decoded before anything is added to it, and its name.
+    fn unmerged(&self, merge: &Merge) -> Result<(Decoding, String)> {
         let (made, name) = match merge.base {
             Base::Layer(layer) => (self.layer(layer)?, self.layer_name(layer)),
             Base::Tensor(at) => (self.tensor(at, merge.is_flat)?, self.record(at).0.tensor_name(at.tensor)),
         };
         let made = merge.change.over(made).map_err(|why| self.undecodable(&name, &why))?;
-        let edits = merge.edits.iter().map(|spec| self.edit(spec, merge, &made));
-        let edits = edits.collect::<std::result::Result<Vec<_>, _>>();
-        let edits = edits.map_err(|why| self.undecodable(&name, &why))?;
-        Ok((made, edits))
+        Ok((made, name))
     }
 
     fn edit(
@@ -253,7 +259,15 @@ impl<'a> Inputs<'a> {
         };
         let encoding = encoding.map_err(refused)?;
         let codes = self.strewn_codes(pack.values, &decoding)?;
+        let kept = match (pack.values, encoding.encoder.kept_block()) {
+            (Of::Merged(merge), Some(block)) => {
+                let (base, _) = self.unmerged(&self.plan.merges[merge as usize])?;
+                Some(Kept::new(base.rows, block))
+            }
+            _ => None,
+        };
         Ok(ToPack {
+            kept,
             values: pack.values,
             decoding,
             encoding,

@@ -14,7 +14,7 @@ use crate::plan::{How, Pack, Values};
 use crate::quant::encode::Around;
 use crate::quant::target::{Candidate, Target};
 use crate::quant::{ggml, trial};
-use crate::tensor::values;
+use crate::tensor::{Dtype, values};
 
 /// Layers that are looked at.
 const LAYERS: usize = 8;
@@ -66,8 +66,9 @@ impl Sampled {
 /// Nothing is packed anew, or a layer cannot be read, decoded or packed.
 pub fn sample(run: &Run<'_>) -> Result<Sampled> {
     let packs = &run.plan.packs;
-    let target = run.plan.target.as_ref().filter(|_| packs.iter().all(|pack| pack.how != How::AsStored));
-    let Some(target) = target else { return Err(Error::input("nothing is packed anew")) };
+    let Some(target) = run.plan.target.as_ref().filter(|_| !packs.is_empty()) else {
+        return Err(Error::input("nothing is packed anew"));
+    };
     let inputs = Inputs::open(run)?;
     let mut scratch = Scratch::default();
     let mut sums = Sums::default();
@@ -105,7 +106,12 @@ impl Sampler<'_> {
         let candidate = Candidate { shape: &shape, dtype: pack.dtype };
         let encoding = match pack.how {
             How::Blocks(kind) => ggml::encode::encoding(kind, &shape),
-            How::Target | How::AsStored => self.target.encoding(&candidate),
+            // Beside a target only types of ggml stay what they are.
+            How::AsStored => match work.encoding.tensors.first().map(|tensor| tensor.dtype) {
+                Some(Dtype::Ggml(kind)) => ggml::encode::encoding(kind, &shape),
+                _ => self.target.encoding(&candidate),
+            },
+            How::Target => self.target.encoding(&candidate),
         };
         let encoding = encoding.map_err(refused)?;
         let largest = if encoding.encoder.wants_largest() {

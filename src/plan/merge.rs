@@ -12,10 +12,11 @@ use rustc_hash::FxHashMap;
 
 use self::landing::Attached;
 use super::planner::list;
-use super::{Action, At, Base, Merge, Order, OutTensor, Pack, Source, Step};
+use super::{Action, At, Base, Merge, Names, Order, OutTensor, Pack, Source, Step, Values};
 use crate::adapter::align::EMBEDDINGS;
 use crate::adapter::delta::{Combine, EditSpec, Method};
 use crate::adapter::dims::{self, Shapes};
+use crate::adapter::gguf_base::GgufBase;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -59,6 +60,18 @@ pub(super) struct Merged {
     pub(super) vocabulary: Option<u64>,
 }
 
+/// What is planned so far, into which adapters are put.
+pub(super) struct Planned<'p> {
+    /// One step a layer.
+    pub(super) steps: &'p mut [Step],
+    /// The tensors that are written.
+    pub(super) tensors: &'p mut [OutTensor],
+    /// The layers that are packed.
+    pub(super) packs: Vec<Pack>,
+    /// True if a GGUF is written: what is quantized and not packed anew stays what it is.
+    pub(super) is_gguf: bool,
+}
+
 /// Puts what adapters do into the tensors that are written.
 ///
 /// # Errors
@@ -68,8 +81,9 @@ pub(super) fn apply(
     (checkpoint, order): (&Checkpoint, &Order),
     attached: &[Attached<'_>],
     landings: &[(Target, Landing)],
-    (steps, tensors): (&mut [Step], &mut [OutTensor]),
+    planned: Planned<'_>,
 ) -> Result<Merged> {
+    let Planned { steps, tensors, mut packs, is_gguf } = planned;
     let combine = order.merging.as_ref().map_or(Combine::Sequential, |merging| merging.combine);
     // Of one adapter alone PEFT takes the linear combination, whatever is asked.
     let is_single = attached.len() == 1 && combine != Combine::Sequential;
@@ -81,18 +95,52 @@ pub(super) fn apply(
             Source::Decode { layer, .. } => of_layer.insert(layer, index),
             Source::Copy(at) | Source::Cast(at) => of_tensor.insert(at.tensor, index),
             Source::Changed { tensor, .. } => of_tensor.insert(tensor, index),
-            Source::Merged(_) | Source::Encoded { .. } => None,
+            Source::Encoded { pack, .. } => match packs.get(pack as usize).map(|pack| pack.values) {
+                Some(Values::Layer(layer, _)) => of_layer.insert(layer, index),
+                Some(Values::Tensor(at, _)) => of_tensor.insert(at.tensor, index),
+                Some(Values::Merged(_)) | None => None,
+            },
+            Source::Merged(_) => None,
         };
     }
+    let names = GgufBase::of(checkpoint).and_then(|names| names.ok());
+    let of_gguf = GgufLayers { checkpoint, names, is_named: order.names == Names::Hf, is_gguf };
     let mut by_target: BTreeMap<Target, Vec<&Landing>> = BTreeMap::new();
     for (target, landing) in landings {
         by_target.entry(*target).or_default().push(landing);
     }
-    let (mut merges, mut packs, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut merges, mut refused) = (Vec::new(), Vec::new());
     let mut resized: Vec<(u64, u64)> = Vec::new();
     for (target, landings) in by_target {
         let spec = checkpoint.layers.spec(target.layer);
-        if order.to == super::To::Same && spec.is_quantized() && !target.is_bias {
+        let layer = &steps[target.layer as usize].layer;
+        if let Some(why) = of_gguf.refused(target.layer, attached, &landings) {
+            refused.push(format!("{}: {why}", escape(layer)));
+            continue;
+        }
+        let stored = stored(checkpoint, target);
+        let stays = |tensor: u32| {
+            let found = of_tensor.get(&tensor).map(|&index| &tensors[index]);
+            found.is_some_and(|tensor| matches!(tensor.source, Source::Copy(_)))
+        };
+        let is_packed = spec.is_quantized() && !target.is_bias;
+        let is_kept = order.to == super::To::Same || is_gguf && stored.is_some_and(stays);
+        let is_brought = landings.iter().any(|landing| matches!(landing, Landing::Saved(_)));
+        if is_packed
+            && is_gguf
+            && is_kept
+            && is_brought
+            && let Some(&index) = stored.and_then(|tensor| of_tensor.get(&tensor))
+        {
+            // It is written in its own type all the same.
+            match packed::blocks((target.layer, layer), &mut tensors[index], packs.len() as u32) {
+                Ok(pack) => packs.push(pack),
+                Err(why) => {
+                    refused.push(format!("{}: {why}", escape(layer)));
+                    continue;
+                }
+            }
+        } else if is_packed && is_kept {
             let number = (merges.len() as u32, packs.len() as u32);
             let step = &mut steps[target.layer as usize];
             match packed::pack(
@@ -110,8 +158,6 @@ pub(super) fn apply(
             }
             continue;
         }
-        let layer = &steps[target.layer as usize].layer;
-        let stored = stored(checkpoint, target);
         let found = of_layer.get(&target.layer).filter(|_| !target.is_bias);
         let found = found.or_else(|| stored.and_then(|tensor| of_tensor.get(&tensor)));
         let Some(&index) = found else {
@@ -119,7 +165,7 @@ pub(super) fn apply(
             continue;
         };
         let step = &steps[target.layer as usize];
-        if step.from != "dense" && step.action == Action::Copy && !target.is_bias {
+        if !is_gguf && step.from != "dense" && step.action == Action::Copy && !target.is_bias {
             let is_broken = !checkpoint.layers.spec(target.layer).broken.is_empty();
             let why =
                 if is_broken { "it is broken and goes over as it is" } else { "left out by only or skip" };
@@ -128,7 +174,8 @@ pub(super) fn apply(
         }
         let rows = |tensor: &OutTensor| tensor.shape.first().copied().unwrap_or(0);
         let before = rows(&tensors[index]);
-        match put(checkpoint, (attached, combine), &landings, &mut tensors[index], merges.len() as u32) {
+        let number = merges.len() as u32;
+        match put(checkpoint, (attached, combine), &landings, (&mut tensors[index], &mut packs), number) {
             Ok(merge) => {
                 merges.extend(merge);
                 let after = rows(&tensors[index]);
@@ -140,7 +187,10 @@ pub(super) fn apply(
             }
         }
         let step = &mut steps[target.layer as usize];
-        (step.action, step.to) = (Action::Merge, "dense".into());
+        step.action = Action::Merge;
+        if !is_gguf {
+            step.to = "dense".into();
+        }
     }
     if refused.is_empty() {
         let vocabulary = vocabulary(checkpoint, &resized, tensors)?;
@@ -174,7 +224,7 @@ fn put(
     checkpoint: &Checkpoint,
     (attached, combine): (&[Attached<'_>], Combine),
     landings: &[&Landing],
-    out: &mut OutTensor,
+    (out, packs): (&mut OutTensor, &mut [Pack]),
     number: u32,
 ) -> std::result::Result<Option<Merge>, String> {
     let mut edits = Vec::new();
@@ -190,8 +240,12 @@ fn put(
             Landing::Saved(at) => saved = Some(*at),
         }
     }
+    let mut packed = match out.source {
+        Source::Encoded { pack, .. } => packs.get_mut(pack as usize),
+        _ => None,
+    };
     if let Some(at) = saved {
-        bring(attached, at, out)?;
+        bring(attached, at, (out, packed.as_deref_mut()))?;
         if edits.is_empty() {
             return Ok(None);
         }
@@ -207,18 +261,31 @@ fn put(
         // What an adapter brings is loaded into the base, in its dtype.
         Source::Copy(at) | Source::Cast(at) if at.input > 0 => (Base::Tensor(at), Change::None, out.dtype),
         Source::Copy(at) | Source::Cast(at) => (Base::Tensor(at), Change::None, stored(at.tensor)),
-        Source::Merged(_) | Source::Encoded { .. } => return Err("it is merged twice".into()),
+        Source::Encoded { .. } => match packed.as_deref().map(|pack| pack.values) {
+            Some(Values::Layer(layer, change)) => (Base::Layer(layer), change, Dtype::F32),
+            Some(Values::Tensor(at, change)) if at.input > 0 => (Base::Tensor(at), change, Dtype::F32),
+            Some(Values::Tensor(at, change)) => (Base::Tensor(at), change, stored(at.tensor)),
+            Some(Values::Merged(_)) | None => return Err("it is merged twice".into()),
+        },
+        Source::Merged(_) => return Err("it is merged twice".into()),
     };
+    // What is packed is packed of the sum as it is.
+    let dtype = if packed.is_some() { Dtype::F32 } else { out.dtype };
     let is_float = |dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);
-    if !is_float(native) || !is_float(out.dtype) {
+    if !is_float(native) || !is_float(dtype) {
         return Err(format!("it is {native}, and only F16, BF16 and F32 are merged into"));
     }
     let is_flat = edits.iter().any(|edit| edit.is_flat);
-    if is_flat && (edits.iter().any(|edit| !edit.is_flat) || matches!(base, Base::Layer(_))) {
+    let is_apart = packed.is_some() || matches!(base, Base::Layer(_));
+    if is_flat && (edits.iter().any(|edit| !edit.is_flat) || is_apart) {
         return Err("it is a convolution that is packed, or changed in ways that do not go together".into());
     }
-    out.source = Source::Merged(number);
-    Ok(Some(Merge { base, change, native, dtype: out.dtype, is_packed: false, edits, is_flat }))
+    let is_packed = packed.is_some();
+    match packed {
+        Some(pack) => pack.values = Values::Merged(number),
+        None => out.source = Source::Merged(number),
+    }
+    Ok(Some(Merge { base, change, native, dtype, is_packed, edits, is_flat }))
 }
 
 /// Says whether a delta has the rows of what an adapter brings in the base's place, which can be more.
@@ -247,8 +314,61 @@ fn fits(attached: &[Attached<'_>], edit: &EditSpec, shape: &[u64]) -> std::resul
     ))
 }
 
+/// What a GGUF's layers are in the model, and what becomes of them.
+struct GgufLayers<'a> {
+    checkpoint: &'a Checkpoint,
+    names: Option<GgufBase>,
+    /// True if the result has transformers' names and values.
+    is_named: bool,
+    /// True if a GGUF is written.
+    is_gguf: bool,
+}
+
+impl GgufLayers<'_> {
+    /// Says why landings cannot be put on a layer.
+    fn refused(&self, layer: u32, attached: &[Attached<'_>], landings: &[&Landing]) -> Option<String> {
+        const INSTEAD: &str = "--to dense --names hf has it as transformers does";
+        let change = self.names.as_ref().map_or(Change::None, |names| names.change(layer));
+        let brought = landings.iter().find_map(|landing| match landing {
+            Landing::Saved(at) => Some(*at),
+            Landing::Edit(_) => None,
+        });
+        match (change, brought) {
+            (Change::MinusOne, None) => {
+                return Some(
+                    "a GGUF of this model has one added to its values, which no delta is for".into(),
+                );
+            }
+            (Change::MinusOne, Some(_)) if !self.is_named => {
+                let why = "the adapter brings it whole, and a GGUF of this model has one added to its values";
+                return Some(format!("{why}: {INSTEAD}"));
+            }
+            (Change::RopeRows { .. }, Some(_)) if !self.is_named => {
+                let why = "the adapter brings it whole, and a GGUF has its rows in llama.cpp's order";
+                return Some(format!("{why}: {INSTEAD}"));
+            }
+            _ => {}
+        }
+        let at = brought.filter(|_| self.is_gguf)?;
+        let files = &attached.get(at.input.checked_sub(1)?)?.checkpoint.files;
+        let brought = files.shape(&files.tensors[at.tensor as usize]);
+        let shape = &self.checkpoint.layers.spec(layer).shape;
+        (brought.len() == 2 && brought != shape.as_slice()).then(|| {
+            format!(
+                "the adapter brings {}, the base has {}: the vocabulary in the metadata of a GGUF does not grow with it",
+                units::shape(brought),
+                units::shape(shape)
+            )
+        })
+    }
+}
+
 /// Puts a tensor that an adapter brings in the place of the base's.
-fn bring(attached: &[Attached<'_>], at: At, out: &mut OutTensor) -> std::result::Result<(), String> {
+fn bring(
+    attached: &[Attached<'_>],
+    at: At,
+    (out, pack): (&mut OutTensor, Option<&mut Pack>),
+) -> std::result::Result<(), String> {
     let files = &attached.get(at.input - 1).ok_or("no such adapter")?.checkpoint.files;
     let record = &files.tensors[at.tensor as usize];
     let shape = files.shape(record).to_vec();
@@ -258,6 +378,10 @@ fn bring(attached: &[Attached<'_>], at: At, out: &mut OutTensor) -> std::result:
     }
     if !record.dtype.is_float() || !values::is_readable(record.dtype) {
         return Err(format!("the adapter brings {}", record.dtype));
+    }
+    if let Some(pack) = pack {
+        pack.values = Values::Tensor(at, Change::None);
+        return Ok(());
     }
     out.source = if record.dtype == out.dtype { Source::Copy(at) } else { Source::Cast(at) };
     out.bytes = elements(&shape).and_then(|n| out.dtype.bytes_of(n)).ok_or("its shape overflows")?;

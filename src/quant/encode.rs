@@ -39,6 +39,12 @@ pub trait Encode: Send + Sync {
         true
     }
 
+    /// Returns the values and the bytes of a block of the first tensor, if a block whose values are those that are stored
+    /// keeps its stored bytes. Then `rows` takes any blocks, and the first strand is the codes as they are stored.
+    fn kept_block(&self) -> Option<[usize; 2]> {
+        None
+    }
+
     /// Makes the tensors, in the order of `Encoding::tensors`, of the strands of all rows.
     fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>>;
 }

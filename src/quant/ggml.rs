@@ -16,6 +16,7 @@ pub mod target;
 
 use super::decode::Decoding;
 use super::draft::Draft;
+use super::encode::Encoding;
 use super::{Evidence, FormatId, LayerSpec, Part, Parts, QuantFormat, Recognized, Signature};
 use crate::tensor::{Dtype, GgmlType};
 
@@ -72,6 +73,20 @@ impl QuantFormat for Ggml {
 
     fn decode(&self, parts: &Parts<'_>, _layer: &LayerSpec) -> Result<Decoding, String> {
         decode::decode(parts)
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, parts: &Parts<'_>, layer: &LayerSpec) -> Result<Encoding, String> {
+        let (part, kind) = block_tensor(parts).ok_or("it has no blocks")?;
+        if parts.get("scale").is_some() {
+            return Err("a scale stands beside it, which belongs to its own type: --to dense".into());
+        }
+        encode::as_stored(kind, part).map_err(|why| {
+            format!("it is {}, and {why}; --to q4_k makes it a type that can be written", self.label(layer))
+        })
     }
 }
 

@@ -24,6 +24,8 @@ mod jobs;
 mod layouts;
 mod memory;
 mod merge;
+mod merge_gguf;
+mod merge_gguf_hostile;
 mod merge_proof;
 mod merge_same;
 mod packed_samples;

@@ -26,6 +26,7 @@ fn proven(layers: u32, is_merged: bool) -> Proven {
             nearest: None,
             is_merged,
             codes_changed: is_merged.then_some(0.05 * share),
+            blocks: None,
             keeps_grid: is_merged.then_some(true),
         };
         (at, quality)

@@ -37,7 +37,7 @@ const TYPES: [(&str, u32); 15] = [
     ("mxfp4", 38),
 ];
 
-fn quantize(input: &Path, to: &str, output: &Path, more: &[&str]) -> Output {
+pub(crate) fn quantize(input: &Path, to: &str, output: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
     command.args(["convert", "--to", to, "-o"]).arg(output).arg(input).args(more);
     command.output().unwrap()
@@ -48,8 +48,11 @@ fn refused(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Type, shape and bytes of tensors by their names.
+pub(crate) type Tensors = BTreeMap<String, (String, Vec<u64>, Vec<u8>)>;
+
 /// The tensors of a file: type, shape and bytes by name; they must please the reader.
-fn tensors(path: &Path) -> BTreeMap<String, (String, Vec<u64>, Vec<u8>)> {
+pub(crate) fn tensors(path: &Path) -> Tensors {
     let header = Gguf.read_header(&SourceFile::open(path, "made.gguf").unwrap());
     assert!(header.problems.is_empty(), "{:?}", header.problems);
     let bytes = fs::read(path).unwrap();
@@ -61,12 +64,12 @@ fn tensors(path: &Path) -> BTreeMap<String, (String, Vec<u64>, Vec<u8>)> {
     header.entries().iter().map(tensor).collect()
 }
 
-fn types(path: &Path) -> BTreeMap<String, String> {
+pub(crate) fn types(path: &Path) -> BTreeMap<String, String> {
     tensors(path).into_iter().map(|(name, (dtype, ..))| (name, dtype)).collect()
 }
 
 /// The bytes of the key-values, by their keys, in their order.
-fn metadata(path: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn metadata(path: &Path) -> Vec<(String, Vec<u8>)> {
     let bytes = fs::read(path).unwrap();
     let list = pairs(&SourceFile::open(path, "made.gguf").unwrap()).unwrap();
     let pair = |pair: ckpt::container::gguf::written::Pair| {
@@ -76,7 +79,7 @@ fn metadata(path: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Holds the key-values of a result against those of its input; what is set stands where it stood, or at the end.
-fn check_metadata(input: &Path, output: &Path, file_type: u32) {
+pub(crate) fn check_metadata(input: &Path, output: &Path, file_type: u32) {
     let set = [("general.file_type", file_type), ("general.quantization_version", 2)];
     let mut should = metadata(input);
     should.retain(|(key, _)| !key.starts_with("split."));
@@ -316,7 +319,7 @@ fn layers_are_kept_taken_too_and_chosen() {
 }
 
 /// Writes a model in two parts.
-fn in_parts(folder: &Path) -> PathBuf {
+pub(crate) fn in_parts(folder: &Path) -> PathBuf {
     fs::create_dir_all(folder).unwrap();
     let part = |number: u16| {
         let file = GgufFile::new("llama").raw("split.no", 2, &number.to_le_bytes());

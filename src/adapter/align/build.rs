@@ -176,7 +176,7 @@ impl Context<'_> {
         let wanted: FxHashSet<&str> = self.targets.saved.iter().map(String::as_str).collect();
         let mut of_base: FxHashMap<String, u32> = FxHashMap::default();
         for layer in 0..self.base.layers.len() as u32 {
-            let name = self.base.layers.name(&self.base.files.names, layer);
+            let name = self.names.name(layer);
             for end in ends(&name).filter(|end| wanted.contains(end)) {
                 of_base.entry(end.to_owned()).or_insert(layer);
             }
@@ -192,7 +192,7 @@ impl Context<'_> {
             let (false, Some(layer)) = (alignment.modules.iter().any(is_here), layer) else { continue };
             let mut module = Aligned::new(target, "SAVED");
             module.layer = Some(layer);
-            module.path = self.base.layers.name(&self.base.files.names, layer);
+            module.path = self.names.name(layer);
             module.state = State::Incomplete;
             module.repair = Repair::Config;
             module.evidence =

@@ -1,13 +1,13 @@
 //! Check: one module against its layer: parts, shapes, rank, scaling, state, and why.
 
 use super::build::{Context, EMBEDDINGS, part_of};
+use super::missing::missing;
 use super::{Aligned, Part, Place, Repair, State, experts, fused};
 use crate::adapter::dims::{self, Dims, Shapes};
 use crate::adapter::group::Group;
 use crate::adapter::keys::Family;
 use crate::adapter::names::{Found, PREFIX};
 use crate::adapter::{config as fields, values};
-use crate::checkpoint::Checkpoint;
 
 /// A checked module, and the tensors of it that PEFT would not use.
 pub(super) struct Checked {
@@ -387,7 +387,7 @@ impl Context<'_> {
         }
         if matches!(found, Found::Ambiguous(_)) || (module.layer.is_none() && !self.targets.saves(path)) {
             module.state = State::Missing;
-            module.evidence = missing(found, path, self.base);
+            module.evidence = missing(found, path, (self.base, &self.names));
             module.repair = Repair::No(module.evidence.clone());
             return module;
         }
@@ -456,26 +456,6 @@ fn mismatch(delta: [u64; 2], base: [u64; 2]) -> Verdict {
         return Verdict { state: State::Padded, evidence: format!("{evidence}: {whose}") };
     }
     Verdict { state: State::Shape, evidence: format!("{evidence}: another model's, or another size") }
-}
-
-/// Says why no layer was found.
-pub(super) fn missing(found: &Found, path: &str, base: &Checkpoint) -> String {
-    // Llama.cpp's names are those of its own files.
-    let is_gguf = |name: &str| {
-        name.strip_prefix("blk.").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    match found {
-        Found::Ambiguous(names) => {
-            let mut names: Vec<String> =
-                names.iter().take(4).map(|name| crate::name::escape(name).into_owned()).collect();
-            names.sort();
-            format!("ambiguous: it could be {}; --strip-prefix decides", names.join(" or "))
-        }
-        _ if is_gguf(path) && base.files.container.name() != "gguf" => {
-            "the base has no such layer: this is llama.cpp's name, which the GGUF file of the base has".into()
-        }
-        _ => "the base has no such layer".into(),
-    }
 }
 
 impl Verdict {

@@ -82,8 +82,7 @@ impl Context<'_> {
             return;
         }
         let base = self.base;
-        let names: Vec<String> =
-            (0..base.layers.len() as u32).map(|layer| base.layers.name(&base.files.names, layer)).collect();
+        let names: Vec<String> = (0..base.layers.len() as u32).map(|layer| self.names.name(layer)).collect();
         let touched: FxHashSet<u32> =
             alignment.modules.iter().flat_map(|m| m.places.iter().map(|p| p.layer).chain(m.layer)).collect();
         let entries = self.targets.modules.list();

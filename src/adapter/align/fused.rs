@@ -4,7 +4,8 @@
 //! they are named, so that a merge can put them there.
 
 use super::build::Context;
-use super::check::{Verdict, missing};
+use super::check::Verdict;
+use super::missing::missing;
 use super::{Aligned, Place, State};
 use crate::adapter::dims::Dims;
 use crate::adapter::names::{Found, PREFIX};
@@ -29,7 +30,9 @@ pub(super) fn place(context: &Context<'_>, module: &mut Aligned, found: &Found, 
     expert(context, module, &path)
         .or_else(|| part(context, module, &path))
         .or_else(|| pieces(context, module, &path))
-        .unwrap_or_else(|| Verdict::new(State::Missing, missing(found, &path, context.base)))
+        .unwrap_or_else(|| {
+            Verdict::new(State::Missing, missing(found, &path, (context.base, &context.names)))
+        })
         .with(if module.layer.is_none() || module.places.is_empty() { "" } else { KNOWN })
 }
 

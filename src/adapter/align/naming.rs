@@ -2,6 +2,7 @@
 
 use super::build::Context;
 use super::{Aligned, Order, Repair, State, experts};
+use crate::adapter::gguf_base::GgufBase;
 use crate::adapter::group::Group;
 use crate::adapter::keys::{BASE_LAYER, Family};
 use crate::adapter::names::{Found, PREFIX};
@@ -84,9 +85,14 @@ impl Context<'_> {
     /// Says how PEFT has the parts of a module that others wrote.
     fn form(&self, module: &mut Aligned, moves_rows: bool) {
         let configs = &self.base.files.configs;
-        let heads = configs.model_int("num_attention_heads");
+        let gguf = self.names.gguf().map(GgufBase::heads);
+        let heads = configs.model_int("num_attention_heads").or(gguf.map(|[heads, _]| heads));
         let is_query = module.path.ends_with("q_proj");
-        let heads = if is_query { heads } else { configs.model_int("num_key_value_heads").or(heads) };
+        let heads = if is_query {
+            heads
+        } else {
+            configs.model_int("num_key_value_heads").or(gguf.map(|[_, heads]| heads)).or(heads)
+        };
         let head = configs.model_int("head_dim");
         for part in &mut module.parts {
             let files = &self.adapter.files;

@@ -8,8 +8,8 @@ use super::combine::Rounded;
 use super::conv;
 use super::matrix::Matrix;
 use super::{
-    Combination, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Oft, Projection, Recipe, Rotation, Rows,
-    Scale, Stack, Within,
+    Combination, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Oft, Projection, Recipe, Reordered,
+    Rotation, RowOrder, Rows, Scale, Stack, Within,
 };
 use crate::tensor::Dtype;
 use crate::units;
@@ -72,6 +72,8 @@ pub struct EditSpec {
     pub expert: Option<u64>,
     /// The rows of the weight that change: some where what the factors are for is a part of the weight.
     pub rows: Option<Range<u64>>,
+    /// The order of the weight's rows, where it is not that of the factors.
+    pub order: Option<RowOrder>,
     /// True for a convolution: the weight `[out, in, …]` is taken as `[out, in · …]`, and so are the factors.
     pub is_flat: bool,
     /// The factors of several adapters that become one delta, instead of `parts`, `scaling` and `weight`.
@@ -209,11 +211,8 @@ impl EditSpec {
             Method::Ia3 => {
                 let factors = parts.matrix("ia3_l")?;
                 // [out, 1], or [1, in]; the weight may lie the other way around.
-                if let [_] = *shape {
-                    return Ok(Box::new(Scale::new(factors.values, false, matrix)?));
-                }
-                let by_rows =
-                    (factors.columns == 1 && (factors.rows != 1 || matrix[0] == 1)) != self.transposed;
+                let is_column = factors.columns == 1 && (factors.rows != 1 || matrix[0] == 1);
+                let by_rows = shape.len() != 1 && is_column != self.transposed;
                 Box::new(Scale::new(factors.values, by_rows, matrix)?)
             }
             Method::Oft(oft) => {
@@ -245,6 +244,15 @@ impl EditSpec {
                 Box::new(LowRank::new(factors, self.scale(), None))
             }
         };
+        let edit = self.within(edit, whole)?;
+        Ok(match self.order {
+            Some(order) => Box::new(Reordered::new(edit, order, shape)?),
+            None => edit,
+        })
+    }
+
+    /// Returns an edit of the rows that change.
+    fn within(&self, edit: Box<dyn Edit>, whole: [u64; 2]) -> Result<Box<dyn Edit>, String> {
         Ok(match &self.rows {
             Some(rows) if rows.end <= whole[0] => Box::new(Within::new(edit, rows.clone(), whole[1])),
             Some(rows) => return Err(format!("rows to {} of {}", rows.end, whole[0])),

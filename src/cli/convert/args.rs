@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::packing::{Packing, ToFlag, to_parser};
 use crate::engine::choice::Choice;
 use crate::engine::{Options, Proof};
-use crate::plan::Order;
+use crate::plan::{Names, Order};
 use crate::tensor::Dtype;
 
 /// What `convert` is asked.
@@ -135,6 +135,16 @@ pub enum NamesFlag {
     Own,
     /// Hugging Face's.
     Hf,
+}
+
+impl NamesFlag {
+    /// Returns whose names the result's tensors get.
+    pub(in crate::cli) fn names(self) -> Names {
+        match self {
+            Self::Own => Names::Own,
+            Self::Hf => Names::Hf,
+        }
+    }
 }
 
 /// How much is proven.

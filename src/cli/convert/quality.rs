@@ -28,6 +28,10 @@ pub(super) struct LayerQuality<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     codes_changed: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    blocks_changed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     keeps_grid: Option<bool>,
 }
 
@@ -40,6 +44,8 @@ pub(super) fn json<'a>(plan: &'a Plan, outcome: &Outcome) -> Option<Vec<LayerQua
         nearest_error: quality.nearest.map(Sums::relative_error),
         delta_kept: quality.delta_kept(),
         codes_changed: quality.codes_changed,
+        blocks_changed: quality.blocks.map(|[changed, _]| changed),
+        blocks: quality.blocks.map(|[_, all]| all),
         keeps_grid: quality.keeps_grid,
     };
     (!quality.is_empty()).then(|| quality.iter().map(row).collect())
@@ -68,20 +74,23 @@ fn table(plan: &Plan, quality: &[(u32, Quality)]) -> Vec<String> {
     let rows = worst_first(quality);
     let is_merged = quality.iter().any(|(_, quality)| quality.is_merged);
     let is_searched = quality.iter().any(|(_, quality)| quality.nearest.is_some());
+    let changed =
+        if quality.iter().any(|(_, quality)| quality.blocks.is_some()) { "blocks" } else { "codes" };
     let percent =
         |share: Option<f64>| share.map_or_else(String::new, |share| format!("{:.2} %", 100.0 * share));
     let mut lines = vec![format!(
         "  {:<NAME_CELLS$} {:>9}{}",
         "layer",
         "error",
-        columns(is_merged, is_searched, ["delta kept", "codes", "nearest"].map(str::to_owned))
+        columns(is_merged, is_searched, ["delta kept", changed, "nearest"].map(str::to_owned))
     )];
     for (pack, quality) in rows.iter().take(SHOWN) {
         let name = escape(&plan.packs[*pack as usize].name).into_owned();
         let name = cut_middle(&name, NAME_CELLS).into_owned();
         let error = percent(Some(quality.sums.relative_error()));
         let nearest = quality.nearest.map(Sums::relative_error);
-        let more = [quality.delta_kept(), quality.codes_changed, nearest].map(percent);
+        let blocks = quality.blocks.map(|[changed, all]| changed as f64 / all.max(1) as f64);
+        let more = [quality.delta_kept(), quality.codes_changed.or(blocks), nearest].map(percent);
         let more = columns(is_merged, is_searched, more);
         lines.push(format!("  {name:<NAME_CELLS$} {error:>9}{more}").trim_end().to_owned());
     }

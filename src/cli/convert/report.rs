@@ -121,7 +121,7 @@ pub(in crate::cli) fn report(
         cast: plan.count(Action::Cast),
         dequantized: plan.count(Action::Dequantize),
         merged: plan.count(Action::Merge),
-        quantized: plan.steps.iter().filter(|step| step.is_encoded()).count(),
+        quantized: plan.packed().len(),
         skipped: plan.broken.len(),
     };
     let proof = outcome.proof.as_ref().map(crate::engine::verify::Proven::words);

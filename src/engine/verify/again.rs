@@ -1,5 +1,7 @@
 //! A packed layer that is made once more, and compared with what was written.
 
+use std::ops::Range;
+
 use super::{CHUNK_BYTES, Prover, check_entry, differs, failed};
 use crate::engine::encoded::{Again, ToPack};
 use crate::error::Result;
@@ -26,9 +28,9 @@ impl<'w> Remade<'w> {
         Self { prover, work, parts, again: Again::new(work, is_passed), is_passed, is: Vec::new() }
     }
 
-    /// Makes the rows behind those before, as many as belong together.
-    pub(super) fn rows(&mut self, first_row: u64, values: &[f32]) -> Result<()> {
-        let piece = self.again.rows(first_row, values).map_err(|why| self.refused(&why))?;
+    /// Makes the rows behind those before, as many as belong together, of values and of what these were decoded from.
+    pub(super) fn rows(&mut self, rows: Range<u64>, codes: &[u8], values: &[f32]) -> Result<()> {
+        let piece = self.again.rows(rows, codes, values).map_err(|why| self.refused(&why))?;
         piece.map_or(Ok(()), |(at, piece)| self.same(0, at, &piece))
     }
 

@@ -1,23 +1,25 @@
 //! Codes of a merged layer that are not those of its base.
 
-use super::quality::VALUES_AT_ONCE;
+use super::quality::{Quality, VALUES_AT_ONCE};
 use super::{Prover, failed};
 use crate::engine::Scratch;
 use crate::engine::encoded;
 use crate::error::Result;
 use crate::plan::{How, Values};
+use crate::tensor::Dtype;
 
 impl Prover<'_> {
-    /// Returns the share of codes that are not the base's, and whether all other tensors are: of a layer that is packed
+    /// Measures which codes or blocks are not the base's, and whether all other tensors are: of a layer that is packed
     /// as it was, against what is stored; of another, against the base packed alone.
     pub(super) fn changed(
         &self,
         (number, how): (u32, How),
+        quality: &mut Quality,
         scratch: &mut Scratch,
-    ) -> Result<(Option<f64>, Option<bool>)> {
+    ) -> Result<()> {
         let parts = self.packed.get(&number).map(Vec::as_slice).unwrap_or_default();
         let pack = &self.run.plan.packs[number as usize];
-        let Values::Merged(merge) = pack.values else { return Ok((None, None)) };
+        let Values::Merged(merge) = pack.values else { return Ok(()) };
         let before: Vec<Vec<u8>> = match how {
             How::Target | How::Blocks(_) => {
                 let base = self.inputs.before(number, merge)?;
@@ -33,6 +35,13 @@ impl Prover<'_> {
             self.data.fill(written, 0, &mut is).map_err(|why| failed(&why))?;
             shares.push((is == *before, is));
         }
+        if let (Some((_, tensor)), Some((_, is)), Some(before)) =
+            (parts.first(), shares.first(), before.first())
+            && let Dtype::Ggml(kind) = tensor.dtype
+        {
+            quality.blocks = Some(changed_blocks(is, before, kind.block_bytes() as usize));
+            return Ok(());
+        }
         let (layers, files) = (&self.opened.layers, &self.opened.files);
         let first = parts.first().and_then(|(_, tensor)| self.index.find(files, &tensor.name));
         let layer = first.and_then(|tensor| layers.of_tensor(files, tensor));
@@ -43,16 +52,24 @@ impl Prover<'_> {
             blocks.iter().any(|block| block.text(&["checkpoint_format", "format"]) == Some("gptq_p"));
         let is_gptq = layer.is_some_and(|layer| layers.spec(layer).format.get().name() == "gptq");
         let columns = parts.first().and_then(|(_, tensor)| tensor.shape.last()).copied().unwrap_or(0);
-        let codes = match (shares.first(), before.first()) {
+        quality.codes_changed = match (shares.first(), before.first()) {
             (Some((_, is)), Some(before)) if bits == 3 && is_gptq && !is_planar => {
                 changed_in_columns(is, before, columns as usize)
             }
             (Some((_, is)), Some(before)) => changed_codes(is, before, bits),
             _ => None,
         };
-        let grid = (how == How::AsStored).then(|| shares.iter().skip(1).all(|(is_same, _)| *is_same));
-        Ok((codes, grid))
+        quality.keeps_grid =
+            (how == How::AsStored).then(|| shares.iter().skip(1).all(|(is_same, _)| *is_same));
+        Ok(())
     }
+}
+
+/// Returns how many blocks of so many bytes differ, and how many there are.
+fn changed_blocks(is: &[u8], before: &[u8], bytes: usize) -> [u64; 2] {
+    let blocks = is.chunks(bytes.max(1)).zip(before.chunks(bytes.max(1)));
+    let changed = blocks.clone().filter(|(is, before)| is != before).count();
+    [changed as u64, blocks.count() as u64]
 }
 
 /// Returns the share of codes that differ; `None` for codes that straddle bytes.

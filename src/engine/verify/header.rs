@@ -14,8 +14,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 
 /// Compares the key-values of a file that was written with those of the file that they are of.
 pub(super) fn prove(run: &Run<'_>, gguf: &Gguf, is: &SourceFile) -> Result<()> {
-    let Some(mixture) = run.plan.target.as_ref().and_then(|target| target.gguf()) else { return Ok(()) };
-    let metadata = metadata(mixture);
+    let metadata = metadata(run.plan.target.as_ref().and_then(|target| target.gguf()));
     let should = SourceFile::open(&gguf.source, gguf.source.display().to_string())?;
     let kept = |file: &SourceFile| -> Result<Vec<Pair>> {
         let mut list = pairs(file).map_err(|why| failed(&why))?;
@@ -24,7 +23,7 @@ pub(super) fn prove(run: &Run<'_>, gguf: &Gguf, is: &SourceFile) -> Result<()> {
     };
     let is_set = |pair: &Pair| metadata.set.iter().any(|(key, _)| *key == pair.key);
     let (written, stored) = (kept(is)?, kept(&should)?);
-    for (key, number) in metadata.set {
+    for &(key, number) in &metadata.set {
         let found = written.iter().find(|pair| pair.key == key);
         let found = found.ok_or_else(|| failed(&format!("{key} is not there")))?;
         let bytes = is.read_vec(found.bytes.end.saturating_sub(4), 4)?;

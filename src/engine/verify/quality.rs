@@ -34,6 +34,8 @@ pub struct Quality {
     pub is_merged: bool,
     /// The share of the codes that are not those of the base.
     pub codes_changed: Option<f64>,
+    /// Of a type of ggml: the blocks that are not those of the base, and all of them.
+    pub blocks: Option<[u64; 2]>,
     /// True if scales and zero points are those of the base; `None` if it is not packed as it was.
     pub keeps_grid: Option<bool>,
 }
@@ -77,7 +79,7 @@ impl Prover<'_> {
         let mut quality = Quality { sums, is_merged: base.is_some(), ..Quality::default() };
         quality.nearest = self.nearest((number, work), scratch)?;
         if base.is_some() {
-            (quality.codes_changed, quality.keeps_grid) = self.changed((number, pack.how), scratch)?;
+            self.changed((number, pack.how), &mut quality, scratch)?;
         }
         Ok(quality)
     }
@@ -115,7 +117,7 @@ impl Prover<'_> {
                 let meant = work.decode(rows.clone(), &codes, scratch);
                 let meant = meant.map_err(|why| self.inputs.refused(work.values, &why))?;
                 if let Some(again) = &mut again {
-                    again.rows(rows.start, meant)?;
+                    again.rows(rows.clone(), &codes, meant)?;
                 }
                 for (rows, meant) in pieces(rows, at_once).zip(meant.chunks((at_once * row_len) as usize)) {
                     let before = base.map(|base| {

@@ -38,6 +38,8 @@ pub struct Totals {
     pub merged: Option<(usize, Option<f64>)>,
     /// Layers on the grid of the base, of those that are packed as they were.
     pub on_grid: Option<(usize, usize)>,
+    /// Blocks of ggml that are not the base's, and all of them, over the layers that adapters are merged into.
+    pub blocks: Option<[u64; 2]>,
     /// Share of the codes that are not the base's, as a mean over the layers of which it is known.
     pub codes_changed: Option<f64>,
 }
@@ -68,6 +70,11 @@ impl Totals {
                 let (on_grid, of) = totals.on_grid.get_or_insert_default();
                 *on_grid += usize::from(keeps);
                 *of += 1;
+            }
+            if let Some([changed, all]) = quality.blocks {
+                let [sum, of] = totals.blocks.get_or_insert_default();
+                *sum += changed;
+                *of += all;
             }
             if let Some(share) = quality.codes_changed {
                 changed += share;
@@ -114,7 +121,11 @@ impl Totals {
             );
             let least = least.map(|least| format!(", {} in the worst", percent(least))).unwrap_or_default();
             let codes = self.codes_changed.map(|share| format!(", {} of the codes changed", percent(share)));
-            lines.push(format!("delta    {kept} over {layers}{least}{}", codes.unwrap_or_default()));
+            let blocks = self.blocks.map(|[changed, all]| {
+                format!(", {} of {} blocks changed", units::exact(changed), units::exact(all))
+            });
+            let changed = codes.or(blocks).unwrap_or_default();
+            lines.push(format!("delta    {kept} over {layers}{least}{changed}"));
         }
         if let Some((on_grid, of)) = self.on_grid {
             let rest = if on_grid == of { "" } else { "; the others got new scales" };

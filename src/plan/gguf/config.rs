@@ -36,7 +36,7 @@ const GEMMA_3_PATTERN: u64 = 6;
 const ROPE_THETA: f64 = 10_000.0;
 
 pub(super) fn build(naming: &Naming<'_>, warnings: &mut Vec<String>) -> Result<Value, String> {
-    let (meta, arch) = (&naming.meta, naming.arch);
+    let (meta, arch) = (&naming.meta, naming.names.arch);
     let mut config = Map::new();
     let mut put = |key: &str, value: Value| {
         config.insert(key.to_owned(), value);
@@ -46,15 +46,15 @@ pub(super) fn build(naming: &Naming<'_>, warnings: &mut Vec<String>) -> Result<V
     put("model_type", json!(model_type));
     for (key, from) in COUNTS {
         let count = match key {
-            "num_key_value_heads" => naming.kv_heads,
+            "num_key_value_heads" => naming.names.kv_heads,
             _ => meta.need_int(from)?,
         };
         put(key, json!(count));
     }
     let rows = naming.dim("blk.0.attn_q.weight", 0).unwrap_or(0);
-    let head_dim = rows.checked_div(naming.heads).filter(|&n| n > 0 && n * naming.heads == rows);
-    let head_dim =
-        head_dim.ok_or_else(|| format!("blk.0.attn_q.weight: {rows} rows are not {} heads", naming.heads))?;
+    let head_dim = rows.checked_div(naming.names.heads).filter(|&n| n > 0 && n * naming.names.heads == rows);
+    let head_dim = head_dim
+        .ok_or_else(|| format!("blk.0.attn_q.weight: {rows} rows are not {} heads", naming.names.heads))?;
     put("head_dim", json!(head_dim));
     put("vocab_size", json!(naming.dim("token_embd.weight", 0).unwrap_or(0)));
     let epsilon = meta.number("attention.layer_norm_rms_epsilon");
@@ -114,10 +114,10 @@ fn class(naming: &Naming<'_>) -> (&'static str, &'static str) {
         .filter_map(|key| naming.meta.text(key))
         .any(|name| name.to_ascii_lowercase().contains("mistral"));
     // Mistral's class has no biases: a model with some is what its tensors say.
-    if naming.arch.gguf == "llama" && named && !biased(naming, super::ALL_LINEARS) {
+    if naming.names.arch.gguf == "llama" && named && !biased(naming, super::ALL_LINEARS) {
         ("MistralForCausalLM", "mistral")
     } else {
-        (naming.arch.class, naming.arch.model_type)
+        (naming.names.arch.class, naming.names.arch.model_type)
     }
 }
 
@@ -128,9 +128,9 @@ fn biased(naming: &Naming<'_>, leaves: &[&str]) -> bool {
 
 /// What Gemma 2 and 3 have beside.
 fn gemma(naming: &Naming<'_>, head_dim: u64, put: &mut dyn FnMut(&str, Value)) -> Result<(), String> {
-    let (meta, arch) = (&naming.meta, naming.arch.gguf);
-    let is_27b = GEMMA_27B.contains(&(arch, naming.blocks));
-    let scale = if is_27b { meta.need_int("embedding_length")? / naming.heads } else { head_dim };
+    let (meta, arch) = (&naming.meta, naming.names.arch.gguf);
+    let is_27b = GEMMA_27B.contains(&(arch, naming.names.blocks));
+    let scale = if is_27b { meta.need_int("embedding_length")? / naming.names.heads } else { head_dim };
     put("query_pre_attn_scalar", json!(scale));
     for (key, of_gemma2) in SOFTCAPS {
         let default = if arch == "gemma2" { json!(of_gemma2) } else { Value::Null };

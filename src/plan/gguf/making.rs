@@ -22,7 +22,8 @@ const IMATRIX: &str = "quantize.imatrix.";
 /// Tensors on their way.
 pub(super) struct Making<'a> {
     checkpoint: &'a Checkpoint,
-    mixture: Mixture,
+    /// What tensors become; `None`: what they are.
+    mixture: Option<Mixture>,
     selection: Selection,
     keep: Selection,
     also: Selection,
@@ -41,7 +42,7 @@ impl<'a> Making<'a> {
     pub(super) fn new(
         checkpoint: &'a Checkpoint,
         order: &Order,
-        mixture: Mixture,
+        mixture: Option<Mixture>,
         selection: Selection,
     ) -> Result<Self> {
         let files = &checkpoint.files;
@@ -164,6 +165,7 @@ impl<'a> Making<'a> {
         name: &str,
         shape: &[u64],
     ) -> std::result::Result<Option<Choice>, String> {
+        let Some(mixture) = self.mixture else { return Ok(None) };
         let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
         let record = &files.tensors[tensor as usize];
         let layer_name = name.strip_suffix(".weight").unwrap_or(name);
@@ -176,7 +178,7 @@ impl<'a> Making<'a> {
         } else {
             return Ok(None);
         };
-        let choice = self.mixture.choose(name, shape, (&self.model, before));
+        let choice = mixture.choose(name, shape, (&self.model, before));
         if !self.selection.takes(layer_name) {
             return Ok(None);
         }
@@ -203,7 +205,7 @@ impl<'a> Making<'a> {
     }
 
     /// Returns the steps, one a layer.
-    pub(super) fn steps(&self, tensors: &[(u32, OutTensor)]) -> Vec<Step> {
+    pub(super) fn steps<'t>(&self, tensors: impl Iterator<Item = (u32, &'t OutTensor)>) -> Vec<Step> {
         let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
         let word = |dtype: Dtype| dtype.name().to_ascii_lowercase();
         let step = |layer: u32| Step {
@@ -217,7 +219,7 @@ impl<'a> Making<'a> {
         };
         let mut steps: Vec<Step> = (0..layers.len() as u32).map(step).collect();
         for (tensor, out) in tensors {
-            let Some(layer) = layers.of_tensor(files, *tensor) else { continue };
+            let Some(layer) = layers.of_tensor(files, tensor) else { continue };
             let step = &mut steps[layer as usize];
             step.bytes_out = step.bytes_out.saturating_add(out.bytes);
             let action = match out.source {
@@ -228,7 +230,7 @@ impl<'a> Making<'a> {
             };
             // A weight says what its layer is, and not its bias.
             if action != Action::Copy || out.name.ends_with("weight") || step.to.is_empty() {
-                step.from = word(files.tensors[*tensor as usize].dtype);
+                step.from = word(files.tensors[tensor as usize].dtype);
                 step.to = word(out.dtype);
                 step.action = action;
             }
@@ -271,11 +273,8 @@ impl<'a> Making<'a> {
                  would be nearer (llama-quantize asks for --allow-requantize)"
             ));
         }
-        let keys = self.checkpoint.files.shards.first().map(|shard| &shard.metadata);
-        if keys.is_some_and(|keys| keys.iter().any(|(key, _)| key.starts_with(IMATRIX))) {
-            warnings.push(format!(
-                "{IMATRIX}*: the metadata, which are kept, tell of an importance matrix; the new blocks are made without one"
-            ));
+        if self.mixture.is_some() {
+            warn_of_imatrix(self.checkpoint, warnings);
         }
         let mut instead: BTreeMap<&str, usize> = BTreeMap::new();
         for note in self.notes.values().filter(|note| note.ends_with(" instead")) {
@@ -284,6 +283,18 @@ impl<'a> Making<'a> {
         warnings.extend(
             instead.iter().map(|(note, count)| format!("{}: {note}", units::plural(*count, "layer"))),
         );
+    }
+}
+
+/// Says that metadata tell of an importance matrix which new blocks are made without.
+pub(super) fn warn_of_imatrix(checkpoint: &Checkpoint, warnings: &mut Vec<String>) {
+    let keys = checkpoint.files.shards.first().map(|shard| &shard.metadata);
+    let message = format!(
+        "{IMATRIX}*: the metadata, which are kept, tell of an importance matrix; the new blocks are made without one"
+    );
+    let is_there = keys.is_some_and(|keys| keys.iter().any(|(key, _)| key.starts_with(IMATRIX)));
+    if is_there && !warnings.contains(&message) {
+        warnings.push(message);
     }
 }
 

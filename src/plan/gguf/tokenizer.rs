@@ -182,7 +182,7 @@ fn tokenizer(naming: &Naming<'_>, vocabulary: &Vocabulary) -> Result<(Value, boo
     }
     let parts = match model {
         "gpt2" => bytelevel::parts(vocabulary)?,
-        "llama" if naming.arch.gguf.starts_with("gemma") => sentencepiece::gemma(vocabulary)?,
+        "llama" if naming.names.arch.gguf.starts_with("gemma") => sentencepiece::gemma(vocabulary)?,
         "llama" => sentencepiece::llama(vocabulary)?,
         other => return Err(format!("{MODEL} is {}, which is not written here", escape(other))),
     };

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Landing, Target, method};
 use crate::adapter::align::{Aligned, Alignment, Place, State};
 use crate::adapter::delta::{EditSpec, Method, Recipe};
+use crate::adapter::gguf_base::GgufBase;
 use crate::adapter::held::Held;
 use crate::adapter::names::PREFIX;
 use crate::adapter::targets::Targets;
@@ -51,11 +52,12 @@ impl Landings {
         let (mut zero, mut is_drawn) = (0, false);
         let targets = config.map(Targets::read).unwrap_or_default();
         let rank = config.and_then(|config| config.get("r")).and_then(Value::as_u64);
+        let gguf = GgufBase::of(base).and_then(|names| names.ok());
         for module in &attached.alignment.modules {
             self.coverage.total += 1;
             let found = mergeable(module)
                 .and_then(|()| right_rank(module, &targets, rank))
-                .and_then(|()| one(base, (number, attached), module, recipe, config));
+                .and_then(|()| one((base, gguf.as_ref()), (number, attached), module, recipe, config));
             match found {
                 Ok(landings) => {
                     self.coverage.merged += 1;
@@ -124,7 +126,7 @@ fn right_rank(module: &Aligned, targets: &Targets, rank: Option<u64>) -> Result<
 
 /// Returns what a module brings.
 fn one(
-    base: &Checkpoint,
+    (base, gguf): (&Checkpoint, Option<&GgufBase>),
     (number, attached): (usize, &Attached<'_>),
     module: &Aligned,
     recipe: Recipe,
@@ -137,9 +139,18 @@ fn one(
     if has_scale && module.scaling.is_none() {
         return Err("its scale is not known: neither config nor file give an alpha".into());
     }
+    // Factors by a layer's own name are for its rows as they lie: llama.cpp's are.
+    let order = |layer: u32| {
+        let is_own = base.layers.name(&base.files.names, layer) == module.path;
+        gguf.filter(|_| !is_own)?.order(layer)
+    };
+    let edit = |(method, recipe), place: &Place| {
+        let edit = edit(number, attached, module, (method, recipe), place)?;
+        Ok::<_, String>(EditSpec { order: order(place.layer), ..edit })
+    };
     if let Some(method) = method {
         for place in places(module, layer)? {
-            let edit = edit(number, attached, module, (method, recipe), &place)?;
+            let edit = edit((method, recipe), &place)?;
             landings.push((Target { layer: place.layer, is_bias: false }, Landing::Edit(Box::new(edit))));
         }
     }
@@ -151,15 +162,14 @@ fn one(
                 if module.places.len() > 1 {
                     return Err("its bias belongs to several layers".into());
                 }
-                let edit = edit(number, attached, module, (Method::Bias, recipe), &whole(layer))?;
+                let edit = edit((Method::Bias, recipe), &whole(layer))?;
                 landings.push((target(true), Landing::Edit(Box::new(edit))));
             }
             "weight" => landings.push((target(false), Landing::Saved(at))),
             "bias" => landings.push((target(true), Landing::Saved(at))),
             // A factor an output goes for the bias as well.
             "ia3_l" if shape(attached, part.tensor).last() == Some(&1) && has_bias(base, layer) => {
-                let place = whole(layer);
-                let edit = edit(number, attached, module, (Method::Ia3, recipe), &place)?;
+                let edit = edit((Method::Ia3, recipe), &whole(layer))?;
                 landings.push((target(true), Landing::Edit(Box::new(edit))));
             }
             _ => {}
@@ -272,6 +282,7 @@ fn edit(
         outputs,
         expert: place.expert.filter(|_| experts > 1),
         rows,
+        order: None,
         is_flat,
         combination: None,
     })

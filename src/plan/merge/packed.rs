@@ -11,7 +11,30 @@ use crate::plan::packing::Making;
 use crate::plan::{Action, Base, How, Merge, OutTensor, Pack, Source, Step, Values, conv1d};
 use crate::quant::change::Change;
 use crate::quant::encode::Place;
+use crate::quant::ggml;
 use crate::tensor::Dtype;
+
+/// Makes a tensor in blocks of ggml one that is packed again, of whatever values; returns its pack, the `number`th.
+pub(super) fn blocks(
+    (layer, name): (u32, &str),
+    out: &mut OutTensor,
+    number: u32,
+) -> std::result::Result<Pack, String> {
+    let Dtype::Ggml(kind) = out.dtype else { return Err("it is in no blocks of ggml".into()) };
+    let making = Making::of(&ggml::encode::encoding(kind, &out.shape)?);
+    out.source = Source::Encoded { pack: number, part: 0 };
+    Ok(Pack {
+        layer,
+        name: name.to_owned(),
+        values: Values::Layer(layer, Change::None),
+        native: Dtype::F32,
+        dtype: Dtype::F32,
+        change: Change::None,
+        how: How::Blocks(kind),
+        shares: Vec::new(),
+        making,
+    })
+}
 
 /// Puts the landings on a packed layer, which is packed again: its tensors get the merge's number.
 pub(super) fn pack(

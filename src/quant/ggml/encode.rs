@@ -27,6 +27,7 @@ mod tests;
 use half::f16;
 use multiversion::multiversion;
 
+use crate::quant::Part;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
 use crate::tensor::{Dtype, GgmlType};
 
@@ -101,7 +102,20 @@ pub fn encoding(kind: GgmlType, shape: &[u64]) -> Result<Encoding, String> {
         return Err(format!("rows of {inputs} are not whole blocks of {} {name}", kind.block_elements()));
     }
     let tensor = Encoded::new("weight", Dtype::Ggml(kind), shape)?;
-    Ok(Encoding { tensors: vec![tensor], encoder: Box::new(Rows { kind, row, inputs }) })
+    Ok(Encoding { tensors: vec![tensor], encoder: Box::new(Rows { kind, row, inputs, keeps: false }) })
+}
+
+/// Returns how a stored tensor is encoded as what it is: a block whose values do not change keeps its bytes.
+///
+/// # Errors
+/// As `encoding`.
+pub fn as_stored(kind: GgmlType, part: &Part<'_>) -> Result<Encoding, String> {
+    let mut encoding = encoding(kind, part.shape)?;
+    let inputs = part.shape.last().copied().unwrap_or(0);
+    let row = TYPES.iter().find(|row| row.name == kind.name()).ok_or("its type cannot be written")?;
+    encoding.tensors = vec![Encoded::like(part)];
+    encoding.encoder = Box::new(Rows { kind, row, inputs, keeps: true });
+    Ok(encoding)
 }
 
 /// Encodes rows; one strand: their blocks.
@@ -110,6 +124,8 @@ struct Rows {
     row: &'static Type,
     /// Values of a row.
     inputs: u64,
+    /// True if blocks that do not change keep their bytes.
+    keeps: bool,
 }
 
 impl Encode for Rows {
@@ -136,6 +152,10 @@ impl Encode for Rows {
 
     fn piece_bytes(&self) -> Option<u64> {
         Some(self.inputs / u64::from(self.kind.block_elements()) * u64::from(self.kind.block_bytes()))
+    }
+
+    fn kept_block(&self) -> Option<[usize; 2]> {
+        self.keeps.then(|| [self.kind.block_elements() as usize, self.kind.block_bytes() as usize])
     }
 
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {

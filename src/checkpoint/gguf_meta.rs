@@ -4,30 +4,30 @@
 //! the answer; else it is refused, because the configs here have one.
 //! Source: ggml's docs/gguf.md and gguf-py's `constants.py`.
 
-use crate::checkpoint::files::Files;
+use super::files::Files;
 use crate::container::Value;
 use crate::container::bytes::SourceFile;
 use crate::container::gguf::{Whole, read_whole};
 use crate::name::escape;
 
 /// The key-values of one architecture.
-pub(super) struct Meta<'a> {
+pub(crate) struct Meta<'a> {
     files: &'a Files,
     arch: &'static str,
 }
 
 impl<'a> Meta<'a> {
-    pub(super) fn new(files: &'a Files, arch: &'static str) -> Self {
+    pub(crate) fn new(files: &'a Files, arch: &'static str) -> Self {
         Self { files, arch }
     }
 
     /// Returns a value by its full key.
-    pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
         self.files.metadata(key)
     }
 
     /// Returns a text by its full key.
-    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&'a str> {
         self.get(key)?.as_str()
     }
 
@@ -36,7 +36,7 @@ impl<'a> Meta<'a> {
     }
 
     /// Returns a whole number of the architecture, also where it stands once for each layer.
-    pub(super) fn int(&self, key: &str) -> Result<Option<u64>, String> {
+    pub(crate) fn int(&self, key: &str) -> Result<Option<u64>, String> {
         let key = self.key(key);
         match self.get(&key) {
             None => Ok(None),
@@ -46,7 +46,7 @@ impl<'a> Meta<'a> {
     }
 
     /// Returns a whole number that every model has.
-    pub(super) fn need_int(&self, key: &str) -> Result<u64, String> {
+    pub(crate) fn need_int(&self, key: &str) -> Result<u64, String> {
         let found = self.int(key)?.filter(|&n| n > 0);
         found.ok_or_else(|| format!("the file does not say its {}", self.key(key)))
     }
@@ -64,7 +64,7 @@ impl<'a> Meta<'a> {
     }
 
     /// Returns a number of the architecture.
-    pub(super) fn number(&self, key: &str) -> Option<f64> {
+    pub(crate) fn number(&self, key: &str) -> Option<f64> {
         match *self.get(&self.key(key))? {
             Value::Float(number) => Some(number),
             Value::Int(number) => Some(number as f64),
@@ -73,13 +73,13 @@ impl<'a> Meta<'a> {
     }
 
     /// Returns a text of the architecture.
-    pub(super) fn word(&self, key: &str) -> Option<&'a str> {
+    pub(crate) fn word(&self, key: &str) -> Option<&'a str> {
         self.text(&self.key(key))
     }
 
     /// Reads whole values by their full keys, from the first file that has key-values: of a model in parts
     /// that is the first part.
-    pub(super) fn whole(&self, keys: &[&str]) -> Result<Vec<(String, Whole)>, String> {
+    pub(crate) fn whole(&self, keys: &[&str]) -> Result<Vec<(String, Whole)>, String> {
         let shard = self
             .files
             .shards
