@@ -41,7 +41,8 @@ int cuDeviceGetAttribute(int *v, int a, int d) {
   *v = a == 75 ? (d == 7 ? 9 : 6) : a == 76 ? (d == 7 ? 0 : 1) : a == 16 ? 132 : a == 20 ? MODE : 0; return 0; }
 int cuGetErrorName(int code, const char **s) { *s = code == 700 ? "CUDA_ERROR_\x1b[1mODD" : 0; return code == 700 ? 0 : 1; }
 #define F(name) int name(void) { return 999; }
-F(cuGetErrorString) F(cuDevicePrimaryCtxRetain) F(cuDevicePrimaryCtxRelease_v2) F(cuCtxGetCurrent)
+F(cuGetErrorString) F(cuDevicePrimaryCtxRetain) F(cuDevicePrimaryCtxRelease_v2)
+F(cuDevicePrimaryCtxSetFlags_v2) F(cuCtxGetCurrent)
 F(cuCtxSetCurrent) F(cuCtxSynchronize) F(cuMemGetInfo_v2) F(cuStreamCreate) F(cuStreamDestroy_v2)
 F(cuStreamSynchronize) F(cuStreamWaitEvent) F(cuEventCreate) F(cuEventDestroy_v2) F(cuEventRecord)
 F(cuEventSynchronize) F(cuEventQuery) F(cuEventElapsedTime) F(cuMemAllocAsync) F(cuMemFree_v2)
