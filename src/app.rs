@@ -9,6 +9,7 @@ pub mod board;
 pub mod command;
 pub mod convert;
 mod copy;
+mod device;
 pub mod error;
 mod event;
 pub mod findings;
@@ -269,6 +270,7 @@ impl App {
             }
             Event::Probed(probed) => {
                 self.gpus.probed = Some(*probed);
+                self.offer_devices();
                 Vec::new()
             }
             Event::ClickPane(focus) => {

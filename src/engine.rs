@@ -28,6 +28,7 @@ mod settled;
 mod shared;
 mod stream;
 pub mod verify;
+mod vram;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -39,6 +40,7 @@ use self::inputs::Inputs;
 use self::output::Output;
 pub use self::peak::peak_memory;
 use self::stream::stream;
+pub use self::vram::most_vram;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::folder::Copied;

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::device::DEVICE;
 use super::form::{Choice, Field, Form, Kind, Seen, Task, There};
 use super::packing::{self, FORMAT};
 use super::{App, Effect};
@@ -73,12 +74,7 @@ static FIELDS: [Field; 11] = [
     Field { kind: Kind::Choice(&EXISTS), ..TAKEN },
     UNFINISHED,
     Field { name: "verify", kind: Kind::Choice(&PROOFS), ..ANY },
-    Field {
-        name: "device",
-        kind: Kind::Choice(&DEVICES),
-        about: "cpu is the only device that converts so far",
-        ..ANY
-    },
+    DEVICE,
     Field {
         name: "",
         kind: Kind::Button("Convert"),
@@ -213,12 +209,6 @@ pub(super) static PROOFS: [Choice; 3] = [
         ..AS_IS
     },
 ];
-
-static DEVICES: [Choice; 1] = [Choice {
-    word: "cpu",
-    about: "cpu decodes on all cores; most often the disk is the limit. GPUs cannot convert yet.",
-    ..AS_IS
-}];
 
 /// Returns what of a checkpoint decides which fields apply.
 pub(super) fn seen(checkpoint: &Checkpoint) -> Seen {

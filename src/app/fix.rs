@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::convert::{ANY, AS_IS, PROOFS, TAKEN, UNFINISHED, WHERE, can_convert, default_output, replaced};
+use super::device::DEVICE;
 use super::form::{Choice, Field, Fixing, Form, Kind, Seen, Task};
 use super::{App, Effect, board, convert, merge, repair};
 use crate::diagnose::treatment::{Treatment, Way};
@@ -11,11 +12,12 @@ use crate::diagnose::{About, Act, Finding};
 use crate::engine::Options;
 
 /// The fields: where it goes, and what is compared.
-static FIELDS: [Field; 5] = [
+static FIELDS: [Field; 6] = [
     WHERE,
     Field { kind: Kind::Choice(&EXISTS), ..TAKEN },
     UNFINISHED,
     Field { name: "verify", kind: Kind::Choice(&VERIFY), ..ANY },
+    DEVICE,
     Field {
         name: "",
         kind: Kind::Button("Fix"),

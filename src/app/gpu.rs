@@ -96,9 +96,9 @@ impl App {
         self.gpus_now().get(self.gpus.cursor)
     }
 
-    /// Asks CUDA, once, when the tab is shown.
+    /// Asks CUDA, once, when the tab is shown or a form that names devices.
     pub(super) fn ask_gpus(&mut self) -> Option<Effect> {
-        let asks = self.tab == Tab::Gpu && !self.gpus.is_asked;
+        let asks = (self.tab == Tab::Gpu || self.form.is_some()) && !self.gpus.is_asked;
         self.gpus.is_asked |= asks;
         asks.then_some(Effect::AskGpus)
     }

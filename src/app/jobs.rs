@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::form::in_form_words;
 use super::{App, Effect, Overlay, Tab};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD};
+use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD, most_vram};
 use crate::error::{Error, ErrorKind};
 use crate::plan::{Coverage, Group, Plan};
 use crate::quant::target::Target;
@@ -114,6 +114,8 @@ pub struct Facts {
     pub bytes: u64,
     /// Threads that compute.
     pub threads: usize,
+    /// Memory that it takes at most of each GPU that computes; `None` on the processor.
+    pub vram: Option<u64>,
     /// What is proven at the end.
     pub proof: Proof,
     /// Layers that are broken and go over as they are.
@@ -138,6 +140,7 @@ impl Facts {
             others: plan.written().len() + plan.copied().count(),
             bytes: plan.bytes_written(),
             threads: options.threads,
+            vram: most_vram(plan, options),
             proof: options.proof,
             broken: plan.broken.len(),
             coverage: plan.coverage.clone(),

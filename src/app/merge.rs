@@ -8,6 +8,7 @@ use super::attach::AttachState;
 use super::convert::{
     ANY, AS_IS, BROKEN, DTYPES, NAMES, PROOFS, TAKEN, UNFINISHED, WHERE, default_output, exists, seen,
 };
+use super::device::DEVICE;
 use super::form::{Choice, Field, Form, Kind, Seen, Task, last};
 use super::packing::{self, FORMAT};
 use super::{App, Effect};
@@ -32,7 +33,7 @@ static FORMAT_FIELDS: [Field; 3] = [
 ];
 
 /// The fields behind them: which modules, where, and how.
-static FIELDS: [Field; 14] = [
+static FIELDS: [Field; 15] = [
     Field { name: "dtype", kind: Kind::Choice(&DTYPES), ..ANY },
     Field {
         name: "scale",
@@ -68,6 +69,7 @@ static FIELDS: [Field; 14] = [
     Field { kind: Kind::Choice(&EXISTS), ..TAKEN },
     UNFINISHED,
     Field { name: "verify", kind: Kind::Choice(&PROOFS), ..ANY },
+    DEVICE,
     Field {
         name: "",
         kind: Kind::Button("Merge"),

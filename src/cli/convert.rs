@@ -24,6 +24,7 @@ use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
 use crate::checkpoint::Checkpoint;
 use crate::engine::choice::Choice;
 use crate::engine::cpu::Cpu;
+use crate::engine::cuda::probe::probe;
 use crate::engine::sampled::{Sampled, sample};
 use crate::engine::verify::totals::Totals;
 use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
@@ -291,6 +292,8 @@ fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &m
     let disk = disk_free(&plan.order.output)?;
     let fits = disk > plan.bytes_written();
     let peak = engine::peak_memory(plan, options);
+    let has_gpu = options.device != Choice::Cpu && probe().usable().next().is_some();
+    let vram = engine::most_vram(plan, options).filter(|_| has_gpu);
     if is_json {
         let event = PlanEvent {
             event: "plan",
@@ -300,7 +303,7 @@ fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &m
             bytes_read: plan.bytes_read(),
             bytes_written: plan.bytes_written(),
             peak_memory: peak,
-            peak_vram: 0,
+            peak_vram: vram.unwrap_or(0),
             disk_free: disk,
             fits,
             // Nothing has been measured on this machine yet.

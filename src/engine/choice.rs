@@ -37,6 +37,9 @@ impl Ordinals {
     /// GPUs that can be named: `0` to `63`.
     const MOST: u32 = 64;
 
+    /// All GPUs that there are.
+    pub const ALL: Self = Self(0);
+
     /// Returns one GPU.
     #[must_use]
     pub const fn one(ordinal: u32) -> Self {
@@ -97,6 +100,16 @@ impl Opened {
 }
 
 impl Choice {
+    /// Returns true if a GPU may be what computes.
+    #[must_use]
+    pub fn may_be(self, ordinal: u32) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Cpu => false,
+            Self::Cuda(asked) => asked == Ordinals::ALL || asked.iter().any(|at| at == ordinal),
+        }
+    }
+
     /// Opens the device for a run; that of the run itself is not used.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ use crate::tensor::Dtype;
 use crate::units;
 
 /// Slots on each device: while one is read, one decoded and one written, a fourth waits.
-const SLOTS: usize = 4;
+pub(super) const SLOTS: usize = 4;
 
 /// GPUs that compute.
 pub struct Cuda {
@@ -217,6 +217,11 @@ impl Cuda {
 #[must_use]
 pub fn slot_values(options: &Options) -> usize {
     options.slot_bytes / 2
+}
+
+/// Returns the bytes of device memory of a slot.
+pub(super) fn slot_bytes(options: &Options) -> u64 {
+    ring::slot_bytes(slot_values(options).max(ring::LEAST))
 }
 
 /// Returns the rows from `start` on that a slot of so many values holds, with their codes.

@@ -1,5 +1,6 @@
 //! Jobs: a row for each, and below it the one under the cursor: where it is and what holds it up, or its proof.
 
+mod device;
 mod ended;
 mod quality;
 
@@ -66,7 +67,7 @@ pub fn draw(
     }
     let lines = match &job.state {
         JobState::Queued => queued(job, width, theme),
-        JobState::Running => running(job, width, usize::from(below.height.saturating_sub(2)), theme),
+        JobState::Running => running(app, job, (width, usize::from(below.height.saturating_sub(2))), theme),
         _ => ended::lines(job, width, theme),
     };
     let top = text(frame, below, frame_block, indented(lines), jobs.top);
@@ -181,7 +182,7 @@ fn what(job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     lines
 }
 
-fn running(job: &Job, width: usize, height: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn running(app: &App, job: &Job, (width, height): (usize, usize), theme: &Theme) -> Vec<Line<'static>> {
     let counts = job.meter.counts();
     let facts = &job.facts;
     let speed = job.speed();
@@ -199,6 +200,7 @@ fn running(job: &Job, width: usize, height: usize, theme: &Theme) -> Vec<Line<'s
     lines.push(Line::default());
     lines.extend(stages(job, speed.as_ref(), width, theme));
     lines.push(Line::default());
+    lines.extend(device::lines(app, job, width, theme));
     let what = what(job, width, theme);
     let history = history(job, width, theme);
     // It says how the run has been; what the run does comes first where there is no room for both.
@@ -257,6 +259,12 @@ fn flow(figures: &[(&'static str, String)], width: usize, theme: &Theme) -> Vec<
     lines
 }
 
+/// What holds a job up whose bottleneck is computing.
+fn what_computes(job: &Job) -> &'static str {
+    let is_gpu = job.progress.device.get().is_some_and(|computing| !computing.held.is_empty());
+    if is_gpu { "the GPU, and the bus to it" } else { "the processor" }
+}
+
 /// How busy each stage is; the busiest holds up the others.
 fn stages(job: &Job, speed: Option<&Speed>, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let muted = |words: &'static str| Line::from(Span::styled(words, theme.style(Role::Muted)));
@@ -272,7 +280,7 @@ fn stages(job: &Job, speed: Option<&Speed>, width: usize, theme: &Theme) -> Vec<
     let threads = units::plural(job.facts.threads, "thread");
     let rows = [
         (Stage::Read, "read", Some(speed.read), "the disk that is read"),
-        (Stage::Compute, "compute", None, "the processor"),
+        (Stage::Compute, "compute", None, what_computes(job)),
         (Stage::Write, "write", Some(speed.write), "the disk that is written, and syncing it"),
     ];
     let bottleneck = speed.bottleneck();

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::app::form::{Content, FORMAT, Form, Planned, Task, There};
 use crate::app::jobs::Measured;
 use crate::error::Error;
-use crate::gauges::Sample;
+use crate::gauges::GpuSample;
 use crate::name::{cut_middle, escape};
 use crate::plan::{Coverage, Group};
 use crate::units;
@@ -112,7 +112,7 @@ fn planned_lines(planned: &Planned, app: &App, width: usize, theme: &Theme) -> V
         lines.extend(fact("copies", &escape(&names.join(", ")), Role::Text, width, theme));
     }
     lines.push(Line::default());
-    lines.extend(needs(planned, app.sample.as_ref(), width, theme));
+    lines.extend(needs(planned, app, width, theme));
     if let Some(time) = time(planned, app.jobs.measured) {
         lines.extend(fact("time", &time, Role::Text, width, theme));
     }
@@ -192,12 +192,22 @@ fn listed(content: &Content) -> String {
 }
 
 /// What it needs, what there is, and whether that is enough.
-fn needs(planned: &Planned, sample: Option<&Sample>, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn needs(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let sample = app.sample.as_ref();
     let ram = sample.and_then(|sample| sample.ram.as_ref().ok()).map(crate::gauges::Ram::free);
-    let rows = [
-        ("output", planned.plan.bytes_written(), "disk", planned.disk_free),
-        ("memory", planned.peak, "RAM", ram),
+    let mut rows = vec![
+        ("output", planned.plan.bytes_written(), "disk".to_owned(), planned.disk_free),
+        ("memory", planned.peak, "RAM".to_owned(), ram),
     ];
+    let may_compute = |gpu: &&GpuSample| {
+        let card = app.gpus.card(gpu).filter(|card| card.refused.is_none());
+        card.is_some_and(|card| planned.options.device.may_be(card.ordinal))
+    };
+    for (at, gpu) in app.gpus_now().iter().filter(may_compute).enumerate() {
+        let word = if at == 0 { "VRAM" } else { "" };
+        let free = gpu.vram.as_ref().ok().map(|vram| vram.free);
+        rows.extend(planned.vram.map(|need| (word, need, gpu.label(), free)));
+    }
     let is_wide = width >= 50;
     let mut lines = Vec::new();
     for (word, need, place, free) in rows {

@@ -177,6 +177,7 @@ fn planned(mut request: Request) -> Result<Planned> {
     Ok(Planned {
         disk_free: engine::disk_free(output).ok(),
         peak: engine::peak_memory(&plan, &options),
+        vram: engine::most_vram(&plan, &options),
         plan: Arc::new(plan),
         adapters,
         checkpoint,

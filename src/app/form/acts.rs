@@ -48,6 +48,7 @@ impl App {
             form.see(seen);
         }
         self.is_form_open = true;
+        self.offer_devices();
         // Disk and folders may have changed since.
         self.ask_plan()
     }

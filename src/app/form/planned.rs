@@ -192,6 +192,8 @@ pub struct Planned {
     pub disk_free: Option<u64>,
     /// Memory that it takes at most.
     pub peak: u64,
+    /// Memory that it takes at most of each GPU that computes; `None` on the processor.
+    pub vram: Option<u64>,
     /// What stands where the result goes.
     pub there: There,
     /// Why it cannot be started as it is: the folder is taken, the disk is too small, not all can be repaired.

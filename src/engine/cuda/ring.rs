@@ -57,7 +57,6 @@ impl Slot {
 }
 
 /// Returns the bytes of device memory of a slot.
-#[cfg(any())]
 pub(super) fn slot_bytes(capacity: usize) -> u64 {
     (capacity * BYTES_OF_VALUE + SEEN) as u64
 }

@@ -47,7 +47,7 @@ pub(super) fn lines(
             page.words(&words, Role::Text, 0);
         }
         page.lines.push(Line::default());
-        page.lines.extend(needs(planned, app.sample.as_ref(), width, theme));
+        page.lines.extend(needs(planned, app, width, theme));
     }
     for warning in &planned.plan.warnings {
         page.lines.push(Line::default());

@@ -1,0 +1,81 @@
+//! What computes in a job that runs, and of GPUs the memory: what the job holds, what others do, and what was planned.
+
+use std::sync::atomic::Ordering;
+
+use ratatui::text::{Line, Span};
+
+use super::WIDE;
+use crate::app::App;
+use crate::app::jobs::Job;
+use crate::engine::Held;
+use crate::gauges::GpuSample;
+use crate::name::escape;
+use crate::ui::gauge_bar::bar;
+use crate::ui::pane::wrap;
+use crate::ui::theme::{Role, Theme};
+use crate::units;
+
+/// Cells of the bar of memory.
+const BAR_CELLS: usize = 10;
+
+/// A line on the device and why it is that one, and a row for each GPU; nothing until it is known.
+pub(super) fn lines(app: &App, job: &Job, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let Some(computing) = job.progress.device.get() else { return Vec::new() };
+    if computing.held.is_empty() && computing.why.is_empty() {
+        return Vec::new();
+    }
+    let mut words = format!("computes on {}", escape(&computing.name));
+    if !computing.why.is_empty() {
+        words = format!("{words}  {}", escape(&computing.why));
+    }
+    let role = theme.style(Role::Muted);
+    let mut lines: Vec<Line<'static>> =
+        wrap(&words, width).into_iter().map(|line| Line::from(Span::styled(line, role))).collect();
+    for held in &computing.held {
+        let gpu = app.gpus_now().iter().find(|gpu| gpu.uuid.as_ref().is_ok_and(|uuid| *uuid == held.uuid));
+        lines.push(row(held, gpu, job.facts.vram, width, theme));
+    }
+    lines.push(Line::default());
+    lines
+}
+
+/// Memory of a GPU: this job's now and at most, what was planned, and what the GPU has.
+fn row(
+    held: &Held,
+    gpu: Option<&GpuSample>,
+    plan: Option<u64>,
+    width: usize,
+    theme: &Theme,
+) -> Line<'static> {
+    let now = held.now.load(Ordering::Relaxed);
+    let peak = held.peak.load(Ordering::Relaxed);
+    let label = gpu.map_or_else(|| format!("cuda:{}", held.ordinal), GpuSample::label);
+    let muted = |words: String| Span::styled(words, theme.style(Role::Muted));
+    let number = |bytes: u64| Span::styled(units::bytes(bytes), theme.style(Role::Number));
+    let mut spans = vec![muted(format!(" VRAM {label:<6} ")), muted("this job ".into()), number(now)];
+    let vram = gpu.and_then(|gpu| gpu.vram.as_ref().ok());
+    if let Some(vram) = vram {
+        spans.extend([
+            muted("  used ".into()),
+            number(vram.used),
+            muted(" of ".into()),
+            number(vram.total),
+            Span::raw("  "),
+        ]);
+        if width >= WIDE {
+            let share = vram.used as f64 / vram.total.max(1) as f64;
+            spans.push(Span::styled(bar(BAR_CELLS, share), theme.style(Role::BarThis)));
+        }
+    }
+    spans.extend([muted("  peak ".into()), number(peak)]);
+    if let Some(plan) = plan {
+        let (glyph, role) = if peak <= plan { ("✓", Role::Ok) } else { ("▲", Role::Warn) };
+        spans.extend([
+            muted("  plan ".into()),
+            number(plan),
+            Span::raw(" "),
+            Span::styled(glyph, theme.style(role)),
+        ]);
+    }
+    Line::from(spans)
+}
