@@ -39,6 +39,12 @@ impl GgufBase {
         })
     }
 
+    /// Returns the names of a GGUF file's layers, if they are known.
+    #[must_use]
+    pub fn known(base: &Checkpoint) -> Option<Self> {
+        Self::of(base)?.ok()
+    }
+
     /// Returns the layer of a name.
     #[must_use]
     pub fn layer(&self, name: &str) -> Option<u32> {

@@ -25,7 +25,7 @@ pub(super) use self::pieces::Packed;
 use super::Scratch;
 use super::inputs::Inputs;
 use crate::error::Result;
-use crate::plan::Values;
+use crate::plan::{How, Values};
 use crate::quant::decode::Decoding;
 use crate::quant::encode::{Around, Encoding};
 use crate::tensor::{Dtype, values};
@@ -59,6 +59,8 @@ pub(super) struct ToPack {
     pub(super) values: Values,
     pub(super) decoding: Decoding,
     pub(super) encoding: Encoding,
+    /// As what it is packed.
+    pub(super) how: How,
     /// All codes of the decoding, where every row needs all of them.
     pub(super) codes: Option<Vec<u8>>,
     /// The dtype of the values that are packed.
@@ -186,7 +188,8 @@ impl ToPack {
                 }
                 Values::Layer(..) | Values::Tensor(..) => {
                     format!(
-                        "{count} of a piece of it are infinite or NaN: no code stands for them; --keep leaves it plain"
+                        "{count} of a piece of it are infinite or NaN: no code stands for them; {}",
+                        self.how.instead()
                     )
                 }
             });
@@ -212,13 +215,14 @@ impl ToPack {
         values: &[f32],
     ) -> std::result::Result<Strands, String> {
         let at = Around { first_row: rows.start, largest: self.largest };
-        match &self.kept {
+        let strands = match &self.kept {
             Some(kept) => {
                 let codes = self.codes.as_deref().unwrap_or(codes);
                 kept.encode(rows, (codes, values), (&*self.encoding.encoder, at))
             }
             None => self.encoding.encoder.rows(values, at),
-        }
+        };
+        strands.map_err(|why| format!("{why}; {}", self.how.instead()))
     }
 
     /// Joins the strands of all cuts and makes the tensors, which are as large as planned. `is_passed`: the first tensor

@@ -268,6 +268,7 @@ impl<'a> Inputs<'a> {
         };
         Ok(ToPack {
             kept,
+            how: pack.how,
             values: pack.values,
             decoding,
             encoding,

@@ -140,9 +140,7 @@ impl<'a> Naming<'a> {
             return Ok(tensor.source);
         }
         match tensor.source {
-            // What an adapter brings is as transformers has it.
-            Source::Copy(At { input: 1.., .. }) | Source::Cast(At { input: 1.., .. }) => Ok(tensor.source),
-            Source::Copy(At { tensor: from, .. }) | Source::Cast(At { tensor: from, .. }) => {
+            Source::Copy(At { input: 0, tensor: from }) | Source::Cast(At { input: 0, tensor: from }) => {
                 let record = &self.checkpoint.files.tensors[from as usize];
                 dense::plain(from, record.dtype, &tensor.shape, record.bytes)
                     .map_err(|why| Error::input(format!("{}: {why}", escape(&tensor.name))))?;
@@ -156,7 +154,10 @@ impl<'a> Naming<'a> {
                 }
                 Ok(tensor.source)
             }
-            Source::Changed { .. } | Source::Encoded { .. } => Ok(tensor.source),
+            // What an adapter brings is as transformers has it.
+            Source::Copy(_) | Source::Cast(_) | Source::Changed { .. } | Source::Encoded { .. } => {
+                Ok(tensor.source)
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Merging: which of the tensors that are written adapters change or replace.
 
 pub(super) mod combine;
+mod gguf;
 pub mod landing;
 mod method;
 mod packed;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use self::gguf::GgufLayers;
 use self::landing::Attached;
 use super::planner::list;
 use super::{Action, At, Base, Merge, Names, Order, OutTensor, Pack, Source, Step, Values};
@@ -83,121 +85,150 @@ pub(super) fn apply(
     landings: &[(Target, Landing)],
     planned: Planned<'_>,
 ) -> Result<Merged> {
-    let Planned { steps, tensors, mut packs, is_gguf } = planned;
     let combine = order.merging.as_ref().map_or(Combine::Sequential, |merging| merging.combine);
     // Of one adapter alone PEFT takes the linear combination, whatever is asked.
     let is_single = attached.len() == 1 && combine != Combine::Sequential;
     let combine = if is_single { Combine::Linear } else { combine };
-    let mut of_layer = FxHashMap::default();
-    let mut of_tensor = FxHashMap::default();
-    for (index, tensor) in tensors.iter().enumerate() {
-        match tensor.source {
-            Source::Decode { layer, .. } => of_layer.insert(layer, index),
-            Source::Copy(at) | Source::Cast(at) => of_tensor.insert(at.tensor, index),
-            Source::Changed { tensor, .. } => of_tensor.insert(tensor, index),
-            Source::Encoded { pack, .. } => match packs.get(pack as usize).map(|pack| pack.values) {
-                Some(Values::Layer(layer, _)) => of_layer.insert(layer, index),
-                Some(Values::Tensor(at, _)) => of_tensor.insert(at.tensor, index),
-                Some(Values::Merged(_)) | None => None,
-            },
-            Source::Merged(_) => None,
-        };
-    }
-    let names = GgufBase::of(checkpoint).and_then(|names| names.ok());
-    let of_gguf = GgufLayers { checkpoint, names, is_named: order.names == Names::Hf, is_gguf };
+    let of_gguf = GgufLayers {
+        checkpoint,
+        names: GgufBase::known(checkpoint),
+        is_named: order.names == Names::Hf,
+        is_gguf: planned.is_gguf,
+    };
     let mut by_target: BTreeMap<Target, Vec<&Landing>> = BTreeMap::new();
     for (target, landing) in landings {
         by_target.entry(*target).or_default().push(landing);
     }
-    let (mut merges, mut refused) = (Vec::new(), Vec::new());
-    let mut resized: Vec<(u64, u64)> = Vec::new();
+    let written = Written::of(planned.tensors, &planned.packs);
+    let (merges, resized) = (Vec::new(), Vec::new());
+    let mut applying =
+        Applying { checkpoint, order, attached, combine, of_gguf, written, planned, merges, resized };
+    let mut refused = Vec::new();
     for (target, landings) in by_target {
-        let spec = checkpoint.layers.spec(target.layer);
-        let layer = &steps[target.layer as usize].layer;
-        if let Some(why) = of_gguf.refused(target.layer, attached, &landings) {
+        if let Err(why) = applying.one(target, &landings) {
+            let layer = &applying.planned.steps[target.layer as usize].layer;
             refused.push(format!("{}: {why}", escape(layer)));
-            continue;
         }
-        let stored = stored(checkpoint, target);
-        let stays = |tensor: u32| {
-            let found = of_tensor.get(&tensor).map(|&index| &tensors[index]);
-            found.is_some_and(|tensor| matches!(tensor.source, Source::Copy(_)))
-        };
-        let is_packed = spec.is_quantized() && !target.is_bias;
-        let is_kept = order.to == super::To::Same || is_gguf && stored.is_some_and(stays);
-        let is_brought = landings.iter().any(|landing| matches!(landing, Landing::Saved(_)));
-        if is_packed
-            && is_gguf
-            && is_kept
-            && is_brought
-            && let Some(&index) = stored.and_then(|tensor| of_tensor.get(&tensor))
-        {
-            // It is written in its own type all the same.
-            match packed::blocks((target.layer, layer), &mut tensors[index], packs.len() as u32) {
-                Ok(pack) => packs.push(pack),
-                Err(why) => {
-                    refused.push(format!("{}: {why}", escape(layer)));
-                    continue;
-                }
-            }
-        } else if is_packed && is_kept {
-            let number = (merges.len() as u32, packs.len() as u32);
-            let step = &mut steps[target.layer as usize];
-            match packed::pack(
-                (checkpoint, target.layer),
-                (&landings, combine),
-                step,
-                (tensors, &of_tensor),
-                number,
-            ) {
-                Ok((merge, pack)) => {
-                    merges.push(merge);
-                    packs.push(pack);
-                }
-                Err(why) => refused.push(format!("{}: {why}", escape(&step.layer))),
-            }
-            continue;
+    }
+    let Applying { planned, merges, resized, .. } = applying;
+    if refused.is_empty() {
+        let vocabulary = vocabulary(checkpoint, &resized, planned.tensors)?;
+        return Ok(Merged { merges, packs: planned.packs, vocabulary });
+    }
+    let message = format!("{} cannot be merged: {}", units::plural(refused.len(), "module"), list(&refused));
+    Err(Error { file: Some(checkpoint.files.path.clone()), ..Error::input(message) })
+}
+
+/// Which of the tensors that are written holds what.
+struct Written {
+    /// By the layers that are decoded for them.
+    of_layer: FxHashMap<u32, usize>,
+    /// By the tensors that they are of.
+    of_tensor: FxHashMap<u32, usize>,
+}
+
+impl Written {
+    fn of(tensors: &[OutTensor], packs: &[Pack]) -> Self {
+        let (mut of_layer, mut of_tensor) = (FxHashMap::default(), FxHashMap::default());
+        for (index, tensor) in tensors.iter().enumerate() {
+            match tensor.source {
+                Source::Decode { layer, .. } => of_layer.insert(layer, index),
+                Source::Copy(at) | Source::Cast(at) => of_tensor.insert(at.tensor, index),
+                Source::Changed { tensor, .. } => of_tensor.insert(tensor, index),
+                Source::Encoded { pack, .. } => match packs.get(pack as usize).map(|pack| pack.values) {
+                    Some(Values::Layer(layer, _)) => of_layer.insert(layer, index),
+                    Some(Values::Tensor(at, _)) => of_tensor.insert(at.tensor, index),
+                    Some(Values::Merged(_)) | None => None,
+                },
+                Source::Merged(_) => None,
+            };
         }
-        let found = of_layer.get(&target.layer).filter(|_| !target.is_bias);
-        let found = found.or_else(|| stored.and_then(|tensor| of_tensor.get(&tensor)));
-        let Some(&index) = found else {
-            refused.push(format!("{}: its {} is not written", escape(layer), target.word()));
-            continue;
-        };
-        let step = &steps[target.layer as usize];
+        Self { of_layer, of_tensor }
+    }
+}
+
+/// Adapters on their way into what is planned.
+struct Applying<'a, 'p> {
+    checkpoint: &'a Checkpoint,
+    order: &'a Order,
+    attached: &'a [Attached<'a>],
+    combine: Combine,
+    of_gguf: GgufLayers<'a>,
+    written: Written,
+    planned: Planned<'p>,
+    merges: Vec<Merge>,
+    /// Rows before and after, where they are not the same.
+    resized: Vec<(u64, u64)>,
+}
+
+impl Applying<'_, '_> {
+    /// Puts all landings of a tensor on it.
+    fn one(&mut self, target: Target, landings: &[&Landing]) -> std::result::Result<(), String> {
+        if let Some(why) = self.of_gguf.refused(target.layer, self.attached, landings) {
+            return Err(why);
+        }
+        let spec = self.checkpoint.layers.spec(target.layer);
+        let stored = stored(self.checkpoint, target);
+        let of_stored = stored.and_then(|tensor| self.written.of_tensor.get(&tensor)).copied();
+        let stays = |index: usize| matches!(self.planned.tensors[index].source, Source::Copy(_));
+        let is_gguf = self.planned.is_gguf;
+        let is_kept = self.order.to == super::To::Same || is_gguf && of_stored.is_some_and(stays);
+        if spec.is_quantized() && !target.is_bias && is_kept {
+            let is_brought = landings.iter().any(|landing| matches!(landing, Landing::Saved(_)));
+            match of_stored.filter(|_| is_gguf && is_brought) {
+                // It is written in its own type all the same.
+                Some(index) => self.blocks(target.layer, index)?,
+                None => return self.again(target.layer, landings),
+            }
+        }
+        let of_layer = self.written.of_layer.get(&target.layer).filter(|_| !target.is_bias).copied();
+        let index = of_layer.or(of_stored).ok_or_else(|| format!("its {} is not written", target.word()))?;
+        let step = &self.planned.steps[target.layer as usize];
         if !is_gguf && step.from != "dense" && step.action == Action::Copy && !target.is_bias {
-            let is_broken = !checkpoint.layers.spec(target.layer).broken.is_empty();
+            let is_broken = !spec.broken.is_empty();
             let why =
                 if is_broken { "it is broken and goes over as it is" } else { "left out by only or skip" };
-            refused.push(format!("{}: it stays quantized, {why}", escape(layer)));
-            continue;
+            return Err(format!("it stays quantized, {why}"));
         }
         let rows = |tensor: &OutTensor| tensor.shape.first().copied().unwrap_or(0);
-        let before = rows(&tensors[index]);
-        let number = merges.len() as u32;
-        match put(checkpoint, (attached, combine), &landings, (&mut tensors[index], &mut packs), number) {
-            Ok(merge) => {
-                merges.extend(merge);
-                let after = rows(&tensors[index]);
-                resized.extend((after != before).then_some((before, after)));
-            }
-            Err(why) => {
-                refused.push(format!("{}: {why}", escape(layer)));
-                continue;
-            }
-        }
-        let step = &mut steps[target.layer as usize];
+        let (out, packs) = (&mut self.planned.tensors[index], &mut self.planned.packs);
+        let before = rows(out);
+        let number = self.merges.len() as u32;
+        let merge = put(self.checkpoint, (self.attached, self.combine), landings, (out, packs), number)?;
+        self.merges.extend(merge);
+        let after = rows(out);
+        self.resized.extend((after != before).then_some((before, after)));
+        let step = &mut self.planned.steps[target.layer as usize];
         step.action = Action::Merge;
         if !is_gguf {
             step.to = "dense".into();
         }
+        Ok(())
     }
-    if refused.is_empty() {
-        let vocabulary = vocabulary(checkpoint, &resized, tensors)?;
-        return Ok(Merged { merges, packs, vocabulary });
+
+    /// Makes a tensor of a GGUF one that is packed again, of whatever values.
+    fn blocks(&mut self, layer: u32, index: usize) -> std::result::Result<(), String> {
+        let name = &self.planned.steps[layer as usize].layer;
+        let number = self.planned.packs.len() as u32;
+        let pack = packed::blocks((layer, name), &mut self.planned.tensors[index], number)?;
+        self.planned.packs.push(pack);
+        Ok(())
     }
-    let message = format!("{} cannot be merged: {}", units::plural(refused.len(), "module"), list(&refused));
-    Err(Error { file: Some(checkpoint.files.path.clone()), ..Error::input(message) })
+
+    /// Puts the landings on a packed layer that is packed again as it was.
+    fn again(&mut self, layer: u32, landings: &[&Landing]) -> std::result::Result<(), String> {
+        let number = (self.merges.len() as u32, self.planned.packs.len() as u32);
+        let (merge, pack) = packed::pack(
+            (self.checkpoint, layer),
+            (landings, self.combine),
+            &mut self.planned.steps[layer as usize],
+            (&mut *self.planned.tensors, &self.written.of_tensor),
+            number,
+        )?;
+        self.merges.push(merge);
+        self.planned.packs.push(pack);
+        Ok(())
+    }
 }
 
 /// Returns the rows of resized embeddings, which those of the head must be too.
@@ -312,55 +343,6 @@ fn fits(attached: &[Attached<'_>], edit: &EditSpec, shape: &[u64]) -> std::resul
         units::shape(&delta),
         units::shape(shape)
     ))
-}
-
-/// What a GGUF's layers are in the model, and what becomes of them.
-struct GgufLayers<'a> {
-    checkpoint: &'a Checkpoint,
-    names: Option<GgufBase>,
-    /// True if the result has transformers' names and values.
-    is_named: bool,
-    /// True if a GGUF is written.
-    is_gguf: bool,
-}
-
-impl GgufLayers<'_> {
-    /// Says why landings cannot be put on a layer.
-    fn refused(&self, layer: u32, attached: &[Attached<'_>], landings: &[&Landing]) -> Option<String> {
-        const INSTEAD: &str = "--to dense --names hf has it as transformers does";
-        let change = self.names.as_ref().map_or(Change::None, |names| names.change(layer));
-        let brought = landings.iter().find_map(|landing| match landing {
-            Landing::Saved(at) => Some(*at),
-            Landing::Edit(_) => None,
-        });
-        match (change, brought) {
-            (Change::MinusOne, None) => {
-                return Some(
-                    "a GGUF of this model has one added to its values, which no delta is for".into(),
-                );
-            }
-            (Change::MinusOne, Some(_)) if !self.is_named => {
-                let why = "the adapter brings it whole, and a GGUF of this model has one added to its values";
-                return Some(format!("{why}: {INSTEAD}"));
-            }
-            (Change::RopeRows { .. }, Some(_)) if !self.is_named => {
-                let why = "the adapter brings it whole, and a GGUF has its rows in llama.cpp's order";
-                return Some(format!("{why}: {INSTEAD}"));
-            }
-            _ => {}
-        }
-        let at = brought.filter(|_| self.is_gguf)?;
-        let files = &attached.get(at.input.checked_sub(1)?)?.checkpoint.files;
-        let brought = files.shape(&files.tensors[at.tensor as usize]);
-        let shape = &self.checkpoint.layers.spec(layer).shape;
-        (brought.len() == 2 && brought != shape.as_slice()).then(|| {
-            format!(
-                "the adapter brings {}, the base has {}: the vocabulary in the metadata of a GGUF does not grow with it",
-                units::shape(brought),
-                units::shape(shape)
-            )
-        })
-    }
 }
 
 /// Puts a tensor that an adapter brings in the place of the base's.

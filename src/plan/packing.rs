@@ -4,6 +4,7 @@
 //! pass equals the plain result, packed in a second one. What stays plain stays so for a reason, which the plan shows.
 
 mod chooser;
+mod stray;
 
 use std::collections::BTreeSet;
 
@@ -96,6 +97,18 @@ pub enum How {
     Target,
     /// In blocks of this type of ggml.
     Blocks(GgmlType),
+}
+
+impl How {
+    /// Returns what helps where the format cannot hold values, for the end of a sentence.
+    #[must_use]
+    pub fn instead(self) -> &'static str {
+        match self {
+            Self::AsStored => "--to dense holds them",
+            Self::Target => "--keep leaves it plain",
+            Self::Blocks(_) => "--keep leaves it as it is",
+        }
+    }
 }
 
 /// What packing makes of the tensors.
@@ -227,6 +240,7 @@ pub(super) fn apply(
     }
     check(checkpoint, target, steps, &packing)?;
     check_alike(checkpoint, target, steps)?;
+    stray::check(checkpoint, target, (&packing.named.packed, &packing.tensors))?;
     if target.shares_largest() {
         share(&mut packing.packs);
     }

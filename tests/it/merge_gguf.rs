@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::convert::{Scratch, convert, done, put};
 use crate::gguf_file::GgufFile;
+use crate::jobs::{LARGE, Robot};
 use crate::merge::{golden, merge, refused};
 use crate::references::{Tensor, folder};
 use crate::requantize_gguf::{Tensors, check_metadata, in_parts, metadata, quantize, tensors};
@@ -422,4 +423,48 @@ fn a_merge_that_is_killed_is_no_obstacle() {
     let two = scratch.join("two.gguf");
     done(&quantize(&plain, "q4_k", &two, &[]));
     assert!(!partial.exists() && tensors(&output) == tensors(&two));
+}
+
+/// The form offers what a GGUF can stay or become, with the plan of it and the command that does the same.
+#[test]
+fn the_form_of_a_merge_offers_the_types_of_gguf() {
+    let mut robot = Robot::attach_to("samples/gguf-merge-llama/base", "samples/gguf-merge-llama/adapter");
+    robot.press("m tab");
+    let screen = robot.draw(LARGE);
+    assert!(screen.contains("7 of 7 modules") && screen.contains("names"), "{screen}");
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        let command = robot.press("right").app.form().unwrap().command().join(" ");
+        let to = command.split_once("--to ").unwrap().1.split(' ').next().unwrap().to_owned();
+        let screen = robot.draw(LARGE);
+        // Rows of 32 and 64 values are no blocks of 256.
+        let fits = matches!(to.as_str(), "same" | "q8_0" | "q4_0");
+        assert_eq!(screen.contains("7 of 7 modules"), fits, "{to}: {screen}");
+        assert!(!screen.contains("names "), "{screen}");
+        seen.push(to);
+    }
+    assert_eq!(seen, ["same", "q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "q3_k", "q2_k"]);
+}
+
+/// Deltas of several adapters are summed whatever names they have; factors only if they are for the same rows.
+#[test]
+fn several_adapters_are_combined_where_their_rows_lie_alike() {
+    let scratch = Scratch::new("gguf-several");
+    let (peft, other, llama) = (scratch.join("peft"), scratch.join("other"), scratch.join("adapter.gguf"));
+    full(&peft, 0.05);
+    full(&other, 0.02);
+    native(&llama, 0.02);
+    let run = |out: &str, adapters: &[&Path], combine: &str| {
+        let flags = ["--to", "gguf-f32", "--combine", combine];
+        merge(&base("gguf-mixed-K"), adapters, &scratch.join(out), &flags)
+    };
+    for combine in ["sequential", "cat", "linear"] {
+        done(&run(&format!("{combine}.gguf"), &[&peft, &other], combine));
+    }
+    let of = |name: &str| tensors(&scratch.join(name));
+    assert!(of("linear.gguf") != of("cat.gguf"));
+    done(&run("mixed.gguf", &[&peft, &llama], "sequential"));
+    assert!(of("mixed.gguf") == of("sequential.gguf"));
+    let words = refused(&run("no.gguf", &[&peft, &llama], "linear"));
+    assert!(words.contains("attn_q") && words.contains("different orders"), "{words}");
 }

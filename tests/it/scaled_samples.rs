@@ -149,7 +149,7 @@ fn ggml_layers_are_of_the_types_that_the_writer_chose() {
         }
         assert_eq!(checkpoint.layers.len(), types.len(), "{id}");
     }
-    assert_eq!((ids.len(), found), (3, 24));
+    assert_eq!((ids.len(), found), (4, 24));
 }
 
 #[test]

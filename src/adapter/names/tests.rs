@@ -1,3 +1,5 @@
+//! Names of adapters: how their paths split, translate and differ.
+
 use super::*;
 
 #[test]

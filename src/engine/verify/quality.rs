@@ -170,7 +170,7 @@ fn pieces(rows: Range<u64>, at_once: u64) -> impl Iterator<Item = Range<u64>> {
 
 /// Says why no number stands for what is lost.
 fn beyond(sums: Sums, dtype: Dtype, how: How) -> String {
-    let hint = if how == How::AsStored { "" } else { "; --keep leaves it plain" };
+    let hint = format!("; {}", how.instead());
     if sums.lost.is_finite() {
         return format!("its values are all zero, and what was written of them is not{hint}");
     }

@@ -135,6 +135,11 @@ pub(super) fn combined(edits: Vec<EditSpec>, how: Combine) -> Result<Vec<EditSpe
             combination.terms.push(term);
             continue;
         }
+        if list.iter().any(|other| other.order != edit.order) {
+            return Err(format!(
+                "the adapters have its rows in different orders, llama.cpp's and transformers'; {INSTEAD}"
+            ));
+        }
         if list
             .iter()
             .any(|other| other.rows != edit.rows && overlaps(other.rows.as_ref(), edit.rows.as_ref()))
@@ -152,7 +157,8 @@ pub(super) fn combined(edits: Vec<EditSpec>, how: Combine) -> Result<Vec<EditSpe
 fn is_alike(one: &EditSpec, other: &EditSpec) -> bool {
     let terms = one.combination.iter().flat_map(|combination| &combination.terms);
     one.method == other.method
-        && (one.transposed, &one.outputs, &one.rows) == (other.transposed, &other.outputs, &other.rows)
+        && (one.transposed, one.order) == (other.transposed, other.order)
+        && (&one.outputs, &one.rows) == (&other.outputs, &other.rows)
         && terms.into_iter().all(|term| term.adapter != other.adapter)
 }
 

@@ -52,7 +52,7 @@ impl Landings {
         let (mut zero, mut is_drawn) = (0, false);
         let targets = config.map(Targets::read).unwrap_or_default();
         let rank = config.and_then(|config| config.get("r")).and_then(Value::as_u64);
-        let gguf = GgufBase::of(base).and_then(|names| names.ok());
+        let gguf = GgufBase::known(base);
         for module in &attached.alignment.modules {
             self.coverage.total += 1;
             let found = mergeable(module)

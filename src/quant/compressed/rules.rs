@@ -60,9 +60,7 @@ pub(super) fn coder(code: Code, dtype: Dtype) -> Coder {
 /// Returns a scale that is not 0 and not infinite.
 fn usable(dtype: Dtype, scale: f32) -> Result<f32, String> {
     if !scale.is_finite() {
-        return Err(format!(
-            "values lie so far apart that their scale is beyond {dtype}; --keep leaves it plain"
-        ));
+        return Err(format!("values lie so far apart that their scale is beyond {dtype}"));
     }
     Ok(if scale == 0.0 { epsilon(dtype) } else { scale })
 }

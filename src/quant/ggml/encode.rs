@@ -144,7 +144,7 @@ impl Encode for Rows {
             let blocks = crate::units::plural(broken, "block");
             let name = self.row.name;
             return Err(format!(
-                "{blocks} of a piece of it have a scale beyond F16, in which {name} stores it; --keep leaves it as it is"
+                "{blocks} of a piece of it have a scale beyond F16, in which {name} stores it"
             ));
         }
         Ok(vec![out])

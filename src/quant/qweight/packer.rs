@@ -144,7 +144,7 @@ impl<C: Coding, F: Files> Packer<C, F> {
             if !grid.scale.is_finite() && !values.is_empty() {
                 let [least, largest] = search::range(values);
                 return Err(format!(
-                    "a group reaches from {least} to {largest}: its scale is beyond the dtype of scales; --keep leaves it plain"
+                    "a group reaches from {least} to {largest}: its scale is beyond the dtype of scales"
                 ));
             }
             let codes = &mut codes[span.clone()];
