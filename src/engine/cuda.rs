@@ -174,10 +174,11 @@ impl Cuda {
     ) -> std::result::Result<[u32; 2], Fault> {
         let card = &self.cards[slot.card];
         let row_len = work.decoding.row_len();
-        let codes = if let Some(codes) = &on.codes {
+        let range = work.decoding.rows.codes(rows.clone());
+        // Kernels are given codes from the first on that the format names: rows may need fewer than the first does.
+        let codes = if let Some(codes) = on.codes.as_ref().filter(|_| range.start == 0) {
             codes
         } else {
-            let range = work.decoding.rows.codes(rows.clone());
             let from = &work.codes[(range.start - work.codes_start) as usize..]
                 [..(range.end - range.start) as usize];
             let input = &mut slot.input.bytes_mut()[..from.len()];
@@ -232,7 +233,10 @@ fn fitting(work: &Work<'_>, start: u64, capacity: usize) -> Range<u64> {
     loop {
         let rows = start..start + count;
         let codes = work.decoding.rows.codes(rows.clone());
-        if count == 0 || work.is_whole || (codes.end - codes.start) as usize <= capacity * 4 {
+        if count == 0
+            || work.is_whole && codes.start == 0
+            || (codes.end - codes.start) as usize <= capacity * 4
+        {
             // Neighbors that share words of their codes stay together where they can.
             let even = if rows.end < work.rows.end { count / at_once * at_once } else { count };
             return start..start + if even == 0 { count } else { even };

@@ -4,6 +4,8 @@
 //! that rounds once has the result of a reference that computes in the scales' dtype.
 
 use super::Part;
+use super::decode::formula::Formula;
+use super::decode::grid::Grid;
 use crate::tensor::Dtype;
 
 /// What is subtracted from codes, or added to products.
@@ -122,6 +124,37 @@ impl Affine {
                 self.each(first, values, |v, group| v * scales[group] + zeros[group]);
             }
         }
+    }
+
+    /// Returns them as a grid over `[rows, columns]`, each value rounded to a dtype; `None` where groups are strewn or all
+    /// codes have a zero point that is not 0.
+    pub(super) fn grid(&self, [rows, columns]: [u64; 2], rounded: Dtype) -> Option<Grid<'_>> {
+        let Groups::Runs(run) = self.groups else { return None };
+        let (formula, offsets) = match &self.zeros {
+            Zeros::One(zero) if zero.to_bits() == 0 => (Formula::Product(rounded), [].as_slice()),
+            Zeros::One(_) => return None,
+            Zeros::Each(zeros) => {
+                (Formula::Centered { difference: Dtype::F32, product: rounded }, zeros.as_slice())
+            }
+            Zeros::Added(terms) => (Formula::Sum { product: Dtype::F32, sum: rounded }, terms.as_slice()),
+        };
+        let Sharing { outputs, high } = self.sharing;
+        let (outputs, matrix) = match high {
+            1 => (u64::MAX, 0),
+            high => (outputs.max(1) as u64, outputs.max(1).div_ceil(high.max(1)) * self.width),
+        };
+        Some(Grid {
+            rows,
+            columns,
+            outputs,
+            block: [high.max(1) as u64, run as u64],
+            width: self.width,
+            matrix,
+            scales: &self.scales,
+            offsets,
+            by_column: &[],
+            formula,
+        })
     }
 
     fn each(&self, first: usize, values: &mut [f32], weight: impl Fn(f32, usize) -> f32) {

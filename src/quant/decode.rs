@@ -8,6 +8,8 @@
 //! that is exactly its result, bit for bit. A format whose reference rounds in between does so itself.
 
 pub(super) mod codes;
+pub(super) mod formula;
+pub(super) mod grid;
 pub(super) mod planes;
 pub(super) mod scaled;
 

@@ -7,8 +7,11 @@
 use std::ops::Range;
 
 use super::decode::codes::Codes;
+use super::decode::formula::Formula;
+use super::decode::grid::Grid;
 use super::decode::{DecodeRows, Decoding};
 use super::grain::grid;
+use super::kernel::Program;
 use super::{Part, Parts};
 use crate::tensor::elements;
 use crate::units;
@@ -35,6 +38,8 @@ pub(super) struct Scaled {
     along: Along,
     scales: Vec<f32>,
     how: Use,
+    /// Rows of all matrices.
+    rows: u64,
     outputs: u64,
     inputs: usize,
     /// Outputs and inputs of a block.
@@ -91,6 +96,7 @@ impl Scaled {
             along,
             scales,
             how: Use::Multiply,
+            rows: elements(stack).and_then(|stack| stack.checked_mul(outputs)).unwrap_or(u64::MAX),
             outputs: outputs.max(1),
             inputs: (inputs as usize).max(1),
             high: block[0],
@@ -187,5 +193,21 @@ impl DecodeRows for Scaled {
                 Use::Divide => self.row(row, codes, out, |code, scale| code / scale),
             }
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let grid = Grid {
+            rows: self.rows,
+            columns: self.inputs as u64,
+            outputs: self.outputs,
+            block: [self.high, self.wide as u64],
+            width: self.columns,
+            matrix: self.matrix,
+            scales: &self.scales,
+            offsets: &[],
+            by_column: &self.by_column,
+            formula: if self.how == Use::Multiply { Formula::PRODUCT } else { Formula::Quotient },
+        };
+        grid.program(&self.codes, self.along == Along::Outputs)
     }
 }

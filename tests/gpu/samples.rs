@@ -73,7 +73,26 @@ pub(crate) fn carry_out(
 
 /// Samples whose every layer is made by kernels, each piece of it.
 fn is_whole(name: &str) -> bool {
-    ["bnb-nf4", "bnb-fp4", "base-"].iter().any(|start| name.starts_with(start))
+    const ALL: &[&str] = &[
+        "base-",
+        "bnb-",
+        "ct-fp8",
+        "ct-mx",
+        "ct-nvfp4",
+        "ct-w8a8",
+        "fp8-",
+        "hqq-",
+        "layout-bitnet",
+        "layout-deepseek",
+        "layout-fbgemm",
+        "layout-fp8",
+        "layout-mlx",
+        "layout-modelopt",
+        "layout-mxfp8",
+        "quanto-",
+        "torchao-",
+    ];
+    ALL.iter().any(|start| name.starts_with(start))
 }
 
 fn convert(sample: &Path, name: &str, dtype: Dtype) {

@@ -43,7 +43,8 @@ impl Uploaded {
     }
 
     fn layer(&self) -> Layer {
-        let at = |at: usize| self.tables.get(at).map_or(0, Bytes::at);
+        // An array of nothing is none.
+        let at = |at: usize| self.tables.get(at).filter(|table| table.len() > 0).map_or(0, Bytes::at);
         let number = |at: usize| self.kernel.numbers.get(at).copied().unwrap_or(0);
         Layer { table: std::array::from_fn(at), number: std::array::from_fn(number) }
     }

@@ -10,6 +10,8 @@ const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
+    ("planes", include_str!("../../../kernels/ptx/planes.ptx")),
+    ("scaled", include_str!("../../../kernels/ptx/scaled.ptx")),
 ];
 
 /// All kernels on one device, by their names.

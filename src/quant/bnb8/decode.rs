@@ -5,7 +5,11 @@
 use std::ops::Range;
 
 use super::{LAYOUTS, scales};
+use crate::quant::decode::codes::Codes;
+use crate::quant::decode::formula::Formula;
+use crate::quant::decode::grid::Grid;
 use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
+use crate::quant::kernel::Program;
 use crate::quant::side::matrix;
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::Dtype;
@@ -55,5 +59,21 @@ impl DecodeRows for Rows {
                 *out = f32::from(code as i8) * scale * ONE_127TH;
             }
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let grid = Grid {
+            rows: self.scales.len() as u64,
+            columns: self.row_len,
+            outputs: u64::MAX,
+            block: [1, u64::MAX],
+            width: 1,
+            matrix: 0,
+            scales: &self.scales,
+            offsets: &[],
+            by_column: &[],
+            formula: Formula::Twice(ONE_127TH),
+        };
+        grid.program(&Codes::of(Dtype::I8).ok()?, false)
     }
 }

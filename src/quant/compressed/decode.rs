@@ -20,6 +20,7 @@ use crate::quant::affine::{self, Affine, Groups, Sharing, Zeros};
 use crate::quant::decode::codes::Codes;
 use crate::quant::decode::{DecodeRows, Decoding, floats, floats_as, words};
 use crate::quant::grain::Grain;
+use crate::quant::kernel::Program;
 use crate::quant::pack::Packing;
 use crate::quant::{LayerSpec, Part, Parts};
 use crate::tensor::{Dtype, values};
@@ -253,7 +254,7 @@ fn in_bytes(
         _ => (None, Dtype::BF16),
     };
     let affine = scales.affine(values, zeros, None)?;
-    let coded = Coded { codes: meaning, rounded, inputs: inputs as usize, row_bytes, affine };
+    let coded = Coded { codes: meaning, rounded, rows, inputs: inputs as usize, row_bytes, affine };
     Ok(Decoding::weight(parts, codes, &layer.shape, dtype, coded))
 }
 
@@ -300,6 +301,7 @@ struct Coded {
     codes: Codes,
     /// The dtype in which products are rounded; F32 for those that are not.
     rounded: Dtype,
+    rows: u64,
     inputs: usize,
     row_bytes: u64,
     affine: Affine,
@@ -323,6 +325,10 @@ impl DecodeRows for Coded {
                 _ => {}
             }
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        self.affine.grid([self.rows, self.inputs as u64], self.rounded)?.program(&self.codes, false)
     }
 }
 

@@ -7,6 +7,9 @@
 use std::ops::Range;
 
 use super::DecodeRows;
+use super::formula::Formula;
+use super::grid::{divisor, formula_numbers};
+use crate::quant::kernel::{Kernel, Program};
 
 /// How the matrix is packed.
 pub(in crate::quant) struct Packing {
@@ -53,8 +56,8 @@ impl Share {
     }
 }
 
-/// Rows of a weight that is packed in planes. `value` is given a code, its scale and its zero point.
-pub(in crate::quant) struct Planes<F> {
+/// Rows of a weight that is packed in planes; the offset of a code is its zero point.
+pub(in crate::quant) struct Planes {
     packing: Packing,
     columns: u64,
     step: u64,
@@ -63,10 +66,10 @@ pub(in crate::quant) struct Planes<F> {
     scales: Vec<f32>,
     /// Empty if every zero point is 0.
     zeros: Vec<f32>,
-    value: F,
+    formula: Formula,
 }
 
-impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Planes<F> {
+impl Planes {
     /// Returns the rows, of `row_len` values, of a `[rows, columns]` matrix whose codes take `bytes` bytes.
     ///
     /// # Errors
@@ -77,7 +80,7 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Planes<F> {
         bytes: u64,
         packing: Packing,
         (share, scales, zeros): (Share, Vec<f32>, Vec<f32>),
-        value: F,
+        formula: Formula,
     ) -> Result<Self, String> {
         if rows == 0 || columns == 0 || row_len == 0 {
             return Err(format!("{rows} × {columns} codes"));
@@ -100,7 +103,7 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Planes<F> {
             let zeros = zeros.len();
             return Err(format!("{} scales and {zeros} zero points, not {needed} each", scales.len()));
         }
-        Ok(Self { packing, columns, step, row_len, share, scales, zeros, value })
+        Ok(Self { packing, columns, step, row_len, share, scales, zeros, formula })
     }
 
     /// Decodes codes of one row of the matrix from column `column` on.
@@ -114,7 +117,7 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Planes<F> {
                 let scales = self.scales[column..].iter().enumerate();
                 let codes = codes(packed, self.packing.unit, shift, mask);
                 for ((out, code), (at, &scale)) in out.iter_mut().zip(codes).zip(scales) {
-                    *out = (self.value)(code as f32, scale, zero(column + at));
+                    *out = self.formula.value(code as f32, scale, zero(column + at));
                 }
             }
             Share::Row | Share::All => {
@@ -123,13 +126,13 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Planes<F> {
                 let codes = codes(packed, self.packing.unit, shift, mask);
                 if bits > 4 {
                     for (out, code) in out.iter_mut().zip(codes) {
-                        *out = (self.value)(code as f32, scale, zero);
+                        *out = self.formula.value(code as f32, scale, zero);
                     }
                     return;
                 }
                 let mut table = [0.0; 16];
                 for (code, value) in table.iter_mut().enumerate().take(1 << bits) {
-                    *value = (self.value)(code as f32, scale, zero);
+                    *value = self.formula.value(code as f32, scale, zero);
                 }
                 for (out, code) in out.iter_mut().zip(codes) {
                     *out = table[(code & 15) as usize];
@@ -145,7 +148,7 @@ fn codes(packed: &[u8], unit: u64, shift: u32, mask: u32) -> impl Iterator<Item 
     packed.chunks_exact(unit as usize).map(move |bytes| word(bytes) >> shift & mask)
 }
 
-impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> DecodeRows for Planes<F> {
+impl DecodeRows for Planes {
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         let (first, end) = (rows.start * self.row_len, rows.end * self.row_len);
         if end <= first {
@@ -175,5 +178,29 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> DecodeRows for Planes<F> {
             self.run(row, column as usize, packed, piece);
             (out, element) = (rest, element + count);
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let packing = &self.packing;
+        // The kernel reads bytes and words, and has six bits for each part's shift.
+        let shifts = packing.shifts.iter().enumerate();
+        let shifts = shifts.fold(0u64, |all, (part, &shift)| all | u64::from(shift) << (6 * part));
+        if packing.shifts.len() > 10 || !matches!(packing.unit, 1 | 4) || packing.bits > 8 {
+            return None;
+        }
+        let [columns, step] = [self.columns, self.step].map(|size| u32::try_from(size).ok());
+        u32::try_from(self.step.checked_mul(packing.shifts.len() as u64)?).ok()?;
+        let share = match self.share {
+            Share::Row => 0,
+            Share::Column => 1,
+            Share::All => 2,
+        };
+        let (formula, factor) = formula_numbers(self.formula)?;
+        let kernel = Kernel::new("planes")
+            .floats(&self.scales)
+            .floats(&self.zeros)
+            .numbers([u64::from(columns?), divisor(columns?)?, u64::from(step?), divisor(step?)?])
+            .numbers([shifts, share | u64::from(packing.bits) << 8 | packing.unit << 16, formula, factor]);
+        Some(kernel.into())
     }
 }

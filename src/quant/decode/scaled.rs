@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use super::DecodeRows;
 use super::codes::Codes;
+use super::formula::Formula;
+use super::grid::Grid;
+use crate::quant::kernel::Program;
 use crate::tensor::elements;
 
 /// Scales and offsets of blocks of `rows × columns` codes, row by row of blocks.
@@ -57,16 +60,16 @@ impl Blocks {
     }
 }
 
-/// Rows of packed codes with scales. `value` is given a code's value, its scale and its offset.
-pub(in crate::quant) struct Scaled<F> {
+/// Rows of packed codes with scales.
+pub(in crate::quant) struct Scaled {
     row_len: usize,
     row_bytes: u64,
     codes: Codes,
     blocks: Blocks,
-    value: F,
+    formula: Formula,
 }
 
-impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Scaled<F> {
+impl Scaled {
     /// Returns the rows of a weight of this shape whose codes take `bytes` bytes.
     ///
     /// # Errors
@@ -76,7 +79,7 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Scaled<F> {
         bytes: u64,
         codes: Codes,
         blocks: Blocks,
-        value: F,
+        formula: Formula,
     ) -> Result<Self, String> {
         let row_len = shape.last().copied().unwrap_or(1);
         let row_bytes = codes
@@ -88,11 +91,11 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> Scaled<F> {
             let (shape, bits) = (crate::units::shape(shape), codes.bits());
             return Err(format!("{bytes} bytes of codes are not {shape} of {bits} bits"));
         }
-        Ok(Self { row_len: row_len as usize, row_bytes, codes, blocks, value })
+        Ok(Self { row_len: row_len as usize, row_bytes, codes, blocks, formula })
     }
 }
 
-impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> DecodeRows for Scaled<F> {
+impl DecodeRows for Scaled {
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         rows.start * self.row_bytes..rows.end * self.row_bytes
     }
@@ -106,11 +109,27 @@ impl<F: Fn(f32, f32, f32) -> f32 + Send + Sync> DecodeRows for Scaled<F> {
             for (at, out) in out.chunks_mut(blocks.columns).enumerate() {
                 let scale = blocks.scales[first + at];
                 let offset = blocks.offsets.get(first + at).copied().unwrap_or(0.0);
-                for value in out {
-                    *value = (self.value)(*value, scale, offset);
-                }
+                self.formula.apply(out, scale, offset);
             }
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let blocks = &self.blocks;
+        let rows_of_blocks = blocks.scales.len() as u64 / (blocks.a_row as u64).max(1);
+        let grid = Grid {
+            rows: rows_of_blocks.checked_mul(blocks.rows)?,
+            columns: self.row_len as u64,
+            outputs: u64::MAX,
+            block: [blocks.rows, blocks.columns as u64],
+            width: blocks.a_row,
+            matrix: 0,
+            scales: &blocks.scales,
+            offsets: &blocks.offsets,
+            by_column: &[],
+            formula: self.formula,
+        };
+        grid.program(&self.codes, false)
     }
 }
 

@@ -4,6 +4,7 @@
 //! bits; 3-bit codes ten to a 32-bit word. The shape of the scales tells the grouping: `[rows, 1]` for
 //! groups along rows, `[1, columns]` along columns. Source: hqq 0.2.8 `Quantizer.dequantize`, `BitPack`.
 
+use crate::quant::decode::formula::Formula;
 use crate::quant::decode::planes::{Packing, Planes, Share};
 use crate::quant::decode::{Decoding, floats_as};
 use crate::quant::side::{NumberRead, integers};
@@ -50,9 +51,9 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     if let [zero] = zeros[..] {
         zeros = vec![zero; scales.len()];
     }
-    let value = move |code: f32, scale: f32, zero: f32| round(dtype, code - zero) * scale;
+    let formula = Formula::Centered { difference: dtype, product: Dtype::F32 };
     let row_len = layer.shape.last().copied().unwrap_or(1);
-    let rows = Planes::new(matrix, row_len, codes.bytes, packing, (share, scales, zeros), value)?;
+    let rows = Planes::new(matrix, row_len, codes.bytes, packing, (share, scales, zeros), formula)?;
     Ok(Decoding::weight(parts, codes, &layer.shape, Some(dtype), rows))
 }
 

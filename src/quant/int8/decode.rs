@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use crate::quant::decode::formula::Formula;
 use crate::quant::decode::planes::{Packing, Planes, Share};
 use crate::quant::decode::{DecodeRows, Decoding, floats, floats_as};
 use crate::quant::side::matrix;
@@ -99,10 +100,9 @@ pub(super) fn bitnet(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     }
     let scales = floats(parts, "weight_scale")?;
     let dtype = matches!(scale.dtype, Dtype::F16 | Dtype::BF16).then_some(scale.dtype);
-    let value = move |code: f32, scale: f32, _| {
-        if multiplies { (code - 1.0) * scale } else { (code - 1.0) / scale }
-    };
-    let shared = (Share::All, scales, Vec::new());
-    let rows = Planes::new([outputs, inputs], inputs, weight.bytes, Packing::low_first(2), shared, value)?;
+    let formula = if multiplies { Formula::CENTERED } else { Formula::CenteredQuotient };
+    // Code 1 is 0.
+    let shared = (Share::All, scales, vec![1.0]);
+    let rows = Planes::new([outputs, inputs], inputs, weight.bytes, Packing::low_first(2), shared, formula)?;
     Ok(Decoding::weight(parts, weight, &layer.shape, dtype, rows))
 }

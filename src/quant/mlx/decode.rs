@@ -11,11 +11,12 @@
 //! Compared with mlx 0.32 on a CPU; a GPU may fuse the two steps. Source: mlx `fast.cpp` (`dequantize`).
 
 use crate::quant::decode::codes::Codes;
+use crate::quant::decode::formula::Formula;
 use crate::quant::decode::scaled::{Blocks, Scaled};
 use crate::quant::decode::{Decoding, floats_as};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::Dtype;
-use crate::tensor::values::{self, round};
+use crate::tensor::values;
 
 pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
     let weight = parts.get("weight").ok_or("missing weight")?;
@@ -44,14 +45,13 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     let scales = floats_as(parts, scale, scale_dtype)?;
     if layer.variant != "affine" {
         let blocks = Blocks::new(shape, [1, group], scales, Vec::new())?;
-        let value = |code: f32, scale: f32, _| round(Dtype::BF16, code * scale);
-        let rows = Scaled::new(shape, weight.bytes, codes, blocks, value)?;
+        let rows = Scaled::new(shape, weight.bytes, codes, blocks, Formula::Product(Dtype::BF16))?;
         return Ok(Decoding::weight(parts, weight, shape, Some(Dtype::F16), rows));
     }
     let bias = parts.get("biases").or_else(|| parts.get("qbiases")).ok_or("missing biases")?;
     let blocks = Blocks::new(shape, [1, group], scales, floats_as(parts, bias, bias.dtype)?)?;
     let dtype = scale.dtype;
-    let value = move |code: f32, scale: f32, bias: f32| round(dtype, round(dtype, code * scale) + bias);
-    let rows = Scaled::new(shape, weight.bytes, codes, blocks, value)?;
+    let formula = Formula::Sum { product: dtype, sum: dtype };
+    let rows = Scaled::new(shape, weight.bytes, codes, blocks, formula)?;
     Ok(Decoding::weight(parts, weight, shape, Some(Dtype::F16), rows))
 }

@@ -5,12 +5,12 @@
 //! Source: optimum-quanto 0.2.7, `QBytesDequantizer`, `QBitsDequantizer`, `pack_weights`.
 
 use crate::quant::decode::codes::Codes;
+use crate::quant::decode::formula::Formula;
 use crate::quant::decode::planes::{Packing, Planes, Share};
 use crate::quant::decode::scaled::{Blocks, Scaled};
 use crate::quant::decode::{Decoding, floats_as};
 use crate::quant::side::matrix;
 use crate::quant::{LayerSpec, Part, Parts};
-use crate::tensor::values::round;
 use crate::tensor::{Dtype, elements};
 use crate::units;
 
@@ -36,7 +36,7 @@ pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     };
     let blocks = Blocks::new(shape, block, floats_as(parts, scale, dtype)?, Vec::new())?;
     let codes_mean = bytes_of_dtype(codes.dtype)?;
-    let rows = Scaled::new(shape, codes.bytes, codes_mean, blocks, |code, scale, _| scale * code)?;
+    let rows = Scaled::new(shape, codes.bytes, codes_mean, blocks, Formula::PRODUCT)?;
     Ok(Decoding::weight(parts, codes, shape, Some(dtype), rows))
 }
 
@@ -78,13 +78,17 @@ fn planes(
     }
     let shift = parts.get("weight._shift").or_else(|| parts.get("weight._zeropoint"));
     let shift = shift.ok_or("missing weight._shift")?;
-    let shared = (Share::Row, floats_as(parts, scale, dtype)?, floats_as(parts, shift, shift.dtype)?);
     let (row_len, bytes) = (layer.shape.last().copied().unwrap_or(1), packed.bytes);
     let (matrix, packing) = ([groups, group], Packing::low_first(bits));
-    let is_float = shift.dtype.is_float();
-    let value = move |code: f32, scale: f32, shift: f32| {
-        if is_float { round(dtype, scale * code) - shift } else { scale * (code - shift) }
+    let mut shifts = floats_as(parts, shift, shift.dtype)?;
+    let formula = if shift.dtype.is_float() {
+        // To subtract is to add what has the other sign.
+        shifts.iter_mut().for_each(|shift| *shift = -*shift);
+        Formula::Sum { product: dtype, sum: Dtype::F32 }
+    } else {
+        Formula::CENTERED
     };
-    let rows = Planes::new(matrix, row_len, bytes, packing, shared, value)?;
+    let shared = (Share::Row, floats_as(parts, scale, dtype)?, shifts);
+    let rows = Planes::new(matrix, row_len, bytes, packing, shared, formula)?;
     Ok(Decoding::weight(parts, packed, &layer.shape, Some(dtype), rows))
 }

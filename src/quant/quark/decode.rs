@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::QuarkScheme;
 use crate::quant::decode::codes::Codes;
+use crate::quant::decode::formula::Formula;
 use crate::quant::decode::scaled::{Blocks, Scaled, transposed};
 use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
 use crate::quant::{LayerSpec, Part, Parts};
@@ -115,7 +116,7 @@ impl Layer<'_, '_> {
     fn floats(&self, weight: &Part<'_>, codes: Codes, dtype: Option<Dtype>) -> Result<Decoding, String> {
         let (block, scales) = self.scales()?;
         let blocks = Blocks::new(&self.shape, block, scales, Vec::new())?;
-        let rows = Scaled::new(&self.shape, weight.bytes, codes, blocks, |code, scale, _| code * scale)?;
+        let rows = Scaled::new(&self.shape, weight.bytes, codes, blocks, Formula::PRODUCT)?;
         Ok(Decoding::weight(self.parts, weight, &self.shape, dtype, rows))
     }
 
@@ -128,8 +129,7 @@ impl Layer<'_, '_> {
         let is_signed = weight.dtype == Dtype::I8;
         let codes = Codes::of(if is_signed { Dtype::I8 } else { Dtype::U8 })?;
         let blocks = Blocks::new(&self.shape, block, scales, zeros)?;
-        let value = |code: f32, scale: f32, zero: f32| (code - zero) * scale;
-        let rows = Scaled::new(&self.shape, weight.bytes, codes, blocks, value)?;
+        let rows = Scaled::new(&self.shape, weight.bytes, codes, blocks, Formula::CENTERED)?;
         Ok(Decoding::weight(self.parts, weight, &self.shape, dtype, rows))
     }
 

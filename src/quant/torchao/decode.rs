@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::{described, tiles};
 use crate::quant::decode::codes::Codes;
+use crate::quant::decode::formula::Formula;
 use crate::quant::decode::scaled::{Blocks, Scaled, transposed};
 use crate::quant::decode::{Decoding, floats_as};
 use crate::quant::{LayerSpec, Part, Parts};
@@ -73,9 +74,9 @@ impl<'p, 'a> Class<'p, 'a> {
         };
         let scales = floats_as(self.parts, scale, scale.dtype)?;
         let blocks = Blocks::new(codes.shape, self.block()?, scales, zeros)?;
-        let value = move |code: f32, scale: f32, zero: f32| round(dtype, code - zero) * scale;
+        let formula = Formula::Centered { difference: dtype, product: Dtype::F32 };
         let codes_mean = Codes::of(Dtype::I8)?;
-        let rows = Scaled::new(codes.shape, codes.bytes, codes_mean, blocks, value)?;
+        let rows = Scaled::new(codes.shape, codes.bytes, codes_mean, blocks, formula)?;
         Ok(Decoding::weight(self.parts, codes, codes.shape, Some(dtype), rows))
     }
 
@@ -114,7 +115,7 @@ impl<'p, 'a> Class<'p, 'a> {
             _ => return Err(format!("_weight_scale is {}", units::shape(scale.shape))),
         };
         let blocks = Blocks::new(codes.shape, block, scales, Vec::new())?;
-        let rows = Scaled::new(codes.shape, codes.bytes, codes_mean, blocks, |code, scale, _| code * scale)?;
+        let rows = Scaled::new(codes.shape, codes.bytes, codes_mean, blocks, Formula::PRODUCT)?;
         Ok(Decoding::weight(self.parts, codes, codes.shape, Some(dtype), rows))
     }
 
@@ -131,7 +132,7 @@ impl<'p, 'a> Class<'p, 'a> {
         let scales = floats_as(self.parts, scale, Dtype::F8E8M0)?;
         let scales = scales.into_iter().map(|scale| round(dtype, scale)).collect();
         let scales = self.in_rows(scales, codes_mean.bits())?;
-        self.groups(codes_mean, scales, Vec::new(), |code, scale, _| code * scale)
+        self.groups(codes_mean, scales, Vec::new(), Formula::PRODUCT)
     }
 
     fn nvfp4(&self) -> Result<Decoding, String> {
@@ -146,7 +147,7 @@ impl<'p, 'a> Class<'p, 'a> {
             }
         }
         let scales = self.in_rows(scales, 4)?;
-        self.groups(Codes::new(4, values::e2m1), scales, Vec::new(), |code, scale, _| code * scale)
+        self.groups(Codes::new(4, values::e2m1), scales, Vec::new(), Formula::PRODUCT)
     }
 
     /// Returns scales row by row, of codes of this many bits.
@@ -182,9 +183,9 @@ impl<'p, 'a> Class<'p, 'a> {
             Ok(transposed(&values, groups as usize, outputs as usize))
         };
         let codes = Codes::new(4, |code| f32::from((code << 4) as i8 >> 4));
-        let value = |code: f32, scale: f32, zero: f32| code * scale + zero;
+        let formula = Formula::Sum { product: Dtype::F32, sum: Dtype::F32 };
         // The library has no decoder of this class to compare with.
-        let decoding = self.groups(codes, read(scale)?, read(zero)?, value)?;
+        let decoding = self.groups(codes, read(scale)?, read(zero)?, formula)?;
         Ok(Decoding { caution: Some(CAUTION), ..decoding })
     }
 
@@ -194,7 +195,7 @@ impl<'p, 'a> Class<'p, 'a> {
         codes_mean: Codes,
         scales: Vec<f32>,
         offsets: Vec<f32>,
-        value: impl Fn(f32, f32, f32) -> f32 + Send + Sync + 'static,
+        formula: Formula,
     ) -> Result<Decoding, String> {
         let codes = self.codes;
         let group = self.group()?;
@@ -205,7 +206,7 @@ impl<'p, 'a> Class<'p, 'a> {
             return Err(format!("its shape is {}", units::shape(&shape)));
         }
         let blocks = Blocks::new(&shape, [1, group], scales, offsets)?;
-        let rows = Scaled::new(&shape, codes.bytes, codes_mean, blocks, value)?;
+        let rows = Scaled::new(&shape, codes.bytes, codes_mean, blocks, formula)?;
         Ok(Decoding::weight(self.parts, codes, &shape, Some(self.dtype), rows))
     }
 }

@@ -2,3 +2,5 @@
 #include "bnb4.cu"
 #include "merge.cu"
 #include "plain.cu"
+#include "planes.cu"
+#include "scaled.cu"

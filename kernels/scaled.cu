@@ -1,0 +1,132 @@
+// Codes of 1 to 8 bits that follow each other, with scales (and offsets) in a grid over the rows of each matrix: fp8,
+// modelopt, the float codes of compressed-tensors, torchao, quark, MLX, quanto's bytes, and bitsandbytes' int8.
+// Rust: src/quant/decode/grid.rs.
+#include "rows.cuh"
+
+// What codes mean.
+struct E4m3 {
+  enum : u32 { SHARED = 0 };
+  // The fields of a byte are those of a float that is 2^120 times smaller; NaN is by itself.
+  DEV f32 value(const f32*, u32 code) {
+    u32 rest = code & 0x7fu;
+    f32 value = of_bits(rest << 20 | (code & 0x80u) << 24) * of_bits((120 + 127) << 23);
+    return rest == 0x7fu ? of_bits(0x7fc00000u) : value;
+  }
+};
+struct Int8 {
+  enum : u32 { SHARED = 0 };
+  DEV f32 value(const f32*, u32 code) { return (f32)(i8)(u8)code; }
+};
+template <u32 COUNT>
+struct Table {
+  enum : u32 { SHARED = COUNT };
+  DEV f32 value(const f32* table, u32 code) { return table[code]; }
+};
+
+// How codes lie: bytes, nibbles, so many bits as the layer says, or nibbles of two rows in a byte, the first the low one.
+enum : u32 { BYTES, NIBBLES, BITS, PAIRS_OF_ROWS };
+
+// table: 0 values of codes, 1 scales, 2 offsets or none, 3 factors of columns or none.
+// number: 0 columns of a row, 1 they as a divisor, 2 rows of a matrix, 3 they as a divisor, 4 rows of a block as a divisor,
+// 5 columns of a block, 6 they as a divisor, 7 scales of a row of blocks and, in the upper half, of a matrix, 8 the formula
+// and, from bit 24 on, the bits of a code, 9 the formula's factor.
+template <class Codes, u32 LIE>
+struct Scaled {
+  enum : u32 { SHARED = Codes::SHARED };
+  struct Rows {
+    Formula formula;
+    u32 columns, wide, row0;
+  };
+
+  DEV u32 held(const Layer& layer) { return 1u << (layer.number[8] >> 24 & 0xff); }
+
+  DEV Rows begin(const Layer& layer, u64 first, u64) {
+    return {formula_of(layer.number[8], layer.number[9]), (u32)layer.number[0], (u32)layer.number[5],
+            (u32)(first / layer.number[0])};
+  }
+
+  // Where the scale of a row's first column is.
+  DEV u32 line(const Layer& layer, u32 row) {
+    u32 matrix = quotient(row, layer.number[3]), output = row - matrix * (u32)layer.number[2];
+    return matrix * (u32)(layer.number[7] >> 32) + quotient(output, layer.number[4]) * (u32)layer.number[7];
+  }
+
+  DEV void codes_of(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, u32 row,
+                    u32 column, f32* value) {
+    if constexpr (LIE == BYTES) {
+      if (count == 8) {
+        u64 word = ((const u64*)codes)[at / 8];
+#pragma unroll
+        for (u32 k = 0; k < 8; ++k) value[k] = Codes::value(table, (u32)(word >> (8 * k)) & 0xffu);
+      } else {
+#pragma unroll
+        for (u32 k = 0; k < 8; ++k) value[k] = k < count ? Codes::value(table, codes[at + k]) : 0.0f;
+      }
+    } else if constexpr (LIE == PAIRS_OF_ROWS) {
+      // Behind the first row of a pair its bytes come again, behind the second those of the next pair.
+      const u8* from = codes + (u64)(row / 2 - rows.row0 / 2) * rows.columns + column;
+      u32 is_second = row % 2;
+#pragma unroll
+      for (u32 k = 0; k < 8; ++k) {
+        u32 byte = k < count ? from[0] : 0;
+        value[k] = Codes::value(table, byte >> (is_second * 4) & 15u);
+        ++from, ++column;
+        if (column == rows.columns) {
+          if (!is_second) from -= column;
+          is_second ^= 1, column = 0;
+        }
+      }
+    } else {
+      u32 bits = LIE == NIBBLES ? 4 : (u32)(layer.number[8] >> 24 & 0xff);
+      u64 word = 0;
+      if (LIE == NIBBLES && count == 8) {
+        word = ((const u32*)codes)[at / 8];
+      } else {
+        const u8* from = codes + at / 8 * bits;
+        for (u32 k = 0; k < (count * bits + 7) / 8; ++k) word |= (u64)from[k] << (8 * k);
+      }
+#pragma unroll
+      for (u32 k = 0; k < 8; ++k) value[k] = Codes::value(table, (u32)(word >> (bits * k)) & ((1u << bits) - 1));
+    }
+  }
+
+  DEV void eight(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, f32* value) {
+    u64 from_first = quotient_of(at, rows.columns, layer.number[1]);
+    u32 row = rows.row0 + (u32)from_first, column = (u32)(at - from_first * rows.columns);
+    codes_of(rows, layer, table, codes, at, count, row, column, value);
+    const f32 *scales = (const f32*)layer.table[1], *offsets = (const f32*)layer.table[2];
+    u32 block = quotient(column, layer.number[6]);
+    if (rows.columns - column >= 8 && (u64)(block + 1) * rows.wide - column >= 8) {
+      u32 place = line(layer, row) + block;
+      f32 offset = offsets ? offsets[place] : 0.0f;
+      f32 scale = scales[place];
+      apply<false>(rows.formula, value, &scale, &offset);
+    } else {
+      f32 scale[8], offset[8];
+      u32 start = line(layer, row), to_column = column;
+#pragma unroll
+      for (u32 k = 0; k < 8; ++k) {
+        u32 place = start + quotient(to_column, layer.number[6]);
+        scale[k] = k < count ? scales[place] : 1.0f;
+        offset[k] = k < count && offsets ? offsets[place] : 0.0f;
+        ++to_column;
+        if (to_column == rows.columns && k + 1 < count) start = line(layer, ++row), to_column = 0;
+      }
+      apply<true>(rows.formula, value, scale, offset);
+    }
+    if (const f32* factors = (const f32*)layer.table[3]) {
+#pragma unroll
+      for (u32 k = 0; k < 8; ++k) {
+        if (k < count) value[k] = value[k] * factors[column];
+        ++column;
+        if (column == rows.columns) column = 0;
+      }
+    }
+  }
+};
+ROWS(scaled_e4m3, Scaled<E4m3, BYTES>)
+ROWS(scaled_int8, Scaled<Int8, BYTES>)
+ROWS(scaled_bytes, Scaled<Table<256>, BYTES>)
+ROWS(scaled_nibbles, Scaled<Table<16>, NIBBLES>)
+ROWS(scaled_bits, Scaled<Table<128>, BITS>)
+ROWS(scaled_pairs, Scaled<Table<16>, PAIRS_OF_ROWS>)
