@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests end where they cannot go on")]
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
+mod ggml;
 mod samples;
 mod sim;
 
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
 }
 
 fn trials(is_ignored: bool) -> Vec<Trial> {
-    let all = samples::trials();
+    let mut all = samples::trials();
+    all.extend(ggml::trials());
     all.into_iter().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }
 

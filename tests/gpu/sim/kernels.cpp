@@ -1,4 +1,6 @@
 // The kernels themselves, compiled as C++.
 #include "bnb4.cu"
+#include "ggml.cu"
+#include "ggml_iq.cu"
 #include "merge.cu"
 #include "plain.cu"
