@@ -28,6 +28,8 @@ DEV u32 bits_of(f32 value) { return __float_as_uint(value); }
 DEV f32 of_bits(u32 bits) { return __uint_as_float(bits); }
 DEV f32 fma32(f32 a, f32 b, f32 c) { return __fmaf_rn(a, b, c); }
 DEV f32 square_root(f32 value) { return __fsqrt_rn(value); }
+// The bytes that four digits of `which`, the lowest first, name: 0 to 3 of `low`, 4 to 7 of `high`.
+DEV u32 permuted(u32 low, u32 high, u32 which) { return __byte_perm(low, high, which); }
 DEV f64 square_root(f64 value) { return __dsqrt_rn(value); }
 // To nearest, ties to even; what is beyond the largest becomes infinite.
 DEV u16 f16_of(f32 value) {

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
 mod faults;
+mod ggml;
 mod samples;
 mod sim;
 
@@ -37,8 +38,8 @@ fn main() -> ExitCode {
 }
 
 fn trials(is_ignored: bool) -> Vec<Trial> {
-    let all = samples::trials().into_iter().chain(faults::trials());
-    all.map(|trial| trial.with_ignored_flag(is_ignored)).collect()
+    let all = [samples::trials(), faults::trials(), ggml::trials()];
+    all.into_iter().flatten().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }
 
 /// Makes a trial of a function that panics where something is wrong.

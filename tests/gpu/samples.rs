@@ -81,6 +81,7 @@ fn is_whole(name: &str) -> bool {
         "ct-nvfp4",
         "ct-w8a8",
         "fp8-",
+        "gguf-",
         "hqq-",
         "layout-bitnet",
         "layout-deepseek",

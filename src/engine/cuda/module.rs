@@ -8,6 +8,8 @@ use super::driver::{Context, Fault, Function, Module};
 /// The PTX of each file of kernels.
 const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
+    ("ggml", include_str!("../../../kernels/ptx/ggml.ptx")),
+    ("ggml_iq", include_str!("../../../kernels/ptx/ggml_iq.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
     ("planes", include_str!("../../../kernels/ptx/planes.ptx")),

@@ -20,7 +20,10 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
+use self::grids::{GRIDS, flat};
+use super::CURVE;
 use crate::quant::decode::{DecodeRows, Decoding, floats_as};
+use crate::quant::kernel::{Kernel, Program};
 use crate::quant::{Part, Parts};
 use crate::tensor::{Dtype, GgmlType, elements};
 use crate::units;
@@ -41,42 +44,84 @@ macro_rules! blocks {
     }};
 }
 
+/// How a type is decoded.
+struct Type {
+    name: &'static str,
+    decode: Blocks,
+    /// Name of its kernel in `kernels/ggml.cu` and `kernels/ggml_iq.cu`.
+    kernel: &'static str,
+    /// What the kernel looks codes up in: rows of a grid as bytes, or 16 floats.
+    table: fn() -> Option<Vec<u8>>,
+}
+
 /// How each type is decoded.
-const TYPES: [(&str, Blocks); 27] = [
-    ("Q4_0", blocks!(legacy::q4_0)),
-    ("Q4_1", blocks!(legacy::q4_1)),
-    ("Q5_0", blocks!(legacy::q5_0)),
-    ("Q5_1", blocks!(legacy::q5_1)),
-    ("Q8_0", blocks!(legacy::q8_0)),
-    ("Q8_1", blocks!(legacy::q8_1)),
-    ("Q8_K", blocks!(legacy::q8_k)),
-    ("Q1_0", blocks!(legacy::q1_0)),
-    ("Q2_0", blocks!(legacy::q2_0)),
-    ("Q2_K", blocks!(k::q2_k)),
-    ("Q3_K", blocks!(k::q3_k)),
-    ("Q4_K", blocks!(k::q4_k)),
-    ("Q5_K", blocks!(k::q5_k)),
-    ("Q6_K", blocks!(k::q6_k)),
-    ("IQ1_S", blocks!(iq::iq1_s)),
-    ("IQ1_M", blocks!(iq::iq1_m)),
-    ("IQ2_XXS", blocks!(iq::iq2_xxs)),
-    ("IQ2_XS", blocks!(iq::iq2_xs)),
-    ("IQ2_S", blocks!(iq::iq2_s)),
-    ("IQ3_XXS", blocks!(iq::iq3_xxs)),
-    ("IQ3_S", blocks!(iq::iq3_s)),
-    ("IQ4_NL", blocks!(iq::iq4_nl)),
-    ("IQ4_XS", blocks!(iq::iq4_xs)),
-    ("TQ1_0", blocks!(small::tq1_0)),
-    ("TQ2_0", blocks!(small::tq2_0)),
-    ("MXFP4", blocks!(small::mxfp4)),
-    ("NVFP4", blocks!(small::nvfp4)),
+const TYPES: [Type; 27] = [
+    Type { name: "Q4_0", decode: blocks!(legacy::q4_0), kernel: "q4_0", table: || None },
+    Type { name: "Q4_1", decode: blocks!(legacy::q4_1), kernel: "q4_1", table: || None },
+    Type { name: "Q5_0", decode: blocks!(legacy::q5_0), kernel: "q5_0", table: || None },
+    Type { name: "Q5_1", decode: blocks!(legacy::q5_1), kernel: "q5_1", table: || None },
+    Type { name: "Q8_0", decode: blocks!(legacy::q8_0), kernel: "q8_0", table: || None },
+    Type { name: "Q8_1", decode: blocks!(legacy::q8_1), kernel: "q8_1", table: || None },
+    Type { name: "Q8_K", decode: blocks!(legacy::q8_k), kernel: "q8_k", table: || None },
+    Type { name: "Q1_0", decode: blocks!(legacy::q1_0), kernel: "q1_0", table: || None },
+    Type { name: "Q2_0", decode: blocks!(legacy::q2_0), kernel: "q2_0", table: || None },
+    Type { name: "Q2_K", decode: blocks!(k::q2_k), kernel: "q2_k", table: || None },
+    Type { name: "Q3_K", decode: blocks!(k::q3_k), kernel: "q3_k", table: || None },
+    Type { name: "Q4_K", decode: blocks!(k::q4_k), kernel: "q4_k", table: || None },
+    Type { name: "Q5_K", decode: blocks!(k::q5_k), kernel: "q5_k", table: || None },
+    Type { name: "Q6_K", decode: blocks!(k::q6_k), kernel: "q6_k", table: || None },
+    Type { name: "IQ1_S", decode: blocks!(iq::iq1_s), kernel: "iq1_s", table: || Some(flat(&GRIDS.iq1_s)) },
+    Type { name: "IQ1_M", decode: blocks!(iq::iq1_m), kernel: "iq1_m", table: || Some(flat(&GRIDS.iq1_s)) },
+    Type {
+        name: "IQ2_XXS",
+        decode: blocks!(iq::iq2_xxs),
+        kernel: "iq2_xxs",
+        table: || Some(flat(&GRIDS.iq2_xxs)),
+    },
+    Type {
+        name: "IQ2_XS",
+        decode: blocks!(iq::iq2_xs),
+        kernel: "iq2_xs",
+        table: || Some(flat(&GRIDS.iq2_xs)),
+    },
+    Type { name: "IQ2_S", decode: blocks!(iq::iq2_s), kernel: "iq2_s", table: || Some(flat(&GRIDS.iq2_s)) },
+    Type {
+        name: "IQ3_XXS",
+        decode: blocks!(iq::iq3_xxs),
+        kernel: "iq3_xxs",
+        table: || Some(flat(&GRIDS.iq3_xxs)),
+    },
+    Type { name: "IQ3_S", decode: blocks!(iq::iq3_s), kernel: "iq3_s", table: || Some(flat(&GRIDS.iq3_s)) },
+    Type { name: "IQ4_NL", decode: blocks!(iq::iq4_nl), kernel: "iq4_nl", table: || Some(floats(&CURVE)) },
+    Type { name: "IQ4_XS", decode: blocks!(iq::iq4_xs), kernel: "iq4_xs", table: || Some(floats(&CURVE)) },
+    Type { name: "TQ1_0", decode: blocks!(small::tq1_0), kernel: "tq1_0", table: || None },
+    Type { name: "TQ2_0", decode: blocks!(small::tq2_0), kernel: "tq2_0", table: || None },
+    Type {
+        name: "MXFP4",
+        decode: blocks!(small::mxfp4),
+        kernel: "ggml_mxfp4",
+        table: || Some(floats(&small::DOUBLED)),
+    },
+    Type {
+        name: "NVFP4",
+        decode: blocks!(small::nvfp4),
+        kernel: "ggml_nvfp4",
+        table: || Some(floats(&small::DOUBLED)),
+    },
 ];
 /// Types of which there is no reference result: gguf-py does not decode them.
 const UNPROVEN: [&str; 4] = ["Q8_1", "Q8_K", "Q1_0", "Q2_0"];
 
+/// Returns values as f32 bytes.
+fn floats(values: &[i8; 16]) -> Vec<u8> {
+    values.iter().flat_map(|&value| f32::from(value).to_le_bytes()).collect()
+}
+
 /// Rows of a tensor in blocks.
 struct Rows {
-    decode: Blocks,
+    kind: &'static Type,
+    /// Elements of the whole tensor.
+    count: u64,
     row_bytes: u64,
     row_len: usize,
     /// What values are multiplied by, one for each `span` rows; none where nothing is beside the tensor.
@@ -87,7 +132,7 @@ struct Rows {
 pub(super) fn decode(parts: &Parts<'_>) -> Result<Decoding, String> {
     let (part, kind) = super::block_tensor(parts).ok_or("no tensor in blocks")?;
     let name = kind.name();
-    let Some((_, decode)) = TYPES.iter().find(|(known, _)| *known == name) else {
+    let Some(kind_of) = TYPES.iter().find(|known| known.name == name) else {
         return Err(format!("{name} is the type of a fork of ggml, which cannot be decoded"));
     };
     let suffix = match part.suffix {
@@ -100,7 +145,8 @@ pub(super) fn decode(parts: &Parts<'_>) -> Result<Decoding, String> {
     }
     let row_len = part.shape.last().copied().unwrap_or(1);
     let row_bytes = part.dtype.bytes_of(row_len).ok_or_else(|| partial(row_len, kind))?;
-    let bytes = elements(part.shape).and_then(|count| part.dtype.bytes_of(count));
+    let count = elements(part.shape);
+    let bytes = count.and_then(|count| part.dtype.bytes_of(count));
     if bytes != Some(part.bytes) {
         let shape = units::shape(part.shape);
         return Err(format!("{} bytes are not those of {name} {shape}", part.bytes));
@@ -113,7 +159,8 @@ pub(super) fn decode(parts: &Parts<'_>) -> Result<Decoding, String> {
     } else {
         Some("multiplied by the scale beside it, as llama.cpp does with the layer's outputs")
     };
-    let rows = Rows { decode: *decode, row_bytes, row_len: row_len as usize, scales, span };
+    let rows =
+        Rows { kind: kind_of, count: count.unwrap_or(0), row_bytes, row_len: row_len as usize, scales, span };
     let mut decoding = Decoding::weight(parts, part, part.shape, None, rows);
     (decoding.suffix, decoding.caution) = (suffix, caution);
     Ok(decoding)
@@ -142,7 +189,7 @@ impl DecodeRows for Rows {
     }
 
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        (self.decode)(codes, out);
+        (self.kind.decode)(codes, out);
         if self.scales.is_empty() {
             return;
         }
@@ -152,6 +199,24 @@ impl DecodeRows for Rows {
                 *value *= scale;
             }
         }
+    }
+
+    /// None where elements are so many that their groups of 32 need more than 32 bits to count.
+    fn program(&self) -> Option<Program> {
+        const GROUP: u64 = 32;
+        let groups = u32::try_from(self.count / GROUP).ok()?;
+        let groups_of_scale = if self.scales.is_empty() {
+            0
+        } else {
+            let groups_of_span = self.span.checked_mul(self.row_len as u64 / GROUP);
+            groups_of_span.and_then(|count| u32::try_from(count).ok()).unwrap_or(groups).max(1)
+        };
+        let beside = if self.scales.is_empty() { &[1.0][..] } else { &self.scales };
+        let kernel = Kernel::new(self.kind.kernel).floats(beside).numbers([u64::from(groups_of_scale)]);
+        Some(match (self.kind.table)() {
+            Some(table) => kernel.bytes(&table).into(),
+            None => kernel.into(),
+        })
     }
 }
 

@@ -60,6 +60,12 @@ DEV float of_bits(uint32_t bits) {
 }
 DEV float fma32(float a, float b, float c) { return fmaf(a, b, c); }
 DEV float square_root(float value) { return sqrtf(value); }
+DEV uint32_t permuted(uint32_t low, uint32_t high, uint32_t which) {
+  uint64_t all = (uint64_t)high << 32 | low;
+  uint32_t bytes = 0;
+  for (int k = 0; k < 4; k++) bytes |= (uint32_t)(all >> (8 * (which >> (4 * k) & 7)) & 0xff) << (8 * k);
+  return bytes;
+}
 DEV double square_root(double value) { return sqrt(value); }
 DEV unsigned short f16_of(float value) {
   _Float16 half = (_Float16)value;

@@ -26,6 +26,11 @@ pub(super) static GRIDS: LazyLock<Grids> = LazyLock::new(|| Grids {
     iq1_s: rows::<8, 2>(IQ1_S_HEX, &[-1, 0, 1]),
 });
 
+/// Returns the bytes of a grid, a row after the other.
+pub(super) fn flat<const N: usize>(grid: &[[i8; N]]) -> Vec<u8> {
+    grid.as_flattened().iter().map(|value| value.cast_unsigned()).collect()
+}
+
 const IQ2_VALUES: [i8; 3] = [8, 25, 43];
 
 /// Unpacks codes of `BITS` bits, low ones first, into rows of `N` values.

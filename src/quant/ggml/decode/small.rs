@@ -5,7 +5,7 @@
 use super::blocks::half;
 
 /// Twice the values of E2M1, as whole numbers: there is no -0.
-const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(super) const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Five codes a byte, as the digits of a fraction to base 3; 4 in each of the last four bytes.
 #[inline(always)]
