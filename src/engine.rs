@@ -35,7 +35,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::busy::Busy;
-pub use self::device::{Computing, Device, Held, Resident, Scratch, Tally, Work};
+pub use self::device::{Computing, Device, Held, Resident, Scratch, Tally, ToEncode, Work};
 use self::inputs::Inputs;
 use self::output::Output;
 pub use self::peak::peak_memory;

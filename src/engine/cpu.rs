@@ -8,7 +8,7 @@ use crate::tensor::{Dtype, values};
 pub struct Cpu;
 
 /// Values decoded at a time, at least one row: 128 KB of f32 stay in a second-level cache.
-const VALUES_AT_ONCE: u64 = 32 << 10;
+pub(super) const VALUES_AT_ONCE: u64 = 32 << 10;
 
 impl Device for Cpu {
     fn name(&self) -> String {

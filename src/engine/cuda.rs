@@ -8,6 +8,7 @@
 //! a NaN in it (a GPU has only one), and what does not fit is done by the processor, and said.
 
 mod driver;
+mod encode;
 mod launch;
 mod layer;
 mod module;
@@ -28,8 +29,9 @@ use self::module::Kernels;
 use self::probe::Card;
 use self::ring::{Ring, Slot};
 use super::cpu::Cpu;
-use super::{Device, Held, Options, Resident, Scratch, Tally, Work};
+use super::{Device, Held, Options, Resident, Scratch, Tally, ToEncode, Work};
 use crate::error::{Error, ErrorKind, Result};
+use crate::quant::encode::Encode;
 use crate::tensor::Dtype;
 use crate::units;
 
@@ -40,8 +42,10 @@ pub(super) const SLOTS: usize = 4;
 pub struct Cuda {
     cards: Vec<OnDevice>,
     ring: Ring,
+    /// Values that a slot holds, unless memory is short.
+    values: usize,
     /// Pieces that the processor did, by why.
-    instead: [AtomicU64; 3],
+    instead: [AtomicU64; 5],
 }
 
 /// One of them.
@@ -60,6 +64,10 @@ enum Why {
     Nan,
     /// Device memory is short.
     Memory,
+    /// A row, or rows that are encoded together, are more than a slot holds.
+    Rows,
+    /// Values that no code stands for: the processor says which.
+    Refused,
 }
 
 impl Cuda {
@@ -78,7 +86,8 @@ impl Cuda {
         };
         let cards = cards.iter().map(open).collect::<Result<Vec<_>>>()?;
         let contexts = cards.iter().map(|card| Arc::clone(&card.context)).collect();
-        Ok(Self { cards, ring: Ring::new(contexts, SLOTS, values), instead: Default::default() })
+        let ring = Ring::new(contexts, SLOTS, values);
+        Ok(Self { cards, ring, values: values.max(ring::LEAST), instead: Default::default() })
     }
 
     /// Returns the free memory of all devices, in bytes; 0 where one does not say.
@@ -106,61 +115,78 @@ impl Cuda {
     /// Makes rows by kernels; `None` if the processor has to, and then that is counted.
     fn rows(&self, work: &Work<'_>, layer: &OnDevices, out: &mut [u8]) -> Result<Option<Tally>> {
         let Some(recipe) = &layer.recipe else { return Ok(self.instead(Why::NoKernel)) };
-        let mut slot = None;
-        let done = self.pieces(&mut slot, work, (layer, recipe), out);
-        let card = slot.as_ref().map_or(0, |slot| slot.card);
-        if let Some(slot) = slot {
-            self.ring.give(slot);
-        }
-        done.map_err(|fault| failed(&self.cards[card].card, &fault))
+        let (mut tally, mut rest) = (Tally::default(), out);
+        let row_bytes = work.dtype.bytes_of(work.decoding.row_len()).unwrap_or(0);
+        let mut make = |slot: &mut Slot, on: &OnCard, rows: Range<u64>| {
+            let bytes = (row_bytes * (rows.end - rows.start)) as usize;
+            let (piece, after) = std::mem::take(&mut rest).split_at_mut(bytes);
+            rest = after;
+            let [overflows, nans] = self.piece(slot, work, (on, recipe), rows, piece)?;
+            tally.overflows += u64::from(overflows);
+            Ok(if nans > 0 { Some(Why::Nan) } else { None })
+        };
+        let is_done =
+            self.by_slot((layer, recipe), work, &|start, room| fitting(work, start, room), &mut make)?;
+        Ok(is_done.then_some(tally))
     }
 
-    /// Makes rows piece by piece, each as large as a slot holds.
-    fn pieces(
+    /// Has a slot make rows piece by piece, each as large as `fitting` says of a first row and a slot's values; false if
+    /// the processor has to, and then that is counted.
+    fn by_slot(
+        &self,
+        (layer, recipe): (&OnDevices, &Recipe),
+        work: &Work<'_>,
+        fitting: &dyn Fn(u64, usize) -> Range<u64>,
+        make: &mut dyn FnMut(&mut Slot, &OnCard, Range<u64>) -> Made,
+    ) -> Result<bool> {
+        let mut held = None;
+        let mut start = work.rows.start;
+        let mut done = Ok(None);
+        while start < work.rows.end && matches!(done, Ok(None)) {
+            done = self.ready(&mut held, (layer, recipe), work).and_then(|ready| {
+                let (Some(on), Some(slot)) = (ready, &mut held) else { return Ok(Some(Why::Memory)) };
+                let rows = fitting(start, slot.capacity);
+                start = rows.end;
+                if rows.is_empty() { Ok(Some(Why::Rows)) } else { make(slot, &on, rows) }
+            });
+        }
+        let card = held.as_ref().map_or(0, |slot| slot.card);
+        if let Some(slot) = held {
+            self.ring.give(slot);
+        }
+        let instead = done.map_err(|fault| failed(&self.cards[card].card, &fault))?;
+        if let Some(why) = instead {
+            let _none: Option<()> = self.instead(why);
+        }
+        Ok(instead.is_none())
+    }
+
+    /// Takes a slot if none is held, and has the layer on its device; `None` if memory is short.
+    fn ready(
         &self,
         held: &mut Option<Slot>,
-        work: &Work<'_>,
         (layer, recipe): (&OnDevices, &Recipe),
-        out: &mut [u8],
-    ) -> std::result::Result<Option<Tally>, Fault> {
-        let (mut tally, mut rest, mut start) = (Tally::default(), out, work.rows.start);
-        while start < work.rows.end {
-            let Some(mut slot) = held.take().map_or_else(|| self.ring.take(), |slot| Ok(Some(slot)))? else {
-                return Ok(self.instead(Why::Memory));
+        work: &Work<'_>,
+    ) -> std::result::Result<Option<Arc<OnCard>>, Fault> {
+        let whole = work.is_whole.then_some(work.codes);
+        loop {
+            let Some(slot) = held.take().map_or_else(|| self.ring.take(), |slot| Ok(Some(slot)))? else {
+                return Ok(None);
             };
-            let card = &self.cards[slot.card];
-            let whole = work.is_whole.then_some(work.codes);
-            let on = match layer.on(slot.card, (&card.context, &slot.queue), recipe, whole) {
-                Ok(on) => on,
+            match layer.on(slot.card, (&self.cards[slot.card].context, &slot.queue), recipe, whole) {
+                Ok(on) => {
+                    *held = Some(slot);
+                    return Ok(Some(on));
+                }
                 Err(fault) if fault.is_memory() && self.ring.shrink(slot.card) => {
                     *held = self.ring.smaller(slot)?;
-                    continue;
                 }
                 Err(fault) => {
-                    let is_memory = fault.is_memory();
                     *held = Some(slot);
-                    return if is_memory { Ok(self.instead(Why::Memory)) } else { Err(fault) };
+                    return if fault.is_memory() { Ok(None) } else { Err(fault) };
                 }
-            };
-            let rows = fitting(work, start, slot.capacity);
-            if rows.is_empty() {
-                *held = Some(slot);
-                return Ok(self.instead(Why::Memory));
             }
-            let row_bytes = work.dtype.bytes_of(work.decoding.row_len()).unwrap_or(0);
-            let bytes = (row_bytes * (rows.end - rows.start)) as usize;
-            let (piece, after) = rest.split_at_mut(bytes.min(rest.len()));
-            rest = after;
-            let seen = self.piece(&mut slot, work, (&on, recipe), rows.clone(), piece);
-            *held = Some(slot);
-            let [overflows, nans] = seen?;
-            if nans > 0 {
-                return Ok(self.instead(Why::Nan));
-            }
-            tally.overflows += u64::from(overflows);
-            start = rows.end;
         }
-        Ok(Some(tally))
     }
 
     /// Makes rows that a slot holds; returns what the kernels counted.
@@ -172,29 +198,10 @@ impl Cuda {
         rows: Range<u64>,
         out: &mut [u8],
     ) -> std::result::Result<[u32; 2], Fault> {
-        let card = &self.cards[slot.card];
-        let row_len = work.decoding.row_len();
-        let range = work.decoding.rows.codes(rows.clone());
-        // Kernels are given codes from the first on that the format names: rows may need fewer than the first does.
-        let codes = if let Some(codes) = on.codes.as_ref().filter(|_| range.start == 0) {
-            codes
-        } else {
-            let from = &work.codes[(range.start - work.codes_start) as usize..]
-                [..(range.end - range.start) as usize];
-            let input = &mut slot.input.bytes_mut()[..from.len()];
-            input.copy_from_slice(from);
-            slot.queue.copy_in(input, &slot.codes)?;
-            &slot.codes
-        };
-        slot.queue.clear(&slot.seen)?;
-        let launcher = Launcher {
-            kernels: &card.kernels,
-            queue: &slot.queue,
-            multiprocessors: card.card.multiprocessors,
-            seen: &slot.seen,
-        };
-        let span =
-            Span { first: rows.start * row_len, count: (rows.end - rows.start) * row_len, columns: row_len };
+        let is_there = copy_codes(slot, work, on, rows.clone())?;
+        let codes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
+        let launcher = self.launcher(slot);
+        let span = span(work, &rows);
         let to = Array { bytes: &slot.out, dtype: work.dtype };
         let done = on
             .run(recipe, launcher, codes, span, (&slot.values, to))
@@ -204,8 +211,13 @@ impl Cuda {
         let waited = slot.queue.wait();
         done.and(waited)?;
         out.copy_from_slice(&slot.output.bytes()[..out.len()]);
-        let seen = slot.seen_here.bytes().as_chunks::<4>().0;
-        Ok([0, 1].map(|at| seen.get(at).map_or(0, |&bytes| u32::from_le_bytes(bytes))))
+        Ok(seen(slot))
+    }
+
+    fn launcher<'a>(&'a self, slot: &'a Slot) -> Launcher<'a> {
+        let card = &self.cards[slot.card];
+        let multiprocessors = card.card.multiprocessors;
+        Launcher { kernels: &card.kernels, queue: &slot.queue, multiprocessors, seen: &slot.seen }
     }
 
     fn instead<T>(&self, why: Why) -> Option<T> {
@@ -223,6 +235,41 @@ pub fn slot_values(options: &Options) -> usize {
 /// Returns the bytes of device memory of a slot.
 pub(super) fn slot_bytes(options: &Options) -> u64 {
     ring::slot_bytes(slot_values(options).max(ring::LEAST))
+}
+
+/// Why the processor has to make rows; `None` if a slot made them.
+type Made = std::result::Result<Option<Why>, Fault>;
+
+/// Has the codes of rows copied to the device, and clears what kernels count. Returns true if the device has all codes
+/// of the layer and these rows begin with the first: kernels are given codes from the first on that the format names.
+fn copy_codes(
+    slot: &mut Slot,
+    work: &Work<'_>,
+    on: &OnCard,
+    rows: Range<u64>,
+) -> std::result::Result<bool, Fault> {
+    let range = work.decoding.rows.codes(rows);
+    let is_there = on.codes.is_some() && range.start == 0;
+    if !is_there {
+        let from = &work.codes[(range.start - work.codes_start) as usize..];
+        let from = &from[..(range.end - range.start) as usize];
+        let input = &mut slot.input.bytes_mut()[..from.len()];
+        input.copy_from_slice(from);
+        slot.queue.copy_in(input, &slot.codes)?;
+    }
+    slot.queue.clear(&slot.seen)?;
+    Ok(is_there)
+}
+
+fn span(work: &Work<'_>, rows: &Range<u64>) -> Span {
+    let columns = work.decoding.row_len();
+    Span { first: rows.start * columns, count: (rows.end - rows.start) * columns, columns }
+}
+
+/// Returns what the kernels counted: what became infinite, and NaN.
+fn seen(slot: &Slot) -> [u32; 2] {
+    let seen = slot.seen_here.bytes().as_chunks::<4>().0;
+    [0, 1].map(|at| seen.get(at).map_or(0, |&bytes| u32::from_le_bytes(bytes)))
 }
 
 /// Returns the rows from `start` on that a slot of so many values holds, with their codes.
@@ -287,6 +334,17 @@ impl Device for Cuda {
         self.cards.iter().map(|card| Arc::clone(&card.context.held)).collect()
     }
 
+    fn values_at_once(&self, encoder: &dyn Encode, largest: f32) -> u64 {
+        match encoder.kernel(largest) {
+            Some(_) => self.values as u64,
+            None => super::cpu::VALUES_AT_ONCE,
+        }
+    }
+
+    fn encode(&self, work: &ToEncode<'_>) -> Result<Option<Vec<Vec<u8>>>> {
+        self.encoded(work)
+    }
+
     fn notes(&self) -> Vec<String> {
         let count = |why: Why| self.instead[why as usize].load(Ordering::Relaxed) as usize;
         let said = |count: usize, why: &str| {
@@ -298,6 +356,8 @@ impl Device for Cuda {
             said(count(Why::NoKernel), "no kernel for this format"),
             said(count(Why::Nan), "NaN, of which a GPU has only one"),
             said(count(Why::Memory), "device memory was short"),
+            said(count(Why::Rows), "rows that are made together are more than a slot holds"),
+            said(count(Why::Refused), "values that are infinite or NaN, or beyond what the format holds"),
             (shrunk > 0).then(|| format!("device memory was short: slots became fewer or smaller {times}")),
         ]
         .into_iter()

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::Result;
 use crate::quant::decode::Decoding;
+use crate::quant::encode::Encode;
 use crate::tensor::Dtype;
 
 /// What computes.
@@ -37,6 +38,19 @@ pub trait Device: Sync {
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Result<Tally>;
+
+    /// Returns how many values it encodes at a time.
+    fn values_at_once(&self, _encoder: &dyn Encode, _largest: f32) -> u64 {
+        super::cpu::VALUES_AT_ONCE
+    }
+
+    /// Decodes rows, rounds and encodes them; returns what each strand gets. `None`: the processor has to.
+    ///
+    /// # Errors
+    /// As `decode`.
+    fn encode(&self, _work: &ToEncode<'_>) -> Result<Option<Vec<Vec<u8>>>> {
+        Ok(None)
+    }
 
     /// Returns the memory that it holds on each GPU.
     fn held(&self) -> Vec<Arc<Held>> {
@@ -71,6 +85,18 @@ pub struct Work<'a> {
     pub dtype: Dtype,
     /// What the device keeps of the layer.
     pub resident: &'a Resident,
+}
+
+/// Rows to decode and to encode.
+pub struct ToEncode<'a> {
+    /// The rows, as values in f32: both dtypes are F32.
+    pub work: Work<'a>,
+    /// The dtypes to which values are rounded before they are encoded, one after the other.
+    pub rounded: &'a [Dtype],
+    /// How they are encoded; the rows begin where it lets a layer be cut.
+    pub encoder: &'a dyn Encode,
+    /// The largest magnitude of the layer, 0 if the encoder does not want it.
+    pub largest: f32,
 }
 
 /// Memory that a worker keeps from piece to piece.

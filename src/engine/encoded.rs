@@ -12,6 +12,7 @@
 //! is before, or the first stands in a file that an earlier run has finished. Then the layer is encoded for the others
 //! alone, and what the first strand gets is dropped.
 
+mod computed;
 mod gathered;
 mod kept;
 mod pieces;
@@ -22,16 +23,14 @@ use multiversion::multiversion;
 
 pub(super) use self::kept::Kept;
 pub(super) use self::pieces::Packed;
-use super::Scratch;
+use super::cpu::VALUES_AT_ONCE;
 use super::inputs::Inputs;
+use super::{Device, Resident, Scratch};
 use crate::error::Result;
 use crate::plan::{How, Values};
 use crate::quant::decode::Decoding;
 use crate::quant::encode::{Around, Encoding};
 use crate::tensor::{Dtype, values};
-
-/// Values that are encoded at a time, about: 128 KB of f32 stay in a second-level cache.
-const VALUES_AT_ONCE: u64 = 32 << 10;
 
 /// What a worker may do.
 pub(super) trait Hands {
@@ -46,6 +45,9 @@ pub(super) trait Hands {
 
     /// Wakes those that wait.
     fn wake(&self);
+
+    /// Returns what computes.
+    fn device(&self) -> &dyn Device;
 }
 
 /// The tensors of a layer, in the order of its encoding.
@@ -71,6 +73,10 @@ pub(super) struct ToPack {
     pub(super) largest: f32,
     /// The rows as they are stored, where blocks that do not change stay so.
     pub(super) kept: Option<Kept>,
+    /// Values that are encoded at a time, about.
+    pub(super) at_once: u64,
+    /// What the device keeps of the layer.
+    pub(super) resident: Resident,
 }
 
 /// Returns how a layer is decoded and packed, with all that has to be known of its values before.

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use super::cpu::VALUES_AT_ONCE;
 use super::encoded::{Kept, ToPack};
 use super::shared::Shared;
-use super::{Run, merged};
+use super::{Resident, Run, merged};
 use crate::adapter::delta::{Edit, EditSpec, Values};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::files::{Files, Shard, TensorRecord};
@@ -276,6 +277,8 @@ impl<'a> Inputs<'a> {
             dtype: pack.dtype,
             rounded: self.roundings(pack),
             largest: 0.0,
+            at_once: VALUES_AT_ONCE,
+            resident: Resident::default(),
         })
     }
 

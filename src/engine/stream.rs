@@ -136,7 +136,8 @@ fn fill(ring: &Ring<'_>, pieces: &Pieces<'_>, threads: usize, progress: &Progres
         let segment = &ring.segments[at];
         slot.clear();
         slot.resize(segment.bytes as usize, 0);
-        let hands = Worker { ring, threads, busy: &progress.busy.computing };
+        let busy = &progress.busy.computing;
+        let hands = Worker { ring, threads, busy, device: pieces.device };
         let done = pieces.fill(segment, &mut slot, &mut scratch, &mut tally, &hands);
         match done.and_then(|bytes| progress.check().map(|()| bytes)) {
             Ok(bytes) => slot.truncate(bytes),
@@ -167,6 +168,7 @@ struct Worker<'a, 'r> {
     ring: &'a Ring<'r>,
     threads: usize,
     busy: &'a AtomicU64,
+    device: &'a dyn Device,
 }
 
 impl<'a, 'r> Hands for Worker<'a, 'r> {
@@ -193,6 +195,10 @@ impl<'a, 'r> Hands for Worker<'a, 'r> {
         // Who is about to wait holds the state: none is missed.
         drop(self.ring.state());
         self.ring.changed.notify_all();
+    }
+
+    fn device(&self) -> &dyn Device {
+        self.device
     }
 }
 

@@ -7,6 +7,7 @@
 //! Formats whose scales hang on the whole layer say so: then the largest magnitude of all values is found first,
 //! in a pass of its own.
 
+use super::kernel::Kernel;
 use crate::tensor::Dtype;
 
 /// Encodes the rows of one layer.
@@ -47,6 +48,18 @@ pub trait Encode: Send + Sync {
 
     /// Makes the tensors, in the order of `Encoding::tensors`, of the strands of all rows.
     fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>>;
+
+    /// Returns how a GPU encodes rows to the same strands, of a layer of this largest magnitude; `None` if no kernel does.
+    /// Values that are not finite, and whatever `rows` refuses, the kernel counts: then the processor is asked.
+    fn kernel(&self, _largest: f32) -> Option<Kernel> {
+        None
+    }
+
+    /// Returns the bytes of each strand of so many rows, as the kernel fills them: whole multiples of `rows_apart`, or
+    /// fewer at the layer's end. At most `kernel::STRANDS` strands; none without a kernel.
+    fn strand_bytes(&self, _rows: u64) -> Vec<u64> {
+        Vec::new()
+    }
 }
 
 /// Where rows that are encoded stand in their layer.

@@ -6,7 +6,7 @@
 //! | kernel's name   | entries                                | given                                                |
 //! |-----------------|----------------------------------------|------------------------------------------------------|
 //! | of a decoder    | `NAME_f32`, `NAME_f16`, `NAME_bf16`    | the bytes that `DecodeRows::codes` names for the rows |
-//! | of an encoder   | `NAME`                                 | f32 values of whole rows                             |
+//! | of an encoder   | `NAME`                                 | f32 values of whole rows, and room for each strand   |
 
 use crate::tensor::Dtype;
 
@@ -14,6 +14,8 @@ use crate::tensor::Dtype;
 pub const TABLES: usize = 6;
 /// The numbers that a kernel may have at most (`Layer.number`).
 pub const NUMBERS: usize = 10;
+/// The strands that an encoder's kernel may fill at most (`Strands.strand` in `kernels/encode.cuh`).
+pub const STRANDS: usize = 6;
 
 /// What all rows of a layer share, as a kernel is given it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests end where they cannot go on")]
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
+mod encode;
 mod faults;
 mod ggml;
 mod samples;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn trials(is_ignored: bool) -> Vec<Trial> {
-    let all = [samples::trials(), faults::trials(), ggml::trials()];
+    let all = [samples::trials(), encode::trials(), faults::trials(), ggml::trials()];
     all.into_iter().flatten().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }
 

@@ -1,6 +1,8 @@
 //! Starting kernels: one function a kind of kernel, which checks that all it reads and writes is there.
 #![expect(unsafe_code, reason = "a kernel's parameters are untyped; each launch says why they are right")]
 
+mod encode;
+
 use std::ffi::c_void;
 use std::sync::Arc;
 

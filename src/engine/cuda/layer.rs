@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::driver::{Bytes, Context, Fault, Queue};
 use super::launch::{Array, Launcher, Product, Span, Uploaded, low_rank, uploaded};
 use super::module::is_there;
-use crate::quant::kernel::{Program, Step, dtype_number};
+use crate::quant::kernel::{Kernel, Program, Step, dtype_number};
 use crate::tensor::Dtype;
 
 /// How the values of a layer are made: operations that kernels do, each rounded once.
@@ -15,6 +15,8 @@ pub(super) struct Recipe {
     decoded: Dtype,
     /// The products that are added, and what each sum is rounded to.
     sums: Vec<Dtype>,
+    /// The encoder of its values.
+    pub(super) encoder: Option<Kernel>,
 }
 
 impl Recipe {
@@ -36,7 +38,12 @@ impl Recipe {
         let is_known = [Dtype::F32, Dtype::F16, Dtype::BF16]
             .iter()
             .all(|dtype| is_there(&format!("{name}_{}", super::launch::ending(*dtype))));
-        (is_known && dtype_number(decoded).is_some()).then_some(Self { program, decoded, sums })
+        (is_known && dtype_number(decoded).is_some()).then_some(Self {
+            program,
+            decoded,
+            sums,
+            encoder: None,
+        })
     }
 
     /// Returns the dtype of stored values that need no decoding.
@@ -64,6 +71,7 @@ fn both(first: Dtype, second: Dtype) -> Option<Dtype> {
 pub(super) struct OnCard {
     decode: Uploaded,
     products: Vec<Product>,
+    pub(super) encoder: Option<Uploaded>,
     /// All its codes, where every row needs all of them.
     pub(super) codes: Option<Bytes>,
 }
@@ -91,7 +99,9 @@ impl OnCard {
             queue.wait()?;
         }
         let codes = whole.map(|codes| uploaded(context, queue, codes)).transpose()?;
-        Ok(Self { decode: Uploaded::new(context, queue, recipe.program.decode.clone())?, products, codes })
+        let decode = Uploaded::new(context, queue, recipe.program.decode.clone())?;
+        let encoder = recipe.encoder.clone().map(|kernel| Uploaded::new(context, queue, kernel));
+        Ok(Self { decode, products, encoder: encoder.transpose()?, codes })
     }
 
     /// Makes the values of rows from `codes` in `out`, by way of `values` in f32.

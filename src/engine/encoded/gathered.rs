@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Hands, Strands, Tensors, ToPack, VALUES_AT_ONCE, cuts};
+use super::{Hands, Strands, Tensors, ToPack, cuts};
 use crate::engine::Scratch;
 use crate::engine::inputs::Inputs;
 use crate::error::Result;
@@ -28,7 +28,7 @@ struct State {
 
 impl Layer {
     pub(super) fn new(work: ToPack, is_passed: bool) -> Self {
-        let cuts = cuts(&work, 0..work.decoding.row_count(), VALUES_AT_ONCE);
+        let cuts = cuts(&work, 0..work.decoding.row_count(), work.at_once);
         let state = State { strands: cuts.iter().map(|_| None).collect(), ..State::default() };
         Self { work, cuts, is_passed, state: Mutex::new(state) }
     }
@@ -44,8 +44,7 @@ impl Layer {
         while let Some((at, rows)) = self.take() {
             self.work.read(inputs, rows.clone(), &mut codes)?;
             let turn = hands.turn();
-            let strands = self.work.encode(rows, &codes, scratch);
-            let mut strands = strands.map_err(|why| inputs.refused(self.work.values, &why))?;
+            let mut strands = self.work.encode_on(hands.device(), rows, &codes, (inputs, scratch))?;
             if let Some(first) = strands.first_mut().filter(|_| self.is_passed) {
                 *first = Vec::new();
             }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gathered::Layer;
-use super::{Hands, OTHER_SIZES, Strands, Tensors, ToPack, VALUES_AT_ONCE, cuts, to_pack};
+use super::{Hands, OTHER_SIZES, Strands, Tensors, ToPack, cuts, to_pack};
 use crate::engine::inputs::Inputs;
-use crate::engine::{Scratch, cancelled};
+use crate::engine::{Device, Scratch, cancelled};
 use crate::error::Result;
 
 /// A layer that is packed, shared by the pieces of its tensors.
@@ -76,7 +76,7 @@ impl Packed {
             return Ok(out.len());
         }
         if !(self.is_passed() && self.is_first_ahead)
-            && let Some(layer) = self.working(inputs, scratch)?
+            && let Some(layer) = self.working(inputs, scratch, hands.device())?
             && let Some(tensors) = layer.work(inputs, scratch, hands)?
         {
             self.done(tensors, hands);
@@ -118,16 +118,16 @@ impl Packed {
         out: &mut [u8],
         (inputs, scratch, hands): (&Inputs<'_>, &mut Scratch, &impl Hands),
     ) -> Result<()> {
-        let work = self.work(inputs, scratch)?;
+        let work = self.work(inputs, scratch, hands.device())?;
         let refused = |why: String| inputs.refused(work.values, &why);
         let mut rest = &mut *out;
         let (mut kept, mut codes) = (Vec::new(), Vec::new());
         let rows = rows_of(&work, offset..offset + rest.len() as u64, piece_bytes);
-        for rows in cuts(&work, rows, VALUES_AT_ONCE) {
+        for rows in cuts(&work, rows, work.at_once) {
             let start = rows.start;
             work.read(inputs, rows.clone(), &mut codes)?;
             let turn = hands.turn();
-            let mut strands = work.encode(rows.clone(), &codes, scratch).map_err(refused)?;
+            let mut strands = work.encode_on(hands.device(), rows.clone(), &codes, (inputs, scratch))?;
             let first = strands.first_mut().map(std::mem::take).unwrap_or_default();
             let (to, after) = rest
                 .split_at_mut_checked(first.len())
@@ -186,19 +186,25 @@ impl Packed {
     }
 
     /// Returns how the pieces of the first tensor are made.
-    fn work(&self, inputs: &Inputs<'_>, scratch: &mut Scratch) -> Result<Arc<ToPack>> {
+    fn work(&self, inputs: &Inputs<'_>, scratch: &mut Scratch, device: &dyn Device) -> Result<Arc<ToPack>> {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(work) = &*work {
             return Ok(Arc::clone(work));
         }
-        Ok(Arc::clone(work.insert(Arc::new(to_pack(inputs, self.pack, scratch)?))))
+        let made = to_pack(inputs, self.pack, scratch)?.for_device(device);
+        Ok(Arc::clone(work.insert(Arc::new(made))))
     }
 
     /// Returns the layer, if its tensors are not made yet.
-    fn working(&self, inputs: &Inputs<'_>, scratch: &mut Scratch) -> Result<Option<Arc<Layer>>> {
+    fn working(
+        &self,
+        inputs: &Inputs<'_>,
+        scratch: &mut Scratch,
+        device: &dyn Device,
+    ) -> Result<Option<Arc<Layer>>> {
         let mut phase = self.phase();
         if matches!(*phase, Phase::Waiting) {
-            let work = to_pack(inputs, self.pack, scratch)?;
+            let work = to_pack(inputs, self.pack, scratch)?.for_device(device);
             *phase = Phase::Working(Arc::new(Layer::new(work, self.is_passed())));
         }
         Ok(if let Phase::Working(layer) = &*phase { Some(Arc::clone(layer)) } else { None })

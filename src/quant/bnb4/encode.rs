@@ -19,6 +19,7 @@ use super::state::{State, StateRead};
 use super::{BLOCKS, Table, codes, part, state_part};
 use crate::quant::decode::{bytes_of, floats_as};
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
+use crate::quant::kernel::Kernel;
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::nearest::Nearest;
 use crate::tensor::{Dtype, elements};
@@ -156,6 +157,18 @@ impl Encode for Rows {
             absmax.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         let others = nested.quantize(&absmax);
         strands.into_iter().take(1).chain(others).collect()
+    }
+
+    fn kernel(&self, _largest: f32) -> Option<Kernel> {
+        let power = self.block.is_power_of_two().then(|| self.block.ilog2()).filter(|&power| power >= 5)?;
+        let Nearest { bounds, codes } = &self.nearest;
+        let codes = codes.iter().rev().fold(0, |all, &code| all << 4 | u64::from(code));
+        Some(Kernel::new("bnb4_encode").floats(bounds).numbers([u64::from(power), codes]))
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        let count = rows * self.row_len;
+        vec![count.div_ceil(2), count.div_ceil(self.block as u64) * 4]
     }
 }
 

@@ -11,6 +11,7 @@ use super::python::python_json;
 use super::{BLOCKS, Table};
 use crate::quant::LayerSpec;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
+use crate::quant::kernel::Kernel;
 use crate::quant::target::{Candidate, LeftOut, Model, Row, Scope, Target, Wishes};
 use crate::tensor::{Dtype, elements};
 
@@ -236,6 +237,14 @@ impl Encode for Whole {
         // Adding zero makes of fp4's negative zero the positive one that the library stores.
         tensors.push(bytes(&self.table.values().map(|value| value + 0.0)));
         tensors
+    }
+
+    fn kernel(&self, largest: f32) -> Option<Kernel> {
+        self.inner.kernel(largest)
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        self.inner.strand_bytes(rows)
     }
 }
 

@@ -1,0 +1,114 @@
+//! Encoding on a device: a slot decodes rows, rounds and encodes them in one pass, and the strands come back.
+
+use std::ops::Range;
+
+use super::driver::Fault;
+use super::launch::Array;
+use super::layer::{OnCard, Recipe};
+use super::module::is_there;
+use super::ring::Slot;
+use super::{Cuda, Why, copy_codes, fitting, seen, span};
+use crate::engine::ToEncode;
+use crate::error::Result;
+use crate::quant::kernel::{STRANDS, Step};
+use crate::tensor::Dtype;
+
+/// Strands begin at multiples of so many bytes, as kernels store vectors.
+const ALIGNED: u64 = 256;
+
+/// What each strand gets.
+type Strands = Vec<Vec<u8>>;
+
+impl Cuda {
+    /// Encodes rows by kernels; `None` if the processor has to, and then that is counted.
+    pub(super) fn encoded(&self, work: &ToEncode<'_>) -> Result<Option<Strands>> {
+        let layer = self.layer(work.work.resident, || recipe(work));
+        let Some((layer, recipe)) = layer.and_then(|layer| Some((layer, layer.recipe.as_ref()?))) else {
+            return Ok(self.instead(Why::NoKernel));
+        };
+        let mut strands = Strands::new();
+        let mut make = |slot: &mut Slot, on: &OnCard, rows: Range<u64>| {
+            let refused = self.encode_piece(slot, work, (on, recipe), rows, &mut strands)?;
+            Ok(if refused > 0 { Some(Why::Refused) } else { None })
+        };
+        let fits = |start, room| fitting_strands(work, start, room);
+        let is_done = self.by_slot((layer, recipe), &work.work, &fits, &mut make)?;
+        Ok(is_done.then_some(strands))
+    }
+
+    /// Encodes rows that a slot holds, and puts what the strands get behind what they have; returns how many values have
+    /// no code.
+    fn encode_piece(
+        &self,
+        slot: &mut Slot,
+        work: &ToEncode<'_>,
+        (on, recipe): (&OnCard, &Recipe),
+        rows: Range<u64>,
+        strands: &mut Strands,
+    ) -> std::result::Result<u32, Fault> {
+        let Some(encoder) = &on.encoder else { return Ok(1) };
+        let places = places(&work.encoder.strand_bytes(rows.end - rows.start));
+        let bytes = end_of(&places) as usize;
+        let is_there = copy_codes(slot, &work.work, on, rows.clone())?;
+        let codes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
+        let (launcher, span) = (self.launcher(slot), span(&work.work, &rows));
+        let values = Array { bytes: &slot.values, dtype: Dtype::F32 };
+        let done = on
+            .run(recipe, launcher, codes, span, (&slot.values, values))
+            .and_then(|()| launcher.encode(encoder, values, span, (&slot.out, &places)))
+            .and_then(|()| slot.queue.copy_out(&slot.out, &mut slot.output.bytes_mut()[..bytes]))
+            .and_then(|()| slot.queue.copy_out(&slot.seen, slot.seen_here.bytes_mut()));
+        // As in `piece`: what was started is waited for in any case.
+        let waited = slot.queue.wait();
+        done.and(waited)?;
+        strands.resize_with(places.len().max(strands.len()), Vec::new);
+        for (strand, [at, bytes]) in strands.iter_mut().zip(places) {
+            strand.extend_from_slice(&slot.output.bytes()[at as usize..][..bytes as usize]);
+        }
+        let [_, refused] = seen(slot);
+        Ok(refused)
+    }
+}
+
+/// Returns how values are decoded, rounded and encoded; `None` if no kernels do that.
+fn recipe(work: &ToEncode<'_>) -> Option<Recipe> {
+    let encoder = work.encoder.kernel(work.largest).filter(|kernel| is_there(kernel.name))?;
+    let mut program = work.work.decoding.rows.program()?;
+    program.steps.extend(work.rounded.iter().map(|&dtype| Step::Round(dtype)));
+    let mut recipe = Recipe::new(program, Dtype::F32, Dtype::F32)?;
+    recipe.encoder = Some(encoder);
+    Some(recipe)
+}
+
+/// Returns where strands of so many bytes begin, each with its bytes.
+fn places(bytes: &[u64]) -> Vec<[u64; 2]> {
+    let mut at = 0u64;
+    let place = |&bytes: &u64| {
+        let place = [at, bytes];
+        at = at.saturating_add(bytes).next_multiple_of(ALIGNED);
+        place
+    };
+    bytes.iter().map(place).collect()
+}
+
+fn end_of(places: &[[u64; 2]]) -> u64 {
+    places.last().map_or(0, |[at, bytes]| at.saturating_add(*bytes))
+}
+
+/// Returns the rows from `start` on that a slot of so many values holds, with their codes and strands; they end where a
+/// layer may be cut.
+fn fitting_strands(work: &ToEncode<'_>, start: u64, capacity: usize) -> Range<u64> {
+    let apart = work.encoder.rows_apart().max(1);
+    let mut room = capacity;
+    loop {
+        let rows = fitting(&work.work, start, room);
+        let count = rows.end - start;
+        let count = if rows.end < work.work.rows.end { count / apart * apart } else { count };
+        let strands = work.encoder.strand_bytes(count);
+        let fits = strands.len() <= STRANDS && end_of(&places(&strands)) <= capacity as u64 * 4;
+        if count == 0 || fits {
+            return start..start + count;
+        }
+        room /= 2;
+    }
+}
