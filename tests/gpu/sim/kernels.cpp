@@ -1,8 +1,28 @@
-// The kernels themselves, compiled as C++.
+// The kernels themselves, compiled as C++: each file in a namespace, as NVRTC compiles each alone.
+#include "blocks.cuh"
+#include "encode.cuh"
+#include "port.cuh"
+#include "rows.cuh"
+#include "values.cuh"
+
+namespace bnb4_kernels {
 #include "bnb4.cu"
+}
+namespace ggml_kernels {
 #include "ggml.cu"
+}
+namespace ggml_iq_kernels {
 #include "ggml_iq.cu"
+}
+namespace merge_kernels {
 #include "merge.cu"
+}
+namespace plain_kernels {
 #include "plain.cu"
+}
+namespace planes_kernels {
 #include "planes.cu"
+}
+namespace scaled_kernels {
 #include "scaled.cu"
+}
