@@ -22,7 +22,7 @@ use crate::tensor::Dtype;
 
 /// Values that are compared at a time: with what is decoded of them they stay in a second-level cache. Another cut than
 /// when they were packed.
-pub(super) const VALUES_AT_ONCE: u64 = 20 << 10;
+pub(super) const VALUES_AT_ONCE: u64 = 48 << 10;
 /// What packing took of a layer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quality {
