@@ -58,6 +58,18 @@ fn no_file_gets_two_tensors_of_one_name() {
     }
 }
 
+/// A zero point that stands beside a plain weight would be read with the symmetric codes that the weight becomes.
+#[test]
+fn nothing_of_the_input_becomes_a_part_of_what_is_packed() {
+    let scratch = Scratch::new("packing-stray");
+    let (base, output) = (scratch.join("base"), scratch.join("output"));
+    let other = LAYER.replace("weight", "weight_zero_point");
+    made(&base, &[(LAYER, [128, 128], &SOME), (&other, [128, 1], &SOME)]);
+    let why = refused(&pack(&base, &output, &["--to", "compressed-tensors", "--verify", "none"]));
+    assert!(why.contains("read as a part") && why.contains(&other), "{why}");
+    assert!(!output.exists());
+}
+
 #[test]
 fn layers_that_stay_are_of_the_kind_that_the_config_names() {
     let scratch = Scratch::new("packing-alike");

@@ -27,8 +27,11 @@ pub(super) fn check(
                 signature.anchors.contains(&suffix) || signature.parts.contains(&suffix)
             })
     };
+    // What has the name of a tensor that is made is refused as that.
+    let is_made = |tensor: &&OutTensor| matches!(tensor.source, Source::Encoded { .. });
+    let made: BTreeSet<&str> = tensors.iter().filter(is_made).map(|tensor| tensor.name.as_str()).collect();
     let is_stray = |tensor: &&OutTensor| {
-        !matches!(tensor.source, Source::Encoded { .. })
+        !made.contains(tensor.name.as_str())
             && tensor
                 .name
                 .rsplit_once('.')
