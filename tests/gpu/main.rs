@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "tests end where they cannot go on")]
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
+mod integers;
+mod layers;
 mod samples;
 mod sim;
 
@@ -36,8 +38,8 @@ fn main() -> ExitCode {
 }
 
 fn trials(is_ignored: bool) -> Vec<Trial> {
-    let all = samples::trials();
-    all.into_iter().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
+    let all = [samples::trials(), integers::trials()];
+    all.into_iter().flatten().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }
 
 /// Makes a trial of a function that panics where something is wrong.

@@ -73,7 +73,19 @@ pub(crate) fn carry_out(
 
 /// Samples whose every layer is made by kernels, each piece of it.
 fn is_whole(name: &str) -> bool {
-    ["bnb-nf4", "bnb-fp4", "base-"].iter().any(|start| name.starts_with(start))
+    [
+        "bnb-nf4",
+        "bnb-fp4",
+        "base-",
+        "gptq-",
+        "awq-",
+        "ct-w3a16",
+        "ct-w4a16",
+        "ct-w8a16",
+        "requantized-gptq-awq",
+    ]
+    .iter()
+    .any(|start| name.starts_with(start))
 }
 
 fn convert(sample: &Path, name: &str, dtype: Dtype) {

@@ -8,8 +8,11 @@ use super::driver::{Context, Fault, Function, Module};
 /// The PTX of each file of kernels.
 const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
+    ("gptq", include_str!("../../../kernels/ptx/gptq.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
+    ("packed", include_str!("../../../kernels/ptx/packed.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
+    ("words", include_str!("../../../kernels/ptx/words.ptx")),
 ];
 
 /// All kernels on one device, by their names.

@@ -1,4 +1,7 @@
 // The kernels themselves, compiled as C++.
 #include "bnb4.cu"
+#include "gptq.cu"
 #include "merge.cu"
+#include "packed.cu"
 #include "plain.cu"
+#include "words.cu"
