@@ -6,6 +6,7 @@
 use super::Part;
 use super::decode::formula::Formula;
 use super::decode::grid::Grid;
+use super::kernel::Kernel;
 use crate::tensor::Dtype;
 
 /// What is subtracted from codes, or added to products.
@@ -97,6 +98,39 @@ impl Affine {
         }
     }
 
+    /// Returns a kernel with these scales, zero points and groups (`Affine` in `kernels/affine.cuh`), and the format's
+    /// own numbers behind them; `None` if the shape (all outputs, inputs) is beyond its 32 bits.
+    pub(super) fn kernel(
+        &self,
+        name: &'static str,
+        [outputs, inputs]: [usize; 2],
+        own: impl IntoIterator<Item = u64>,
+    ) -> Option<Kernel> {
+        let below = |n: usize| i32::try_from(n).ok().filter(|&n| n > 0).map(|n| u64::from(n.cast_unsigned()));
+        below(outputs)?;
+        let (inputs, width) = (below(inputs)?, below(self.width)?);
+        let pair = |low: u64, high: u64| low | high << 32;
+        let (kind, zeros) = match &self.zeros {
+            Zeros::One(zero) => (0, std::slice::from_ref(zero)),
+            Zeros::Each(zeros) => (1, zeros.as_slice()),
+            Zeros::Added(zeros) => (2, zeros.as_slice()),
+        };
+        let ([size, shift, factor], list) = match &self.groups {
+            Groups::Runs(size) => (division(inputs.min(*size as u64)), [0].as_slice()),
+            Groups::Strewn(list) => ([0; 3], list.as_slice()),
+        };
+        // More outputs than a matrix has share no more than it.
+        let of_matrix = below(self.sharing.outputs.max(1).min(outputs))?;
+        let high = match self.sharing.high.max(1) as u64 {
+            1 => 1,
+            _ if self.row_of(outputs - 1) == 0 => 0,
+            high => high.min(of_matrix),
+        };
+        let numbers = [inputs, width, pair(size, shift), pair(kind, factor), pair(of_matrix, high)];
+        let kernel = Kernel::new(name).floats(&self.scales).floats(zeros).words(list);
+        Some(kernel.numbers(numbers).numbers(own))
+    }
+
     fn row_of(&self, output: usize) -> usize {
         let Sharing { outputs, high } = self.sharing;
         if high == 1 {
@@ -177,6 +211,14 @@ impl Affine {
             }
         }
     }
+}
+
+/// Returns a divisor above 0, a shift and a factor by which every number below 2^31 is divided:
+/// `number * factor >> shift`. The factor is the quotient of `2^shift`, rounded up; what that adds to a result is less
+/// than `2^31 / 2^shift`, which is at most one part in `by`.
+fn division(by: u64) -> [u64; 3] {
+    let shift = 31 + u64::from(by.next_power_of_two().ilog2());
+    [by, shift, (1u64 << shift).div_ceil(by)]
 }
 
 /// Returns the groups of a list: runs of `size` where it is that order.

@@ -65,6 +65,17 @@ impl Packing {
         }
     }
 
+    /// Returns the planes that sets of 32 fields lie in, as kernels take them: the bits of each in four bits, the low
+    /// plane first; one plane where fields follow each other. `None` where a set has gaps.
+    pub(super) fn planes(self, bits: u32) -> Option<u64> {
+        let planes = match self {
+            Self::Dense => std::slice::from_ref(&bits),
+            Self::Planar => planes(bits),
+            Self::Padded => return None,
+        };
+        Some(planes.iter().rev().fold(0, |all, &bits| all << 4 | u64::from(bits)))
+    }
+
     /// Unpacks the first fields of a stream of words, as numbers. Fields beyond the stream read as zeros.
     pub(super) fn unpack(self, words: &[[u8; 4]], bits: u32, out: &mut [f32]) {
         match (self, bits) {

@@ -9,6 +9,8 @@
 mod encode;
 mod faults;
 mod ggml;
+mod integers;
+mod layers;
 mod samples;
 mod sim;
 
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn trials(is_ignored: bool) -> Vec<Trial> {
-    let all = [samples::trials(), encode::trials(), faults::trials(), ggml::trials()];
+    let all = [encode::trials(), faults::trials(), ggml::trials(), integers::trials(), samples::trials()];
     all.into_iter().flatten().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }
 

@@ -74,14 +74,21 @@ pub(crate) fn carry_out(
 /// Samples whose every layer is made by kernels, each piece of it.
 fn is_whole(name: &str) -> bool {
     const ALL: &[&str] = &[
+        "awq-",
         "base-",
         "bnb-",
+        "bnb-fp4",
+        "bnb-nf4",
         "ct-fp8",
         "ct-mx",
         "ct-nvfp4",
+        "ct-w3a16",
+        "ct-w4a16",
+        "ct-w8a16",
         "ct-w8a8",
         "fp8-",
         "gguf-",
+        "gptq-",
         "hqq-",
         "layout-bitnet",
         "layout-deepseek",
@@ -91,6 +98,7 @@ fn is_whole(name: &str) -> bool {
         "layout-modelopt",
         "layout-mxfp8",
         "quanto-",
+        "requantized-gptq-awq",
         "torchao-",
     ];
     ALL.iter().any(|start| name.starts_with(start))

@@ -10,10 +10,13 @@ const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
     ("ggml", include_str!("../../../kernels/ptx/ggml.ptx")),
     ("ggml_iq", include_str!("../../../kernels/ptx/ggml_iq.ptx")),
+    ("gptq", include_str!("../../../kernels/ptx/gptq.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
+    ("packed", include_str!("../../../kernels/ptx/packed.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
     ("planes", include_str!("../../../kernels/ptx/planes.ptx")),
     ("scaled", include_str!("../../../kernels/ptx/scaled.ptx")),
+    ("words", include_str!("../../../kernels/ptx/words.ptx")),
 ];
 
 /// All kernels on one device, by their names.

@@ -15,6 +15,7 @@ use super::files::{NIBBLE, WOVEN};
 use super::{Kind, zeros_suffix};
 use crate::quant::affine::{self, Affine, Groups, Zeros};
 use crate::quant::decode::{DecodeRows, Decoding, floats, words};
+use crate::quant::kernel::Program;
 use crate::quant::pack::Packing;
 use crate::quant::qweight::is_words;
 use crate::quant::side::matrix;
@@ -195,6 +196,13 @@ impl DecodeRows for Gemm {
             }
         }
     }
+
+    fn program(&self) -> Option<Program> {
+        let Layer { inputs, outputs, affine } = &self.0;
+        let nibbles = NIBBLE.into_iter().rev().fold(0, |all, nibble| all << 4 | u64::from(nibble));
+        let own = [*outputs as u64 / 8, nibbles];
+        Some(affine.kernel("words_down", [*outputs, *inputs], own)?.into())
+    }
 }
 
 impl DecodeRows for Gemv {
@@ -210,6 +218,12 @@ impl DecodeRows for Gemv {
             Packing::Dense.unpack(line.as_chunks().0, 4, out);
             affine.apply(output, 0, out);
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let Layer { inputs, outputs, affine } = &self.0;
+        let own = [*inputs as u64 / 8, 4, 0];
+        Some(affine.kernel("packed", [*outputs, *inputs], own)?.into())
     }
 }
 
@@ -238,6 +252,11 @@ impl DecodeRows for GemvFast {
             }
             affine.apply(output, 0, out);
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let Layer { inputs, outputs, affine } = &self.0;
+        Some(affine.kernel("gemv_fast", [*outputs, *inputs], [])?.into())
     }
 }
 

@@ -143,7 +143,8 @@ fn packed(
     };
     let groups = group_index(parts, scales)?;
     let affine = scales.affine(values, zeros, groups)?;
-    let packed = Packed { packing, bits, inputs: inputs as usize, row_bytes: width * 4, affine };
+    let outputs = rows as usize;
+    let packed = Packed { packing, bits, inputs: inputs as usize, outputs, row_bytes: width * 4, affine };
     let mut decoding = Decoding::weight(parts, codes, &layer.shape, Some(dtype), packed);
     // No row of a whole number of 32 codes is as wide in both.
     let either = packing == Packing::Dense && width > 1 && Packing::Padded.words(inputs, bits) == Some(width);
@@ -203,6 +204,7 @@ struct Packed {
     packing: Packing,
     bits: u32,
     inputs: usize,
+    outputs: usize,
     row_bytes: u64,
     affine: Affine,
 }
@@ -219,6 +221,16 @@ impl DecodeRows for Packed {
             self.packing.unpack(line.as_chunks().0, self.bits, out);
             self.affine.apply(output, 0, out);
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let Self { packing, bits, inputs, row_bytes, outputs, affine } = self;
+        let each = match packing {
+            Packing::Padded => 32 / u64::from(*bits),
+            _ => 0,
+        };
+        let own = [row_bytes / 4, u64::from(*bits), each];
+        Some(affine.kernel("packed", [*outputs, *inputs], own)?.into())
     }
 }
 

@@ -13,6 +13,7 @@ use std::ops::Range;
 use super::{Claims, Numbers, Version, Zeros, claimed_version, claims, is_empty, judged, side};
 use crate::quant::affine::{self, Affine, Groups};
 use crate::quant::decode::{DecodeRows, Decoding, floats, words};
+use crate::quant::kernel::Program;
 use crate::quant::pack::Packing;
 use crate::quant::qweight::{is_gptq, is_words};
 use crate::quant::side::{NumberRead, integers, matrix};
@@ -209,6 +210,13 @@ impl DecodeRows for Columns {
                 }
             }
         }
+    }
+    fn program(&self) -> Option<Program> {
+        let Self { packing, bits, inputs, outputs, affine } = self;
+        let words = packing.words(*inputs as u64, *bits)?;
+        let own = [*outputs as u64, words, u64::from(*bits), packing.planes(*bits)?];
+        let name = if *bits == 4 { "gptq4" } else { "gptq" };
+        Some(affine.kernel(name, [*outputs, *inputs], own)?.into())
     }
 }
 

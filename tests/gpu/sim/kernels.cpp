@@ -1,4 +1,5 @@
 // The kernels themselves, compiled as C++: each file in a namespace, as NVRTC compiles each alone.
+#include "affine.cuh"
 #include "blocks.cuh"
 #include "encode.cuh"
 #include "port.cuh"
@@ -14,8 +15,14 @@ namespace ggml_kernels {
 namespace ggml_iq_kernels {
 #include "ggml_iq.cu"
 }
+namespace gptq_kernels {
+#include "gptq.cu"
+}
 namespace merge_kernels {
 #include "merge.cu"
+}
+namespace packed_kernels {
+#include "packed.cu"
 }
 namespace plain_kernels {
 #include "plain.cu"
@@ -25,4 +32,7 @@ namespace planes_kernels {
 }
 namespace scaled_kernels {
 #include "scaled.cu"
+}
+namespace words_kernels {
+#include "words.cu"
 }

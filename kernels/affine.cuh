@@ -1,0 +1,208 @@
+// Affine codes: `(code - zero) * scale`, with scales and zero points by output and group of inputs, as
+// src/quant/affine.rs has them; and the two ways in which integer codes lie: along the rows of the result, or along its
+// columns.
+#pragma once
+#include "values.cuh"
+
+namespace affine {
+
+// table: 0 scales, 1 zero points in the same order (one of them for all codes: ONE), 2 the group of each input;
+// number: 0 inputs, 1 scales of a row, 2 inputs of a group (0: by table 2) and above 32 bits a shift, 3 what zero points
+// do and above 32 bits a factor, 4 outputs that rows of scales are counted in and above 32 bits how many share one (0: all
+// share the first). Group `i` of an input below 2^31 is `input * factor >> shift`. Numbers from 5 on are the format's own.
+struct Affine {
+  // What zero points do.
+  enum : u32 { ONE = 0, EACH = 1, ADDED = 2 };
+
+  const f32* scales;
+  const f32* zeros;
+  const u32* list;
+  u32 inputs, width, size, shift, kind, factor, outputs, high;
+
+  DEV Affine of(const Layer& layer) {
+    return {(const f32*)layer.table[0], (const f32*)layer.table[1],     (const u32*)layer.table[2],
+            (u32)layer.number[0],       (u32)layer.number[1],           (u32)layer.number[2],
+            (u32)(layer.number[2] >> 32), (u32)layer.number[3],         (u32)(layer.number[3] >> 32),
+            (u32)layer.number[4],       (u32)(layer.number[4] >> 32)};
+  }
+
+  u32 group(u32 input) const { return (u32)((u64)input * factor >> shift); }
+
+  // Returns the row of scales of an output.
+  u32 row(u32 output) const {
+    if (high < 2) return high * output;
+    return output / outputs * ((outputs + high - 1) / high) + output % outputs / high;
+  }
+
+  // Turns eight codes with a row of scales, from `input` on, into weights; those behind `count` into anything.
+  void apply(u32 row, u32 input, u32 count, f32* value) const {
+    u64 from = (u64)row * width;
+    const f32* scale = scales + from;
+    const f32* zero = kind == ONE ? zeros : zeros + from;
+    u32 is = group(input);
+    if (size > 0 && is == group(input + count - 1)) {
+      f32 by = scale[is], less = zero[kind == ONE ? 0 : is];
+      if (kind == ADDED) {
+#pragma unroll
+        for (u32 k = 0; k < 8; ++k) value[k] = value[k] * by + less;
+      } else {
+#pragma unroll
+        for (u32 k = 0; k < 8; ++k) value[k] = (value[k] - less) * by;
+      }
+      return;
+    }
+    u32 within = input - is * size;
+    // Four at a time, which then change places with the others: fewer registers.
+#pragma unroll 1
+    for (u32 half = 0; half < 8; half += 4) {
+#pragma unroll
+      for (u32 k = 0; k < 4; ++k) {
+        // Behind the last input there is none: the last again.
+        u32 at = input + half + k < inputs ? input + half + k : inputs - 1;
+        if (size == 0) is = list[at];
+        f32 by = scale[is], less = zero[kind == ONE ? 0 : is];
+        f32 made = kind == ADDED ? value[k] * by + less : (value[k] - less) * by;
+        value[k] = value[k + 4];
+        value[k + 4] = made;
+        within += 1;
+        bool is_next = within == size && is + 1 < width;
+        is += is_next;
+        within = is_next ? 0 : within;
+      }
+    }
+  }
+};
+
+// A code of fewer than 23 bits as a number, without a conversion, of which a multiprocessor does fewer at a time.
+DEV f32 number_of(u32 code) { return of_bits(0x4b000000u | code) - 8388608.0f; }
+
+// Returns the `need` bits (64 at most) of words from bit `shift` of word `at` on; words from `end` on read as zeros.
+DEV u64 bits_from(const u32* words, u32 end, u32 at, u32 shift, u32 need) {
+  u32 word[3];
+#pragma unroll
+  for (u32 k = 0; k < 3; ++k) word[k] = at + k < end && shift + need > 32 * k ? words[at + k] : 0;
+  u64 above = (u64)word[2] << 32 | word[1], low = (u64)word[1] << 32 | word[0];
+  return (low >> shift & 0xffffffffu) | above >> shift << 32;
+}
+
+// The bits of a value in a dtype; of NaN any, as a result with one is not used.
+template <u32 OUT>
+DEV u32 encoded(f32 value, Seen& seen) {
+  u32 bits = bits_of(value);
+  if constexpr (OUT == BF16) return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  if constexpr (OUT == F16) {
+    bits = f16_of(value);
+    seen.overflows += (bits & 0x7fffu) == 0x7c00u && is_finite(value);
+  }
+  return bits;
+}
+
+// Rounds and writes at most eight values from element `at` on, which need not be a multiple of 8.
+template <u32 OUT>
+DEV void store_some(u8* out, u64 at, u32 count, u32 native, f32* value, Seen& seen) {
+  if (count == 8 && at % 8 == 0) {
+    bool is_any = false;
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) is_any |= value[k] != value[k];
+    seen.nans += is_any;
+    if (native == F16) {
+#pragma unroll
+      for (u32 k = 0; k < 8; ++k) value[k] = f16_value(f16_of(value[k]));
+    } else if (native == BF16) {
+#pragma unroll
+      for (u32 k = 0; k < 8; ++k) value[k] = of_bits(encoded<BF16>(value[k], seen) << 16);
+    }
+    Four four[2];
+    if constexpr (OUT == F32) {
+#pragma unroll
+      for (u32 k = 0; k < 8; ++k) four[k / 4].word[k % 4] = bits_of(value[k]);
+      ((Four*)out)[at / 4] = four[0];
+      ((Four*)out)[at / 4 + 1] = four[1];
+    } else {
+#pragma unroll
+      for (u32 k = 0; k < 4; ++k) {
+        u32 low = encoded<OUT>(value[2 * k], seen), high = encoded<OUT>(value[2 * k + 1], seen);
+        four[0].word[k] = low | high << 16;
+      }
+      ((Four*)out)[at / 8] = four[0];
+    }
+    return;
+  }
+#pragma unroll 1
+  for (u32 k = 0; k < count; ++k) {
+    f32 first = value[0];
+#pragma unroll
+    for (u32 j = 0; j < 7; ++j) value[j] = value[j + 1];
+    seen.nans += first != first;
+    first = rounded(native, first);
+    if constexpr (OUT == F32) ((f32*)out)[at + k] = first;
+    if constexpr (OUT != F32) ((u16*)out)[at + k] = (u16)encoded<OUT>(first, seen);
+  }
+}
+
+// A place in a grid that goes on in steps, without a division for each. A layer has fewer than 2^31 rows, and as many
+// inputs.
+struct Walk {
+  u32 down, right, wide, step_down, step_right;
+
+  DEV Walk from(u64 first, u64 step, u32 wide) {
+    return {(u32)first / wide, (u32)first % wide, wide, (u32)step / wide, (u32)step % wide};
+  }
+
+  void next() {
+    down += step_down;
+    right += step_right;
+    if (right >= wide) {
+      right -= wide;
+      down += 1;
+    }
+  }
+};
+
+// Codes that lie along the rows of the result: `Format::some` gives `count` values, at most eight, of row `row` of those
+// that are asked for, from input `input` on, all of one row.
+template <class Format, u32 OUT>
+DEV void along_rows(const Layer& layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) {
+  Format format = Format::of(layer);
+  u32 inputs = format.affine.inputs, output = (u32)(first / inputs);
+  Seen seen = {0, 0};
+  Walk place = Walk::from(thread_of_all() * 8, all_threads() * 8, inputs);
+  for (u64 at = thread_of_all() * 8; at < count; at += all_threads() * 8, place.next()) {
+    u32 here = count - at < 8 ? (u32)(count - at) : 8, row = place.down, input = place.right;
+    u64 to = at;
+    // Once, but where a row ends among the eight.
+#pragma unroll 1
+    while (here > 0) {
+      u32 some = inputs - input < here ? inputs - input : here;
+      f32 value[8] = {};
+      format.some(codes, output, row, input, some, value);
+      store_some<OUT>(out, to, some, native, value, seen);
+      here -= some;
+      to += some;
+      row += 1;
+      input = 0;
+    }
+  }
+  tell(seen, all);
+}
+
+}  // namespace affine
+
+// A kernel of which a multiprocessor runs four blocks: told so, the assembler takes up to 64 registers rather than spill
+// some for a fifth.
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+#define KERNEL_OF_FOUR(name, ...) extern "C" __global__ void __launch_bounds__(256, 4) name(__VA_ARGS__)
+#else
+#define KERNEL_OF_FOUR KERNEL
+#endif
+
+// The three kernels of a decoder that is one of the functions above, or another template of its parameters.
+#define AFFINE_TO(name, ending, decode, format, dtype)                                                          \
+  KERNEL_OF_FOUR(name##_##ending, const Layer layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, \
+                 u32* all) {                                                                                     \
+    decode<format, dtype>(layer, codes, first, count, native, out, all);                                         \
+  }
+#define AFFINE(name, decode, format)          \
+  AFFINE_TO(name, f32, decode, format, F32)   \
+  AFFINE_TO(name, f16, decode, format, F16)   \
+  AFFINE_TO(name, bf16, decode, format, BF16)

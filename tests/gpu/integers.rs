@@ -1,0 +1,214 @@
+//! Integer codes: GPTQ, AWQ, compressed-tensors.
+
+use std::ops::Range;
+
+use ckpt::tensor::Dtype;
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::layers::{Layer, Random};
+use super::trial;
+
+/// Layers of each kind.
+const LAYERS: Range<u64> = 0..12;
+
+/// The lesser sizes come first: what fails is small.
+fn size(random: &mut Random, seed: u64) -> u64 {
+    let most = [9, 40, 140, 300][(seed / 3) as usize % 4];
+    1 + random.below(most)
+}
+
+fn words(list: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    list.into_iter().flat_map(|word| (word as u32).to_le_bytes()).collect()
+}
+
+const SCALES: [Dtype; 3] = [Dtype::F16, Dtype::BF16, Dtype::F32];
+
+/// Codes of so many bits, their groups by an index in one of three.
+fn gptq(bits: u64, is_planar: bool, seed: u64) {
+    let mut random = Random::new(seed * 100 + bits);
+    let (outputs, sets) = (size(&mut random, seed), 1 + size(&mut random, seed) / 8);
+    // A set is 32 inputs in as many words as bits; codes that fill words end with any of them.
+    let least = if 32 % bits == 0 { random.below(bits) } else { 0 };
+    let rows = (sets * bits - least).max(1);
+    let inputs = rows * 32 / bits;
+    let group = random.one_of(&[3, 8, 20, 32, 64, 128]).min(inputs);
+    let groups = inputs.div_ceil(group);
+    let width = if is_planar { outputs.div_ceil(32) * bits } else { (outputs * bits).div_ceil(32) };
+    let dtype = random.one_of(&SCALES);
+    let format = if is_planar { "gptq_p" } else { random.one_of(&["gptq", "gptq_v2"]) };
+    let quantizer = random.one_of(&["gptqmodel:7.7.0", "auto-gptq"]);
+    let said = json!({"bits": bits, "group_size": group, "checkpoint_format": format, "sym": false,
+        "meta": {"quantizer": [quantizer]}});
+    let (codes, zeros) = (random.bytes(rows * outputs * 4), random.bytes(groups * width * 4));
+    let scales = random.scales(dtype, groups * outputs, true);
+    let mut layer = Layer::default()
+        .part("qweight", Dtype::I32, &[rows, outputs], codes)
+        .part("qzeros", Dtype::I32, &[groups, width], zeros)
+        .part("scales", dtype, &[groups, outputs], scales)
+        .block("config.json", "gptq", said);
+    if seed.is_multiple_of(3) {
+        let index = words((0..inputs).map(|_| random.below(groups)));
+        layer = layer.part("g_idx", Dtype::I32, &[inputs], index);
+    }
+    let what = format!("{bits} bits, {format}, {outputs} × {inputs} in {group}, seed {seed}");
+    layer.check("gptq", &mut random, &what);
+}
+
+fn gemm(seed: u64) {
+    let mut random = Random::new(seed + 7000);
+    let (wide, inputs) = (1 + size(&mut random, seed) / 2, size(&mut random, seed));
+    let (outputs, group) = (wide * 8, random.one_of(&[3, 8, 32, 64, 128]).min(inputs));
+    let (groups, dtype) = (inputs.div_ceil(group), random.one_of(&SCALES));
+    let layer = Layer::default()
+        .part("qweight", Dtype::I32, &[inputs, wide], random.bytes(inputs * wide * 4))
+        .part("qzeros", Dtype::I32, &[groups, wide], random.bytes(groups * wide * 4))
+        .part("scales", dtype, &[groups, outputs], random.scales(dtype, groups * outputs, true))
+        .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemm"}));
+    layer.check("awq", &mut random, &format!("{outputs} × {inputs} in {group}, seed {seed}"));
+}
+
+/// The words of zero points of a row.
+fn zero_words(inputs: u64, group: u64) -> u64 {
+    let multiple = if group < 64 { 4 } else { 1 + u64::from(group < 128) };
+    inputs.div_ceil(group).div_ceil(8).div_ceil(multiple) * multiple
+}
+
+fn gemv(seed: u64) {
+    let mut random = Random::new(seed + 8000);
+    let (outputs, wide) = (1 + size(&mut random, seed), 1 + size(&mut random, seed) / 4);
+    let (inputs, group) = (wide * 8, random.one_of(&[32, 64, 128]));
+    let (zeros, dtype) = (zero_words(inputs, group), random.one_of(&SCALES));
+    let layer = Layer::default()
+        .part("qweight", Dtype::I32, &[outputs, wide], random.bytes(outputs * wide * 4))
+        .part("qzeros", Dtype::I32, &[outputs, zeros], random.bytes(outputs * zeros * 4))
+        .part("scales", dtype, &[outputs, zeros * 8], random.scales(dtype, outputs * zeros * 8, true))
+        .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemv"}));
+    layer.check("awq", &mut random, &format!("{outputs} × {inputs} in {group}, seed {seed}"));
+}
+
+fn gemv_fast(seed: u64) {
+    let mut random = Random::new(seed + 9000);
+    let (fours, inputs) = (1 + size(&mut random, seed) / 4, 64 * (1 + size(&mut random, seed) / 30));
+    let (outputs, group) = (fours * 4, random.one_of(&[32, 64, 128]).min(inputs));
+    let (tall, dtype) = (zero_words(inputs, group) * 8, random.one_of(&[Dtype::F16, Dtype::BF16]));
+    let layer = Layer::default()
+        .part("qweight", Dtype::I16, &[fours, inputs], random.bytes(fours * inputs * 2))
+        .part("qzeros", dtype, &[tall, outputs], random.scales(dtype, tall * outputs, false))
+        .part("scales", dtype, &[tall, outputs], random.scales(dtype, tall * outputs, true))
+        .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemv_fast"}));
+    layer.check("awq", &mut random, &format!("{outputs} × {inputs} in {group}, seed {seed}"));
+}
+
+/// How many weights share a scale.
+#[derive(Clone, Copy, Debug)]
+enum Grain {
+    Tensor,
+    Channel,
+    Group(u64),
+    Block(u64, u64),
+}
+
+impl Grain {
+    fn any(random: &mut Random, inputs: u64) -> Self {
+        let (high, wide) = (1 + random.below(20), 1 + random.below(40));
+        let group = random.one_of(&[3, 8, 24, 32, 128]).min(inputs);
+        random.one_of(&[Self::Tensor, Self::Channel, Self::Group(group), Self::Block(high, wide)])
+    }
+
+    fn shape(self, outputs: u64, inputs: u64) -> Vec<u64> {
+        match self {
+            Self::Tensor => vec![1],
+            Self::Channel => vec![outputs, 1],
+            Self::Group(size) => vec![outputs, inputs.div_ceil(size)],
+            Self::Block(high, wide) => vec![outputs.div_ceil(high), inputs.div_ceil(wide)],
+        }
+    }
+
+    fn said(self, bits: u64) -> serde_json::Value {
+        match self {
+            Self::Tensor => json!({"num_bits": bits, "type": "int", "strategy": "tensor"}),
+            Self::Channel => json!({"num_bits": bits, "type": "int", "strategy": "channel"}),
+            Self::Group(size) => {
+                json!({"num_bits": bits, "type": "int", "strategy": "group", "group_size": size})
+            }
+            Self::Block(high, wide) => {
+                json!({"num_bits": bits, "type": "int", "strategy": "block", "block_structure": [high, wide]})
+            }
+        }
+    }
+}
+
+fn compressed(format: &str, weights: &serde_json::Value) -> Layer {
+    let config =
+        json!({"format": format, "config_groups": {"g": {"targets": ["Linear"], "weights": weights}}});
+    Layer::default().block("config.json", "compressed-tensors", config)
+}
+
+fn packed(bits: u64, is_padded: bool, seed: u64) {
+    let mut random = Random::new(seed * 100 + bits + 50);
+    let (outputs, inputs) = (size(&mut random, seed), size(&mut random, seed));
+    let grain = Grain::any(&mut random, inputs);
+    let width = if is_padded { inputs.div_ceil(32 / bits) } else { (inputs * bits).div_ceil(32) };
+    let (dtype, shape) = (random.one_of(&SCALES), grain.shape(outputs, inputs));
+    let count = shape.iter().product();
+    let declared = [outputs, inputs].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let mut layer = compressed("pack-quantized", &grain.said(bits))
+        .part("weight_shape", Dtype::I64, &[2], declared)
+        .part("weight_packed", Dtype::I32, &[outputs, width], random.bytes(outputs * width * 4))
+        .part("weight_scale", dtype, &shape, random.scales(dtype, count, true));
+    if random.below(2) == 0 {
+        layer = layer.part("weight_zero_point", Dtype::I8, &shape, random.bytes(count));
+    }
+    if let (Grain::Group(size), 0) = (grain, random.below(2)) {
+        let index = words((0..inputs).map(|_| random.below(inputs.div_ceil(size))));
+        layer = layer.part("weight_g_idx", Dtype::I32, &[inputs], index);
+    }
+    let what = format!("{bits} bits, padded {is_padded}, {outputs} × {inputs}, {grain:?}, seed {seed}");
+    layer.check("compressed-tensors", &mut random, &what);
+}
+
+/// A layer of several pieces and tiles, as models have them.
+fn large(format: &'static str) {
+    let mut random = Random::new(1);
+    let (outputs, inputs, groups) = (328, 1056, 33);
+    let (qweight, zeros) = match format {
+        "gptq" => ([inputs / 8, outputs], [groups, outputs / 8]),
+        _ => ([inputs, outputs / 8], [groups, outputs / 8]),
+    };
+    let layer = Layer::default()
+        .part("qweight", Dtype::I32, &qweight, random.bytes(outputs * inputs / 2))
+        .part("qzeros", Dtype::I32, &zeros, random.bytes(groups * outputs / 2))
+        .part("scales", Dtype::F16, &[groups, outputs], random.scales(Dtype::F16, groups * outputs, true));
+    layer.check(format, &mut random, format);
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut add = |name: String, run: fn(u64, bool, u64), bits: u64, flag: bool| {
+        trials
+            .push(trial(format!("integers::{name}"), move || LAYERS.for_each(|seed| run(bits, flag, seed))));
+    };
+    for bits in [2, 3, 4, 8] {
+        add(format!("gptq::{bits}"), gptq, bits, false);
+    }
+    for bits in [3, 5, 6, 7] {
+        add(format!("gptq::planes_{bits}"), gptq, bits, true);
+    }
+    for bits in 1..=8 {
+        add(format!("packed::{bits}"), packed, bits, false);
+    }
+    for bits in [3, 5, 6, 7] {
+        add(format!("packed::padded_{bits}"), packed, bits, true);
+    }
+    let mut add = |name: &str, run: fn(u64)| {
+        trials.push(trial(format!("integers::{name}"), move || LAYERS.for_each(run)));
+    };
+    add("awq::gemm", gemm);
+    add("awq::gemv", gemv);
+    add("awq::gemv_fast", gemv_fast);
+    for format in ["gptq", "awq"] {
+        trials.push(trial(format!("integers::large::{format}"), move || large(format)));
+    }
+    trials
+}
