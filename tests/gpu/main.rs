@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
 mod samples;
+mod scaled;
 mod sim;
 
 use std::process::{Command, ExitCode};
@@ -36,8 +37,8 @@ fn main() -> ExitCode {
 }
 
 fn trials(is_ignored: bool) -> Vec<Trial> {
-    let all = samples::trials();
-    all.into_iter().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
+    let all = samples::trials().into_iter().chain(scaled::trials());
+    all.map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }
 
 /// Makes a trial of a function that panics where something is wrong.

@@ -8,7 +8,10 @@ use super::driver::{Context, Fault, Function, Module};
 /// The PTX of each file of kernels.
 const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
+    ("codebook", include_str!("../../../kernels/ptx/codebook.ptx")),
+    ("int8", include_str!("../../../kernels/ptx/int8.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
+    ("mxfp4", include_str!("../../../kernels/ptx/mxfp4.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
     ("planes", include_str!("../../../kernels/ptx/planes.ptx")),
     ("scaled", include_str!("../../../kernels/ptx/scaled.ptx")),
