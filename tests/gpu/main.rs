@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests end where they cannot go on")]
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
+mod merge;
 mod samples;
 mod scaled;
 mod sim;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn trials(is_ignored: bool) -> Vec<Trial> {
-    let all = samples::trials().into_iter().chain(scaled::trials());
+    let all = samples::trials().into_iter().chain(scaled::trials()).chain(merge::trials());
     all.map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }
 
