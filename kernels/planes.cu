@@ -21,12 +21,14 @@ struct Planes {
     rows.columns = (u32)layer.number[0], rows.step = (u32)layer.number[2];
     u64 how = layer.number[5];
     rows.share = (u32)(how & 0xff), rows.bits = (u32)(how >> 8 & 0xff), rows.unit = (u32)(how >> 16 & 0xff);
-    rows.row0 = (u32)(first / rows.columns), rows.column0 = (u32)(first % rows.columns);
+    rows.row0 = row_of(first, rows.columns, layer.number[1]);
+    rows.column0 = (u32)(first - (u64)rows.row0 * rows.columns);
     // Where the codes begin, as the decoder names them: at these very ones, at their row, or at the first of all.
-    u32 last = (u32)((first + count - 1) / rows.columns);
-    u64 line = (u64)(rows.row0 % rows.step) * rows.columns;
+    u32 last = row_of(first + count - 1, rows.columns, layer.number[1]);
+    u32 part = quotient(rows.row0, layer.number[3]), last_part = quotient(last, layer.number[3]);
+    u64 line = (u64)(rows.row0 - part * rows.step) * rows.columns;
     rows.base = rows.row0 == last                               ? line + rows.column0
-                : rows.row0 / rows.step == last / rows.step ? line
+                : part == last_part ? line
                                                                 : 0;
     return rows;
   }
@@ -34,9 +36,9 @@ struct Planes {
   DEV u32 part_shift(const Layer& layer, u32 part) { return (u32)(layer.number[4] >> (6 * part)) & 63u; }
 
   DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u64 at, u32 count, f32* value) {
-    u64 place = at + rows.column0;
-    u64 below = quotient_of(place, rows.columns, layer.number[1]);
-    u32 row = rows.row0 + (u32)below, column = (u32)(place - below * rows.columns);
+    u32 place = (u32)at + rows.column0;
+    u32 below = quotient(place, layer.number[1]);
+    u32 row = rows.row0 + below, column = place - below * rows.columns;
     u32 part = quotient(row, layer.number[3]), mask = (1u << rows.bits) - 1, shift = part_shift(layer, part);
     u64 index = (u64)(row - part * rows.step) * rows.columns + column - rows.base;
     const f32 *scales = (const f32*)layer.table[0], *offsets = (const f32*)layer.table[1];
@@ -59,22 +61,24 @@ struct Planes {
         }
       }
     }
+    f32 scale[8], offset[8];
     if (rows.share == BY_NOTHING || (rows.share == BY_ROW && in_row)) {
       u32 of = rows.share == BY_ROW ? row : 0;
-      f32 scale = scales[of], offset = offsets ? offsets[of] : 0.0f;
-      apply<false>(rows.formula, value, &scale, &offset);
-      return;
-    }
-    f32 scale[8], offset[8];
+      f32 one = scales[of], other = offsets ? offsets[of] : 0.0f;
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) {
-      u32 of = rows.share == BY_ROW ? row : column;
-      scale[k] = k < count ? scales[of] : 1.0f;
-      offset[k] = k < count && offsets ? offsets[of] : 0.0f;
-      ++column;
-      if (column == rows.columns) ++row, column = 0;
+      for (u32 k = 0; k < 8; ++k) scale[k] = one, offset[k] = other;
+    } else {
+#pragma unroll
+      for (u32 k = 0; k < 8; ++k) {
+        u32 of = rows.share == BY_ROW ? row : column;
+        scale[k] = k < count ? scales[of] : 1.0f;
+        offset[k] = k < count && offsets ? offsets[of] : 0.0f;
+        ++column;
+        if (column == rows.columns) ++row, column = 0;
+      }
     }
     apply<true>(rows.formula, value, scale, offset);
+    round_eight(rows.formula.outer, value);
   }
 };
 ROWS(planes, Planes)

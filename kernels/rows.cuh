@@ -10,9 +10,19 @@ DEV u32 quotient(u32 value, u64 divisor) {
   return bits == 0 ? value : (high + ((value - high) >> 1)) >> (bits - 1);
 }
 
-// The same of larger values, of which a launch has few.
-DEV u64 quotient_of(u64 value, u32 divisor, u64 packed) {
-  return value >> 32 ? value / divisor : quotient((u32)value, packed);
+// The row of an element of a weight, of which there are fewer than 2^32. Where elements are more, bit by bit: a division
+// of 64 bits is a call, for which registers are put aside.
+DEV u32 row_of(u64 element, u32 columns, u64 packed) {
+  if (element >> 32 == 0) return quotient((u32)element, packed);
+  u64 rest = 0;
+  u32 row = 0;
+#pragma unroll 1
+  for (int bit = 63; bit >= 0; --bit) {
+    rest = rest << 1 | (element >> bit & 1);
+    row <<= 1;
+    if (rest >= columns) rest -= columns, row |= 1;
+  }
+  return row;
 }
 
 // What becomes of a code; `Formula` in src/quant/decode/formula.rs has the same numbers.
@@ -39,45 +49,35 @@ DEV void round_eight(u32 dtype, f32* value) {
   }
 }
 
-// Turns eight codes into values; with one scale and offset for all, or one for `EACH`.
-template <bool EACH>
+// Turns eight codes into values, each with its scale and offset; the last rounding, to `outer`, is left to do. Divisions
+// are long, and only there where they are asked for.
+template <bool DIVIDES>
 DEV void apply(const Formula& formula, f32* value, const f32* scale, const f32* offset) {
-  switch (formula.what) {
-    case PRODUCT:
+  u32 what = formula.what;
+  if (what == CENTERED || (DIVIDES && what == CENTERED_QUOTIENT)) {
 #pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = value[k] * scale[EACH ? k : 0];
-      break;
-    case QUOTIENT:
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = value[k] / scale[EACH ? k : 0];
-      break;
-    case SUM:
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = value[k] * scale[EACH ? k : 0];
-      round_eight(formula.inner, value);
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = value[k] + offset[EACH ? k : 0];
-      break;
-    case CENTERED:
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = value[k] - offset[EACH ? k : 0];
-      round_eight(formula.inner, value);
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = value[k] * scale[EACH ? k : 0];
-      break;
-    case CENTERED_QUOTIENT:
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = (value[k] - offset[EACH ? k : 0]) / scale[EACH ? k : 0];
-      break;
-    default:
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = value[k] * scale[EACH ? k : 0] * formula.factor;
-      break;
+    for (u32 k = 0; k < 8; ++k) value[k] = value[k] - offset[k];
+    if (what == CENTERED) round_eight(formula.inner, value);
   }
-  round_eight(formula.outer, value);
+  if (DIVIDES && (what == QUOTIENT || what == CENTERED_QUOTIENT)) {
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) value[k] = value[k] / scale[k];
+  } else {
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) value[k] = value[k] * scale[k];
+  }
+  if (what == SUM) {
+    round_eight(formula.inner, value);
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) value[k] = value[k] + offset[k];
+  }
+  if (what == TWICE) {
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) value[k] = value[k] * formula.factor;
+  }
 }
 
-// A decoder of rows: `Format::begin` is what a thread knows of the layer, and `Format::eight` gives eight values (fewer at
+// A decoder of rows, of fewer than 2^32 values a launch (`VALUES_MAX` in src/engine/cuda.rs): `Format::begin` is what a thread knows of the layer, and `Format::eight` gives eight values (fewer at
 // the end) from element `first + at` on. The first floats of `table[0]`, `Format::held` of them and `Format::SHARED` at
 // most, are put in shared memory first.
 template <class Format, u32 OUT>

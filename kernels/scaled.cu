@@ -30,7 +30,7 @@ enum : u32 { BYTES, NIBBLES, BITS, PAIRS_OF_ROWS };
 // number: 0 columns of a row, 1 they as a divisor, 2 rows of a matrix, 3 they as a divisor, 4 rows of a block as a divisor,
 // 5 columns of a block, 6 they as a divisor, 7 scales of a row of blocks and, in the upper half, of a matrix, 8 the formula
 // and, from bit 24 on, the bits of a code, 9 the formula's factor.
-template <class Codes, u32 LIE>
+template <class Codes, u32 LIE, bool DIVIDES = false>
 struct Scaled {
   enum : u32 { SHARED = Codes::SHARED };
   struct Rows {
@@ -42,7 +42,7 @@ struct Scaled {
 
   DEV Rows begin(const Layer& layer, u64 first, u64) {
     return {formula_of(layer.number[8], layer.number[9]), (u32)layer.number[0], (u32)layer.number[5],
-            (u32)(first / layer.number[0])};
+            row_of(first, (u32)layer.number[0], layer.number[1])};
   }
 
   // Where the scale of a row's first column is.
@@ -91,18 +91,26 @@ struct Scaled {
   }
 
   DEV void eight(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, f32* value) {
-    u64 from_first = quotient_of(at, rows.columns, layer.number[1]);
-    u32 row = rows.row0 + (u32)from_first, column = (u32)(at - from_first * rows.columns);
+    u32 below = quotient((u32)at, layer.number[1]);
+    u32 row = rows.row0 + below, column = (u32)at - below * rows.columns;
     codes_of(rows, layer, table, codes, at, count, row, column, value);
     const f32 *scales = (const f32*)layer.table[1], *offsets = (const f32*)layer.table[2];
     u32 block = quotient(column, layer.number[6]);
+    f32 scale[8], offset[8];
+    bool is_done = false;
     if (rows.columns - column >= 8 && (u64)(block + 1) * rows.wide - column >= 8) {
       u32 place = line(layer, row) + block;
-      f32 offset = offsets ? offsets[place] : 0.0f;
-      f32 scale = scales[place];
-      apply<false>(rows.formula, value, &scale, &offset);
+      f32 one = scales[place];
+      if (rows.formula.what == PRODUCT) {
+#pragma unroll
+        for (u32 k = 0; k < 8; ++k) value[k] = value[k] * one;
+        is_done = true;
+      } else {
+        f32 other = offsets ? offsets[place] : 0.0f;
+#pragma unroll
+        for (u32 k = 0; k < 8; ++k) scale[k] = one, offset[k] = other;
+      }
     } else {
-      f32 scale[8], offset[8];
       u32 start = line(layer, row), to_column = column;
 #pragma unroll
       for (u32 k = 0; k < 8; ++k) {
@@ -112,8 +120,9 @@ struct Scaled {
         ++to_column;
         if (to_column == rows.columns && k + 1 < count) start = line(layer, ++row), to_column = 0;
       }
-      apply<true>(rows.formula, value, scale, offset);
     }
+    if (!is_done) apply<DIVIDES>(rows.formula, value, scale, offset);
+    round_eight(rows.formula.outer, value);
     if (const f32* factors = (const f32*)layer.table[3]) {
 #pragma unroll
       for (u32 k = 0; k < 8; ++k) {
@@ -126,7 +135,7 @@ struct Scaled {
 };
 ROWS(scaled_e4m3, Scaled<E4m3, BYTES>)
 ROWS(scaled_int8, Scaled<Int8, BYTES>)
-ROWS(scaled_bytes, Scaled<Table<256>, BYTES>)
+ROWS(scaled_bytes, Scaled<Table<256>, BYTES, true>)
 ROWS(scaled_nibbles, Scaled<Table<16>, NIBBLES>)
 ROWS(scaled_bits, Scaled<Table<128>, BITS>)
 ROWS(scaled_pairs, Scaled<Table<16>, PAIRS_OF_ROWS>)

@@ -38,6 +38,9 @@ use crate::units;
 /// Slots on each device: while one is read, one decoded and one written, a fourth waits.
 pub(super) const SLOTS: usize = 4;
 
+/// Values of a piece at most: kernels count them in 32 bits, with a row in front.
+const VALUES_MAX: usize = 1 << 31;
+
 /// GPUs that compute.
 pub struct Cuda {
     cards: Vec<OnDevice>,
@@ -276,7 +279,7 @@ fn seen(slot: &Slot) -> [u32; 2] {
 fn fitting(work: &Work<'_>, start: u64, capacity: usize) -> Range<u64> {
     let row_len = work.decoding.row_len().max(1);
     let at_once = work.decoding.rows.rows_at_once().max(1);
-    let mut count = (capacity as u64 / row_len).min(work.rows.end - start);
+    let mut count = (capacity.min(VALUES_MAX) as u64 / row_len).min(work.rows.end - start);
     loop {
         let rows = start..start + count;
         let codes = work.decoding.rows.codes(rows.clone());

@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use super::decode::{DecodeRows, Decoding};
+use super::kernel::{Kernel, Program};
 
 /// What becomes of values beside rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,6 +203,13 @@ impl DecodeRows for MinusOne {
         for value in out {
             *value -= 1.0;
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let mut program = self.0.program()?;
+        let less = u64::from((-1f32).to_bits());
+        program.steps.push(Kernel::new("edit_plus").numbers([less]).into());
+        Some(program)
     }
 }
 

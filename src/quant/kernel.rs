@@ -8,6 +8,8 @@
 //! | of a decoder    | `NAME_f32`, `NAME_f16`, `NAME_bf16`    | the bytes that `DecodeRows::codes` names for the rows |
 //! | of an encoder   | `NAME`                                 | f32 values of whole rows, and room for each strand   |
 
+use std::ops::Range;
+
 use crate::tensor::Dtype;
 
 /// The arrays that a kernel may have at most (`Layer.table` in `kernels/values.cuh`).
@@ -46,6 +48,13 @@ impl Kernel {
     #[must_use]
     pub fn words(mut self, values: &[u32]) -> Self {
         self.tables.push(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        self
+    }
+
+    /// Adds an array of f64.
+    #[must_use]
+    pub fn doubles(mut self, values: impl IntoIterator<Item = f64>) -> Self {
+        self.tables.push(values.into_iter().flat_map(f64::to_le_bytes).collect());
         self
     }
 
@@ -109,4 +118,40 @@ pub enum Step {
         /// What the delta is rounded to.
         rounded: Option<Dtype>,
     },
+    /// A kernel of `kernels/merge.cu` changes the values in place, each as its name says there.
+    Edit {
+        /// The kernel: `edit_NAME`.
+        kernel: Kernel,
+        /// The rows that it changes, counted from the first of them; `None` for all.
+        rows: Option<Range<u64>>,
+    },
+}
+
+impl From<Kernel> for Step {
+    fn from(kernel: Kernel) -> Self {
+        Self::Edit { kernel, rows: None }
+    }
+}
+
+impl Step {
+    /// Returns the same step for some rows of a weight, of which this one's first row is the first; `None` for one that
+    /// is only known of all rows.
+    #[must_use]
+    pub fn within(self, within: &Range<u64>) -> Option<Self> {
+        match self {
+            Self::Round(_) => None,
+            Self::LowRank { left, right, rank, scale, rounded } => {
+                let delta = dtype_number(rounded.unwrap_or(Dtype::F32))?;
+                let kernel = Kernel::new("edit_low_rank").floats(&left).floats(&right);
+                let numbers = [rank as u64, u64::from(scale.to_bits()), u64::from(delta)];
+                Some(Self::Edit { kernel: kernel.numbers(numbers), rows: Some(within.clone()) })
+            }
+            Self::Edit { kernel, rows } => {
+                let rows = rows.unwrap_or(0..within.end.saturating_sub(within.start));
+                let [start, end] =
+                    [rows.start, rows.end].map(|row| within.start.saturating_add(row).min(within.end));
+                Some(Self::Edit { kernel, rows: Some(start..end) })
+            }
+        }
+    }
 }

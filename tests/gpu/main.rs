@@ -11,7 +11,9 @@ mod faults;
 mod ggml;
 mod integers;
 mod layers;
+mod merge;
 mod samples;
+mod scaled;
 mod sim;
 
 use std::process::{Command, ExitCode};
@@ -41,7 +43,15 @@ fn main() -> ExitCode {
 }
 
 fn trials(is_ignored: bool) -> Vec<Trial> {
-    let all = [encode::trials(), faults::trials(), ggml::trials(), integers::trials(), samples::trials()];
+    let all = [
+        encode::trials(),
+        faults::trials(),
+        ggml::trials(),
+        integers::trials(),
+        merge::trials(),
+        samples::trials(),
+        scaled::trials(),
+    ];
     all.into_iter().flatten().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }
 

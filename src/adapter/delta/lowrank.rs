@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::product::scaled;
 use super::{Edit, Factors, add};
-use crate::quant::kernel::Step;
+use crate::quant::kernel::{Kernel, Step};
 use crate::tensor::Dtype;
 
 /// `W + s (L R)`.
@@ -137,6 +138,15 @@ impl Edit for Dora {
                 }
             }
         }
+    }
+
+    fn steps(&self) -> Option<Vec<Step>> {
+        let mut steps = self.delta.steps()?;
+        steps.push(match &self.factors {
+            Along::Rows(magnitudes) => Kernel::new("edit_normed").floats(magnitudes).into(),
+            Along::Columns(factors) => scaled(factors, false),
+        });
+        Some(steps)
     }
 
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {

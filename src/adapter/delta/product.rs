@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{Edit, Factors, add};
+use crate::quant::kernel::{Kernel, Step, dtype_number};
 use crate::tensor::Dtype;
 
 /// `LoHa`: `W + s ((L₁ R₁) ∘ (L₂ R₂))`.
@@ -38,6 +39,14 @@ impl Edit for Hadamard {
         add(values, &deltas, self.rounded);
     }
 
+    fn steps(&self) -> Option<Vec<Step>> {
+        let ([left, right], [other_left, other_right]) = (self.first.both(), self.second.both());
+        let kernel = Kernel::new("edit_hadamard").floats(left).floats(right);
+        let ranks = [self.first.rank(), self.second.rank()].map(|rank| rank as u64);
+        let kernel = kernel.floats(other_left).floats(other_right).numbers(ranks);
+        Some(vec![kernel.numbers(scale_and_dtype(self.scale, self.rounded)?).into()])
+    }
+
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {
         for (row, values) in rows.zip(values.chunks_mut(self.first.columns())) {
             for (column, value) in values.iter_mut().enumerate() {
@@ -46,6 +55,11 @@ impl Edit for Hadamard {
             }
         }
     }
+}
+
+/// Returns how kernels are told what a delta is multiplied by and rounded to.
+fn scale_and_dtype(scale: f32, rounded: Option<Dtype>) -> Option<[u64; 2]> {
+    Some([scale.to_bits(), dtype_number(rounded.unwrap_or(Dtype::F32))?].map(u64::from))
 }
 
 /// `LoKr`: `W + s kron(w1, w2)`, where `kron[i, j] = w1[i / a, j / b] · w2[i % a, j % b]` for `w2` `[a, b]`.
@@ -104,6 +118,19 @@ impl Edit for Kronecker {
         }
     }
 
+    fn steps(&self) -> Option<Vec<Step>> {
+        let [high, wide] = self.block.map(|size| size as u64);
+        let rows = (self.first.len() / self.wide.max(1)).checked_mul(self.block[0])?;
+        // The kernel counts rows and columns in 32 bits.
+        [rows, self.wide.checked_mul(self.block[1])?]
+            .into_iter()
+            .try_for_each(|n| u32::try_from(n).map(|_| ()))
+            .ok()?;
+        let kernel = Kernel::new("edit_kronecker").floats(&self.first).floats(&self.second);
+        let kernel = kernel.numbers([self.wide as u64, high, wide]);
+        Some(vec![kernel.numbers(scale_and_dtype(self.scale, self.rounded)?).into()])
+    }
+
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {
         for (row, values) in rows.zip(values.chunks_mut(self.wide * self.block[1])) {
             for (column, value) in values.iter_mut().enumerate() {
@@ -148,6 +175,10 @@ impl Edit for Scale {
         }
     }
 
+    fn steps(&self) -> Option<Vec<Step>> {
+        Some(vec![scaled(&self.factors, self.by_rows)])
+    }
+
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {
         for (row, values) in rows.zip(values.chunks_mut(self.columns)) {
             for (column, value) in values.iter_mut().enumerate() {
@@ -155,6 +186,11 @@ impl Edit for Scale {
             }
         }
     }
+}
+
+/// Returns the step that multiplies each row, or column, by a factor.
+pub(super) fn scaled(factors: &[f32], by_rows: bool) -> Step {
+    Kernel::new("edit_scale").floats(factors).numbers([u64::from(by_rows)]).into()
 }
 
 /// Rows that are replaced: those of trained tokens.
@@ -197,6 +233,15 @@ impl Rows {
 impl Edit for Rows {
     fn apply(&self, rows: Range<u64>, values: &mut [f32]) {
         self.each(rows, |at, row| values[at..at + row.len()].copy_from_slice(row));
+    }
+
+    fn steps(&self) -> Option<Vec<Step>> {
+        // In the order of their values.
+        let mut rows: Vec<(usize, u64)> = self.starts.iter().map(|(&row, &start)| (start, row)).collect();
+        rows.sort_unstable();
+        let rows: Vec<u8> = rows.iter().flat_map(|(_, row)| row.to_le_bytes()).collect();
+        let kernel = Kernel::new("edit_rows").bytes(&rows).floats(&self.values);
+        Some(vec![kernel.numbers([self.starts.len() as u64]).into()])
     }
 
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {
@@ -243,9 +288,24 @@ impl Edit for Stack {
         self.each(rows, |edit, rows, at| edit.apply(rows, &mut values[at]));
     }
 
+    fn steps(&self) -> Option<Vec<Step>> {
+        let mut all = Vec::new();
+        for (matrix, edit) in (0u64..).zip(&self.edits) {
+            let start = matrix.checked_mul(self.rows)?;
+            let rows = start..start.checked_add(self.rows)?;
+            all.extend(within(&**edit, &rows)?);
+        }
+        Some(all)
+    }
+
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {
         self.each(rows, |edit, rows, at| edit.exact(rows, &mut values[at]));
     }
+}
+
+/// Returns the steps of an edit whose first row is the first of these rows.
+fn within(edit: &dyn Edit, rows: &Range<u64>) -> Option<Vec<Step>> {
+    edit.steps()?.into_iter().map(|step| step.within(rows)).collect()
 }
 
 /// An edit of some rows of a weight, counted from the first of them.
@@ -275,6 +335,10 @@ impl Edit for Within {
         if let Some((rows, at)) = self.part(&rows) {
             self.edit.apply(rows, &mut values[at]);
         }
+    }
+
+    fn steps(&self) -> Option<Vec<Step>> {
+        within(&*self.edit, &self.rows)
     }
 
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::Edit;
+use crate::quant::kernel::{Kernel, Step};
 
 /// How matrices are made of angles.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,6 +76,17 @@ impl Rotation {
 }
 
 impl Edit for Rotation {
+    fn steps(&self) -> Option<Vec<Step>> {
+        let (size, square) = (self.size, self.size * self.size);
+        // Neighbors in the kernel make neighbors of the result: each block is given turned.
+        let turned = self
+            .blocks
+            .chunks_exact(square)
+            .flat_map(|block| (0..square).map(move |at| block[at % size * size + at / size]));
+        let shared = u64::from(self.blocks.len() == square);
+        Some(vec![Kernel::new("edit_turned").doubles(turned).numbers([size as u64, shared]).into()])
+    }
+
     fn apply(&self, _rows: Range<u64>, values: &mut [f32]) {
         let (mut wide, mut turned) = (vec![0.0; self.columns], vec![0.0; self.columns]);
         for values in values.chunks_mut(self.columns) {

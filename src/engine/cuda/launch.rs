@@ -4,6 +4,7 @@
 mod encode;
 
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::driver::{Bytes, Context, Fault, Function, Queue};
@@ -164,6 +165,39 @@ impl Launcher<'_> {
             pointer(&mut seen),
         ];
         // SAFETY: the parameters of `LOW_RANK` in kernels/merge.cu; all arrays hold what the numbers say.
+        unsafe { self.queue.launch(function, self.blocks(pieces), &mut arguments) }
+    }
+
+    /// Changes values in f32 in place, where they are of `within`, from whose first row the edit counts.
+    pub(super) fn edit(
+        &self,
+        edit: &Uploaded,
+        within: Option<&Range<u64>>,
+        values: &Bytes,
+        span: Span,
+    ) -> Result<(), Fault> {
+        let function = self.function(edit.kernel.name)?;
+        check_room(span.count, Array { bytes: values, dtype: Dtype::F32 })?;
+        let mut columns = span.columns.max(1);
+        let (first, count) = (span.first / columns, span.count / columns);
+        let within = within.cloned().unwrap_or(0..u64::MAX);
+        let (start, end) = (first.max(within.start), (first + count).min(within.end));
+        if start >= end {
+            return Ok(());
+        }
+        let (mut from, mut rows) = (start - within.start, end - start);
+        let mut layer = edit.layer();
+        let mut values = values.at() + (start - first) * columns * 4;
+        let pieces = (rows * columns).div_ceil(VALUES_OF_THREAD * u64::from(THREADS));
+        let mut arguments = [
+            pointer(&mut layer),
+            pointer(&mut values),
+            pointer(&mut from),
+            pointer(&mut rows),
+            pointer(&mut columns),
+        ];
+        // SAFETY: the parameters of `EDIT` in kernels/merge.cu; the values have room, and the edit was made for a weight
+        // of so many rows and columns.
         unsafe { self.queue.launch(function, self.blocks(pieces), &mut arguments) }
     }
 }

@@ -1,5 +1,6 @@
 //! A layer on the devices: what all its rows share, uploaded when the first piece of it comes to a device.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::driver::{Bytes, Context, Fault, Queue};
@@ -13,8 +14,8 @@ pub(super) struct Recipe {
     program: Program,
     /// What decoded values are rounded to.
     decoded: Dtype,
-    /// The products that are added, and what each sum is rounded to.
-    sums: Vec<Dtype>,
+    /// What values are rounded to after each step that is no rounding itself.
+    rounded: Vec<Dtype>,
     /// The encoder of its values.
     pub(super) encoder: Option<Kernel>,
 }
@@ -24,14 +25,16 @@ impl Recipe {
     pub(super) fn new(program: Program, native: Dtype, dtype: Dtype) -> Option<Self> {
         dtype_number(dtype)?;
         let last = if native == dtype { Dtype::F32 } else { native };
-        let (mut decoded, mut sums) = (Dtype::F32, Vec::new());
+        let (mut decoded, mut after) = (Dtype::F32, Vec::new());
         for step in program.steps.iter().chain(&[Step::Round(last)]) {
             match step {
                 Step::Round(dtype) => {
-                    let rounded = sums.last_mut().unwrap_or(&mut decoded);
+                    let rounded = after.last_mut().unwrap_or(&mut decoded);
                     *rounded = both(*rounded, *dtype)?;
                 }
-                Step::LowRank { .. } => sums.push(Dtype::F32),
+                Step::LowRank { .. } => after.push(Dtype::F32),
+                Step::Edit { kernel, .. } if is_there(kernel.name) => after.push(Dtype::F32),
+                Step::Edit { .. } => return None,
             }
         }
         let name = program.decode.name;
@@ -41,7 +44,7 @@ impl Recipe {
         (is_known && dtype_number(decoded).is_some()).then_some(Self {
             program,
             decoded,
-            sums,
+            rounded: after,
             encoder: None,
         })
     }
@@ -67,10 +70,20 @@ fn both(first: Dtype, second: Dtype) -> Option<Dtype> {
     }
 }
 
+/// A step on one device.
+enum Change {
+    /// A product is added.
+    Product(Product),
+    /// A kernel changes values in place, of some rows only where they are named.
+    Edit(Uploaded, Option<Range<u64>>),
+}
+
 /// A layer on one device.
 pub(super) struct OnCard {
     decode: Uploaded,
-    products: Vec<Product>,
+    changes: Vec<Change>,
+    /// Values in f32 as what is decoded: to another dtype.
+    cast: Uploaded,
     pub(super) encoder: Option<Uploaded>,
     /// All its codes, where every row needs all of them.
     pub(super) codes: Option<Bytes>,
@@ -83,25 +96,35 @@ impl OnCard {
         recipe: &Recipe,
         whole: Option<&[u8]>,
     ) -> Result<Self, Fault> {
-        let mut products = Vec::new();
+        let mut changes = Vec::new();
         for step in &recipe.program.steps {
-            let Step::LowRank { left, right, rank, scale, rounded } = step else { continue };
-            let floats =
-                |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-            let (left, right) = (floats(left), floats(right));
-            products.push(Product {
-                left: uploaded(context, queue, &left)?,
-                right: uploaded(context, queue, &right)?,
-                rank: *rank as u64,
-                scale: *scale,
-                rounded: rounded.unwrap_or(Dtype::F32),
-            });
-            queue.wait()?;
+            match step {
+                Step::Round(_) => {}
+                Step::Edit { kernel, rows } => {
+                    let kernel = Uploaded::new(context, queue, kernel.clone())?;
+                    changes.push(Change::Edit(kernel, rows.clone()));
+                }
+                Step::LowRank { left, right, rank, scale, rounded } => {
+                    let floats =
+                        |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+                    let (left, right) = (floats(left), floats(right));
+                    changes.push(Change::Product(Product {
+                        left: uploaded(context, queue, &left)?,
+                        right: uploaded(context, queue, &right)?,
+                        rank: *rank as u64,
+                        scale: *scale,
+                        rounded: rounded.unwrap_or(Dtype::F32),
+                    }));
+                    queue.wait()?;
+                }
+            }
         }
         let codes = whole.map(|codes| uploaded(context, queue, codes)).transpose()?;
+        let plain = Kernel::new("plain").numbers(dtype_number(Dtype::F32).map(u64::from));
+        let cast = Uploaded::new(context, queue, plain)?;
         let decode = Uploaded::new(context, queue, recipe.program.decode.clone())?;
         let encoder = recipe.encoder.clone().map(|kernel| Uploaded::new(context, queue, kernel));
-        Ok(Self { decode, products, encoder: encoder.transpose()?, codes })
+        Ok(Self { decode, changes, cast, encoder: encoder.transpose()?, codes })
     }
 
     /// Makes the values of rows from `codes` in `out`, by way of `values` in f32.
@@ -114,21 +137,32 @@ impl OnCard {
         (values, out): (&Bytes, Array<'_>),
     ) -> Result<(), Fault> {
         let in_f32 = Array { bytes: values, dtype: Dtype::F32 };
-        let count = self.products.len();
-        if count == 0 {
+        let Some((last, _)) = self.changes.split_last() else {
             return launcher.decode(&self.decode, codes, span, recipe.decoded, out);
-        }
-        let plain = recipe.plain().filter(|&dtype| count == 1 && is_there(&low_rank(dtype, out.dtype)));
+        };
+        let is_product = self.changes.len() == 1 && matches!(last, Change::Product(_));
+        let plain = recipe.plain().filter(|&dtype| is_product && is_there(&low_rank(dtype, out.dtype)));
         let mut from = if let Some(dtype) = plain {
             Array { bytes: codes, dtype }
         } else {
             launcher.decode(&self.decode, codes, span, recipe.decoded, in_f32)?;
             in_f32
         };
-        for (at, (product, &sum)) in self.products.iter().zip(&recipe.sums).enumerate() {
-            let to = if at + 1 == count { out } else { in_f32 };
-            launcher.low_rank(from, to, span, product, sum)?;
-            from = to;
+        for (at, (change, &rounded)) in self.changes.iter().zip(&recipe.rounded).enumerate() {
+            let is_last = at + 1 == self.changes.len();
+            let to = if is_last { out } else { in_f32 };
+            match change {
+                Change::Product(product) => {
+                    launcher.low_rank(from, to, span, product, rounded)?;
+                    from = to;
+                }
+                Change::Edit(edit, rows) => {
+                    launcher.edit(edit, rows.as_ref(), values, span)?;
+                    if is_last || rounded != Dtype::F32 {
+                        launcher.decode(&self.cast, values, span, rounded, to)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

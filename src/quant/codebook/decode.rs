@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
+use crate::quant::decode::grid::divisor;
 use crate::quant::decode::{DecodeRows, Decoding, floats};
+use crate::quant::kernel::{Kernel, Program, dtype_number};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::Dtype;
 use crate::tensor::values::round;
@@ -110,5 +112,24 @@ impl DecodeRows for Rows {
                 }
             }
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let [outputs, inputs] = self.group;
+        u32::try_from(self.scales.len().checked_mul(outputs)?).ok()?;
+        let columns = u32::try_from(self.across.checked_mul(inputs)?).ok()?;
+        let books = u32::try_from(self.books_count).ok()?;
+        let [high, wide] = [outputs, inputs].map(|size| u32::try_from(size).ok());
+        let [high, wide] = [high?, wide?];
+        // Codes and values of codebooks are counted in 32 bits.
+        u32::try_from(self.books.len()).ok()?;
+        u32::try_from((self.scales.len() as u64).checked_mul(self.stripe())?).ok()?;
+        let kernel = Kernel::new("codebook")
+            .floats(&self.books)
+            .floats(&self.scales)
+            .numbers([u64::from(columns), divisor(columns)?, u64::from(high), divisor(high)?])
+            .numbers([u64::from(wide), divisor(wide)?, u64::from(books) | (self.width as u64) << 32])
+            .numbers([self.size as u64, u64::from(dtype_number(self.dtype)?)]);
+        Some(kernel.into())
     }
 }

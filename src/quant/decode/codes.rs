@@ -53,22 +53,28 @@ impl Codes {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
-    /// Returns the kernel of `kernels/scaled.cu` that reads them, and the values that it looks up; `None` if none does.
-    pub(in crate::quant) fn kernel(&self) -> Option<(&'static str, Vec<f32>)> {
+    /// Returns the kernel of `kernels/scaled.cu` that reads them, and the values that it looks up.
+    pub(in crate::quant) fn kernel(&self) -> (&'static str, Vec<f32>) {
         match &self.values {
-            Values::Of(Dtype::F8E4M3) => Some(("scaled_e4m3", Vec::new())),
-            Values::Of(Dtype::I8) => Some(("scaled_int8", Vec::new())),
+            Values::Of(Dtype::F8E4M3) => ("scaled_e4m3", Vec::new()),
+            Values::Of(Dtype::I8) => ("scaled_int8", Vec::new()),
+            Values::Pairs(_) => ("scaled_nibbles", self.table()),
+            Values::Each(_) if self.bits < 8 => ("scaled_bits", self.table()),
+            Values::Of(_) | Values::Each(_) => ("scaled_bytes", self.table()),
+        }
+    }
+
+    /// Returns the value of every code.
+    pub(in crate::quant) fn table(&self) -> Vec<f32> {
+        match &self.values {
             Values::Of(_) => {
                 let bytes: [u8; 256] = std::array::from_fn(|byte| byte as u8);
                 let mut table = vec![0.0; bytes.len()];
                 self.unpack(&bytes, &mut table);
-                Some(("scaled_bytes", table))
+                table
             }
-            Values::Pairs(pairs) => {
-                Some(("scaled_nibbles", pairs[..16].iter().map(|pair| pair[0]).collect()))
-            }
-            Values::Each(values) if self.bits == 8 => Some(("scaled_bytes", values.clone())),
-            Values::Each(values) => Some(("scaled_bits", values.clone())),
+            Values::Pairs(pairs) => pairs[..16].iter().map(|pair| pair[0]).collect(),
+            Values::Each(values) => values.clone(),
         }
     }
 

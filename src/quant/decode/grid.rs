@@ -32,11 +32,17 @@ impl Grid<'_> {
     /// Returns the program for codes that follow each other; `pairs` for nibbles of which two rows share bytes. `None`
     /// for an empty weight and for sizes that no kernel counts.
     pub(in crate::quant) fn program(&self, codes: &Codes, pairs: bool) -> Option<Program> {
-        let (name, table) = codes.kernel()?;
-        let name = match (pairs, name) {
-            (false, name) => name,
-            (true, "scaled_nibbles") => "scaled_pairs",
-            (true, _) => return None,
+        let (name, table) = match (codes.kernel(), pairs, self.formula) {
+            // Of the kernels that multiply, one divides too: that of any bytes.
+            ((name, _), false, Formula::Quotient | Formula::CenteredQuotient) => match name {
+                "scaled_e4m3" | "scaled_int8" | "scaled_bytes" => ("scaled_bytes", codes.table()),
+                _ => return None,
+            },
+            (of_codes, false, _) => of_codes,
+            (("scaled_nibbles", table), true, formula) if formula != Formula::Quotient => {
+                ("scaled_pairs", table)
+            }
+            (_, true, _) => return None,
         };
         u32::try_from(self.rows).ok()?;
         let columns = u32::try_from(self.columns).ok().filter(|&columns| columns > 0)?;

@@ -188,7 +188,8 @@ impl DecodeRows for Planes {
         if packing.shifts.len() > 10 || !matches!(packing.unit, 1 | 4) || packing.bits > 8 {
             return None;
         }
-        let [columns, step] = [self.columns, self.step].map(|size| u32::try_from(size).ok());
+        let [columns, step] =
+            [self.columns, self.step].map(|size| i32::try_from(size).ok().map(i32::cast_unsigned));
         u32::try_from(self.step.checked_mul(packing.shifts.len() as u64)?).ok()?;
         let share = match self.share {
             Share::Row => 0,

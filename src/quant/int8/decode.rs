@@ -10,8 +10,10 @@
 use std::ops::Range;
 
 use crate::quant::decode::formula::Formula;
+use crate::quant::decode::grid::divisor;
 use crate::quant::decode::planes::{Packing, Planes, Share};
 use crate::quant::decode::{DecodeRows, Decoding, floats, floats_as};
+use crate::quant::kernel::{Kernel, Program};
 use crate::quant::side::matrix;
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::Dtype;
@@ -71,6 +73,13 @@ impl DecodeRows for Shuffled {
                 }
             }
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let inputs = u32::try_from(self.inputs).ok()?;
+        u32::try_from(self.scales.len()).ok()?;
+        let sizes = [self.inputs, divisor(inputs)?];
+        Some(Kernel::new("shuffled").floats(&self.scales).numbers(sizes).into())
     }
 }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::{BLOCK, BLOCK_BYTES, find, is_exponent};
 use crate::quant::Parts;
 use crate::quant::decode::{DecodeRows, Decoding, floats_as};
+use crate::quant::kernel::{Kernel, Program};
 use crate::tensor::values::e2m1;
 use crate::tensor::{Dtype, elements};
 use crate::units;
@@ -111,5 +112,10 @@ impl DecodeRows for Rows {
             self.block(expert, input as usize..(input + count) as usize, codes, out);
             row += count;
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let sizes = [self.outputs as u64, self.blocks as u64];
+        Some(Kernel::new("mxfp4").floats(&self.scales).numbers(sizes).into())
     }
 }

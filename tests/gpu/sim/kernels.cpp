@@ -9,6 +9,9 @@
 namespace bnb4_kernels {
 #include "bnb4.cu"
 }
+namespace codebook_kernels {
+#include "codebook.cu"
+}
 namespace ggml_kernels {
 #include "ggml.cu"
 }
@@ -18,8 +21,14 @@ namespace ggml_iq_kernels {
 namespace gptq_kernels {
 #include "gptq.cu"
 }
+namespace int8_kernels {
+#include "int8.cu"
+}
 namespace merge_kernels {
 #include "merge.cu"
+}
+namespace mxfp4_kernels {
+#include "mxfp4.cu"
 }
 namespace packed_kernels {
 #include "packed.cu"
