@@ -10,9 +10,11 @@
 mod driver;
 mod launch;
 mod layer;
+pub mod measure;
 mod module;
 pub mod probe;
 mod ring;
+pub mod selftest;
 
 use std::any::Any;
 use std::ops::Range;

@@ -69,7 +69,7 @@ pub(super) struct OnCard {
 }
 
 impl OnCard {
-    fn upload(
+    pub(super) fn upload(
         context: &Arc<Context>,
         queue: &Queue,
         recipe: &Recipe,
