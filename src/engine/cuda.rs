@@ -11,6 +11,7 @@ mod driver;
 mod encode;
 mod launch;
 mod layer;
+pub mod measure;
 mod module;
 pub mod probe;
 mod ring;

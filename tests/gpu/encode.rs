@@ -168,7 +168,7 @@ fn refused() {
 
 /// A whole run, on both.
 fn converted(sample: &str, aim: Option<&Aim>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample).join("model");
     let input = folder.to_str().unwrap();
     let checkpoint = Checkpoint::open_examined(input).unwrap();
     let flags = aim.map_or_else(|| "same".into(), Aim::flags);

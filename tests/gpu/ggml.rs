@@ -2,6 +2,7 @@
 
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
+use ckpt::engine::cuda::measure::layers::BLOCKS;
 use ckpt::engine::{Device, Resident, Scratch, Tally, Work};
 use ckpt::quant::decode::Decoding;
 use ckpt::quant::{FormatId, Module, Part, Parts, QuantConfig, Side, SideData};
@@ -10,39 +11,6 @@ use libtest_mimic::Trial;
 
 use super::samples::cards;
 use super::trial;
-
-/// Types, and where a block's scales lie: halves, of which any bits but those of infinities are right.
-const TYPES: [(&str, &[usize]); 27] = [
-    ("Q4_0", &[0]),
-    ("Q4_1", &[0, 2]),
-    ("Q5_0", &[0]),
-    ("Q5_1", &[0, 2]),
-    ("Q8_0", &[0]),
-    ("Q8_1", &[0]),
-    // The upper half of an F32.
-    ("Q8_K", &[2]),
-    ("Q1_0", &[0]),
-    ("Q2_0", &[0]),
-    ("Q2_K", &[80, 82]),
-    ("Q3_K", &[108]),
-    ("Q4_K", &[0, 2]),
-    ("Q5_K", &[0, 2]),
-    ("Q6_K", &[208]),
-    ("IQ1_S", &[0]),
-    // The highest of four nibbles that are the scale.
-    ("IQ1_M", &[54]),
-    ("IQ2_XXS", &[0]),
-    ("IQ2_XS", &[0]),
-    ("IQ2_S", &[0]),
-    ("IQ3_XXS", &[0]),
-    ("IQ3_S", &[0]),
-    ("IQ4_NL", &[0]),
-    ("IQ4_XS", &[0]),
-    ("TQ1_0", &[52]),
-    ("TQ2_0", &[64]),
-    ("MXFP4", &[]),
-    ("NVFP4", &[]),
-];
 
 /// A tensor in blocks, and the scales beside it.
 struct Layer {
@@ -191,7 +159,7 @@ fn nans(of: (&'static str, &'static [usize])) {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let all = TYPES.iter().flat_map(|&of| {
+    let all = BLOCKS.iter().flat_map(|&of| {
         let name = of.0.to_lowercase();
         [
             trial(format!("ggml::{name}"), move || every_shape(of)),

@@ -3,6 +3,8 @@
 //!
 //! The simulator is compiled by `c++` when the tests start; where there is none every test is counted as ignored, and
 //! why is said. The tests run in a process that is started again with the simulator in front of any real driver.
+//!
+//! With `CKPT_TEST_REAL_GPU=1` the same tests run on the GPU that is there, by its own driver; there being none fails.
 #![expect(clippy::unwrap_used, reason = "tests end where they cannot go on")]
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
@@ -14,6 +16,7 @@ mod layers;
 mod merge;
 mod samples;
 mod scaled;
+mod selftest;
 mod sim;
 
 use std::process::{Command, ExitCode};
@@ -23,8 +26,25 @@ use libtest_mimic::{Arguments, Trial};
 /// Set in the process that has the simulator: the folder of its library.
 const SIMULATOR: &str = "CKPT_SIMULATED_DRIVER";
 
+/// Set to run on a GPU instead of the simulator.
+const REAL: &str = "CKPT_TEST_REAL_GPU";
+
+/// Returns true if the tests run on a GPU.
+fn is_real() -> bool {
+    std::env::var_os(REAL).is_some_and(|value| value == "1")
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    if is_real() {
+        return match ckpt::engine::cuda::measure::cards() {
+            Ok(_) => libtest_mimic::run(&arguments, trials(false)).exit_code(),
+            Err(why) => {
+                eprintln!("{REAL} is set, but no GPU can compute: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if std::env::var_os(SIMULATOR).is_some() {
         return libtest_mimic::run(&arguments, trials(false)).exit_code();
     }
@@ -51,6 +71,7 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
         merge::trials(),
         samples::trials(),
         scaled::trials(),
+        selftest::trials(),
     ];
     all.into_iter().flatten().map(|trial| trial.with_ignored_flag(is_ignored)).collect()
 }

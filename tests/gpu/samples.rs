@@ -37,8 +37,12 @@ impl Drop for Scratch {
     }
 }
 
-/// The simulator's devices.
+/// The simulator's devices, or as many of the real ones as there are.
 pub(crate) fn cards(count: u32) -> Vec<Card> {
+    if super::is_real() {
+        let cards = ckpt::engine::cuda::measure::cards().unwrap();
+        return cards.into_iter().take(count as usize).collect();
+    }
     let card = |ordinal| Card {
         ordinal,
         name: "Simulated GPU".into(),

@@ -178,6 +178,7 @@ fn planned(request: &Request) -> Result<Planned, Error> {
         fixes: made.fixes,
         disk_free: Some(if is_full { 300 << 10 } else { 112 << 30 }),
         peak: 390 << 20,
+        vram: None,
         there,
         obstacle,
         plan: Arc::new(plan),

@@ -38,6 +38,7 @@ fn plan_beside(robot: &mut Robot, there: There, obstacle: Option<&str>) {
         options: request.options,
         disk_free: Some(1 << 30),
         peak: 1 << 20,
+        vram: None,
         there,
         obstacle: obstacle.map(str::to_owned),
     });

@@ -7,12 +7,15 @@
 //! Source: CUDA Driver API reference; cudarc 0.19 `driver::result`.
 #![expect(unsafe_code, reason = "calls into the CUDA driver; each says why it is sound")]
 
+mod timer;
+
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cudarc::driver::{result, sys};
 
+pub(super) use self::timer::Timer;
 use crate::engine::Held;
 
 /// What the driver answered.
@@ -28,6 +31,11 @@ pub(super) struct Fault {
 const OUT_OF_MEMORY: u32 = 2;
 
 impl Fault {
+    /// Returns a fault of which the driver knows nothing.
+    pub(super) fn said(message: &str) -> Self {
+        Self { code: 0, message: message.into() }
+    }
+
     fn of(what: &str, error: result::DriverError) -> Self {
         let code = error.0 as u32;
         let said = error.error_string().ok().map(CStr::to_string_lossy);

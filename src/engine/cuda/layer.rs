@@ -90,7 +90,7 @@ pub(super) struct OnCard {
 }
 
 impl OnCard {
-    fn upload(
+    pub(super) fn upload(
         context: &Arc<Context>,
         queue: &Queue,
         recipe: &Recipe,
