@@ -193,13 +193,11 @@ fn edits(dice: &mut Dice, shape: [u64; 2], turn: u64) -> Vec<(&'static str, Box<
         ("rows of DoRA", Box::new(Within::new(Box::new(normed.unwrap()), part, columns))),
         ("experts", Box::new(Stack::new(stack, [each, columns]))),
     ];
-    for size in [2u64, 5, 13].into_iter().filter(|size| columns % size == 0 || turn % 2 == 0) {
-        let blocks = if turn % 2 == 0 { 1 } else { columns / size };
-        if columns % size == 0 {
-            let angles = dice.values(blocks * size * (size - 1) / 2);
-            let oft = Oft { series: None, longest: None };
-            all.push(("OFT", Box::new(Rotation::new(&angles, blocks, columns, oft).unwrap())));
-        }
+    for size in [2u64, 5, 13].into_iter().filter(|size| columns.is_multiple_of(*size)) {
+        let blocks = if turn.is_multiple_of(2) { 1 } else { columns / size };
+        let angles = dice.values(blocks * size * (size - 1) / 2);
+        let oft = Oft { series: None, longest: None };
+        all.push(("OFT", Box::new(Rotation::new(&angles, blocks, columns, oft).unwrap())));
     }
     all
 }

@@ -91,5 +91,4 @@ pub(in crate::quant) fn divisor(divisor: u32) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "grid_tests.rs"]
 mod tests;

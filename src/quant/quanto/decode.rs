@@ -83,7 +83,9 @@ fn planes(
     let mut shifts = floats_as(parts, shift, shift.dtype)?;
     let formula = if shift.dtype.is_float() {
         // To subtract is to add what has the other sign.
-        shifts.iter_mut().for_each(|shift| *shift = -*shift);
+        for shift in &mut shifts {
+            *shift = -*shift;
+        }
         Formula::Sum { product: dtype, sum: Dtype::F32 }
     } else {
         Formula::CENTERED

@@ -5,8 +5,8 @@ use super::*;
 /// `quotient` of kernels/rows.cuh.
 fn quotient(value: u32, divisor: u64) -> u32 {
     let bits = (divisor >> 32) as u32;
-    let high = (u64::from(divisor as u32) * u64::from(value) >> 32) as u32;
-    if bits == 0 { value } else { (high + (value - high >> 1)) >> (bits - 1) }
+    let high = ((u64::from(divisor as u32) * u64::from(value)) >> 32) as u32;
+    if bits == 0 { value } else { (high + ((value - high) >> 1)) >> (bits - 1) }
 }
 
 #[test]
