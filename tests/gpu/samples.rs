@@ -83,6 +83,9 @@ fn is_whole(name: &str) -> bool {
         "ct-w4a16",
         "ct-w8a16",
         "requantized-gptq-awq",
+        "layout-gptq-marlin",
+        "layout-awq-marlin",
+        "layout-quark-int4",
     ]
     .iter()
     .any(|start| name.starts_with(start))

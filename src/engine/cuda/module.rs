@@ -9,9 +9,11 @@ use super::driver::{Context, Fault, Function, Module};
 const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
     ("gptq", include_str!("../../../kernels/ptx/gptq.ptx")),
+    ("marlin", include_str!("../../../kernels/ptx/marlin.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
     ("packed", include_str!("../../../kernels/ptx/packed.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
+    ("tinygemm", include_str!("../../../kernels/ptx/tinygemm.ptx")),
     ("words", include_str!("../../../kernels/ptx/words.ptx")),
 ];
 
