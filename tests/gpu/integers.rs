@@ -1,4 +1,4 @@
-//! Integer codes: GPTQ, AWQ, compressed-tensors, marlin, quark, torchao's tiles.
+//! Integer codes: GPTQ, AWQ, compressed-tensors, marlin, quark, torchao's tiles, EXL2.
 
 use std::ops::Range;
 
@@ -210,7 +210,7 @@ fn quark(seed: u64) {
         .part("weight", Dtype::I32, &weight, random.bytes(inputs * outputs / 2))
         .part("weight_scale", float, &shape, random.scales(float, count, true))
         .block("config.json", "quark", said);
-    if is_per_group && seed % 4 == 0 {
+    if is_per_group && seed.is_multiple_of(4) {
         let zeros = random.bytes(groups * outputs / 2);
         layer = layer.part("weight_zero_point", Dtype::I32, &[groups, outputs / 8], zeros);
     }
@@ -241,6 +241,32 @@ fn tinygemm(seed: u64) {
         );
     let what = format!("{outputs} × {inputs} of {tall} × {long} in {group}, {words} words, seed {seed}");
     layer.check("torchao", &mut random, &what);
+}
+
+/// Groups of every width in a random order of inputs, the last group of fewer codes than it has room for.
+fn exl2(seed: u64) {
+    let mut random = Random::new(seed + 14_000);
+    let outputs = 8 * (1 + size(&mut random, seed) / 4);
+    let (mut groups, mut rows, mut inputs) = (Vec::new(), 0u64, 0u64);
+    for _ in 0..=random.below(6) {
+        let (bits, tall) = (random.one_of(&[2, 3, 4, 5, 6, 8]), 1 + random.below(9));
+        groups.extend([bits as i16, rows as i16]);
+        (rows, inputs) = (rows + tall, inputs + tall * 32 / bits);
+    }
+    inputs -= random.below(2);
+    let count = groups.len() as u64 / 2;
+    let mut order: Vec<u16> = (0..inputs as u16).collect();
+    (1..inputs).rev().for_each(|at| order.swap(at as usize, random.below(at + 1) as usize));
+    let order = order.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let groups = groups.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let scales = random.bytes(count * outputs / 2);
+    let layer = Layer::default()
+        .part("q_weight", Dtype::I32, &[rows, outputs], random.bytes(rows * outputs * 4))
+        .part("q_groups", Dtype::I16, &[count * 2], groups)
+        .part("q_scale", Dtype::I32, &[count, outputs / 8], scales)
+        .part("q_scale_max", Dtype::F16, &[count], random.scales(Dtype::F16, count, false))
+        .part("q_invperm", Dtype::I16, &[inputs], order);
+    layer.check("exl2", &mut random, &format!("{outputs} × {inputs} in {count} groups, seed {seed}"));
 }
 
 /// A layer of several pieces and tiles, as models have them.
@@ -285,6 +311,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("marlin", marlin);
     add("quark", quark);
     add("tinygemm", tinygemm);
+    add("exl2", exl2);
     for format in ["gptq", "awq"] {
         trials.push(trial(format!("integers::large::{format}"), move || large(format)));
     }

@@ -86,6 +86,7 @@ fn is_whole(name: &str) -> bool {
         "layout-gptq-marlin",
         "layout-awq-marlin",
         "layout-quark-int4",
+        "layout-exl2",
     ]
     .iter()
     .any(|start| name.starts_with(start))

@@ -8,6 +8,7 @@ use super::driver::{Context, Fault, Function, Module};
 /// The PTX of each file of kernels.
 const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
+    ("exl", include_str!("../../../kernels/ptx/exl.ptx")),
     ("gptq", include_str!("../../../kernels/ptx/gptq.ptx")),
     ("marlin", include_str!("../../../kernels/ptx/marlin.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),

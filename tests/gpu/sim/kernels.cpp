@@ -1,5 +1,6 @@
 // The kernels themselves, compiled as C++.
 #include "bnb4.cu"
+#include "exl.cu"
 #include "gptq.cu"
 #include "marlin.cu"
 #include "merge.cu"
