@@ -16,6 +16,7 @@ use super::affine::{self, Affine, Groups};
 use super::claims::Said;
 use super::decode::{DecodeRows, Decoding, floats};
 use super::draft::Draft;
+use super::kernel::Program;
 use super::qweight::{group_fault, grouping, is_words};
 use super::side::matrix;
 use crate::units;
@@ -172,6 +173,11 @@ impl DecodeRows for Tiles {
             }
             (output, rest) = (output + height, behind);
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let own = [(self.outputs / WIDE) as u64];
+        Some(self.affine.kernel("marlin", [self.outputs, self.inputs], own)?.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Integer codes: GPTQ, AWQ, compressed-tensors.
+//! Integer codes: GPTQ, AWQ, compressed-tensors, marlin, quark, torchao's tiles, EXL2.
 
 use std::ops::Range;
 
@@ -168,6 +168,107 @@ fn packed(bits: u64, is_padded: bool, seed: u64) {
     layer.check("compressed-tensors", &mut random, &what);
 }
 
+/// Tiles of 16 inputs and 64 outputs.
+fn marlin(seed: u64) {
+    let mut random = Random::new(seed + 11_000);
+    let (tall, wide) = (1 + size(&mut random, seed) / 10, 1 + size(&mut random, seed) / 80);
+    let (inputs, outputs) = (tall * 16, wide * 64);
+    let groups = if seed.is_multiple_of(3) { 1 } else { random.one_of(&[tall, tall * 2, tall * 4]) };
+    let (codes, scales) = if seed.is_multiple_of(2) { ("B", "s") } else { ("qweight", "scales") };
+    let format = if seed.is_multiple_of(2) { "gptq" } else { "awq" };
+    let layer = Layer::default()
+        .part(codes, Dtype::I32, &[tall, outputs * 2], random.bytes(inputs * outputs / 2))
+        .part(scales, Dtype::F16, &[groups, outputs], random.scales(Dtype::F16, groups * outputs, true))
+        .block("config.json", format, json!({"bits": 4, "group_size": inputs / groups}));
+    layer.check(format, &mut random, &format!("{outputs} × {inputs} in {groups} groups, seed {seed}"));
+}
+
+/// Words along the outputs in groups, along the inputs otherwise; signed or not, in either order.
+fn quark(seed: u64) {
+    let mut random = Random::new(seed + 12_000);
+    let is_per_group = seed.is_multiple_of(2);
+    let [inputs, outputs] = [0; 2].map(|_| size(&mut random, seed));
+    let (inputs, outputs) = if is_per_group { (inputs, outputs * 8) } else { (inputs * 8, outputs) };
+    // Scales whose two sides are as long have no order.
+    let group = random.one_of(&[3, 8, 32, 128]).min(inputs);
+    let groups = inputs.div_ceil(group);
+    if is_per_group && groups == outputs {
+        return;
+    }
+    let dtype = random.one_of(&["int4", "uint4"]);
+    let (weight, shape, qscheme) = match (is_per_group, seed % 3) {
+        (true, _) => ([inputs, outputs / 8], vec![groups, outputs], "per_group"),
+        (_, 0) => ([outputs, inputs / 8], vec![1], "per_tensor"),
+        _ => ([outputs, inputs / 8], vec![outputs], "per_channel"),
+    };
+    let group_size = is_per_group.then_some(group);
+    let method = random.one_of(&["order", "reorder"]);
+    let said = json!({"global_quant_config": {"weight":
+        {"dtype": dtype, "qscheme": qscheme, "group_size": group_size}}, "export": {"pack_method": method}});
+    let (float, count) = (random.one_of(&SCALES), shape.iter().product::<u64>());
+    let mut layer = Layer::default()
+        .part("weight", Dtype::I32, &weight, random.bytes(inputs * outputs / 2))
+        .part("weight_scale", float, &shape, random.scales(float, count, true))
+        .block("config.json", "quark", said);
+    if is_per_group && seed.is_multiple_of(4) {
+        let zeros = random.bytes(groups * outputs / 2);
+        layer = layer.part("weight_zero_point", Dtype::I32, &[groups, outputs / 8], zeros);
+    }
+    let what = format!("{outputs} × {inputs}, {qscheme} of {group}, {dtype}, {method}, seed {seed}");
+    layer.check("quark", &mut random, &what);
+}
+
+/// Tiles of 8 outputs and 32 inputs a word, padded on both sides.
+fn tinygemm(seed: u64) {
+    let mut random = Random::new(seed + 13_000);
+    let words = random.one_of(&[1, 2, 4]);
+    let (high, across) = (1 + size(&mut random, seed) / 8, 1 + size(&mut random, seed) / 60);
+    let (tall, long) = (high * 8, across * 32 * words);
+    let (outputs, inputs) = (tall - random.below(tall.min(9)), long - random.below(4) * 8);
+    let group = random.one_of(&[4, 32, 64, 128, 1]);
+    let group = if long.is_multiple_of(group) { group } else { 32 };
+    let dtype = random.one_of(&["float16", "bfloat16"]);
+    let kept = if dtype == "float16" { Dtype::F16 } else { Dtype::BF16 };
+    let data = json!({"block_size": [1, group], "shape": [outputs, inputs]});
+    let scales = random.scales(kept, long / group * tall * 2, false);
+    let layer = Layer::default()
+        .part("_weight_qdata", Dtype::I32, &[high, across, 32, words], random.bytes(tall * long / 2))
+        .part("_weight_scale_and_zero", kept, &[long / group, tall, 2], scales)
+        .block(
+            "model.safetensors __metadata__",
+            "torchao",
+            json!({"layer.weight": {"_type": "Int4TilePackedTo4dTensor", "_data": data}}),
+        );
+    let what = format!("{outputs} × {inputs} of {tall} × {long} in {group}, {words} words, seed {seed}");
+    layer.check("torchao", &mut random, &what);
+}
+
+/// Groups of every width in a random order of inputs, the last group of fewer codes than it has room for.
+fn exl2(seed: u64) {
+    let mut random = Random::new(seed + 14_000);
+    let outputs = 8 * (1 + size(&mut random, seed) / 4);
+    let (mut groups, mut rows, mut inputs) = (Vec::new(), 0u64, 0u64);
+    for _ in 0..=random.below(6) {
+        let (bits, tall) = (random.one_of(&[2, 3, 4, 5, 6, 8]), 1 + random.below(9));
+        groups.extend([bits as i16, rows as i16]);
+        (rows, inputs) = (rows + tall, inputs + tall * 32 / bits);
+    }
+    inputs -= random.below(2);
+    let count = groups.len() as u64 / 2;
+    let mut order: Vec<u16> = (0..inputs as u16).collect();
+    (1..inputs).rev().for_each(|at| order.swap(at as usize, random.below(at + 1) as usize));
+    let order = order.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let groups = groups.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let scales = random.bytes(count * outputs / 2);
+    let layer = Layer::default()
+        .part("q_weight", Dtype::I32, &[rows, outputs], random.bytes(rows * outputs * 4))
+        .part("q_groups", Dtype::I16, &[count * 2], groups)
+        .part("q_scale", Dtype::I32, &[count, outputs / 8], scales)
+        .part("q_scale_max", Dtype::F16, &[count], random.scales(Dtype::F16, count, false))
+        .part("q_invperm", Dtype::I16, &[inputs], order);
+    layer.check("exl2", &mut random, &format!("{outputs} × {inputs} in {count} groups, seed {seed}"));
+}
+
 /// A layer of several pieces and tiles, as models have them.
 fn large(format: &'static str) {
     let mut random = Random::new(1);
@@ -207,6 +308,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("awq::gemm", gemm);
     add("awq::gemv", gemv);
     add("awq::gemv_fast", gemv_fast);
+    add("marlin", marlin);
+    add("quark", quark);
+    add("tinygemm", tinygemm);
+    add("exl2", exl2);
     for format in ["gptq", "awq"] {
         trials.push(trial(format!("integers::large::{format}"), move || large(format)));
     }

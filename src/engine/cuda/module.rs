@@ -9,16 +9,19 @@ use super::driver::{Context, Fault, Function, Module};
 const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
     ("codebook", include_str!("../../../kernels/ptx/codebook.ptx")),
+    ("exl", include_str!("../../../kernels/ptx/exl.ptx")),
     ("ggml", include_str!("../../../kernels/ptx/ggml.ptx")),
     ("ggml_iq", include_str!("../../../kernels/ptx/ggml_iq.ptx")),
     ("gptq", include_str!("../../../kernels/ptx/gptq.ptx")),
     ("int8", include_str!("../../../kernels/ptx/int8.ptx")),
+    ("marlin", include_str!("../../../kernels/ptx/marlin.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
     ("mxfp4", include_str!("../../../kernels/ptx/mxfp4.ptx")),
     ("packed", include_str!("../../../kernels/ptx/packed.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
     ("planes", include_str!("../../../kernels/ptx/planes.ptx")),
     ("scaled", include_str!("../../../kernels/ptx/scaled.ptx")),
+    ("tinygemm", include_str!("../../../kernels/ptx/tinygemm.ptx")),
     ("words", include_str!("../../../kernels/ptx/words.ptx")),
 ];
 

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use crate::quant::decode::{DecodeRows, Decoding, floats, words};
+use crate::quant::kernel::{Kernel, Program};
 use crate::quant::side::{NumberRead, integers, matrix};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::Dtype;
@@ -28,6 +29,13 @@ struct Group {
     codes: usize,
     /// `q_scale_max / 256`.
     scale: f32,
+}
+
+impl Group {
+    /// Returns the scale of outputs whose code of 4 bits is `code - 1`.
+    fn scale_of(&self, code: f32) -> f32 {
+        round(Dtype::F16, code * code * self.scale)
+    }
 }
 
 /// Rows of an EXL2 weight.
@@ -148,7 +156,7 @@ impl DecodeRows for Rows {
                 let output = first + row;
                 let word = self.scales[index * (self.outputs / 8) + output / 8];
                 let code = (word >> (4 * (output % 8)) & 15) as f32 + 1.0;
-                *scale = round(Dtype::F16, code * code * group.scale);
+                *scale = group.scale_of(code);
             }
             let mask = (1u64 << group.bits) - 1;
             let middle = (1u32 << (group.bits - 1)) as f32;
@@ -168,5 +176,22 @@ impl DecodeRows for Rows {
                 }
             }
         }
+    }
+    fn program(&self) -> Option<Program> {
+        let (inputs, outputs) =
+            (self.order.len(), u64::from(i32::try_from(self.outputs).ok()?.cast_unsigned()));
+        let (mut starts, mut kinds) = (vec![0; inputs], vec![0; inputs]);
+        let mut scales = Vec::new();
+        let mut order = self.order.iter();
+        for (group, index) in self.groups.iter().zip(0u32..) {
+            let codes = (0..group.codes as u64).map(|code| code * u64::from(group.bits));
+            for (bit, &input) in codes.zip(&mut order) {
+                starts[input] = u32::try_from(group.first as u64 + bit / 32).ok()?;
+                kinds[input] = (bit % 32) as u32 | group.bits << 8 | index << 16;
+            }
+            scales.extend((0..16u8).map(|code| group.scale_of(f32::from(code) + 1.0)));
+        }
+        let kernel = Kernel::new("exl2").words(&starts).words(&kinds).floats(&scales).words(&self.scales);
+        Some(kernel.numbers([inputs as u64, outputs]).into())
     }
 }

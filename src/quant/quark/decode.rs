@@ -8,10 +8,12 @@
 use std::ops::Range;
 
 use super::QuarkScheme;
+use crate::quant::affine::{Affine, Groups, Sharing, Zeros};
 use crate::quant::decode::codes::Codes;
 use crate::quant::decode::formula::Formula;
 use crate::quant::decode::scaled::{Blocks, Scaled, transposed};
 use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
+use crate::quant::kernel::Program;
 use crate::quant::{LayerSpec, Part, Parts};
 use crate::tensor::{Dtype, elements, values};
 use crate::units;
@@ -19,6 +21,8 @@ use crate::units;
 const CAUTION: &str = "written from the format's source; not compared with its own library";
 /// Codes of a 32-bit word.
 const WORD: u64 = 8;
+/// Where reordered codes of a word are.
+const PLACES: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 pub(super) fn decode(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, String> {
     let block = parts.config.block(&["quark"]).ok_or("no config says how it is quantized")?;
@@ -73,10 +77,16 @@ struct Order {
 impl Order {
     /// Returns code `at` of a word.
     fn code(self, word: u32, at: u64) -> f32 {
-        const PLACES: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
         let place = if self.is_reordered { PLACES[(at % WORD) as usize] } else { (at % WORD) as u32 };
         let code = (word >> (4 * place) & 15) as u8;
         if self.is_signed { f32::from((code << 4) as i8 >> 4) } else { f32::from(code) }
+    }
+
+    /// Returns the places of a word's codes, four bits each, and above 32 bits the sign's bit, as kernels take them.
+    fn number(self) -> u64 {
+        let place = |at: u32| u64::from(if self.is_reordered { PLACES[at as usize] } else { at });
+        let places = (0..8).fold(0, |all, at| all | place(at) << (4 * at));
+        places | if self.is_signed { 8 << 32 } else { 0 }
     }
 }
 
@@ -153,7 +163,11 @@ impl Layer<'_, '_> {
         if has.0 != needed || (has.1 != needed && has.1 != 0) {
             return Err(format!("{} scales and {} zero points, not {needed} each", has.0, has.1));
         }
-        let rows = Words { shape: self.shape, codes, is_per_group, shared, group, groups, scales, zeros };
+        let zeros = if zeros.is_empty() { Zeros::One(0.0) } else { Zeros::Each(zeros) };
+        let sharing = Sharing { outputs: outputs as usize, high: shared as usize };
+        let runs = Groups::Runs(group as usize);
+        let affine = Affine::shared(scales, zeros, groups as usize, runs, sharing, self.shape)?;
+        let rows = Words { shape: self.shape, codes, is_per_group, affine };
         Ok(Decoding::weight(self.parts, weight, &self.shape, dtype, rows))
     }
 
@@ -182,12 +196,7 @@ struct Words {
     shape: [u64; 2],
     codes: Order,
     is_per_group: bool,
-    /// Outputs that share a scale.
-    shared: u64,
-    group: u64,
-    groups: u64,
-    scales: Vec<f32>,
-    zeros: Vec<f32>,
+    affine: Affine,
 }
 
 impl DecodeRows for Words {
@@ -212,11 +221,18 @@ impl DecodeRows for Words {
                 } else {
                     (row * (inputs / WORD) + input / WORD - base, input)
                 };
-                let code = self.codes.code(u32::from_le_bytes(words[word as usize]), at);
-                let place = (row / self.shared * self.groups + input / self.group) as usize;
-                let zero = self.zeros.get(place).copied().unwrap_or(0.0);
-                *out = (code - zero) * self.scales[place];
+                *out = self.codes.code(u32::from_le_bytes(words[word as usize]), at);
             }
+            self.affine.apply(row as usize, 0, out);
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let [outputs, inputs] = self.shape;
+        let (name, along) = if self.is_per_group { ("words_down", outputs) } else { ("words_along", inputs) };
+        // Words that hold codes of two rows have no kernel.
+        let words = along.is_multiple_of(WORD).then_some(along / WORD)?;
+        let shape = [outputs as usize, inputs as usize];
+        Some(self.affine.kernel(name, shape, [words, self.codes.number()])?.into())
     }
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::decode::CAUTION;
 use crate::quant::decode::{DecodeRows, Decoding, floats_as};
+use crate::quant::kernel::{Kernel, Program, dtype_number};
 use crate::quant::{Part, Parts};
 use crate::tensor::values::round;
 use crate::tensor::{Dtype, elements};
@@ -120,5 +121,15 @@ impl DecodeRows for Tiles {
                 }
             }
         }
+    }
+
+    fn program(&self) -> Option<Program> {
+        let below = |n: u64| i32::try_from(n).ok().map(|_| n);
+        // Eights of neighbors end with rows, and lie in one run of words.
+        let inputs = below(self.inputs).filter(|inputs| inputs % 8 == 0)?;
+        let sizes =
+            [inputs, below(self.group)?, below(self.outputs)?, below(self.across)?, below(self.words)?];
+        let kernel = Kernel::new("tinygemm").floats(&self.scales).numbers(sizes);
+        Some(kernel.numbers([u64::from(dtype_number(self.dtype)?)]).into())
     }
 }

@@ -12,6 +12,9 @@ namespace bnb4_kernels {
 namespace codebook_kernels {
 #include "codebook.cu"
 }
+namespace exl_kernels {
+#include "exl.cu"
+}
 namespace ggml_kernels {
 #include "ggml.cu"
 }
@@ -23,6 +26,9 @@ namespace gptq_kernels {
 }
 namespace int8_kernels {
 #include "int8.cu"
+}
+namespace marlin_kernels {
+#include "marlin.cu"
 }
 namespace merge_kernels {
 #include "merge.cu"
@@ -41,6 +47,9 @@ namespace planes_kernels {
 }
 namespace scaled_kernels {
 #include "scaled.cu"
+}
+namespace tinygemm_kernels {
+#include "tinygemm.cu"
 }
 namespace words_kernels {
 #include "words.cu"
