@@ -15,6 +15,8 @@ pub(super) struct Recipe {
     decoded: Dtype,
     /// The products that are added, and what each sum is rounded to.
     sums: Vec<Dtype>,
+    /// What values are rounded to one after the other behind that, before they are encoded.
+    then: Vec<Dtype>,
     /// The encoder of its values.
     pub(super) encoder: Option<Kernel>,
 }
@@ -38,7 +40,22 @@ impl Recipe {
         let is_known = [Dtype::F32, Dtype::F16, Dtype::BF16]
             .iter()
             .all(|dtype| is_there(&format!("{name}_{}", super::launch::ending(*dtype))));
-        (is_known && dtype_number(decoded).is_some()).then_some(Self { program, decoded, sums, encoder: None })
+        (is_known && dtype_number(decoded).is_some()).then_some(Self {
+            program,
+            decoded,
+            sums,
+            then: Vec::new(),
+            encoder: None,
+        })
+    }
+
+    /// Has values rounded once more: at once with their last operation, if that is the same.
+    pub(super) fn round(&mut self, dtype: Dtype) {
+        let last = self.sums.last_mut().unwrap_or(&mut self.decoded);
+        match both(*last, dtype).filter(|_| self.then.is_empty()) {
+            Some(both) => *last = both,
+            None => self.then.push(dtype),
+        }
     }
 
     /// Returns the dtype of stored values that need no decoding.
@@ -66,6 +83,8 @@ fn both(first: Dtype, second: Dtype) -> Option<Dtype> {
 pub(super) struct OnCard {
     decode: Uploaded,
     products: Vec<Product>,
+    /// Copies values in f32, rounded.
+    rounder: Option<Uploaded>,
     pub(super) encoder: Option<Uploaded>,
     /// All its codes, where every row needs all of them.
     pub(super) codes: Option<Bytes>,
@@ -96,7 +115,21 @@ impl OnCard {
         let codes = whole.map(|codes| uploaded(context, queue, codes)).transpose()?;
         let decode = Uploaded::new(context, queue, recipe.program.decode.clone())?;
         let encoder = recipe.encoder.clone().map(|kernel| Uploaded::new(context, queue, kernel));
-        Ok(Self { decode, products, encoder: encoder.transpose()?, codes })
+        let plain = || Uploaded::new(context, queue, Kernel::new("plain").numbers([0]));
+        let rounder = if recipe.then.is_empty() { None } else { Some(plain()?) };
+        Ok(Self { decode, products, rounder, encoder: encoder.transpose()?, codes })
+    }
+
+    /// Rounds values in f32, in place, as the recipe says for what is encoded.
+    pub(super) fn round(
+        &self,
+        recipe: &Recipe,
+        launcher: Launcher<'_>,
+        span: Span,
+        values: Array<'_>,
+    ) -> Result<(), Fault> {
+        let Some(rounder) = &self.rounder else { return Ok(()) };
+        recipe.then.iter().try_for_each(|&dtype| launcher.decode(rounder, values.bytes, span, dtype, values))
     }
 
     /// Makes the values of rows from `codes` in `out`, by way of `values` in f32.

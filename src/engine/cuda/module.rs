@@ -10,6 +10,7 @@ const PTX: &[(&str, &str)] = &[
     ("bnb4", include_str!("../../../kernels/ptx/bnb4.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
+    ("tiles", include_str!("../../../kernels/ptx/tiles.ptx")),
 ];
 
 /// All kernels on one device, by their names.

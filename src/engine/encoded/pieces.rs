@@ -186,12 +186,7 @@ impl Packed {
     }
 
     /// Returns how the pieces of the first tensor are made.
-    fn work(
-        &self,
-        inputs: &Inputs<'_>,
-        scratch: &mut Scratch,
-        device: &dyn Device,
-    ) -> Result<Arc<ToPack>> {
+    fn work(&self, inputs: &Inputs<'_>, scratch: &mut Scratch, device: &dyn Device) -> Result<Arc<ToPack>> {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(work) = &*work {
             return Ok(Arc::clone(work));

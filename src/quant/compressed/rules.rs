@@ -14,6 +14,7 @@
 
 use crate::quant::search::{Grid, Lattice, nearest, search};
 use crate::quant::target::Search;
+use crate::quant::tiles::kernel::{Finder, Finding, number_of, number_of_dtype};
 use crate::quant::tiles::{Code, Coder, Rule, Step, magnitude, power_of_two};
 use crate::tensor::narrow::{E2M1_MAX, E4M3_MAX, e4m3_code};
 use crate::tensor::{Dtype, values};
@@ -113,6 +114,11 @@ impl Rule for Ints {
         let grid = search(self.search, *self, values, start);
         Ok(Step::of(grid.scale, grid.zero - self.middle()))
     }
+
+    fn finder(&self, _whole: f32) -> Option<Finder> {
+        let dtype = number_of_dtype(self.dtype).filter(|_| self.search == Search::None)?;
+        Some(Finder::new(Finding::Ints, [self.bits.into(), dtype, self.symmetric.into()]))
+    }
 }
 
 /// The grids that a search may choose from: scales in the dtype of the weight, codes as the library finds them.
@@ -164,6 +170,13 @@ impl Rule for Floats {
         let largest = if self.is_whole { whole } else { magnitude(range) };
         Ok(Step::of(usable(self.dtype, values::round(self.dtype, largest / E4M3_MAX))?, 0.0))
     }
+
+    fn finder(&self, whole: f32) -> Option<Finder> {
+        if self.is_whole {
+            return self.step([0.0; 2], &[], whole).ok().map(Finder::fixed);
+        }
+        Some(Finder::new(Finding::Floats, [0, number_of_dtype(self.dtype)?]))
+    }
 }
 
 impl Rule for Powers {
@@ -181,8 +194,19 @@ impl Rule for Powers {
             largest = F16_NORMAL;
         }
         let exponent = (largest.to_bits() + QUARTER) >> 23;
-        let offset = if self.code == Code::E4M3 { 8 } else { 2 };
-        Ok(Step::of(power_of_two(exponent.cast_signed() - offset), 0.0))
+        Ok(Step::of(power_of_two(exponent.cast_signed() - self.offset()), 0.0))
+    }
+
+    fn finder(&self, _whole: f32) -> Option<Finder> {
+        let offset = u64::from(self.offset().unsigned_abs());
+        Some(Finder::new(Finding::Powers, [offset, number_of_dtype(self.dtype)?]))
+    }
+}
+
+impl Powers {
+    /// Returns the exponent of the largest power of two among the codes.
+    fn offset(self) -> i32 {
+        if self.code == Code::E4M3 { 8 } else { 2 }
     }
 }
 
@@ -215,5 +239,10 @@ impl Rule for Nvfp4 {
         };
         let scale = stored / global;
         Ok(Step { by: scale, zero: 0.0, worth: scale, stored })
+    }
+
+    fn finder(&self, whole: f32) -> Option<Finder> {
+        let global = number_of(self.global(whole));
+        Some(Finder::new(Finding::Nvfp4, [global, number_of_dtype(self.dtype)?]))
     }
 }

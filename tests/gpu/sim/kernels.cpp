@@ -2,3 +2,4 @@
 #include "bnb4.cu"
 #include "merge.cu"
 #include "plain.cu"
+#include "tiles.cu"
