@@ -6,6 +6,7 @@
 //! exit code is 1 if one is not. Without a GPU it says so, and ends with 0.
 #![expect(clippy::print_stdout, reason = "its output is a table")]
 
+#[expect(dead_code, reason = "what other benches need of it")]
 mod model;
 
 use std::path::Path;

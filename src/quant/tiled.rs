@@ -11,8 +11,10 @@
 //! and zero points at last is the format's own.
 
 use super::encode::{Around, Encode};
+use super::kernel::Kernel;
 use super::pack::Packing;
 use super::regroup;
+use super::tiles::kernel::Encoder;
 use super::tiles::{Coder, Rule, Step, Tiling, store, widen};
 use crate::tensor::{Dtype, values};
 
@@ -169,6 +171,13 @@ impl<R: Rule> Fresh<R> {
     }
 }
 
+impl<R> Fresh<R> {
+    fn encoder(&self) -> Option<Encoder> {
+        let Layout { tiling, packed, scales, has_zeros, .. } = self.layout;
+        Encoder::of_codes(tiling, packed, (scales, has_zeros), self.coder)
+    }
+}
+
 impl<R: Rule> Encode for Fresh<R> {
     fn rows_apart(&self) -> u64 {
         self.layout.tiling.rows_apart()
@@ -188,6 +197,14 @@ impl<R: Rule> Encode for Fresh<R> {
         let mut next = || strands.next().unwrap_or_default();
         let made = Made { codes: next(), scales: next(), zeros: next() };
         (self.finish)(made, largest)
+    }
+
+    fn kernel(&self, largest: f32) -> Option<Kernel> {
+        self.encoder()?.kernel(self.rule.finder(largest)?)
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        self.encoder().map_or_else(Vec::new, |encoder| encoder.strand_bytes(rows))
     }
 }
 

@@ -11,8 +11,11 @@
 //! what is written with a scale follows the arithmetic that its reference library computes in: the quotient is rounded
 //! to the dtype of the weight, and the sum with the zero point once more.
 
+pub(super) mod kernel;
+
 use multiversion::multiversion;
 
+use self::kernel::Finder;
 use crate::tensor::narrow::{e4m3_code, to_e2m1, to_e4m3};
 use crate::tensor::{Dtype, values};
 
@@ -128,6 +131,11 @@ pub(super) trait Rule: Send + Sync {
     /// # Errors
     /// The range is beyond the format's; in words.
     fn step(&self, range: [f32; 2], values: &[f32], whole: f32) -> Result<Step, String>;
+
+    /// Returns how a kernel finds the same scale of a range, in a layer of this largest magnitude; `None` if none does.
+    fn finder(&self, _whole: f32) -> Option<Finder> {
+        None
+    }
 }
 
 /// How a value becomes a code.

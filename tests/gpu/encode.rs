@@ -1,12 +1,14 @@
 //! What kernels encode is what the processor encodes, byte for byte.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use ckpt::adapter::held::Held;
 use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
 use ckpt::engine::{Device, Options, Proof, Resident, ToEncode, Work};
-use ckpt::plan::{Order, Plan, To};
+use ckpt::plan::{Attached, Merging, Order, Plan, To};
 use ckpt::quant::dense;
 use ckpt::quant::encode::{Around, Encode};
 use ckpt::quant::target::{Aim, Candidate, GptqFiles, GroupSize, Wishes};
@@ -139,16 +141,70 @@ fn aims() -> Vec<Aim> {
     let aim = |name: &str, wishes: Wishes| Aim { name: name.into(), wishes };
     let mut aims = Vec::new();
     for name in ["bnb-nf4", "bnb-fp4"] {
-        for block in if name == "bnb-nf4" { &[32, 64, 256, 512][..] } else { &[64, 128, 4096][..] } {
+        for block in if name == "bnb-nf4" { &[32, 64, 256][..] } else { &[128, 4096][..] } {
             let (block_size, double_quant) = (Some(*block), *block == 64);
             aims.push(aim(name, Wishes { block_size, double_quant, ..Wishes::default() }));
         }
+    }
+    aims.extend(["bnb-int8", "bnb-nf4", "gptq", "fp8", "nvfp4"].map(Aim::of));
+    for (bits, asymmetric, group, gptq) in [
+        (4, false, 32, None),
+        (4, true, 64, Some(GptqFiles::V2)),
+        (8, false, 128, None),
+        (8, true, 24, Some(GptqFiles::V1)),
+        (3, true, 32, None),
+        (2, false, 16, None),
+        (2, true, 0, None),
+    ] {
+        let group_size = Some(if group == 0 { GroupSize::Row } else { GroupSize::Of(group) });
+        aims.push(aim(
+            "gptq",
+            Wishes { bits: Some(bits), asymmetric, group_size, gptq, ..Wishes::default() },
+        ));
+    }
+    for group in [32, 128] {
+        aims.push(aim("awq", Wishes { group_size: Some(GroupSize::Of(group)), ..Wishes::default() }));
+    }
+    for (scheme, group) in [
+        ("w4a16", Some(32)),
+        ("w4a16-asym", Some(16)),
+        ("w8a16-asym", Some(0)),
+        ("w3a16", Some(32)),
+        ("w5a16-asym", Some(4)),
+        ("w1a16", Some(8)),
+        ("w8a8", None),
+        ("fp8-channel", None),
+        ("fp8-tensor", None),
+        ("fp8-block", None),
+        ("mxfp4", None),
+        ("mxfp8", None),
+    ] {
+        let group_size = group.map(|group| if group == 0 { GroupSize::Row } else { GroupSize::Of(group) });
+        let scheme = Some(scheme.to_owned());
+        aims.push(aim("compressed-tensors", Wishes { scheme, group_size, ..Wishes::default() }));
+    }
+    for (block, scheme) in [(16, None), (32, Some("ue8m0")), (3, Some("ue8m0"))] {
+        let wishes =
+            Wishes { block_size: Some(block), scheme: scheme.map(str::to_owned), ..Wishes::default() };
+        aims.push(aim("fp8", wishes));
     }
     aims
 }
 
 /// Rows and columns: one row, one column, tails of blocks, of words and of vectors, and rows that cross blocks.
-const SHAPES: [[u64; 2]; 8] = [[1, 1], [3, 128], [16, 256], [7, 11], [33, 96], [64, 1], [2, 4608], [1, 9001]];
+const SHAPES: [[u64; 2]; 11] = [
+    [1, 1],
+    [3, 128],
+    [16, 256],
+    [7, 11],
+    [33, 96],
+    [64, 1],
+    [2, 4608],
+    [1, 9001],
+    [32, 160],
+    [128, 416],
+    [150, 137],
+];
 
 /// Values without a code are the processor's, which says so in words.
 fn refused() {
@@ -166,44 +222,85 @@ fn refused() {
     }
 }
 
-/// A whole run, on both.
-fn converted(sample: &str, aim: Option<&Aim>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample).join("model");
-    let input = folder.to_str().unwrap();
-    let checkpoint = Checkpoint::open_examined(input).unwrap();
+/// A whole run on both: a sample, what is merged into it, and what it becomes; `None`: what it is. `is_whole`: kernels do
+/// all of it.
+fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, is_whole: bool) {
+    let folder = |sample: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample);
+    let input = folder(sample);
+    let input = if input.join("model").is_dir() { input.join("model") } else { input };
+    let input = input.to_str().unwrap();
+    let checkpoint = Arc::new(Checkpoint::open_examined(input).unwrap());
+    let held = adapter.map(|adapter| {
+        let path = folder(adapter).join("adapter").to_str().unwrap().to_owned();
+        (Held::open(Arc::clone(&checkpoint), &path, None).unwrap(), path)
+    });
     let flags = aim.map_or_else(|| "same".into(), Aim::flags);
     let scratch = Scratch::new(&format!("encode-{sample}-{}", flags.replace([' ', '/'], "-")));
     let plan = |output: &str| {
         let to = aim.map_or(To::Same, |aim| To::Packed(aim.clone()));
-        Plan::convert(&checkpoint, Order { to, ..Order::new(input, &scratch.join(output)) }).unwrap()
+        let merging = held.as_ref().map(|(_, path)| {
+            let adapters = vec![(path.clone(), 1.0)];
+            Merging { adapters, ..Merging::default() }
+        });
+        let order = Order { to, merging, ..Order::new(input, &scratch.join(output)) };
+        match &held {
+            Some((held, _)) => Plan::merge(&checkpoint, order, &[Attached::new(held, 1.0)]).unwrap(),
+            None => Plan::convert(&checkpoint, order).unwrap(),
+        }
     };
     let (on_cpu, on_gpu) = (plan("cpu"), plan("gpu"));
     assert!(!on_gpu.packs.is_empty(), "{sample}: nothing is packed");
     let options = Options { threads: 2, slot_bytes: 60_000, proof: Proof::None, ..Options::default() };
-    carry_out(&on_cpu, (&checkpoint, &[]), &Cpu, &options).unwrap();
+    let adapters: Vec<&Checkpoint> = held.iter().map(|(held, _)| &*held.adapter).collect();
+    carry_out(&on_cpu, (&checkpoint, &adapters), &Cpu, &options).unwrap();
     let cuda = Cuda::open(&cards(2), 1).unwrap();
-    let outcome = carry_out(&on_gpu, (&checkpoint, &[]), &cuda, &options).unwrap();
+    let outcome = carry_out(&on_gpu, (&checkpoint, &adapters), &cuda, &options).unwrap();
     let (is, should) = (files(&scratch.join("gpu")), files(&scratch.join("cpu")));
     assert_eq!(is.keys().collect::<Vec<_>>(), should.keys().collect::<Vec<_>>());
     for (file, bytes) in &should {
         assert!(is[file] == *bytes, "{sample} {flags}: {file} differs");
     }
-    assert_eq!(outcome.notes, Vec::<String>::new(), "{sample} {flags}");
+    if is_whole {
+        assert_eq!(outcome.notes, Vec::<String>::new(), "{sample} {flags}");
+    }
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for aim in aims() {
         let name = aim.flags().replace("--to ", "");
-        for sample in ["base-A-bf16", "base-B-bf16"] {
-            let aim = aim.clone();
-            trials.push(trial(format!("encode::{sample}::{name}"), move || converted(sample, Some(&aim))));
+        let is_usual = ["bnb-int8", "bnb-nf4", "gptq", "fp8", "nvfp4"]
+            .contains(&aim.flags().trim_start_matches("--to "));
+        for sample in ["base-A-bf16", "base-B-bf16"].into_iter().take(if is_usual { 2 } else { 1 }) {
+            let (aim, name) = (aim.clone(), format!("encode::{sample}::{name}"));
+            trials.push(trial(name, move || converted(sample, None, Some(&aim), true)));
         }
         trials.push(trial(format!("encode::layers::{name}"), move || {
             let compared = same(&aim, &SHAPES);
-            assert!(compared > 20, "{compared} layers");
+            assert!(compared > 3, "{compared} layers");
         }));
     }
     trials.push(trial("encode::refused", refused));
+    // Decoded by one format's kernel, rounded to one dtype and then to another, encoded by another's.
+    for (sample, name) in
+        [("bnb-nf4-A", "gptq"), ("bnb-nf4-A", "bnb-fp4"), ("bnb-nf4-f16-B", "fp8"), ("bnb-fp4-A", "bnb-nf4")]
+    {
+        let run = move || converted(sample, None, Some(&Aim::of(name)), true);
+        trials.push(trial(format!("encode::{sample}::{name}"), run));
+    }
+    for (sample, name) in [("awq-gemm-g128-A", "bnb-nf4"), ("gptq-w4-g128-sym-v1-A", "nvfp4")] {
+        let run = move || converted(sample, None, Some(&Aim::of(name)), false);
+        trials.push(trial(format!("encode::{sample}::{name}"), run));
+    }
+    for (sample, adapter, is_whole) in [
+        ("bnb-nf4-A", "peft-lora-all-A", true),
+        ("bnb-nf4-dq-A", "peft-lora-all-A", true),
+        ("bnb-nf4-A", "peft-dora-A", false),
+    ] {
+        let run = move || converted(sample, Some(adapter), None, is_whole);
+        trials.push(trial(format!("encode::{sample}::{adapter}"), run));
+    }
+    let run = || converted("base-A-bf16", Some("peft-lora-all-A"), Some(&Aim::of("bnb-nf4")), true);
+    trials.push(trial("encode::base-A-bf16::peft-lora-all-A", run));
     trials
 }

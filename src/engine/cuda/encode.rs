@@ -10,11 +10,14 @@ use super::ring::Slot;
 use super::{Cuda, Why, copy_codes, fitting, seen, span};
 use crate::engine::ToEncode;
 use crate::error::Result;
-use crate::quant::kernel::{STRANDS, Step};
+use crate::quant::kernel::{STRANDS, dtype_number};
 use crate::tensor::Dtype;
 
 /// Strands begin at multiples of so many bytes, as kernels store vectors.
 const ALIGNED: u64 = 256;
+
+/// Values that are encoded at a time at most: kernels count them in 32 bits.
+const VALUES_MAX: usize = 1 << 30;
 
 /// What each strand gets.
 type Strands = Vec<Vec<u8>>;
@@ -55,6 +58,7 @@ impl Cuda {
         let values = Array { bytes: &slot.values, dtype: Dtype::F32 };
         let done = on
             .run(recipe, launcher, codes, span, (&slot.values, values))
+            .and_then(|()| on.round(recipe, launcher, span, values))
             .and_then(|()| launcher.encode(encoder, values, span, (&slot.out, &places)))
             .and_then(|()| slot.queue.copy_out(&slot.out, &mut slot.output.bytes_mut()[..bytes]))
             .and_then(|()| slot.queue.copy_out(&slot.seen, slot.seen_here.bytes_mut()));
@@ -73,9 +77,12 @@ impl Cuda {
 /// Returns how values are decoded, rounded and encoded; `None` if no kernels do that.
 fn recipe(work: &ToEncode<'_>) -> Option<Recipe> {
     let encoder = work.encoder.kernel(work.largest).filter(|kernel| is_there(kernel.name))?;
-    let mut program = work.work.decoding.rows.program()?;
-    program.steps.extend(work.rounded.iter().map(|&dtype| Step::Round(dtype)));
-    let mut recipe = Recipe::new(program, Dtype::F32, Dtype::F32)?;
+    let mut recipe = Recipe::new(work.work.decoding.rows.program()?, Dtype::F32, Dtype::F32)?;
+    // What no kernel rounds to.
+    if work.rounded.iter().any(|&dtype| dtype_number(dtype).is_none()) {
+        return None;
+    }
+    work.rounded.iter().for_each(|&dtype| recipe.round(dtype));
     recipe.encoder = Some(encoder);
     Some(recipe)
 }
@@ -99,7 +106,7 @@ fn end_of(places: &[[u64; 2]]) -> u64 {
 /// layer may be cut.
 fn fitting_strands(work: &ToEncode<'_>, start: u64, capacity: usize) -> Range<u64> {
     let apart = work.encoder.rows_apart().max(1);
-    let mut room = capacity;
+    let mut room = capacity.min(VALUES_MAX);
     loop {
         let rows = fitting(&work.work, start, room);
         let count = rows.end - start;

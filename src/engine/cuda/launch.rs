@@ -87,7 +87,7 @@ pub(super) struct Span {
 
 impl Launcher<'_> {
     fn function(&self, name: &str) -> Result<Function, Fault> {
-        self.kernels.get(name).ok_or_else(|| Fault { code: 0, message: format!("no kernel {name}") })
+        self.kernels.get(name)?.ok_or_else(|| Fault { code: 0, message: format!("no kernel {name}") })
     }
 
     fn blocks(&self, pieces: u64) -> u32 {

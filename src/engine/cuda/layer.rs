@@ -16,6 +16,8 @@ pub(super) struct Recipe {
     decoded: Dtype,
     /// What values are rounded to after each step that is no rounding itself.
     rounded: Vec<Dtype>,
+    /// What values are rounded to one after the other behind that, before they are encoded.
+    then: Vec<Dtype>,
     /// The encoder of its values.
     pub(super) encoder: Option<Kernel>,
 }
@@ -45,8 +47,18 @@ impl Recipe {
             program,
             decoded,
             rounded: after,
+            then: Vec::new(),
             encoder: None,
         })
+    }
+
+    /// Has values rounded once more: at once with their last operation, if that is the same.
+    pub(super) fn round(&mut self, dtype: Dtype) {
+        let last = self.rounded.last_mut().unwrap_or(&mut self.decoded);
+        match both(*last, dtype).filter(|_| self.then.is_empty()) {
+            Some(both) => *last = both,
+            None => self.then.push(dtype),
+        }
     }
 
     /// Returns the dtype of stored values that need no decoding.
@@ -82,7 +94,7 @@ enum Change {
 pub(super) struct OnCard {
     decode: Uploaded,
     changes: Vec<Change>,
-    /// Values in f32 as what is decoded: to another dtype.
+    /// Values in f32 as what is decoded: to another dtype, or rounded.
     cast: Uploaded,
     pub(super) encoder: Option<Uploaded>,
     /// All its codes, where every row needs all of them.
@@ -125,6 +137,20 @@ impl OnCard {
         let decode = Uploaded::new(context, queue, recipe.program.decode.clone())?;
         let encoder = recipe.encoder.clone().map(|kernel| Uploaded::new(context, queue, kernel));
         Ok(Self { decode, changes, cast, encoder: encoder.transpose()?, codes })
+    }
+
+    /// Rounds values in f32, in place, as the recipe says for what is encoded.
+    pub(super) fn round(
+        &self,
+        recipe: &Recipe,
+        launcher: Launcher<'_>,
+        span: Span,
+        values: Array<'_>,
+    ) -> Result<(), Fault> {
+        recipe
+            .then
+            .iter()
+            .try_for_each(|&dtype| launcher.decode(&self.cast, values.bytes, span, dtype, values))
     }
 
     /// Makes the values of rows from `codes` in `out`, by way of `values` in f32.

@@ -1,7 +1,8 @@
 //! The kernels: PTX that the program carries, compiled by the driver when a job starts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::driver::{Context, Fault, Function, Module};
 
@@ -21,48 +22,75 @@ const PTX: &[(&str, &str)] = &[
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
     ("planes", include_str!("../../../kernels/ptx/planes.ptx")),
     ("scaled", include_str!("../../../kernels/ptx/scaled.ptx")),
+    ("tiles", include_str!("../../../kernels/ptx/tiles.ptx")),
     ("tinygemm", include_str!("../../../kernels/ptx/tinygemm.ptx")),
     ("words", include_str!("../../../kernels/ptx/words.ptx")),
 ];
 
-/// All kernels on one device, by their names.
+/// All kernels on one device. A file of them is compiled when the first of its kernels is needed: few formats are in one
+/// job, and what the driver has compiled once it keeps.
 pub(super) struct Kernels {
-    functions: BTreeMap<String, Function>,
-    /// Keeps the functions.
-    _modules: Vec<Module>,
+    context: Arc<Context>,
+    loaded: Mutex<Loaded>,
 }
 
 impl Kernels {
-    /// Compiles them.
+    /// Returns the kernels for a device, those of plain values compiled: what the driver refuses shows at once.
     pub(super) fn load(context: &Arc<Context>) -> Result<Self, Fault> {
-        let (mut functions, mut modules) = (BTreeMap::new(), Vec::new());
-        for (file, ptx) in PTX {
-            let module = Module::new(context, ptx).map_err(|fault| Fault {
-                message: format!("kernels/{file}.cu: {}", fault.message),
-                ..fault
-            })?;
-            for name in entries(ptx) {
-                functions.insert(name.to_owned(), module.function(name)?);
-            }
-            modules.push(module);
-        }
-        Ok(Self { functions, _modules: modules })
+        let kernels = Self { context: Arc::clone(context), loaded: Mutex::default() };
+        kernels.get("plain_f32")?;
+        Ok(kernels)
     }
 
-    /// Returns a kernel; `None` if there is none of this name.
-    pub(super) fn get(&self, name: &str) -> Option<Function> {
-        self.functions.get(name).copied()
+    /// Returns a kernel by its name; `None` if there is none of this name.
+    pub(super) fn get(&self, name: &str) -> Result<Option<Function>, Fault> {
+        let Some((&name, &(file, ptx))) = index().get_key_value(name) else { return Ok(None) };
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let Loaded { modules, functions } = &mut *loaded;
+        if let Some(function) = functions.get(name) {
+            return Ok(Some(*function));
+        }
+        let module = match modules.entry(file) {
+            Entry::Occupied(module) => module.into_mut(),
+            Entry::Vacant(free) => {
+                let module = Module::new(&self.context, ptx);
+                free.insert(module.map_err(|fault| Fault {
+                    message: format!("kernels/{file}.cu: {}", fault.message),
+                    ..fault
+                })?)
+            }
+        };
+        let function = module.function(name)?;
+        functions.insert(name, function);
+        Ok(Some(function))
     }
 }
 
+/// Files that are compiled, and kernels that were asked for.
+#[derive(Default)]
+struct Loaded {
+    modules: BTreeMap<&'static str, Module>,
+    functions: BTreeMap<&'static str, Function>,
+}
+
+/// Returns the file of each kernel, and its PTX.
+fn index() -> &'static BTreeMap<&'static str, (&'static str, &'static str)> {
+    static INDEX: OnceLock<BTreeMap<&'static str, (&'static str, &'static str)>> = OnceLock::new();
+    INDEX.get_or_init(|| {
+        let of_file =
+            |&(file, ptx): &(&'static str, &'static str)| entries(ptx).map(move |name| (name, (file, ptx)));
+        PTX.iter().flat_map(of_file).collect()
+    })
+}
+
 /// Returns the names of the kernels in a file of PTX.
-pub(super) fn entries(ptx: &str) -> impl Iterator<Item = &str> {
+fn entries(ptx: &str) -> impl Iterator<Item = &str> {
     ptx.lines().filter_map(|line| line.split_once(".entry ")?.1.split(['(', ' ']).next())
 }
 
 /// Returns true if there is a kernel of this name.
 pub(super) fn is_there(name: &str) -> bool {
-    PTX.iter().any(|(_, ptx)| entries(ptx).any(|entry| entry == name))
+    index().contains_key(name)
 }
 
 #[cfg(test)]

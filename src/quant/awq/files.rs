@@ -4,6 +4,7 @@ use super::Kind;
 use crate::quant::pack::Packing;
 use crate::quant::qweight::packer::Files;
 use crate::quant::qweight::words::turned;
+use crate::quant::tiles::kernel::Rows;
 use crate::tensor::{Dtype, values};
 
 /// Which nibble of a `gemm` word the code of an output is.
@@ -65,6 +66,14 @@ impl Files for Layout {
             }
         }
         packed
+    }
+
+    fn rows(&self) -> Option<Rows> {
+        match self.kind {
+            Kind::Gemm => Some(Rows::columns()),
+            // Made only as they are stored, on two grids.
+            Kind::Gemv | Kind::Marlin | Kind::GemvFast => None,
+        }
     }
 
     fn codes(&self, packed: &[u8]) -> Vec<u8> {

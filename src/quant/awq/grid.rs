@@ -18,6 +18,7 @@
 
 use crate::quant::qweight::packer::Coding;
 use crate::quant::search::{Grid, Lattice, nearest};
+use crate::quant::tiles::kernel::{Finder, Finding, number_of_dtype};
 use crate::tensor::{Dtype, values};
 
 /// The largest code.
@@ -75,6 +76,11 @@ impl Lattice for Grids {
 impl Coding for Grids {
     fn dtype(self) -> Dtype {
         self.dtype
+    }
+
+    fn kernel(self) -> Option<(&'static str, Finder)> {
+        let dtype = number_of_dtype(self.dtype).filter(|_| !self.has_real_zeros)?;
+        Some(("awq_encode", Finder::new(Finding::Awq, [0, dtype])))
     }
 
     fn grid(self, [least, largest]: [f32; 2]) -> Grid {

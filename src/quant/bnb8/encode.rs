@@ -9,7 +9,11 @@ use multiversion::multiversion;
 use super::scales;
 use crate::quant::Parts;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
+use crate::quant::kernel::Kernel;
 use crate::quant::side::matrix;
+use crate::quant::tiled::Packed;
+use crate::quant::tiles::kernel::{Encoder, Finder, Finding};
+use crate::quant::tiles::{Code, Coder, Tiling};
 use crate::tensor::{Dtype, values};
 
 /// Encodes rows of an int8 weight; strands: codes, SCB.
@@ -68,6 +72,27 @@ impl Encode for Rows {
 
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         strands
+    }
+
+    fn kernel(&self, _largest: f32) -> Option<Kernel> {
+        self.encoder()?.kernel(Finder::new(Finding::Halves, []))
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        let all = self.encoder().map_or_else(Vec::new, |encoder| encoder.strand_bytes(rows));
+        // There are no zero points.
+        all.into_iter().take(2).collect()
+    }
+}
+
+impl Rows {
+    /// Returns how a kernel encodes: each row is a tile.
+    fn encoder(&self) -> Option<Encoder> {
+        let row_len = self.row_len as u64;
+        let tiling = Tiling::new(&[1, row_len], [1, row_len]).ok()?;
+        let coder = Coder::nearest(Code::Int(8));
+        let encoder = Encoder::of_codes(tiling, Packed::Bytes, (Dtype::F32, false), coder)?;
+        Some(Encoder { name: "bnb8_encode", ..encoder })
     }
 }
 

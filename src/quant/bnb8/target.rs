@@ -9,6 +9,7 @@ use super::encode::Rows;
 use crate::quant::LayerSpec;
 use crate::quant::bnb4::{Block, block, left_out};
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
+use crate::quant::kernel::Kernel;
 use crate::quant::target::{Candidate, LeftOut, Model, Row, Scope, Target};
 use crate::tensor::{Dtype, elements};
 
@@ -87,5 +88,13 @@ impl Encode for Whole {
         let mut tensors = self.0.finish(strands, largest);
         tensors.push(vec![IN_ROWS]);
         tensors
+    }
+
+    fn kernel(&self, largest: f32) -> Option<Kernel> {
+        self.0.kernel(largest)
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        self.0.strand_bytes(rows)
     }
 }

@@ -14,6 +14,7 @@
 
 use crate::quant::search::{Grid, Lattice, nearest, search};
 use crate::quant::target::Search;
+use crate::quant::tiles::kernel::{Finder, Finding, number_of, number_of_dtype};
 use crate::quant::tiles::{Code, Coder, Rule, Step, magnitude, power_of_two};
 use crate::tensor::narrow::{E2M1_MAX, E4M3_MAX, e4m3_code};
 use crate::tensor::{Dtype, values};
@@ -116,6 +117,11 @@ impl Rule for Ints {
         };
         Ok(Step::of(grid.scale, grid.zero - self.middle()))
     }
+
+    fn finder(&self, _whole: f32) -> Option<Finder> {
+        let dtype = number_of_dtype(self.dtype).filter(|_| self.search == Search::None)?;
+        Some(Finder::new(Finding::Ints, [self.bits.into(), dtype, self.symmetric.into()]))
+    }
 }
 
 /// Rounds a finite value to BF16, halves to the even one.
@@ -176,6 +182,13 @@ impl Rule for Floats {
         let largest = if self.is_whole { whole } else { magnitude(range) };
         Ok(Step::of(usable(self.dtype, values::round(self.dtype, largest / E4M3_MAX))?, 0.0))
     }
+
+    fn finder(&self, whole: f32) -> Option<Finder> {
+        if self.is_whole {
+            return self.step([0.0; 2], &[], whole).ok().map(Finder::fixed);
+        }
+        Some(Finder::new(Finding::Floats, [0, number_of_dtype(self.dtype)?]))
+    }
 }
 
 impl Rule for Powers {
@@ -193,8 +206,19 @@ impl Rule for Powers {
             largest = F16_NORMAL;
         }
         let exponent = (largest.to_bits() + QUARTER) >> 23;
-        let offset = if self.code == Code::E4M3 { 8 } else { 2 };
-        Ok(Step::of(power_of_two(exponent.cast_signed() - offset), 0.0))
+        Ok(Step::of(power_of_two(exponent.cast_signed() - self.offset()), 0.0))
+    }
+
+    fn finder(&self, _whole: f32) -> Option<Finder> {
+        let offset = u64::from(self.offset().unsigned_abs());
+        Some(Finder::new(Finding::Powers, [offset, number_of_dtype(self.dtype)?]))
+    }
+}
+
+impl Powers {
+    /// Returns the exponent of the largest power of two among the codes.
+    fn offset(self) -> i32 {
+        if self.code == Code::E4M3 { 8 } else { 2 }
     }
 }
 
@@ -227,6 +251,11 @@ impl Rule for Nvfp4 {
         };
         let scale = stored / global;
         Ok(Step { by: scale, zero: 0.0, worth: scale, stored })
+    }
+
+    fn finder(&self, whole: f32) -> Option<Finder> {
+        let global = number_of(self.global(whole));
+        Some(Finder::new(Finding::Nvfp4, [global, number_of_dtype(self.dtype)?]))
     }
 }
 

@@ -4,6 +4,7 @@ use super::Version;
 use crate::quant::pack::Packing;
 use crate::quant::qweight::packer::Files;
 use crate::quant::qweight::words::turned;
+use crate::quant::tiles::kernel::Rows;
 use crate::tensor::{Dtype, values};
 
 /// How a layer is stored.
@@ -49,6 +50,10 @@ impl Files for Layout {
             self.packing.pack(row, self.bits, &mut packed);
         }
         packed
+    }
+
+    fn rows(&self) -> Option<Rows> {
+        Rows::words(self.packing, self.bits)
     }
 
     fn codes(&self, packed: &[u8]) -> Vec<u8> {

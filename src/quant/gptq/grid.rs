@@ -16,6 +16,7 @@
 
 use crate::quant::qweight::packer::Coding;
 use crate::quant::search::{Grid, Lattice, nearest};
+use crate::quant::tiles::kernel::{Finder, Finding, number_of_dtype};
 use crate::tensor::{Dtype, values};
 
 /// Grids of one kind.
@@ -75,6 +76,12 @@ impl Lattice for Grids {
 impl Coding for Grids {
     fn dtype(self) -> Dtype {
         self.dtype
+    }
+
+    fn kernel(self) -> Option<(&'static str, Finder)> {
+        let dtype = number_of_dtype(self.dtype)?;
+        let numbers = [self.bits.into(), dtype, self.is_symmetric.into(), self.least_zero as u64];
+        Some(("gptq_encode", Finder::new(Finding::Gptq, numbers)))
     }
 
     fn grid(self, [least, largest]: [f32; 2]) -> Grid {

@@ -18,6 +18,7 @@ use crate::quant::fp8::encode::{finish, is_written, usable};
 use crate::quant::fp8::rules::{Kept, Scaling};
 use crate::quant::grain::Grain;
 use crate::quant::tiled::{Finish, Fresh, Layout, Made, Own, Packed};
+use crate::quant::tiles::kernel::{Finder, Finding, number_of};
 use crate::quant::tiles::{Code, Coder, Rule, Step, Tiling, magnitude};
 use crate::quant::{LayerSpec, Part, Parts};
 use crate::tensor::narrow::{E2M1_MAX, E4M3_MAX, e4m3_code};
@@ -152,5 +153,9 @@ impl Rule for Second {
         let local = if local.is_finite() && local > 0.0 { local.max(LEAST) } else { 1.0 };
         let stored = values::e4m3(e4m3_code(local));
         Ok(Step { stored, ..Step::held(stored * second, 0.0) })
+    }
+
+    fn finder(&self, whole: f32) -> Option<Finder> {
+        Some(Finder::new(Finding::Second, [number_of(self.second(whole))]))
     }
 }

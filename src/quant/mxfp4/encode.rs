@@ -13,6 +13,7 @@ use crate::quant::affine::transposed;
 use crate::quant::decode::floats_as;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
 use crate::quant::tiled::{Fresh, Layout, Made, Own, Packed};
+use crate::quant::tiles::kernel::{Finder, Finding};
 use crate::quant::tiles::{Code, Coder, Rule, Step, Tiling, magnitude, power_of_two};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::Dtype;
@@ -25,6 +26,10 @@ impl Rule for Ocp {
     fn step(&self, range: [f32; 2], _values: &[f32], _whole: f32) -> Result<Step, String> {
         let exponent = (magnitude(range).to_bits() >> 23).cast_signed();
         Ok(Step::of(power_of_two(exponent - 2), 0.0))
+    }
+
+    fn finder(&self, _whole: f32) -> Option<Finder> {
+        Some(Finder::new(Finding::Ocp, []))
     }
 }
 

@@ -23,8 +23,11 @@ use multiversion::multiversion;
 use crate::quant::affine::Groups;
 use crate::quant::decode::DecodeRows;
 use crate::quant::encode::{Around, Encode};
+use crate::quant::kernel::Kernel;
 use crate::quant::search::{self, Grid, Lattice};
 use crate::quant::target::Search;
+use crate::quant::tiles::kernel::{Encoder, Finder, Rows};
+use crate::quant::tiles::{Code, Coder, Tiling};
 use crate::tensor::{Dtype, values};
 
 /// The share of the stored grid's squared errors below which a layer is regrouped.
@@ -38,6 +41,11 @@ pub(in crate::quant) trait Coding: Lattice + Send + Sync + 'static {
 
     /// Returns the dtype to which `scale * (code - zero)` is rounded when it is read.
     fn dtype(self) -> Dtype;
+
+    /// Returns the name of the kernel that finds the same grids and codes, and how; `None` if none does.
+    fn kernel(self) -> Option<(&'static str, Finder)> {
+        None
+    }
 }
 
 /// How the tensors of a layout hold codes, zero points and scales.
@@ -49,6 +57,11 @@ pub(in crate::quant) trait Files: Send + Sync {
 
     /// Packs the codes `[rows, inputs]` of neighboring rows.
     fn pack(&self, codes: &[u8]) -> Vec<u8>;
+
+    /// Returns how a kernel packs the same; `None` if none does.
+    fn rows(&self) -> Option<Rows> {
+        None
+    }
 
     /// Makes `qweight` of all packed rows.
     fn codes(&self, packed: &[u8]) -> Vec<u8>;
@@ -101,6 +114,17 @@ impl Spans {
                 Self { spans: ends.windows(2).map(|pair| pair[0]..pair[1]).collect(), order }
             }
         }
+    }
+
+    /// Returns the inputs of every group, if groups follow each other and only the last may have fewer.
+    fn runs(&self, inputs: usize) -> Option<usize> {
+        let first = self.spans.first().filter(|first| self.order.is_empty() && !first.is_empty())?;
+        let is_run = |(at, span): (usize, &Range<usize>)| {
+            *span == (at * first.len()..inputs.min((at + 1) * first.len()))
+        };
+        let is_whole = self.spans.iter().enumerate().all(is_run);
+        (is_whole && self.spans.last()?.end == inputs && self.spans.len() == inputs.div_ceil(first.len()))
+            .then_some(first.len())
     }
 }
 
@@ -283,6 +307,31 @@ impl<C: Coding, F: Files> Encode for Packer<C, F> {
             scales.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         let [zeros, scales] = self.files.grids(&zeros, &scales);
         [self.files.codes(&codes), zeros, scales].into_iter().chain(self.constant.iter().cloned()).collect()
+    }
+
+    fn kernel(&self, _largest: f32) -> Option<Kernel> {
+        let (_, finder) = self.coding.kernel()?;
+        self.encoder()?.kernel(finder)
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        self.encoder().map_or_else(Vec::new, |encoder| encoder.strand_bytes(rows))
+    }
+}
+
+impl<C: Coding, F: Files> Packer<C, F> {
+    /// Returns how a kernel encodes; `None` where two grids are compared, scales are searched, or groups are strewn.
+    fn encoder(&self) -> Option<Encoder> {
+        let (name, _) = self.coding.kernel()?;
+        let rows = self.files.rows()?;
+        let wide = self.spans.runs(self.inputs)?;
+        if self.stored.is_some() || self.search != Search::None {
+            return None;
+        }
+        let outputs = self.files.rows_apart();
+        let tiling = Tiling::new(&[outputs, self.inputs as u64], [1, wide as u64]).ok()?;
+        let coder = Coder { rounded: self.coding.dtype(), ..Coder::nearest(Code::Int(8)) };
+        Some(Encoder { name, tiling, rows, scales: Dtype::F32, has_zeros: true, coder })
     }
 }
 

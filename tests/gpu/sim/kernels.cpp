@@ -48,6 +48,9 @@ namespace planes_kernels {
 namespace scaled_kernels {
 #include "scaled.cu"
 }
+namespace tiles_kernels {
+#include "tiles.cu"
+}
 namespace tinygemm_kernels {
 #include "tinygemm.cu"
 }

@@ -1,0 +1,241 @@
+//! What kernels/tiles.cu is told: how tiles lie, how scales come of their ranges, and how codes become words.
+
+use super::{Code, Coder, Step, Tiling};
+use crate::quant::kernel::{Kernel, dtype_number};
+use crate::quant::pack::Packing;
+use crate::quant::tiled::Packed;
+use crate::tensor::Dtype;
+
+/// Tiles that a block of threads holds at a time, as the kernel has it.
+const TILES: u64 = 256;
+/// Values that a block makes at a time, about.
+const VALUES: u64 = 2048;
+/// Codes of a set whose words end together, whatever their bits.
+const SET: u64 = 32;
+
+/// How scales come of ranges, by the kernel's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::quant) enum Finding {
+    /// One scale, whatever the range.
+    Fixed = 0,
+    /// Integers of compressed-tensors: bits, dtype, 1 if symmetric.
+    Ints = 1,
+    /// E4M3 of compressed-tensors: nothing, dtype.
+    Floats = 2,
+    /// Powers of two of compressed-tensors: what is taken from the exponent, dtype.
+    Powers = 3,
+    /// Around a global scale, by which local ones are divided: that, dtype.
+    Nvfp4 = 4,
+    /// Of `fp8/rules.rs`: the largest code, dtype.
+    Inverse = 5,
+    /// Likewise; table 0: of each exponent the largest mantissa that is not rounded up.
+    Power = 6,
+    /// Likewise, as `Inverse`.
+    Quotient = 7,
+    /// Likewise.
+    Factor = 8,
+    /// Of OCP Microscaling.
+    Ocp = 9,
+    /// Around a second scale that multiplies: that.
+    Second = 10,
+    /// GPTQ's grids: bits, dtype, 1 if symmetric, the least zero point.
+    Gptq = 11,
+    /// AWQ's grids: nothing, dtype.
+    Awq = 12,
+    /// int8 of bitsandbytes.
+    Halves = 13,
+}
+
+/// How a kernel finds the scale of a tile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::quant) struct Finder {
+    pub(in crate::quant) finding: Finding,
+    /// Its numbers, at most five; an f32 by its bits.
+    pub(in crate::quant) numbers: Vec<u64>,
+    pub(in crate::quant) table: Vec<u32>,
+}
+
+impl Finder {
+    pub(in crate::quant) fn new(finding: Finding, numbers: impl IntoIterator<Item = u64>) -> Self {
+        Self { finding, numbers: numbers.into_iter().collect(), table: Vec::new() }
+    }
+
+    /// Returns how the one scale of a layer is found.
+    pub(in crate::quant) fn fixed(step: Step) -> Self {
+        Self::new(Finding::Fixed, [step.by, step.zero, step.stored].map(number_of))
+    }
+}
+
+/// Returns an f32 as a number of a kernel.
+pub(in crate::quant) fn number_of(value: f32) -> u64 {
+    u64::from(value.to_bits())
+}
+
+/// Returns a dtype as a number of a kernel, if kernels know it.
+pub(in crate::quant) fn number_of_dtype(dtype: Dtype) -> Option<u64> {
+    dtype_number(dtype).map(u64::from)
+}
+
+/// How codes lie, as the kernel counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::quant) enum Lying {
+    /// In units of 32 bits; a row may end within one.
+    Bytes = 0,
+    /// In words.
+    Words = 1,
+    /// 32 codes in as many words as a code has bits.
+    Sets = 2,
+    /// Eight rows in a word, of all columns one.
+    Columns = 3,
+}
+
+/// How codes lie in rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::quant) struct Rows {
+    lying: Lying,
+    bits: u32,
+    /// Codes of a word.
+    each: u32,
+}
+
+impl Rows {
+    /// Returns rows of packed codes, if a kernel packs so.
+    pub(in crate::quant) fn of(packed: Packed) -> Option<Self> {
+        match packed {
+            Packed::Bytes => Some(Self { lying: Lying::Bytes, bits: 8, each: 4 }),
+            Packed::Nibbles => Some(Self { lying: Lying::Bytes, bits: 4, each: 8 }),
+            Packed::Words(packing, bits) => Self::words(packing, bits),
+        }
+    }
+
+    /// Returns rows of words.
+    pub(in crate::quant) fn words(packing: Packing, bits: u32) -> Option<Self> {
+        let is_whole = 32u32.is_multiple_of(bits);
+        match packing {
+            _ if !(1..=8).contains(&bits) => None,
+            Packing::Dense if !is_whole => Some(Self { lying: Lying::Sets, bits, each: SET as u32 }),
+            Packing::Dense | Packing::Padded => Some(Self { lying: Lying::Words, bits, each: 32 / bits }),
+            Packing::Planar => None,
+        }
+    }
+
+    /// Returns words that eight rows of 4 bits share.
+    pub(in crate::quant) fn columns() -> Self {
+        Self { lying: Lying::Columns, bits: 4, each: 1 }
+    }
+
+    /// Returns the bytes of so many codes; of rows that share words those of one of them.
+    fn bytes(self, inputs: u64) -> Option<u64> {
+        let bits = u64::from(self.bits);
+        match self.lying {
+            Lying::Bytes => inputs.checked_mul(bits).map(|bits| bits.div_ceil(8)),
+            Lying::Words => inputs.div_ceil(u64::from(self.each)).checked_mul(4),
+            Lying::Sets => inputs.checked_mul(bits)?.div_ceil(32).checked_mul(4),
+            Lying::Columns => inputs.checked_mul(4)?.checked_div(8),
+        }
+    }
+}
+
+/// How a kernel encodes a weight in tiles.
+pub(in crate::quant) struct Encoder {
+    /// Name of the kernel.
+    pub(in crate::quant) name: &'static str,
+    pub(in crate::quant) tiling: Tiling,
+    pub(in crate::quant) rows: Rows,
+    /// The dtype of the stored scales.
+    pub(in crate::quant) scales: Dtype,
+    pub(in crate::quant) has_zeros: bool,
+    /// How values become codes; the kernels of GPTQ, AWQ and int8 look at what it rounds to alone.
+    pub(in crate::quant) coder: Coder,
+}
+
+impl Encoder {
+    /// Returns an encoder of tiles with the kernel of its codes.
+    pub(in crate::quant) fn of_codes(
+        tiling: Tiling,
+        packed: Packed,
+        (scales, has_zeros): (Dtype, bool),
+        coder: Coder,
+    ) -> Option<Self> {
+        let name = match coder.code {
+            Code::Int(_) => "tiles_int",
+            Code::E4M3 => "tiles_e4m3",
+            Code::E2M1 => "tiles_e2m1",
+        };
+        let bits = if let Code::Int(bits) = coder.code { bits } else { 8 };
+        let rows = Rows::of(packed)?;
+        // The bits of integers are those of their places.
+        let fits = !matches!(coder.code, Code::Int(_)) || bits == rows.bits;
+        fits.then_some(Self { name, tiling, rows, scales, has_zeros, coder })
+    }
+
+    /// Returns the kernel, if it can count all in 32 bits.
+    pub(in crate::quant) fn kernel(&self, finder: Finder) -> Option<Kernel> {
+        let Tiling { inputs, high, .. } = self.tiling;
+        let (inputs, wide) = (inputs as u64, self.tiling.wide as u64);
+        let together = if self.rows.lying == Lying::Columns { 8 } else { high };
+        let apart = self.tiling.rows_apart().max(together);
+        let row_bytes = self.rows.bytes(inputs)?;
+        let strip = self.strip(wide, together)?;
+        let is_counted =
+            [inputs, high, wide, apart, row_bytes, strip].iter().all(|&number| number <= u64::from(u32::MAX));
+        let numbers =
+            [high | wide << 32, apart | together << 32, strip, row_bytes, self.flags(finder.finding)?];
+        let kernel = Kernel::new(self.name).numbers(numbers).numbers(finder.numbers);
+        let kernel = if finder.table.is_empty() { kernel } else { kernel.words(&finder.table) };
+        (is_counted && kernel.numbers.len() <= crate::quant::kernel::NUMBERS).then_some(kernel)
+    }
+
+    /// Returns the columns that a block makes at a time: whole tiles and whole words.
+    fn strip(&self, wide: u64, together: u64) -> Option<u64> {
+        let each = u64::from(self.rows.each);
+        let unit = wide.checked_mul(each)? / greatest_common_divisor(wide, each);
+        let tiles = unit / wide * (together / self.tiling.high.max(1)).max(1);
+        let units = (VALUES / (unit.saturating_mul(together)).max(1)).max(1);
+        Some(unit * units.min(TILES / tiles))
+    }
+
+    fn flags(&self, finding: Finding) -> Option<u64> {
+        let Rows { lying, bits, each } = self.rows;
+        let coder = self.coder;
+        let stored = match self.scales {
+            Dtype::F32 => 0,
+            Dtype::F16 => 1,
+            Dtype::BF16 => 2,
+            Dtype::F8E4M3 => 3,
+            Dtype::U8 | Dtype::F8E8M0 => 4,
+            _ => return None,
+        };
+        // Codes in words are counted from the least one on.
+        let from_least = matches!(lying, Lying::Words | Lying::Sets);
+        let bit = |at: u32, is_set: bool| u64::from(is_set) << at;
+        Some(
+            lying as u64
+                | u64::from(bits) << 8
+                | u64::from(each) << 16
+                | stored << 24
+                | bit(28, self.has_zeros)
+                | bit(29, coder.multiplies)
+                | bit(30, coder.adds_zero)
+                | bit(31, coder.keeps_sign)
+                | number_of_dtype(coder.rounded)? << 32
+                | bit(34, from_least)
+                | (finding as u64) << 40,
+        )
+    }
+
+    /// Returns the bytes of codes, scales and zero points of so many rows.
+    pub(in crate::quant) fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        let (tiling, inputs) = (self.tiling, self.tiling.inputs as u64);
+        let apart = tiling.rows_apart().max(1);
+        let bands = rows / apart * apart.div_ceil(tiling.high) + (rows % apart).div_ceil(tiling.high);
+        let tiles = bands.saturating_mul(tiling.width() as u64);
+        let codes = self.rows.bytes(inputs).unwrap_or(u64::MAX).saturating_mul(rows);
+        let scales = tiles.saturating_mul(self.scales.bytes_of(1).unwrap_or(4));
+        vec![codes, scales, if self.has_zeros { tiles } else { 0 }]
+    }
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
