@@ -111,6 +111,7 @@ impl RopeRows {
     }
 }
 
+// No kernel does this: the codes are of whole heads, and of those a decoder would have to be told single rows.
 impl DecodeRows for RopeRows {
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         self.inner.codes(self.heads(&rows))
@@ -136,6 +137,7 @@ struct RopeValues {
     head: u64,
 }
 
+// No kernel does this: a bias is too small to be worth one.
 impl DecodeRows for RopeValues {
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         self.inner.codes(rows)
@@ -161,6 +163,7 @@ struct Turned {
     row_len: usize,
 }
 
+// No kernel does this: a row is a column of all stored rows, which a piece has no room for in f32.
 impl DecodeRows for Turned {
     fn codes(&self, _rows: Range<u64>) -> Range<u64> {
         self.inner.codes(0..self.rows)
