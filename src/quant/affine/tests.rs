@@ -45,11 +45,11 @@ fn kernels_divide_by_a_product() {
     const END: u64 = 1 << 31;
     for by in [1, 2, 3, 5, 7, 24, 127, 128, 129, 65_537, (1 << 20) + 1, END / 3, END - 1, END] {
         let [size, shift, factor] = division(by);
-        assert!(size == by && factor <= u64::from(u32::MAX), "{by}");
+        assert!(size == by && u32::try_from(factor).is_ok(), "{by}");
         let quotients = [1, 2, 3, 1000, (END - 1) / by, (END - 1) / by / 2].map(|quotient| quotient * by);
         let edges = quotients.into_iter().flat_map(|n| [n.saturating_sub(1), n, n + 1]);
         for n in edges.chain([0, END - 2, END - 1]).filter(|&n| n < END) {
-            assert_eq!(n * factor >> shift, n / by, "{n} / {by}");
+            assert_eq!((n * factor) >> shift, n / by, "{n} / {by}");
         }
     }
 }
