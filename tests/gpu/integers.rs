@@ -91,7 +91,7 @@ fn gemv_fast(seed: u64) {
     let mut random = Random::new(seed + 9000);
     let (fours, inputs) = (1 + size(&mut random, seed) / 4, 64 * (1 + size(&mut random, seed) / 30));
     let (outputs, group) = (fours * 4, random.one_of(&[32, 64, 128]).min(inputs));
-    let (tall, dtype) = (zero_words(inputs, group) * 8, random.one_of(&[Dtype::F16, Dtype::BF16]));
+    let (tall, dtype) = (zero_words(inputs, group) * 8, random.one_of(&SCALES));
     let layer = Layer::default()
         .part("qweight", Dtype::I16, &[fours, inputs], random.bytes(fours * inputs * 2))
         .part("qzeros", dtype, &[tall, outputs], random.scales(dtype, tall * outputs, false))

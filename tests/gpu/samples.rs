@@ -95,6 +95,7 @@ fn is_whole(name: &str) -> bool {
         "gptq-",
         "hqq-",
         "layout-aqlm",
+        "layout-autoround-gptq",
         "layout-awq-marlin",
         "layout-bitnet",
         "layout-deepseek",
@@ -111,6 +112,8 @@ fn is_whole(name: &str) -> bool {
         "mxfp4-",
         "quanto-",
         "requantized-gptq-awq",
+        "story-0-",
+        "story-1-",
         "torchao-",
     ];
     ALL.iter().any(|start| name.starts_with(start))
