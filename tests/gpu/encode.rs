@@ -122,7 +122,8 @@ fn same(aim: &Aim, shapes: &[[u64; 2]]) -> usize {
                         assert_eq!(is, None, "{what}: the processor refuses it");
                         continue;
                     };
-                    let is = is.unwrap_or_else(|| panic!("{what}: {:?}", cuda.notes()));
+                    assert!(is.is_some(), "{what}: {:?}", cuda.notes());
+                    let is = is.unwrap();
                     assert_eq!(is.len(), should.len(), "{what}");
                     for (strand, (is, should)) in is.iter().zip(should).enumerate() {
                         let differ = is.iter().zip(should).position(|(is, should)| is != should);
@@ -206,6 +207,26 @@ const SHAPES: [[u64; 2]; 11] = [
     [150, 137],
 ];
 
+/// Values on the bounds between two codes, and next to them: those on a bound have the code below.
+fn bounds(name: &str) {
+    let target = Aim::of(name).target(false).unwrap();
+    let (shape, dtype) = ([1, 64], Dtype::F32);
+    let encoding = target.encoding(&Candidate { shape: &shape, dtype }).unwrap();
+    let encoder = &*encoding.encoder;
+    let table = encoder.kernel(0.0).unwrap().tables[0].clone();
+    let bounds: Vec<f32> =
+        table.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).take(15).collect();
+    let beside = bounds.iter().flat_map(|bound| [*bound, bound.next_up(), bound.next_down()]);
+    let mut values: Vec<f32> = std::iter::once(-1.0).chain(beside).collect();
+    values.resize(64, 0.25);
+    let should = encoder.rows(&values, Around::default()).unwrap();
+    let at = |place: usize| should[0][place / 2] >> (4 * (1 - place % 2)) & 15;
+    let differ = (0..15).filter(|bound| at(1 + 3 * bound) != at(2 + 3 * bound)).count();
+    assert!(differ >= 13 && (0..15).all(|bound| at(1 + 3 * bound) == at(3 + 3 * bound)), "{differ}");
+    let cuda = Cuda::open(&cards(1), 1).unwrap();
+    assert_eq!(on_device(&cuda, encoder, (shape, dtype, &values), (0.0, 1)), Some(should));
+}
+
 /// Values without a code are the processor's, which says so in words.
 fn refused() {
     for broken in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
@@ -281,6 +302,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         }));
     }
     trials.push(trial("encode::refused", refused));
+    for name in ["bnb-nf4", "bnb-fp4"] {
+        trials.push(trial(format!("encode::bounds::{name}"), move || bounds(name)));
+    }
     // Decoded by one format's kernel, rounded to one dtype and then to another, encoded by another's.
     for (sample, name) in
         [("bnb-nf4-A", "gptq"), ("bnb-nf4-A", "bnb-fp4"), ("bnb-nf4-f16-B", "fp8"), ("bnb-fp4-A", "bnb-nf4")]

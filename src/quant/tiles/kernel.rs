@@ -178,7 +178,7 @@ impl Encoder {
         let row_bytes = self.rows.bytes(inputs)?;
         let strip = self.strip(wide, together)?;
         let is_counted =
-            [inputs, high, wide, apart, row_bytes, strip].iter().all(|&number| number <= u64::from(u32::MAX));
+            [inputs, high, wide, apart, row_bytes, strip].iter().all(|&number| u32::try_from(number).is_ok());
         let numbers =
             [high | wide << 32, apart | together << 32, strip, row_bytes, self.flags(finder.finding)?];
         let kernel = Kernel::new(self.name).numbers(numbers).numbers(finder.numbers);
