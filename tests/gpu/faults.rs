@@ -54,8 +54,8 @@ fn run(name: &str, more: &[&str], settings: &[(&str, &str)]) -> Ran {
 fn report(scratch: &Scratch) -> Option<Report> {
     let text = std::fs::read_to_string(scratch.join("report")).ok()?;
     let numbers: Vec<i64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
-    let [held, peak, launches] = numbers[..] else { panic!("{text}") };
-    Some(Report { held, peak: peak as u64, launches: launches as u64 })
+    assert_eq!(numbers.len(), 3, "{text}");
+    Some(Report { held: numbers[0], peak: numbers[1] as u64, launches: numbers[2] as u64 })
 }
 
 impl Ran {

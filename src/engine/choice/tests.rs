@@ -1,3 +1,5 @@
+//! What `--device` says, read and written.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! PTX against its sources.
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
