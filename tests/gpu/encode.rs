@@ -313,13 +313,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         trials.push(trial(format!("encode::{sample}::{name}"), run));
     }
     for (sample, name) in [("awq-gemm-g128-A", "bnb-nf4"), ("gptq-w4-g128-sym-v1-A", "nvfp4")] {
-        let run = move || converted(sample, None, Some(&Aim::of(name)), false);
+        let run = move || converted(sample, None, Some(&Aim::of(name)), true);
         trials.push(trial(format!("encode::{sample}::{name}"), run));
     }
     for (sample, adapter, is_whole) in [
         ("bnb-nf4-A", "peft-lora-all-A", true),
         ("bnb-nf4-dq-A", "peft-lora-all-A", true),
-        ("bnb-nf4-A", "peft-dora-A", false),
+        ("bnb-nf4-A", "peft-dora-A", true),
     ] {
         let run = move || converted(sample, Some(adapter), None, is_whole);
         trials.push(trial(format!("encode::{sample}::{adapter}"), run));
