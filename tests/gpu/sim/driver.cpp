@@ -422,9 +422,13 @@ API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     if (error >= 700) broken = error;
     return error;
   }
-  LOCKED;
+  // Others may ask meanwhile.
+  std::unique_lock<std::recursive_mutex> locked(lock);
+  auto wait = number("LAUNCH_US", 0);
+  locked.unlock();
+  if (wait) std::this_thread::sleep_for(std::chrono::microseconds(wait));
+  locked.lock();
   launches++;
-  if (auto wait = number("LAUNCH_US", 0)) std::this_thread::sleep_for(std::chrono::microseconds(wait));
   auto body = (*static_cast<sim::Bind*>(function))(arguments);
   of(stream).push([=] { sim::run({gx, gy, gz}, {bx, by, bz}, body); });
   return broken;
