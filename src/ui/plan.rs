@@ -262,7 +262,14 @@ fn computes(
             named.collect::<Vec<_>>().join(", ")
         }
     };
-    fact("device", &words, Role::Text, width, theme)
+    let mut lines = fact("device", &words, Role::Text, width, theme);
+    let free = |gpu: &&GpuSample| gpu.vram.as_ref().ok().map(|vram| vram.free);
+    let is_short = gpus.iter().filter_map(free).any(|free| planned.vram.is_some_and(|need| free <= need));
+    if is_short {
+        let words = "▲ with less it takes fewer pieces at a time, or leaves them to the cpu";
+        lines.extend(fact("", words, Role::Warn, width, theme));
+    }
+    lines
 }
 
 /// How long it takes at the rate of the last job, if that one proved as much and nothing is there already.

@@ -10,10 +10,13 @@
 
 mod encode;
 mod faults;
+mod flow;
 mod ggml;
 mod integers;
 mod layers;
 mod merge;
+#[path = "../it/robot.rs"]
+mod robot;
 mod samples;
 mod scaled;
 mod selftest;
@@ -66,6 +69,7 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
     let all = [
         encode::trials(),
         faults::trials(),
+        flow::trials(),
         ggml::trials(),
         integers::trials(),
         merge::trials(),
