@@ -1,6 +1,7 @@
 //! The field of what computes: the choices are the GPUs that are there.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use super::App;
 use super::convert::{ANY, AS_IS};
@@ -17,7 +18,7 @@ pub(super) const DEVICE: Field = Field { name: NAME, kind: Kind::Choice(&ALWAYS)
 
 const AUTO: Choice = Choice {
     word: "auto",
-    about: "Whichever is faster here: the job measures both on rows of these weights, and says why. Without a GPU: the cpu.",
+    about: "Whichever is faster here: the job measures cpu and GPU on rows of these weights, and says why. Small results: the cpu.",
     ..AS_IS
 };
 
@@ -57,14 +58,17 @@ const ALL: Choice = Choice {
     ..AS_IS
 };
 
-/// Returns the choices that there are. They are made once: what the driver has said does not change.
+/// Returns the choices that there are. They are made once for the same GPUs, and stay: a driver names the same ones as long
+/// as the program runs.
 fn choices(probed: &Probed) -> &'static [Choice] {
-    static CHOICES: OnceLock<Vec<Choice>> = OnceLock::new();
-    CHOICES.get_or_init(|| {
-        let of = |ordinal: u32| GPUS.get(ordinal as usize).copied();
-        let gpus: Vec<Choice> = probed.usable().filter_map(|card| of(card.ordinal)).collect();
-        let all = (gpus.len() > 1).then_some(ALL);
-        ALWAYS.iter().copied().chain(gpus).chain(all).collect()
+    static MADE: Mutex<BTreeMap<Vec<u32>, &'static [Choice]>> = Mutex::new(BTreeMap::new());
+    let ordinals: Vec<u32> = probed.usable().map(|card| card.ordinal).collect();
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(ordinals).or_insert_with_key(|ordinals| {
+        let gpus = ordinals.iter().filter_map(|&ordinal| GPUS.get(ordinal as usize).copied());
+        let all = (ordinals.len() > 1).then_some(ALL);
+        let choices: Vec<Choice> = ALWAYS.iter().copied().chain(gpus).chain(all).collect();
+        choices.leak()
     })
 }
 

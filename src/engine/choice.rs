@@ -110,6 +110,22 @@ impl Choice {
         }
     }
 
+    /// Returns why no GPU will be started for a plan, wherever it is run, in words that may be empty; `None` if one may be.
+    #[must_use]
+    pub fn without_gpu(self, plan: &Plan) -> Option<String> {
+        match self {
+            Self::Cpu => Some(String::new()),
+            Self::Cuda(_) => None,
+            Self::Auto => match computed_bytes(plan) {
+                0 => Some("auto: nothing is computed, only copied".into()),
+                bytes if bytes < SMALL => {
+                    Some(format!("auto: the cpu has made {} before a GPU has started", units::bytes(bytes)))
+                }
+                _ => None,
+            },
+        }
+    }
+
     /// Opens the device for a run; that of the run itself is not used.
     ///
     /// # Errors
@@ -164,13 +180,8 @@ fn auto(run: &Run<'_>) -> Result<Opened> {
         // There is nothing to choose from: `doctor` says why.
         Err(_why) => return Ok(Opened::cpu("")),
     };
-    let computed = computed_bytes(run.plan);
-    if computed == 0 {
-        return Ok(Opened::cpu("auto: nothing is computed, only copied"));
-    }
-    if computed < SMALL {
-        let bytes = units::bytes(computed);
-        return Ok(Opened::cpu(format!("auto: the cpu has made {bytes} before a GPU has started")));
+    if let Some(why) = Choice::Auto.without_gpu(run.plan) {
+        return Ok(Opened::cpu(why));
     }
     // One is enough to be limited by the bus and the disk; the one with the most free memory.
     let cuda = match roomiest(run, cards) {

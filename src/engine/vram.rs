@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::choice::Choice;
 use super::cuda::{SLOTS, slot_bytes};
 use super::segments::cut;
 use super::{Options, READ_AHEAD, values_of};
@@ -13,10 +12,10 @@ use crate::plan::{Base, OutTensor, Plan, Source, Values};
 const OF_STORED: u64 = 2;
 
 /// Returns the device memory that a run takes at most on each GPU, in bytes, beside what the driver takes for its context
-/// (some hundred megabytes); `None` if it is told to compute on the processor. A job that finds less takes less.
+/// (some hundred megabytes); `None` if no GPU will be started. A job that finds less takes less.
 #[must_use]
 pub fn most_vram(plan: &Plan, options: &Options) -> Option<u64> {
-    if options.device == Choice::Cpu {
+    if options.device.without_gpu(plan).is_some() {
         return None;
     }
     let slots = SLOTS as u64 * slot_bytes(options);

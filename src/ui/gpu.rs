@@ -15,7 +15,7 @@ use super::pane::{block, text};
 use super::plan::indented;
 use super::theme::{Role, Theme};
 use crate::app::App;
-use crate::gauges::{GpuSample, Sample};
+use crate::gauges::{GpuSample, Sample, Vram};
 use crate::name::cut_middle;
 use crate::units;
 
@@ -60,6 +60,21 @@ pub fn draw(
     let lines = details::lines(app, gpu, width, theme);
     app.gpus.top = text(frame, below, block(&title, true, theme), indented(lines), app.gpus.top);
     places
+}
+
+/// The cells of a GPU's memory: what this program holds, what others do, and what is free. What is not nothing shows.
+pub(super) fn shares(vram: &Vram, own: u64, cells: usize, theme: &Theme) -> [Span<'static>; 3] {
+    let part = |bytes: u64| {
+        let share = if vram.total == 0 { 0.0 } else { bytes as f64 / vram.total as f64 };
+        ((share * cells as f64).round() as usize).clamp(usize::from(bytes > 0), cells)
+    };
+    let used = part(vram.used);
+    let own = part(own.min(vram.used)).min(used);
+    [
+        Span::styled("█".repeat(own), theme.style(Role::BarThis)),
+        Span::styled("▓".repeat(used - own), theme.style(Role::BarOthers)),
+        Span::styled("░".repeat(cells - used), theme.style(Role::Muted)),
+    ]
 }
 
 /// What stands below the rows: how many there are, whose driver, and what is wrong beside them.

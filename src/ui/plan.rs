@@ -17,6 +17,7 @@ use super::theme::{Role, Theme};
 use crate::app::App;
 use crate::app::form::{Content, FORMAT, Form, Planned, Task, There};
 use crate::app::jobs::Measured;
+use crate::engine::choice::Choice as Device;
 use crate::error::Error;
 use crate::gauges::GpuSample;
 use crate::name::{cut_middle, escape};
@@ -203,10 +204,14 @@ fn needs(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<
         let card = app.gpus.card(gpu).filter(|card| card.refused.is_none());
         card.is_some_and(|card| planned.options.device.may_be(card.ordinal))
     };
-    for (at, gpu) in app.gpus_now().iter().filter(may_compute).enumerate() {
+    let gpus: Vec<&GpuSample> = app.gpus_now().iter().filter(may_compute).collect();
+    for (at, gpu) in gpus.iter().enumerate() {
         let word = if at == 0 { "VRAM" } else { "" };
         let free = gpu.vram.as_ref().ok().map(|vram| vram.free);
         rows.extend(planned.vram.map(|need| (word, need, gpu.label(), free)));
+    }
+    if gpus.is_empty() && matches!(planned.options.device, Device::Cuda(_)) {
+        rows.extend(planned.vram.map(|need| ("VRAM", need, String::new(), None)));
     }
     let is_wide = width >= 50;
     let mut lines = Vec::new();
@@ -226,10 +231,43 @@ fn needs(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<
             };
             spans.push(Span::styled(if is_wide { " free    " } else { "  " }, theme.style(Role::Muted)));
             spans.push(Span::styled(words, theme.style(role)));
-        } else if word == "memory" {
+        } else if word != "output" {
             spans.push(Span::styled(" at most", theme.style(Role::Muted)));
         }
         lines.push(Line::from(spans));
+    }
+    if !gpus.is_empty() {
+        lines.extend(computes(planned, app, &gpus, width, theme));
+    }
+    lines
+}
+
+/// On what it is computed, where GPUs may be what does: CUDA's numbers of them need not be the driver's.
+fn computes(
+    planned: &Planned,
+    app: &App,
+    gpus: &[&GpuSample],
+    width: usize,
+    theme: &Theme,
+) -> Vec<Line<'static>> {
+    let device = planned.options.device;
+    let words = match device.without_gpu(&planned.plan) {
+        Some(why) => escape(&why).into_owned(),
+        None if device == Device::Auto => "auto: one GPU, or the cpu if that is faster here".into(),
+        None => {
+            let named = gpus.iter().filter_map(|gpu| {
+                let name = gpu.name.as_deref().unwrap_or("name not reported");
+                Some(format!("cuda:{} is {} {}", app.gpus.card(gpu)?.ordinal, gpu.label(), escape(name)))
+            });
+            named.collect::<Vec<_>>().join(", ")
+        }
+    };
+    let mut lines = fact("device", &words, Role::Text, width, theme);
+    let free = |gpu: &&GpuSample| gpu.vram.as_ref().ok().map(|vram| vram.free);
+    let is_short = gpus.iter().filter_map(free).any(|free| planned.vram.is_some_and(|need| free <= need));
+    if is_short {
+        let words = "▲ with less it takes fewer pieces at a time, or leaves them to the cpu";
+        lines.extend(fact("", words, Role::Warn, width, theme));
     }
     lines
 }

@@ -10,10 +10,13 @@
 
 mod encode;
 mod faults;
+mod flow;
 mod ggml;
 mod integers;
 mod layers;
 mod merge;
+#[path = "../it/robot.rs"]
+mod robot;
 mod samples;
 mod sanitized;
 mod scaled;
@@ -73,7 +76,7 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
         selftest::trials(),
     ];
     // What is planted is planted in the simulator.
-    let simulated = [faults::trials(), sanitized::trials()].into_iter().flatten();
+    let simulated = [faults::trials(), flow::trials(), sanitized::trials()].into_iter().flatten();
     let simulated = simulated.map(|trial| if is_real() { trial.with_ignored_flag(true) } else { trial });
     let ignored = |trial: Trial| if is_ignored { trial.with_ignored_flag(true) } else { trial };
     on_any.into_iter().flatten().chain(simulated).map(ignored).collect()

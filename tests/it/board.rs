@@ -92,7 +92,7 @@ fn several_adapters_are_merged_each_with_its_scale() {
 #[test]
 fn a_merge_of_a_part_is_never_called_verified() {
     let mut robot = Robot::attach("missing-lora-B");
-    robot.press("m tab tab tab tab tab right down down down enter").end(Ok(outcome()));
+    robot.press("m tab tab tab tab tab right down down down down enter").end(Ok(outcome()));
     for size in [LARGE, SMALL, (50, 15)] {
         let text = robot.draw(size);
         assert!(text.contains("▲") && text.contains("5 of 6"), "{text}");

@@ -88,7 +88,7 @@ fn done() -> Robot {
 
 fn pictures() -> Vec<(&'static str, Robot)> {
     let mut exists = of_config(GPTQ);
-    exists.press("up up ctrl-u type:/there/x down right");
+    exists.press("up up up ctrl-u type:/there/x down right");
     vec![
         ("form", of_config(GPTQ)),
         ("adapter", of_adapter()),
@@ -127,7 +127,7 @@ fn no_line_of_a_fix_is_wider_than_the_screen() {
 #[test]
 fn the_command_line_is_that_of_the_form() {
     let mut robot = of_config(GPTQ);
-    robot.press("up right down");
+    robot.press("up up right down down");
     let command = robot.app.form().unwrap().command().join(" ");
     assert_eq!(
         command,

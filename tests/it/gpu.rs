@@ -19,7 +19,7 @@ use crate::jobs::{LARGE, Robot, SMALL};
 const GPTQ: &str = "samples/gptq-w4-g128-sym-v1-A/model";
 const FULL: Degrade = Degrade { colors: Colors::True, is_ascii: false };
 
-fn gib(value: f64) -> u64 {
+pub(crate) fn gib(value: f64) -> u64 {
     (value * (1u64 << 30) as f64) as u64
 }
 
@@ -101,7 +101,7 @@ fn cards() -> Probed {
 }
 
 /// A sample of a source, in a machine whose RAM is that of the design's pictures.
-fn sampled(source: impl GpuSource + Send + 'static, reads: usize) -> Vec<Sample> {
+pub(crate) fn sampled(source: impl GpuSource + Send + 'static, reads: usize) -> Vec<Sample> {
     let mut sampler = Sampler::with_gpus(Box::new(source));
     let ram = Ram { used: gib(3.1), total: gib(24.0), limit: RamLimit::Machine };
     let look = |_| Sample { ram: Ok(ram), io: Err(Missing::because("not asked")), ..sampler.sample() };

@@ -126,7 +126,7 @@ impl Robot {
         robot
     }
 
-    fn tick(&mut self, counts: Counts) -> &mut Self {
+    pub(crate) fn tick(&mut self, counts: Counts) -> &mut Self {
         let id = *self.started.last().unwrap();
         self.app.update(Event::JobTicked(id, counts));
         self
@@ -171,6 +171,8 @@ fn planned(request: &Request) -> Result<Planned, Error> {
         _ if made.refusal.is_some() => made.refusal.map(str::to_owned),
         _ => is_full.then(|| "/full/x: the disk has 300 KiB free, the result needs 658 KiB".into()),
     };
+    // As many threads everywhere.
+    let options = ckpt::engine::Options { threads: 8, ..request.options };
     Ok(Planned {
         adapters: made.adapters,
         checkpoint: made.checkpoint,
@@ -178,17 +180,16 @@ fn planned(request: &Request) -> Result<Planned, Error> {
         fixes: made.fixes,
         disk_free: Some(if is_full { 300 << 10 } else { 112 << 30 }),
         peak: 390 << 20,
-        vram: None,
+        vram: ckpt::engine::most_vram(&plan, &options),
         there,
         obstacle,
         plan: Arc::new(plan),
-        // As many threads everywhere.
-        options: ckpt::engine::Options { threads: 8, ..request.options },
+        options,
     })
 }
 
 /// Counts of a run that writes faster than its disk takes it.
-fn counts(millis: u64, written: u64) -> Counts {
+pub(crate) fn counts(millis: u64, written: u64) -> Counts {
     Counts {
         elapsed: Duration::from_millis(millis),
         read: written / 3,
@@ -314,7 +315,7 @@ fn pictures() -> Vec<(&'static str, Robot)> {
         ("merge-refused", "missing-lora-B", "m"),
         ("merge-partial", "missing-lora-B", "m tab tab tab tab tab right"),
         ("merge-nothing-fits", "wrong-shape", "m"),
-        ("merge-exists", "good", "m up up ctrl-u type:/there/x down right right down down"),
+        ("merge-exists", "good", "m up up up ctrl-u type:/there/x down right right down down down"),
         ("merge-copied", "good", "m Y"),
         ("repair", "base-layer-infix", "r"),
         ("repair-scrolled", "base-layer-infix", "r pgdn down down"),
@@ -353,7 +354,7 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     pictures.push(("merge-running", robot));
     for (name, adapter, keys) in [
         ("merge-done", "good", "m enter"),
-        ("merge-done-partial", "missing-lora-B", "m tab tab tab tab tab right down down down enter"),
+        ("merge-done-partial", "missing-lora-B", "m tab tab tab tab tab right down down down down enter"),
         ("repair-done", "base-layer-infix", "r enter"),
     ] {
         let mut robot = Robot::attach(adapter);

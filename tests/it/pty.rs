@@ -2,132 +2,11 @@
 //!
 //! Nothing waits for a time: each step waits until the screen shows what it should.
 
-use std::io::{Read as _, Write as _};
-use std::num::NonZero;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-
+use crate::robot::{PATIENCE, Robot};
 use crate::sample;
-
-/// How long a step may take on a busy machine before the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn cells(count: u16) -> NonZero<u16> {
-    NonZero::new(count).unwrap()
-}
-
-/// The workbench in a terminal of its own.
-pub(crate) struct Robot {
-    screen: vt100::Parser,
-    bytes: Receiver<Vec<u8>>,
-    keys: Box<dyn std::io::Write + Send>,
-    pty: Box<dyn MasterPty + Send>,
-    child: Box<dyn Child + Send + Sync>,
-    /// Everything the program wrote.
-    written: Vec<u8>,
-}
-
-impl Robot {
-    pub(crate) fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let size = PtySize { rows: 36, cols: 120, pixel_width: 0, pixel_height: 0 };
-        let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ckpt"));
-        command.args(args);
-        command.cwd(env!("CARGO_MANIFEST_DIR"));
-        let state =
-            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pty-{}", std::process::id()));
-        for (key, value) in [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")] {
-            command.env(key, value);
-        }
-        command.env("XDG_STATE_HOME", &state);
-        command.env("XDG_CONFIG_HOME", &state);
-        command.env("HF_HUB_CACHE", state.join("no-cache"));
-        command.env_remove("NO_COLOR");
-        for (key, value) in environment {
-            command.env(key, value);
-        }
-        let child = pair.slave.spawn_command(command).unwrap();
-        drop(pair.slave);
-        let mut reader = pair.master.try_clone_reader().unwrap();
-        let (sender, bytes) = channel();
-        #[expect(clippy::disallowed_methods, reason = "the test reads the terminal on a thread of its own")]
-        std::thread::spawn(move || {
-            let mut buffer = [0; 8192];
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        let keys = pair.master.take_writer().unwrap();
-        Self {
-            screen: vt100::Parser::new(cells(36), cells(120), 0),
-            bytes,
-            keys,
-            pty: pair.master,
-            child,
-            written: Vec::new(),
-        }
-    }
-
-    pub(crate) fn press(&mut self, keys: &str) -> &mut Self {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-        self.keys.flush().unwrap();
-        self
-    }
-
-    pub(crate) fn text(&self) -> String {
-        self.screen.screen().contents()
-    }
-
-    /// Reads until the screen satisfies `is_there`.
-    pub(crate) fn until(&mut self, what: &str, is_there: impl Fn(&vt100::Screen) -> bool) -> &mut Self {
-        let end = Instant::now() + PATIENCE;
-        while !is_there(self.screen.screen()) {
-            match self.bytes.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => {
-                    self.screen.process(&bytes);
-                    self.written.extend(bytes);
-                }
-                Err(RecvTimeoutError::Timeout) => panic!("{what} did not show:\n{}", self.text()),
-                Err(RecvTimeoutError::Disconnected) => panic!("ended before {what} showed:\n{}", self.text()),
-            }
-        }
-        self
-    }
-
-    pub(crate) fn shows(&mut self, text: &str) -> &mut Self {
-        self.until(text, |screen| screen.contents().contains(text))
-    }
-
-    /// Reads to the end and returns the exit code.
-    pub(crate) fn ends(mut self) -> (u32, Self) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.bytes.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => {
-                    self.screen.process(&bytes);
-                    self.written.extend(bytes);
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("did not end:\n{}", self.text()),
-            }
-        }
-        let status = self.child.wait().unwrap();
-        (status.exit_code(), self)
-    }
-
-    /// Claims that the terminal is as it was: main screen, cursor shown, mouse and paste modes off.
-    fn is_restored(&self) {
-        let screen = self.screen.screen();
-        assert!(!screen.alternate_screen(), "still in the alternate screen");
-        assert!(!screen.hide_cursor(), "the cursor is hidden");
-        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
-        assert!(!screen.bracketed_paste(), "bracketed paste is on");
-    }
-}
 
 fn model() -> String {
     sample("gptq-w4-g128-sym-v1-A/model").display().to_string()
@@ -143,9 +22,9 @@ fn open_move_filter_help_resize_quit() {
     robot.press("\x1b").until("the filter to be cleared", |s| !s.contents().contains("/q_proj"));
     robot.press("?").shows("not now, and why").press("\x1b");
     robot.until("help to close", |s| !s.contents().contains("not now, and why"));
-    robot.pty.resize(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
-    robot.screen.screen_mut().set_size(cells(24), cells(80));
-    robot.until("the small screen", |s| s.contents().lines().last().is_some_and(|l| l.contains("q quit")));
+    robot
+        .resize((80, 24))
+        .until("the small screen", |s| s.contents().lines().last().is_some_and(|l| l.contains("q quit")));
     robot.press("3").shows("for ‹ load ›");
     robot.press("q");
     let (code, robot) = robot.ends();

@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::pty::{Robot, Scratch};
+use crate::pty::Scratch;
+use crate::robot::Robot;
 use crate::sample;
 
 /// A story.

@@ -1,12 +1,14 @@
 //! One GPU: memory and who holds it, the last minute, link, clocks, and whether it computes.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::WIDE;
+use super::{WIDE, shares};
 use crate::app::App;
+use crate::engine::Held;
 use crate::engine::cuda::probe::Card;
 use crate::gauges::{GpuProcess, GpuSample, Reading, Vram};
 use crate::name::{cut_middle, escape};
@@ -85,11 +87,23 @@ impl Details<'_> {
         let Ok(vram) = self.gpu.vram else {
             return self.missing("memory", &self.gpu.vram).unwrap_or_default();
         };
-        let own = self.gpu.own_bytes();
+        let held = self.held();
+        let now = held.map(|held| held.now.load(Ordering::Relaxed));
+        let listed = self.gpu.own_bytes();
+        // A container's driver does not list this program; what its job holds is known all the same.
+        let own = listed.or(now);
         let cells = if self.width >= WIDE { 48 } else { 24 };
         let mut lines = vec![Line::from(self.memory_bar(&vram, own.unwrap_or(0), cells))];
         let seen = self.app.gpus.seen(self.gpu);
-        let mut pieces = vec![(Role::BarThis, self.own_words(own, seen.and_then(|seen| seen.own_most)))];
+        let mut pieces = Vec::new();
+        if listed.is_some() || held.is_none() {
+            pieces.push((Role::BarThis, self.own_words(listed, seen.and_then(|seen| seen.own_most))));
+        }
+        if let (Some(held), Some(now)) = (held, now) {
+            let mark = if listed.is_some() { "of it " } else { "█ " };
+            let peak = units::bytes(held.peak.load(Ordering::Relaxed));
+            pieces.push((Role::BarThis, format!("{mark}this job {}, at most {peak}", units::bytes(now))));
+        }
         if let Some(own) = own {
             let others = units::bytes(vram.used.saturating_sub(own));
             pieces.push((Role::BarOthers, format!("▓ others {others}")));
@@ -101,19 +115,20 @@ impl Details<'_> {
         lines
     }
 
+    /// Returns what the job that runs holds here.
+    fn held(&self) -> Option<&Held> {
+        let uuid = self.gpu.uuid.as_ref().ok()?;
+        let computing = self.app.jobs.running()?.progress.device.get()?;
+        computing.held.iter().map(AsRef::as_ref).find(|held: &&Held| held.uuid == *uuid)
+    }
+
     fn memory_bar(&self, vram: &Vram, own: u64, cells: usize) -> Vec<Span<'static>> {
-        let part = |bytes: u64| {
-            let share = if vram.total == 0 { 0.0 } else { bytes as f64 / vram.total as f64 };
-            // What is not nothing shows.
-            ((share * cells as f64).round() as usize).clamp(usize::from(bytes > 0), cells)
-        };
-        let used = part(vram.used);
-        let own_cells = part(own.min(vram.used)).min(used);
+        let [own, others, free] = shares(vram, own, cells, self.theme);
         vec![
             self.span(Role::Muted, format!("{:<LABEL$}", "memory")),
-            self.span(Role::BarThis, "█".repeat(own_cells)),
-            self.span(Role::BarOthers, "▓".repeat(used - own_cells)),
-            self.span(Role::Muted, "░".repeat(cells - used)),
+            own,
+            others,
+            free,
             self.span(Role::Number, format!("  {} of {}", gib(vram.used), gib(vram.total))),
             self.span(Role::Unit, " GiB used"),
             self.span(Role::Number, format!("   {}", units::bytes(vram.free))),

@@ -10,7 +10,7 @@ use crate::app::jobs::Job;
 use crate::engine::Held;
 use crate::gauges::GpuSample;
 use crate::name::escape;
-use crate::ui::gauge_bar::bar;
+use crate::ui::gpu::shares;
 use crate::ui::pane::wrap;
 use crate::ui::theme::{Role, Theme};
 use crate::units;
@@ -26,56 +26,62 @@ pub(super) fn lines(app: &App, job: &Job, width: usize, theme: &Theme) -> Vec<Li
     }
     let mut words = format!("computes on {}", escape(&computing.name));
     if !computing.why.is_empty() {
-        words = format!("{words}  {}", escape(&computing.why));
+        words = format!("{words}   {}", escape(&computing.why));
     }
     let role = theme.style(Role::Muted);
     let mut lines: Vec<Line<'static>> =
         wrap(&words, width).into_iter().map(|line| Line::from(Span::styled(line, role))).collect();
     for held in &computing.held {
         let gpu = app.gpus_now().iter().find(|gpu| gpu.uuid.as_ref().is_ok_and(|uuid| *uuid == held.uuid));
-        lines.push(row(held, gpu, job.facts.vram, width, theme));
+        lines.extend(rows(held, gpu, job.facts.vram, width, theme));
     }
     lines.push(Line::default());
     lines
 }
 
-/// Memory of a GPU: this job's now and at most, what was planned, and what the GPU has.
-fn row(
+/// Memory of a GPU: this job's now, at most, and as it was planned; and all that is used there. Numbers keep their width.
+fn rows(
     held: &Held,
     gpu: Option<&GpuSample>,
     plan: Option<u64>,
     width: usize,
     theme: &Theme,
-) -> Line<'static> {
+) -> Vec<Line<'static>> {
     let now = held.now.load(Ordering::Relaxed);
     let peak = held.peak.load(Ordering::Relaxed);
     let label = gpu.map_or_else(|| format!("cuda:{}", held.ordinal), GpuSample::label);
-    let muted = |words: String| Span::styled(words, theme.style(Role::Muted));
-    let number = |bytes: u64| Span::styled(units::bytes(bytes), theme.style(Role::Number));
-    let mut spans = vec![muted(format!(" VRAM {label:<6} ")), muted("this job ".into()), number(now)];
-    let vram = gpu.and_then(|gpu| gpu.vram.as_ref().ok());
-    if let Some(vram) = vram {
-        spans.extend([
-            muted("  used ".into()),
-            number(vram.used),
-            muted(" of ".into()),
-            number(vram.total),
-            Span::raw("  "),
-        ]);
-        if width >= WIDE {
-            let share = vram.used as f64 / vram.total.max(1) as f64;
-            spans.push(Span::styled(bar(BAR_CELLS, share), theme.style(Role::BarThis)));
-        }
-    }
-    spans.extend([muted("  peak ".into()), number(peak)]);
+    let muted = |words: &str| Span::styled(words.to_owned(), theme.style(Role::Muted));
+    let number = |bytes: u64| Span::styled(format!("{:>8}", units::bytes(bytes)), theme.style(Role::Number));
+    let mut own = Line::from(vec![
+        muted(&format!(" VRAM {label:<7}")),
+        muted("this job "),
+        number(now),
+        muted("   peak "),
+        number(peak),
+    ]);
     if let Some(plan) = plan {
         let (glyph, role) = if peak <= plan { ("✓", Role::Ok) } else { ("▲", Role::Warn) };
-        spans.extend([
-            muted("  plan ".into()),
+        own.spans.extend([
+            muted("   plan "),
             number(plan),
             Span::raw(" "),
             Span::styled(glyph, theme.style(role)),
         ]);
     }
-    Line::from(spans)
+    let Some(vram) = gpu.and_then(|gpu| gpu.vram.as_ref().ok()) else { return vec![own] };
+    let mut all = shares(vram, now, BAR_CELLS, theme).to_vec();
+    all.extend([
+        Span::raw(" "),
+        number(vram.used),
+        muted(" of "),
+        Span::styled(units::bytes(vram.total), theme.style(Role::Number)),
+        muted(" used"),
+    ]);
+    if width >= WIDE {
+        own.spans.push(Span::raw("   "));
+        own.spans.extend(all);
+        return vec![own];
+    }
+    all.insert(0, Span::raw(" ".repeat(13)));
+    vec![own, Line::from(all)]
 }

@@ -12,7 +12,10 @@
 // | FORGET=wait                                      | waiting for an event returns at once                             |
 // | LAUNCH_US=100                                    | each launch takes so long                                        |
 // | SHORT=16                                         | device memory has so many bytes less than it should             |
+// | HOLD=FILE                                        | launches on device 0 wait as long as there is FILE.0             |
 // | REPORT=FILE                                      | at the end what is held still, the peak, and how many launches   |
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -425,9 +428,16 @@ API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     if (error >= 700) broken = error;
     return error;
   }
-  LOCKED;
+  // Others may ask meanwhile.
+  std::unique_lock<std::recursive_mutex> locked(lock);
+  auto wait = number("LAUNCH_US", 0);
+  std::string hold = setting("HOLD");
+  locked.unlock();
+  if (!hold.empty()) hold += "." + std::to_string(current);
+  while (!hold.empty() && access(hold.c_str(), F_OK) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  if (wait) std::this_thread::sleep_for(std::chrono::microseconds(wait));
+  locked.lock();
   launches++;
-  if (auto wait = number("LAUNCH_US", 0)) std::this_thread::sleep_for(std::chrono::microseconds(wait));
   auto body = (*static_cast<sim::Bind*>(function))(arguments);
   of(stream).push([=] { sim::run({gx, gy, gz}, {bx, by, bz}, body); });
   return broken;

@@ -1,0 +1,206 @@
+//! Jobs on GPUs in the workbench: the choice in the form, what the plan needs there, and the memory while one runs.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ckpt::app::Event;
+use ckpt::app::jobs::meter::Counts;
+use ckpt::engine::cuda::probe::{Card, Probed};
+use ckpt::engine::{Computing, Held, Outcome};
+use ckpt::gauges::{GpuProcess, GpuSample, GpuSource, GpuState, GpuStateKind, Missing, Vram};
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::gpu::{gib, sampled};
+use crate::jobs::{LARGE, Robot, SMALL, counts, outcome};
+use crate::pty::Scratch;
+
+const GPTQ: &str = "samples/gptq-w4-g128-sym-v1-A/model";
+const MIB: u64 = 1 << 20;
+
+fn uuid(index: u32) -> String {
+    format!("GPU-0000000{index}-0000-0000-0000-000000000000")
+}
+
+/// Two GPUs, of each what is used.
+struct Two {
+    used: [u64; 2],
+    own: Option<u64>,
+}
+
+impl GpuSource for Two {
+    fn read(&mut self) -> (GpuState, Vec<GpuSample>) {
+        let gpu = |index: u32, used: u64, own: Option<u64>| {
+            let process =
+                |bytes| GpuProcess { pid: 4121, name: Ok("ckpt".into()), bytes: Ok(bytes), is_own: true };
+            GpuSample {
+                index,
+                name: Ok("NVIDIA L4".into()),
+                uuid: Ok(uuid(index)),
+                vram: Ok(Vram { used, free: gib(22.5) - used, total: gib(22.5) }),
+                utilization_percent: Ok(63),
+                processes: Ok(own.map(process).into_iter().collect()),
+                ..GpuSample::missing(index, &Missing::because("not asked"))
+            }
+        };
+        let gpus = vec![gpu(0, self.used[0], self.own), gpu(1, self.used[1], None)];
+        (GpuState::new(GpuStateKind::Ready, ""), gpus)
+    }
+}
+
+/// CUDA counts the GPUs in the order that `at` gives to those of the driver.
+fn cards(at: [u32; 2]) -> Probed {
+    let card = |ordinal: u32| Card {
+        ordinal,
+        name: "NVIDIA L4".into(),
+        uuid: uuid(at[ordinal as usize]),
+        capability: [8, 9],
+        memory: gib(22.5),
+        multiprocessors: 58,
+        refused: None,
+    };
+    Probed::Ready { driver: 12_080, cards: vec![card(0), card(1)] }
+}
+
+fn robot(used: [u64; 2], at: [u32; 2]) -> Robot {
+    let mut robot = Robot::open(GPTQ);
+    robot.app.update(Event::Probed(Box::new(cards(at))));
+    see(&mut robot, used, None);
+    robot
+}
+
+fn see(robot: &mut Robot, used: [u64; 2], own: Option<u64>) {
+    let sample = sampled(Two { used, own }, 1).remove(0);
+    robot.app.update(Event::Sampled(Box::new(sample)));
+}
+
+const FREE: [u64; 2] = [300 * MIB, 6 * MIB];
+
+/// A job on two GPUs, some seconds after it has begun; and what it holds of the first.
+fn running(keys: &str, name: &str, devices: u32) -> (Robot, Arc<Held>) {
+    let mut robot = robot(FREE, [0, 1]);
+    robot.press(keys);
+    let held: Vec<Arc<Held>> = (0..devices)
+        .map(|ordinal| {
+            let uuid = uuid(ordinal);
+            Arc::new(Held { ordinal, uuid, now: AtomicU64::new(96 * MIB), peak: AtomicU64::new(144 * MIB) })
+        })
+        .collect();
+    let first = Arc::clone(&held[0]);
+    let job = robot.app.jobs.running().expect("a job runs");
+    job.progress.device.set(Computing { name: name.into(), why: String::new(), held }).unwrap();
+    robot.tick(counts(250, 40_000)).tick(counts(3250, 400_000));
+    see(&mut robot, [FREE[0] + 96 * MIB, FREE[1] + 96 * MIB], Some(396 * MIB));
+    (robot, first)
+}
+
+const CUDA_0: &str = "c up right right";
+
+fn pictures() -> Vec<(&'static str, Robot)> {
+    let mut pictures = Vec::new();
+    let mut add = |name, used, at, keys: &str| {
+        let mut robot = robot(used, at);
+        robot.press(keys);
+        pictures.push((name, robot));
+    };
+    add("form-auto", FREE, [0, 1], "c up");
+    add("form-cuda", FREE, [0, 1], CUDA_0);
+    add("form-cuda-swapped", FREE, [1, 0], CUDA_0);
+    add("form-all", FREE, [0, 1], "c up right right right right");
+    add("form-full", [gib(22.4), 6 * MIB], [0, 1], CUDA_0);
+    let start = format!("{CUDA_0} down enter");
+    pictures.push(("running", running(&start, "cuda:0 NVIDIA L4", 1).0));
+    let both = "c up right right right right down enter";
+    pictures.push(("running-both", running(both, "cuda:0,1 NVIDIA L4", 2).0));
+    let mut robot = running(&start, "cuda:0 NVIDIA L4", 1).0;
+    robot.press("7");
+    pictures.push(("tab", robot));
+    let mut robot = running(&start, "cuda:0 NVIDIA L4", 1).0;
+    see(&mut robot, [FREE[0] + 96 * MIB, FREE[1]], None);
+    robot.press("7");
+    pictures.push(("tab-not-listed", robot));
+    let mut robot = running(&start, "cuda:0 NVIDIA L4", 1).0;
+    robot.press("1 c up up up ctrl-u type:second down down right right down enter");
+    pictures.push(("queued", robot));
+    pictures
+}
+
+#[test]
+fn jobs_on_gpus_are_as_they_were_looked_at() {
+    for (name, mut robot) in pictures() {
+        for size in [LARGE, SMALL] {
+            let text = robot.draw(size);
+            let widest = text.lines().map(unicode_width::UnicodeWidthStr::width).max().unwrap();
+            assert!(widest <= usize::from(size.0), "{name}: {text}");
+            insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
+        }
+    }
+}
+
+#[test]
+fn a_gpu_is_known_by_what_both_call_it_and_not_by_its_place() {
+    let text = robot([gib(22.4), 6 * MIB], [1, 0]).press(CUDA_0).draw(LARGE);
+    let row = text.lines().find(|line| line.contains("VRAM")).unwrap();
+    assert!(row.contains("GPU1") && row.contains("✓ fits"), "{text}");
+    assert!(text.contains("cuda:0 is GPU1 NVIDIA L4"), "{text}");
+    let text = robot([gib(22.4), 6 * MIB], [0, 1]).press(CUDA_0).draw(LARGE);
+    let row = text.lines().find(|line| line.contains("VRAM")).unwrap();
+    assert!(row.contains("GPU0") && row.contains("✗ does not fit"), "{text}");
+}
+
+#[test]
+fn what_a_job_holds_is_live_and_gone_when_it_has_ended() {
+    let (mut robot, held) = running(&format!("{CUDA_0} down enter"), "cuda:0 NVIDIA L4", 1);
+    for size in [LARGE, SMALL] {
+        assert!(robot.draw(size).contains("this job 96.0 MiB   peak  144 MiB   plan  192 MiB ✓"));
+    }
+    held.now.store(7 * MIB, Ordering::Relaxed);
+    held.peak.store(9 << 30, Ordering::Relaxed);
+    for size in [LARGE, SMALL] {
+        let text = robot.draw(size);
+        assert!(text.contains("this job 7.00 MiB   peak 9.00 GiB   plan  192 MiB ▲"), "{text}");
+        assert!(text.lines().all(|line| line.width() <= usize::from(size.0)), "{text}");
+    }
+    assert!(robot.press("7").draw(LARGE).contains("of it this job 7.00 MiB, at most 9.00 GiB"));
+    robot.tick(Counts { is_proving: true, ..counts(3500, 674_000) });
+    robot.end(Ok(Outcome { device: "cuda:0 NVIDIA L4".into(), ..outcome() }));
+    assert!(!robot.draw(LARGE).contains("this job"));
+    assert!(!robot.press("6").draw(LARGE).contains("this job"));
+}
+
+#[test]
+fn auto_says_what_a_gpu_would_need_where_one_may_be_started() {
+    let scratch = Scratch::new("auto");
+    let bytes = 1u64 << 30;
+    let tensor = format!(
+        r#"{{"w.weight":{{"dtype":"F16","shape":[{},1024],"data_offsets":[0,{bytes}]}}}}"#,
+        bytes >> 11
+    );
+    // A hole: it takes no room.
+    let mut file = std::fs::File::create_new(scratch.0.join("model.safetensors")).unwrap();
+    file.write_all(&(tensor.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(tensor.as_bytes()).unwrap();
+    file.set_len(8 + tensor.len() as u64 + bytes).unwrap();
+    let mut robot = Robot::open(&scratch.0.display().to_string());
+    robot.app.update(Event::Probed(Box::new(cards([0, 1]))));
+    see(&mut robot, FREE, None);
+    robot.press("c up up up up up up right right right");
+    for size in [LARGE, SMALL] {
+        let text = robot.draw(size);
+        let rows: Vec<&str> =
+            text.lines().filter(|line| line.contains("GPU") && line.contains("✓ fits")).collect();
+        assert!(rows.len() == 2 && rows[0].contains("VRAM"), "{text}");
+        let said = text.replace("││", "");
+        assert!(said.contains("auto: one GPU, or the cpu"), "{text}");
+    }
+}
+
+#[test]
+fn without_gauges_the_plan_says_what_a_gpu_needs_all_the_same() {
+    let mut robot = Robot::open(GPTQ);
+    robot.app.update(Event::Probed(Box::new(cards([0, 1]))));
+    let text = robot.press(CUDA_0).draw(LARGE);
+    assert!(text.contains("VRAM     192 MiB at most"), "{text}");
+    let text = robot.press("left").draw(LARGE);
+    assert!(text.contains("--device cpu") && !text.contains("VRAM"), "{text}");
+}
