@@ -117,7 +117,7 @@ impl Choice {
             Self::Cpu => Some(String::new()),
             Self::Cuda(_) => None,
             Self::Auto => match computed_bytes(plan) {
-                0 => Some("auto: nothing is computed, only copied".into()),
+                0 => Some("auto: there is nothing but copies and casts, which the cpu makes".into()),
                 bytes if bytes < SMALL => {
                     Some(format!("auto: the cpu has made {} before a GPU has started", units::bytes(bytes)))
                 }

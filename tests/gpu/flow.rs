@@ -163,7 +163,7 @@ fn flow(inputs: &[&str], key: &str, title: &str, first: &str) {
     // Cancelled: its memory is free again, and the second one takes its own.
     robot.press("x").shows("Enter cancels it").press("\r").shows("▶ cancelling");
     holds.release(0);
-    robot.shows("× cancelled").shows("▶ running").shows("Nothing stands under the name of the result");
+    robot.shows("× cancelled").shows("▶ running").shows("nothing was written under the output's name");
     assert!(!scratch.join(first).exists());
     robot.press("7").until("the first GPU to be free and the second in use", |screen| {
         let text = screen.contents();

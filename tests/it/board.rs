@@ -85,7 +85,7 @@ fn several_adapters_are_merged_each_with_its_scale() {
     );
     robot.press("x");
     assert!(robot.app.toast.as_deref().unwrap().starts_with("this adapter is the one that is attached"));
-    robot.press("down down down down down down enter");
+    robot.press("down down down down down down down enter");
     assert_eq!(robot.app.jobs.list[0].subject, "base-A-bf16/model + good + adapter → model-good");
 }
 

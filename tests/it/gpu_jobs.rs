@@ -171,27 +171,32 @@ fn what_a_job_holds_is_live_and_gone_when_it_has_ended() {
 #[test]
 fn auto_says_what_a_gpu_would_need_where_one_may_be_started() {
     let scratch = Scratch::new("auto");
-    let bytes = 1u64 << 30;
-    let tensor = format!(
-        r#"{{"w.weight":{{"dtype":"F16","shape":[{},1024],"data_offsets":[0,{bytes}]}}}}"#,
-        bytes >> 11
+    let (rows, bytes) = (1u64 << 18, 1u64 << 28);
+    let scales = format!(
+        r#""w.weight_scale_inv":{{"dtype":"F32","shape":[{},8],"data_offsets":[{bytes},{}]}}"#,
+        rows / 128,
+        bytes + rows / 4
     );
+    let codes =
+        format!(r#""w.weight":{{"dtype":"F8_E4M3","shape":[{rows},1024],"data_offsets":[0,{bytes}]}}"#);
+    let tensor = format!("{{{codes},{scales}}}");
+    let fp8 = r#"{"quantization_config":{"quant_method":"fp8","weight_block_size":[128,128]}}"#;
+    std::fs::write(scratch.0.join("config.json"), fp8).unwrap();
     // A hole: it takes no room.
     let mut file = std::fs::File::create_new(scratch.0.join("model.safetensors")).unwrap();
     file.write_all(&(tensor.len() as u64).to_le_bytes()).unwrap();
     file.write_all(tensor.as_bytes()).unwrap();
-    file.set_len(8 + tensor.len() as u64 + bytes).unwrap();
+    file.set_len(8 + tensor.len() as u64 + bytes + rows / 4).unwrap();
     let mut robot = Robot::open(&scratch.0.display().to_string());
     robot.app.update(Event::Probed(Box::new(cards([0, 1]))));
     see(&mut robot, FREE, None);
-    robot.press("c up up up up up up right right right");
+    robot.press("c up");
     for size in [LARGE, SMALL] {
         let text = robot.draw(size);
         let rows: Vec<&str> =
             text.lines().filter(|line| line.contains("GPU") && line.contains("✓ fits")).collect();
         assert!(rows.len() == 2 && rows[0].contains("VRAM"), "{text}");
-        let said = text.replace("││", "");
-        assert!(said.contains("auto: one GPU, or the cpu"), "{text}");
+        assert!(text.contains("device  auto: one GPU, or the cpu"), "{text}");
     }
 }
 
