@@ -37,8 +37,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn copy(from: &str, to: &Path) {
     std::fs::create_dir(to).unwrap();
-    for (name, bytes) in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(from)) {
-        std::fs::write(to.join(name), bytes).unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(from);
+    for name in files(&from).keys() {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
     }
 }
 
@@ -51,7 +52,7 @@ impl Holds {
     }
 
     fn set(&self, device: u32) {
-        std::fs::write(self.of(device), "").unwrap();
+        std::fs::File::create_new(self.of(device)).unwrap();
     }
 
     fn release(&self, device: u32) {

@@ -5,7 +5,7 @@
 //! why is said. The tests run in a process that is started again with the simulator in front of any real driver.
 //!
 //! With `CKPT_TEST_REAL_GPU=1` the same tests run on the GPU that is there, by its own driver; there being none fails.
-#![expect(clippy::unwrap_used, reason = "tests end where they cannot go on")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests end where they cannot go on")]
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
 mod encode;

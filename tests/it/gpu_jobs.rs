@@ -181,7 +181,8 @@ fn auto_says_what_a_gpu_would_need_where_one_may_be_started() {
         format!(r#""w.weight":{{"dtype":"F8_E4M3","shape":[{rows},1024],"data_offsets":[0,{bytes}]}}"#);
     let tensor = format!("{{{codes},{scales}}}");
     let fp8 = r#"{"quantization_config":{"quant_method":"fp8","weight_block_size":[128,128]}}"#;
-    std::fs::write(scratch.0.join("config.json"), fp8).unwrap();
+    let mut config = std::fs::File::create_new(scratch.0.join("config.json")).unwrap();
+    config.write_all(fp8.as_bytes()).unwrap();
     // A hole: it takes no room.
     let mut file = std::fs::File::create_new(scratch.0.join("model.safetensors")).unwrap();
     file.write_all(&(tensor.len() as u64).to_le_bytes()).unwrap();
