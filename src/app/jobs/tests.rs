@@ -7,6 +7,7 @@ use super::{JobState, Question};
 use crate::app::form::{Content, Form, Planned, There};
 use crate::app::tests::Robot;
 use crate::app::*;
+use crate::engine::choice::Choice as Device;
 use crate::engine::{Outcome, Proof, Tally, cancelled};
 use crate::error::ErrorKind;
 use crate::tensor::Dtype;
@@ -107,8 +108,9 @@ fn each_change_of_the_form_asks_for_a_plan_and_moving_does_not() {
     assert_eq!(robot.asked.len(), 2);
     assert_eq!(robot.app.plan_request().unwrap().options.proof, Proof::None);
     robot.press("down right");
-    assert_eq!(robot.toast(), "cpu is the only device that converts so far");
-    assert_eq!(robot.asked, []);
+    assert_eq!(robot.asked.len(), 1);
+    assert_eq!(robot.app.plan_request().unwrap().options.device, Device::Cpu);
+    assert_eq!(robot.press("right").asked, [], "no GPU is known here");
 }
 
 #[test]

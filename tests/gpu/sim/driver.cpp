@@ -428,14 +428,18 @@ API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     if (error >= 700) broken = error;
     return error;
   }
-  // Others may ask meanwhile.
+  // One launch after the other; who asks for memory does not wait for them.
   std::unique_lock<std::recursive_mutex> locked(lock);
   auto wait = number("LAUNCH_US", 0);
   std::string hold = setting("HOLD");
   locked.unlock();
   if (!hold.empty()) hold += "." + std::to_string(current);
   while (!hold.empty() && access(hold.c_str(), F_OK) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  if (wait) std::this_thread::sleep_for(std::chrono::microseconds(wait));
+  if (wait) {
+    static std::mutex launching;
+    std::lock_guard<std::mutex> one(launching);
+    std::this_thread::sleep_for(std::chrono::microseconds(wait));
+  }
   locked.lock();
   launches++;
   auto body = (*static_cast<sim::Bind*>(function))(arguments);
