@@ -143,21 +143,19 @@ impl Cuda {
         fitting: &dyn Fn(u64, usize) -> Range<u64>,
         make: &mut dyn FnMut(&mut Slot, &OnCard, Range<u64>) -> Made,
     ) -> Result<bool> {
-        let mut held = None;
+        let mut held = Borrowed { ring: &self.ring, slot: None };
         let mut start = work.rows.start;
         let mut done = Ok(None);
         while start < work.rows.end && matches!(done, Ok(None)) {
-            done = self.ready(&mut held, (layer, recipe), work).and_then(|ready| {
-                let (Some(on), Some(slot)) = (ready, &mut held) else { return Ok(Some(Why::Memory)) };
+            done = self.ready(&mut held.slot, (layer, recipe), work).and_then(|ready| {
+                let (Some(on), Some(slot)) = (ready, &mut held.slot) else { return Ok(Some(Why::Memory)) };
                 let rows = fitting(start, slot.capacity);
                 start = rows.end;
                 if rows.is_empty() { Ok(Some(Why::Rows)) } else { make(slot, &on, rows) }
             });
         }
-        let card = held.as_ref().map_or(0, |slot| slot.card);
-        if let Some(slot) = held {
-            self.ring.give(slot);
-        }
+        let card = held.slot.as_ref().map_or(0, |slot| slot.card);
+        drop(held);
         let instead = done.map_err(|fault| failed(&self.cards[card].card, &fault))?;
         if let Some(why) = instead {
             let _none: Option<()> = self.instead(why);
@@ -239,6 +237,20 @@ pub fn slot_values(options: &Options) -> usize {
 /// Returns the bytes of device memory of a slot.
 pub(super) fn slot_bytes(options: &Options) -> u64 {
     ring::slot_bytes(slot_values(options).max(ring::LEAST))
+}
+
+/// A slot that goes back to its ring, also where its worker ends by a fault of this program: others wait for it.
+struct Borrowed<'a> {
+    ring: &'a Ring,
+    slot: Option<Slot>,
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.ring.give(slot);
+        }
+    }
 }
 
 /// Why the processor has to make rows; `None` if a slot made them.
