@@ -148,7 +148,9 @@ fn compressed(format: &str, weights: &serde_json::Value) -> Layer {
 fn packed(bits: u64, is_padded: bool, seed: u64) {
     let mut random = Random::new(seed * 100 + bits + 50);
     let (outputs, inputs) = (size(&mut random, seed), size(&mut random, seed));
-    let grain = Grain::any(&mut random, inputs);
+    let group = random.one_of(&[3, 8, 32]).min(inputs);
+    let has_order = seed.is_multiple_of(3);
+    let grain = if has_order { Grain::Group(group) } else { Grain::any(&mut random, inputs) };
     let width = if is_padded { inputs.div_ceil(32 / bits) } else { (inputs * bits).div_ceil(32) };
     let (dtype, shape) = (random.one_of(&SCALES), grain.shape(outputs, inputs));
     let count = shape.iter().product();
@@ -160,8 +162,8 @@ fn packed(bits: u64, is_padded: bool, seed: u64) {
     if random.below(2) == 0 {
         layer = layer.part("weight_zero_point", Dtype::I8, &shape, random.bytes(count));
     }
-    if let (Grain::Group(size), 0) = (grain, random.below(2)) {
-        let index = words((0..inputs).map(|_| random.below(inputs.div_ceil(size))));
+    if has_order {
+        let index = words((0..inputs).map(|_| random.below(inputs.div_ceil(group))));
         layer = layer.part("weight_g_idx", Dtype::I32, &[inputs], index);
     }
     let what = format!("{bits} bits, padded {is_padded}, {outputs} × {inputs}, {grain:?}, seed {seed}");
