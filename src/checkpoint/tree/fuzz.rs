@@ -23,13 +23,18 @@ fn an_empty_checkpoint_has_no_rows_and_no_way_to_fail() {
 fn members_that_match_differently_do_not_fold_while_filtered() {
     let checkpoint = model(28, None).checkpoint();
     let mut tree = Tree::new(&checkpoint);
-    tree.set_filter(&checkpoint, Some(Filter::parse("layers.17").unwrap()));
+    tree.set_filter(&checkpoint, Some(filter("layers.17")));
     let up_proj = row_of(&tree, &checkpoint, "model.layers.17.mlp.up_proj");
     // Its first member is not left by the filter: nothing could stand for the fold.
     assert!(!tree.toggle_unfold(&checkpoint, up_proj));
     tree.toggle_unfold_all(&checkpoint);
     check_rows(&tree, &checkpoint);
     check_counts(&tree, &checkpoint, 3);
+}
+
+/// Returns the filter of words that make one.
+fn filter(words: &str) -> Filter {
+    Filter::parse(words).expect("the filters of these tests are well formed")
 }
 
 /// Operations that the fuzz knows.
@@ -44,7 +49,7 @@ fn apply(tree: &mut Tree, checkpoint: &Checkpoint, op: u8, pick: usize) {
         4 => tree.close_or_parent(checkpoint),
         5 => drop(tree.toggle_unfold(checkpoint, row)),
         6 => tree.toggle_unfold_all(checkpoint),
-        7 => tree.set_filter(checkpoint, Some(Filter::parse(FILTERS[pick % FILTERS.len()]).unwrap())),
+        7 => tree.set_filter(checkpoint, Some(filter(FILTERS[pick % FILTERS.len()]))),
         8 => tree.set_filter(checkpoint, None),
         9 => drop(tree.select_node(checkpoint, (pick % (checkpoint.files.names.len() + 1)) as u32)),
         10 => drop(tree.next_marked(checkpoint, row, pick.is_multiple_of(2))),
@@ -172,10 +177,10 @@ fn check_filters(checkpoint: &Checkpoint, mode: Mode) {
             (0..files.tensors.len() as u32).map(|t| [of_tensor(t)].into_iter().unzip()).collect()
         }
     };
-    for filter in FILTERS {
-        tree.set_filter(checkpoint, Some(Filter::parse(filter).unwrap()));
-        let naive = items.iter().filter(|(names, dtypes)| naive_hit(filter, names, dtypes)).count();
-        assert_eq!(tree.hits(), Some(naive), "{filter}");
+    for words in FILTERS {
+        tree.set_filter(checkpoint, Some(filter(words)));
+        let naive = items.iter().filter(|(names, dtypes)| naive_hit(words, names, dtypes)).count();
+        assert_eq!(tree.hits(), Some(naive), "{words}");
         check_rows(&tree, checkpoint);
         check_counts(&tree, checkpoint, naive);
     }

@@ -14,13 +14,14 @@ impl Scratch {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("ckpt-torch-{}-{count}.bin", std::process::id()));
-        let mut file = std::fs::File::options().write(true).create_new(true).open(&path).unwrap();
-        file.write_all(bytes).unwrap();
+        let mut file = std::fs::File::options().write(true).create_new(true).open(&path);
+        let file = file.as_mut().expect("a new name in the folder for temporary files can be made");
+        file.write_all(bytes).expect("a few bytes fit on the disk");
         Self(path)
     }
 
     pub(super) fn source(&self) -> SourceFile {
-        SourceFile::open(&self.0, "x.bin").unwrap()
+        SourceFile::open(&self.0, "x.bin").expect("the file was just written")
     }
 }
 
@@ -84,8 +85,9 @@ pub(super) fn stored<'a>(name: &'a str, data: &[u8]) -> Packed<'a> {
 
 pub(super) fn deflated<'a>(name: &'a str, data: &[u8]) -> Packed<'a> {
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(data).unwrap();
-    Packed { name, data: encoder.finish().unwrap(), method: 8, size: data.len() as u32 }
+    encoder.write_all(data).expect("a vector takes all bytes");
+    let deflated = encoder.finish().expect("a vector takes all bytes");
+    Packed { name, data: deflated, method: 8, size: data.len() as u32 }
 }
 
 pub(super) fn zip(entries: &[Packed<'_>]) -> Vec<u8> {
