@@ -13,6 +13,8 @@ pub mod io;
 pub mod nvml;
 pub mod ram;
 pub mod several;
+#[cfg(test)]
+mod testing;
 
 use std::borrow::Cow;
 use std::fmt;

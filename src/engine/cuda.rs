@@ -33,7 +33,6 @@ use super::cpu::Cpu;
 use super::{Device, Held, Options, Resident, Scratch, Tally, ToEncode, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::quant::encode::Encode;
-use crate::tensor::Dtype;
 use crate::units;
 
 /// Slots on each device: while one is read, one decoded and one written, a fourth waits.
@@ -332,18 +331,6 @@ impl Device for Cuda {
             return Ok(tally);
         }
         Cpu.decode(work, scratch, out)
-    }
-
-    fn cast(
-        &self,
-        from: Dtype,
-        bytes: &[u8],
-        to: Dtype,
-        scratch: &mut Scratch,
-        out: &mut [u8],
-    ) -> Result<Tally> {
-        // A cast is as much copying as computing: there is nothing to win on the other side of a bus.
-        Cpu.cast(from, bytes, to, scratch, out)
     }
 
     fn held(&self) -> Vec<Arc<Held>> {

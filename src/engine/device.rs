@@ -26,19 +26,6 @@ pub trait Device: Sync {
     /// The device fails; the processor never does.
     fn decode(&self, work: &Work<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Result<Tally>;
 
-    /// Rounds elements of a plain dtype to another.
-    ///
-    /// # Errors
-    /// As `decode`.
-    fn cast(
-        &self,
-        from: Dtype,
-        bytes: &[u8],
-        to: Dtype,
-        scratch: &mut Scratch,
-        out: &mut [u8],
-    ) -> Result<Tally>;
-
     /// Returns how many values it encodes at a time.
     fn values_at_once(&self, _encoder: &dyn Encode, _largest: f32) -> u64 {
         super::cpu::VALUES_AT_ONCE

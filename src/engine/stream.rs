@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::busy;
 use super::encoded::{Hands, Packed};
 use super::inputs::Inputs;
 use super::output::Output;
 use super::segments::{Segment, cut};
 use super::{Device, Progress, READ_AHEAD, Resident, Run, Scratch, Tally, Work, native, values_of};
+use super::{busy, cpu};
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -359,7 +359,7 @@ impl<'a> Pieces<'a> {
                     bytes.resize((at(piece.part.end) - at(piece.part.start)) as usize, 0);
                     self.inputs.read_into(from, at(piece.part.start), &mut bytes)?;
                     let turn = hands.turn();
-                    *tally += self.device.cast(dtype, &bytes, tensor.dtype, scratch, out)?;
+                    *tally += cpu::cast(dtype, &bytes, tensor.dtype, scratch, out);
                     drop(turn);
                     scratch.bytes = bytes;
                 }

@@ -1,33 +1,13 @@
 //! Tests over folders built here, with the files that the kernel has.
 
 use super::*;
-
-/// A root folder that is removed at the end of its test.
-struct Root(PathBuf);
-
-impl Root {
-    fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let root = std::env::temp_dir().join(format!("ckpt-amd-{name}-{}", std::process::id()));
-        for (file, text) in files {
-            let path = root.join("sys/class/drm").join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-        }
-        Self(root)
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::gauges::testing::Root;
 
 #[test]
 fn a_card_is_read_from_the_files_of_its_driver() {
     let root = Root::new(
-        "card",
+        "amd-card",
+        "sys/class/drm",
         &[
             // In the order of numbers, not of names; plugs and other makers' cards are none.
             ("card10/device/vendor", "0x1002\n"),
@@ -66,7 +46,8 @@ fn a_card_is_read_from_the_files_of_its_driver() {
 #[test]
 fn what_is_no_number_is_missing_and_nothing_else() {
     let root = Root::new(
-        "odd",
+        "amd-odd",
+        "sys/class/drm",
         &[
             ("card0/device/vendor", "0x1002\n"),
             ("card0/device/mem_info_vram_total", "much\n"),

@@ -1,35 +1,15 @@
 //! Tests of the control-group arithmetic over folders built here.
 
 use super::*;
-
-/// A root folder that is removed at the end of its test.
-struct Root(PathBuf);
-
-impl Root {
-    fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let root = std::env::temp_dir().join(format!("ckpt-ram-{name}-{}", std::process::id()));
-        for (file, text) in files {
-            let path = root.join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-        }
-        Self(root)
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::gauges::testing::Root;
 
 const MACHINE: Ram = Ram { used: 10 << 30, total: 64 << 30, limit: RamLimit::Machine };
 
 #[test]
 fn the_lowest_ancestor_limit_of_v2_wins_and_cache_is_not_used_memory() {
     let root = Root::new(
-        "v2",
+        "ram-v2",
+        "",
         &[
             ("proc/self/cgroup", "0::/job.slice/step_0\n"),
             ("sys/fs/cgroup/job.slice/memory.max", "8589934592\n"),
@@ -47,7 +27,8 @@ fn the_lowest_ancestor_limit_of_v2_wins_and_cache_is_not_used_memory() {
 #[test]
 fn a_v1_container_reads_its_mount_when_its_path_is_not_there() {
     let root = Root::new(
-        "v1",
+        "ram-v1",
+        "",
         &[
             ("proc/self/cgroup", "9:name=systemd:/\n4:memory:/docker/abc\n0::/\n"),
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n"),
@@ -63,7 +44,8 @@ fn a_v1_container_reads_its_mount_when_its_path_is_not_there() {
 fn no_limit_means_the_machine() {
     // What v1 writes for "no limit": the largest page-aligned i64.
     let root = Root::new(
-        "none",
+        "ram-none",
+        "",
         &[
             ("proc/self/cgroup", "4:memory:/\n"),
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
@@ -77,7 +59,8 @@ fn no_limit_means_the_machine() {
 #[test]
 fn a_group_path_that_leaves_the_mount_is_not_followed() {
     let root = Root::new(
-        "dots",
+        "ram-dots",
+        "",
         &[
             ("proc/self/cgroup", "0::/../../outside\n"),
             ("sys/outside/memory.max", "5\n"),

@@ -111,6 +111,27 @@ impl How {
     }
 }
 
+impl Pack {
+    /// Returns a layer that is packed in blocks of ggml: it goes through F32, nothing is rounded on the way.
+    pub(super) fn in_blocks(
+        (layer, name): (u32, &str),
+        values: Values,
+        (kind, making): (GgmlType, Making),
+    ) -> Self {
+        Self {
+            layer,
+            name: name.to_owned(),
+            values,
+            native: Dtype::F32,
+            dtype: Dtype::F32,
+            change: Change::None,
+            how: How::Blocks(kind),
+            shares: Vec::new(),
+            making,
+        }
+    }
+}
+
 /// What packing makes of the tensors.
 pub(super) struct Packing {
     pub(super) tensors: Vec<OutTensor>,

@@ -249,4 +249,4 @@ fn words(code: Code) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
 use crate::plan::packing;
 use crate::plan::select::Selection;
-use crate::plan::{Action, At, Change, How, Order, OutTensor, Pack, Source, Step, Values, list};
+use crate::plan::{Action, At, Change, Order, OutTensor, Pack, Source, Step, Values, list};
 use crate::quant::ggml;
 use crate::quant::ggml::mixture::{Before, Choice, Mixture, Model, is_quantized, is_values};
 use crate::tensor::{Dtype, GgmlType, elements};
@@ -143,18 +143,8 @@ impl<'a> Making<'a> {
         values: Values,
         (kind, making): (GgmlType, packing::Making),
     ) -> u32 {
-        self.packs.push(Pack {
-            layer,
-            name: name.strip_suffix(".weight").unwrap_or(name).to_owned(),
-            values,
-            // ggml goes through F32: nothing is rounded on the way.
-            native: Dtype::F32,
-            dtype: Dtype::F32,
-            change: Change::None,
-            how: How::Blocks(kind),
-            shares: Vec::new(),
-            making,
-        });
+        let name = name.strip_suffix(".weight").unwrap_or(name);
+        self.packs.push(Pack::in_blocks((layer, name), values, (kind, making)));
         self.packs.len() as u32 - 1
     }
 

@@ -23,17 +23,7 @@ pub(super) fn blocks(
     let Dtype::Ggml(kind) = out.dtype else { return Err("it is in no blocks of ggml".into()) };
     let making = Making::of(&ggml::encode::encoding(kind, &out.shape)?);
     out.source = Source::Encoded { pack: number, part: 0 };
-    Ok(Pack {
-        layer,
-        name: name.to_owned(),
-        values: Values::Layer(layer, Change::None),
-        native: Dtype::F32,
-        dtype: Dtype::F32,
-        change: Change::None,
-        how: How::Blocks(kind),
-        shares: Vec::new(),
-        making,
-    })
+    Ok(Pack::in_blocks((layer, name), Values::Layer(layer, Change::None), (kind, making)))
 }
 
 /// Puts the landings on a packed layer, which is packed again: its tensors get the merge's number.

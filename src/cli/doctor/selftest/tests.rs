@@ -1,19 +1,8 @@
 //! Tests of the report; what a card computes is tested with the kernels.
 
 use super::*;
+use crate::engine::cuda::probe::tests::card;
 use crate::engine::cuda::selftest::{Check, Rate};
-
-fn card(ordinal: u32, refused: Option<&str>) -> Card {
-    Card {
-        ordinal,
-        name: "Fake".into(),
-        uuid: format!("GPU-{ordinal}"),
-        capability: [9, 0],
-        memory: 1 << 30,
-        multiprocessors: 132,
-        refused: refused.map(str::to_owned),
-    }
-}
 
 fn two() -> Probed {
     Probed::Ready { driver: 12_080, cards: vec![card(0, None), card(1, Some("GPU older than Volta"))] }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn card(ordinal: u32, refused: Option<&str>) -> Card {
+pub(crate) fn card(ordinal: u32, refused: Option<&str>) -> Card {
     Card {
         ordinal,
         name: "Fake".into(),
