@@ -196,13 +196,5 @@ DEV void along_rows(const Layer& layer, const u8* codes, u64 first, u64 count, u
 #define KERNEL_OF_FOUR KERNEL
 #endif
 
-// The three kernels of a decoder that is one of the functions above, or another template of its parameters.
-#define AFFINE_TO(name, ending, decode, format, dtype)                                                          \
-  KERNEL_OF_FOUR(name##_##ending, const Layer layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, \
-                 u32* all) {                                                                                     \
-    decode<format, dtype>(layer, codes, first, count, native, out, all);                                         \
-  }
-#define AFFINE(name, decode, format)          \
-  AFFINE_TO(name, f32, decode, format, F32)   \
-  AFFINE_TO(name, f16, decode, format, F16)   \
-  AFFINE_TO(name, bf16, decode, format, BF16)
+// The kernels of a decoder that is one of the functions above, or another template of its parameters.
+#define AFFINE(name, decode, format) DECODER(KERNEL_OF_FOUR, name, decode, format)

@@ -141,11 +141,4 @@ DEV void decode_blocks(const Layer& layer, const u8* codes, u64 first, u64 count
   tell(seen, all);
 }
 
-#define BLOCKS_TO(name, ending, format, dtype)                                                                     \
-  KERNEL(name##_##ending, const Layer layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) { \
-    decode_blocks<format, dtype>(layer, codes, first, count, native, out, all);                                    \
-  }
-#define BLOCKS(name, format)           \
-  BLOCKS_TO(name, f32, format, F32)    \
-  BLOCKS_TO(name, f16, format, F16)    \
-  BLOCKS_TO(name, bf16, format, BF16)
+#define BLOCKS(name, format) DECODER(KERNEL, name, decode_blocks, format)

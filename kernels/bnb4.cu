@@ -6,7 +6,9 @@
 // table: 0 the values of the 16 codes, 1 absmax; number: 0 the power of two that a block's values are.
 struct Bnb4 {
   enum : u32 { SHARED = 16 };
-  DEV void eight(const Layer& layer, const f32* table, const u8* codes, u64 first, u64 at, u32 count, f32* value) {
+  DEV u32 held(const Layer&) { return SHARED; }
+  DEV u64 begin(const Layer&, u64 first, u64) { return first; }
+  DEV void eight(u64 first, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, f32* value) {
     const f32* absmax = (const f32*)layer.table[1];
     u32 power = (u32)layer.number[0];
     u64 element = first + at;
@@ -27,7 +29,7 @@ struct Bnb4 {
     }
   }
 };
-DECODER(bnb4, Bnb4)
+ROWS(bnb4, Bnb4)
 
 // Encoding: strands 0 codes, 1 absmax. Each value is multiplied by `1 / absmax`, those of a last block that is not whole
 // are divided; of a value's code the place is how many of 15 sorted bounds lie below it.

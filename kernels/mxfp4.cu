@@ -9,7 +9,8 @@ enum : u32 { HIGH = 128, BLOCKS = 4, WORDS = BLOCKS * 4 };
 DEV f32 e2m1(u32 code) { return of_bits((code & 7u) << 22 | (code & 8u) << 28) * of_bits((126 + 127) << 23); }
 
 // table: 0 scales [experts, outputs, blocks]; number: 0 outputs, 1 blocks.
-template <u32 OUT>
+struct Mxfp4;
+template <class, u32 OUT>
 DEV void turned(const Layer& layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) {
   static __shared__ u32 words[HIGH][WORDS + 1];
   static __shared__ f32 scales[HIGH][BLOCKS + 1];
@@ -69,10 +70,4 @@ DEV void turned(const Layer& layer, const u8* codes, u64 first, u64 count, u32 n
   tell(seen, all);
 }
 
-#define TURNED(ending, dtype)                                                                                         \
-  KERNEL(mxfp4_##ending, const Layer layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) { \
-    turned<dtype>(layer, codes, first, count, native, out, all);                                                   \
-  }
-TURNED(f32, F32)
-TURNED(f16, F16)
-TURNED(bf16, BF16)
+DECODER(KERNEL, mxfp4, turned, Mxfp4)

@@ -4,8 +4,8 @@
 // number: 0 dtype of the stored values.
 struct Plain {
   enum : u32 { SHARED = 0 };
-  DEV void eight(const Layer& layer, const f32*, const u8* codes, u64, u64 at, u32 count, f32* value) {
-    u32 dtype = (u32)layer.number[0];
+  DEV u32 begin(const Layer& layer, u64, u64) { return (u32)layer.number[0]; }
+  DEV void eight(u32 dtype, const Layer&, const f32*, const u8* codes, u64 at, u32 count, f32* value) {
     if (count == 8 && dtype != F32) {
       Four four = ((const Four*)codes)[at / 8];
 #pragma unroll
@@ -18,4 +18,4 @@ struct Plain {
     for (u32 k = 0; k < count; ++k) value[k] = loaded(dtype, codes, at + k);
   }
 };
-DECODER(plain, Plain)
+ROWS(plain, Plain)

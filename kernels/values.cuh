@@ -84,37 +84,51 @@ DEV void store_eight(u8* out, u64 at, u32 count, const f32* value, Seen& seen) {
 DEV u64 thread_of_all() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
 DEV u64 all_threads() { return (u64)gridDim.x * blockDim.x; }
 
-// A decoder of a format whose neighbors in the weight are neighbors in its codes: `Format::eight` gives eight values
-// (fewer at the end) of the flattened weight from element `first + at` on; `codes` begins with the byte that
-// src/quant names for `first`. `Format::SHARED` floats of `table[0]` are put in shared memory first.
+DEV void round_eight(u32 dtype, f32* value) {
+  if (dtype == BF16) {
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) value[k] = bf16_value(bf16_of(value[k]));
+  } else if (dtype == F16) {
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) value[k] = f16_value(f16_of(value[k]));
+  }
+}
+
+// A decoder of a format whose neighbors in the weight are neighbors in its codes, of fewer than 2^32 values a launch
+// (`VALUES_MAX` in src/engine/cuda.rs): `Format::begin` is what a thread knows of the layer, and `Format::eight` gives
+// eight values (fewer at the end) from element `first + at` on; `codes` begins with the byte that src/quant names for
+// `first`. The first floats of `table[0]`, `Format::held` of them and `Format::SHARED` at most, are put in shared memory
+// first.
 template <class Format, u32 OUT>
-DEV void decode_flat(const Layer& layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) {
+DEV void decode_rows(const Layer& layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) {
   static __shared__ f32 shared[Format::SHARED > 0 ? Format::SHARED : 1];
   if constexpr (Format::SHARED > 0) {
-    for (u32 k = threadIdx.x; k < (u32)Format::SHARED; k += blockDim.x) shared[k] = ((const f32*)layer.table[0])[k];
+    for (u32 k = threadIdx.x; k < Format::held(layer); k += blockDim.x) shared[k] = ((const f32*)layer.table[0])[k];
     __syncthreads();
   }
+  auto rows = Format::begin(layer, first, count);
   Seen seen = {0, 0};
   u64 units = (count + 7) / 8;
   for (u64 unit = thread_of_all(); unit < units; unit += all_threads()) {
     u64 at = unit * 8;
     u32 here = count - at < 8 ? (u32)(count - at) : 8;
     f32 value[8] = {};
-    Format::eight(layer, shared, codes, first, at, here, value);
-#pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = rounded(native, value[k]);
+    Format::eight(rows, layer, shared, codes, at, here, value);
+    round_eight(native, value);
     store_eight<OUT>(out, at, here, value, seen);
   }
   tell(seen, all);
 }
 
 // The three kernels of a decoder: `first` is the first element of the weight that is asked for, `count` how many are,
-// `codes` begins with the bytes that the format names for them; each value is rounded to `native` first.
-#define DECODER_TO(name, ending, format, dtype)                                                                   \
-  KERNEL(name##_##ending, const Layer layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) { \
-    decode_flat<format, dtype>(layer, codes, first, count, native, out, all);                                      \
+// `codes` begins with the bytes that the format names for them; each value is rounded to `native` first. `kernel` declares
+// them, `decode` is a function template of the format, which stands last as it may have commas, and the dtype.
+#define DECODER_TO(name, ending, dtype, kernel, decode, ...)                                                       \
+  kernel(name##_##ending, const Layer layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) { \
+    decode<__VA_ARGS__, dtype>(layer, codes, first, count, native, out, all);                                      \
   }
-#define DECODER(name, format)             \
-  DECODER_TO(name, f32, format, F32)      \
-  DECODER_TO(name, f16, format, F16)      \
-  DECODER_TO(name, bf16, format, BF16)
+#define DECODER(kernel, name, decode, ...)                    \
+  DECODER_TO(name, f32, F32, kernel, decode, __VA_ARGS__)     \
+  DECODER_TO(name, f16, F16, kernel, decode, __VA_ARGS__)     \
+  DECODER_TO(name, bf16, BF16, kernel, decode, __VA_ARGS__)
+#define ROWS(name, ...) DECODER(KERNEL, name, decode_rows, __VA_ARGS__)
