@@ -135,6 +135,19 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
+impl Outcome {
+    /// Returns what computed and why it did, in words; `None` for the processor where there was nothing to choose from.
+    #[must_use]
+    pub fn computed(&self) -> Option<String> {
+        let Self { device, device_why: why, .. } = self;
+        match (device.as_str(), why.as_str()) {
+            ("cpu", "") => None,
+            (_, "") => Some(format!("computed on {device}")),
+            _ => Some(format!("computed on {device}  {why}")),
+        }
+    }
+}
+
 /// A plan that is carried out: what it is for, how, and where it says how far it is.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {

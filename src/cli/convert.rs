@@ -160,8 +160,8 @@ pub(super) fn execute(
     let run = Run { checkpoint, adapters, plan, options, device: &Cpu, progress: &progress };
     let outcome = watched(run, &show, out)?;
     let fell_back = options.device != Choice::Auto && !outcome.device_why.is_empty();
-    let why = fell_back.then(|| format!("{}; the cpu computes instead", outcome.device_why));
-    for note in why.iter().chain(&outcome.notes) {
+    let why = fell_back.then_some(&outcome.device_why);
+    for note in why.into_iter().chain(&outcome.notes) {
         warn(note, json, out)?;
     }
     if outcome.tally.overflows > 0 {

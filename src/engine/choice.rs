@@ -126,6 +126,11 @@ impl Choice {
         }
     }
 
+    /// Returns the processor in the place of GPUs that were asked for.
+    fn instead(self, why: &str) -> Opened {
+        Opened::cpu(format!("{self}: {why}; the cpu computes instead"))
+    }
+
     /// Opens the device for a run; that of the run itself is not used.
     ///
     /// # Errors
@@ -136,9 +141,9 @@ impl Choice {
             Self::Cuda(ordinals) => match usable(ordinals)? {
                 Ok(cards) => Ok(match start(run, &cards) {
                     Ok(cuda) => Opened { device: Box::new(cuda), why: String::new() },
-                    Err(error) => Opened::cpu(format!("{self}: {}", error.message)),
+                    Err(error) => self.instead(&error.message),
                 }),
-                Err(why) => Ok(Opened::cpu(format!("{self}: {why}"))),
+                Err(why) => Ok(self.instead(&why)),
             },
             Self::Auto => auto(run),
         }

@@ -175,7 +175,7 @@ fn flow(inputs: &[&str], key: &str, title: &str, first: &str) {
     });
     robot.press("6j").shows("computes on cuda:1 Simulated GPU");
     holds.release(1);
-    robot.shows("✓ verified").shows("written and verified");
+    robot.shows("✓ verified").shows("written and verified").shows("computed on cuda:1");
     assert_eq!(files(&scratch.join("second")), files(&by_cpu), "the same bytes as the processor's");
     robot.press("q");
     let (code, robot) = robot.ends();

@@ -172,11 +172,7 @@ pub(in crate::cli) fn report(
         Some(words) => format!("▲ not proven: {} broken; {words}", units::plural(skipped, "layer")),
         None => "▲ not verified: --verify none".into(),
     });
-    if outcome.device != "cpu" || !outcome.device_why.is_empty() {
-        let why = outcome.device_why.as_str();
-        let sep = if why.is_empty() { "" } else { "  " };
-        lines.push(format!("computed on {}{sep}{why}", escape(&outcome.device)));
-    }
+    lines.extend(outcome.computed().map(|words| escape(&words).into_owned()));
     if let Some(counts) = MergeCounts::of(plan) {
         lines.push(counts.words("modules merged"));
         lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));

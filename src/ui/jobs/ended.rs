@@ -76,6 +76,12 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
         ]),
         Line::from(Span::styled(price, theme.style(Role::Text))),
     ];
+    if let Some(computed) = outcome.computed() {
+        let wrapped = wrap(&escape(&computed), width.saturating_sub(2));
+        lines.extend(
+            wrapped.into_iter().map(|l| Line::from(Span::styled(format!("  {l}"), theme.style(Role::Muted)))),
+        );
+    }
     if let Some(coverage) = &job.facts.coverage {
         lines.extend(merged(coverage, true, width, theme));
     }
