@@ -17,11 +17,11 @@ use std::time::Instant;
 use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
-use ckpt::engine::cuda::measure::layers::{layer, names};
 use ckpt::engine::cuda::measure::{Host, Meter, Speed, Task, Times, Way, cards, merge_of};
 use ckpt::engine::cuda::probe::Card;
 use ckpt::engine::{Device, Options, Progress, Proof, Run};
 use ckpt::plan::{Order, Plan};
+use ckpt::quant::noise::{layer, names};
 use ckpt::tensor::Dtype;
 
 /// Columns of the weights.

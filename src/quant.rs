@@ -30,12 +30,14 @@ mod grain;
 #[cfg(test)]
 mod hostile_tests;
 pub mod hqq;
+pub mod in_memory;
 pub mod int8;
 pub mod kernel;
 mod marlin;
 pub mod mlx;
 pub mod modelopt;
 pub mod mxfp4;
+pub mod noise;
 mod pack;
 mod pattern;
 pub mod quanto;

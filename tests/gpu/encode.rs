@@ -17,6 +17,7 @@ use libtest_mimic::Trial;
 
 use super::samples::{Scratch, cards, carry_out, files};
 use super::trial;
+use super::weights::kinds;
 
 const FLOATS: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::F32];
 
@@ -25,42 +26,11 @@ fn weight([rows, columns]: [u64; 2], dtype: Dtype, first: usize) -> Vec<f32> {
     let kinds = kinds((rows * columns) as usize);
     let row = |row: usize| {
         let at = row * columns as usize..(row + 1) * columns as usize;
-        kinds[(first + row) % kinds.len()][at].to_vec()
+        kinds[(first + row) % kinds.len()].1[at].to_vec()
     };
     let mut values: Vec<f32> = (0..rows as usize).flat_map(row).collect();
     values::round_all(dtype, &mut values);
     values
-}
-
-/// Values of many kinds.
-fn kinds(count: usize) -> Vec<Vec<f32>> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut random = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 0.05
-    };
-    let strewn: Vec<f32> = (0..count).map(|_| random()).collect();
-    let with = |change: fn(usize, f32) -> f32| -> Vec<f32> {
-        strewn.iter().enumerate().map(|(at, &value)| change(at, value)).collect()
-    };
-    vec![
-        strewn.clone(),                                                                 // strewn
-        vec![0.0; count],                                                               // zeros
-        vec![0.03; count],                                                              // all equal
-        vec![-0.03; count],                                                             // all equal below 0
-        vec![-0.0; count],                                                              // negative zeros
-        with(|at, value| if at % 3 == 0 { 0.0f32.copysign(value) } else { value }),     // zeros of both signs
-        with(|at, value| if at / 16 % 3 == 0 { 0.0 } else { value }),                   // groups of zeros
-        with(|at, value| if at % 97 == 13 { value * 4000.0 } else { value }),           // outliers
-        with(|_, value| value.abs() + 0.1),                                             // on one side
-        with(|_, value| -value.abs() - 0.1),                                            // on the other side
-        with(|_, value| value * 1e-6),                                                  // tiny
-        with(|at, value| if at / 32 % 2 == 0 { value * 1e-37 } else { value * 1e-39 }), // subnormal
-        with(|at, value| value * 10f32.powi((at % 60) as i32 / 8 - 5)),                 // of all sizes
-        with(|at, value| 2f32.powi(at as i32 * 7 % 23 - 14).copysign(value)),           // powers of two
-        with(|_, value| (value * 800.0).round() / 8.0),                                 // steps of eighths
-        with(|at, _| if at == 0 { -1.5 } else { 0.0 }),                                 // one value
-    ]
 }
 
 /// Encodes a layer of plain values on a device, in as many ranges of rows as `ranges`; `None` where the processor has to.

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use ckpt::quant::in_memory::InMemory;
 use ckpt::tensor::Dtype;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::layers::{Layer, Random};
+use super::layers::{Random, check};
 use super::trial;
 
 /// Layers of each kind.
@@ -28,13 +29,15 @@ const SCALES: [Dtype; 3] = [Dtype::F16, Dtype::BF16, Dtype::F32];
 fn gptq(bits: u64, is_planar: bool, seed: u64) {
     let mut random = Random::new(seed * 100 + bits);
     let (outputs, sets) = (size(&mut random, seed), 1 + size(&mut random, seed) / 8);
+    // Planes of zero points are of 32 outputs.
+    let outputs = if is_planar { outputs.next_multiple_of(32) } else { outputs };
     // A set is 32 inputs in as many words as bits; codes that fill words end with any of them.
     let least = if 32 % bits == 0 { random.below(bits) } else { 0 };
     let rows = (sets * bits - least).max(1);
     let inputs = rows * 32 / bits;
     let group = random.one_of(&[3, 8, 20, 32, 64, 128]).min(inputs);
     let groups = inputs.div_ceil(group);
-    let width = if is_planar { outputs.div_ceil(32) * bits } else { (outputs * bits).div_ceil(32) };
+    let width = (outputs * bits).div_ceil(32);
     let dtype = random.one_of(&SCALES);
     let format = if is_planar { "gptq_p" } else { random.one_of(&["gptq", "gptq_v2"]) };
     let quantizer = random.one_of(&["gptqmodel:7.7.0", "auto-gptq"]);
@@ -42,7 +45,7 @@ fn gptq(bits: u64, is_planar: bool, seed: u64) {
         "meta": {"quantizer": [quantizer]}});
     let (codes, zeros) = (random.bytes(rows * outputs * 4), random.bytes(groups * width * 4));
     let scales = random.scales(dtype, groups * outputs, true);
-    let mut layer = Layer::default()
+    let mut layer = InMemory::default()
         .part("qweight", Dtype::I32, &[rows, outputs], codes)
         .part("qzeros", Dtype::I32, &[groups, width], zeros)
         .part("scales", dtype, &[groups, outputs], scales)
@@ -52,7 +55,7 @@ fn gptq(bits: u64, is_planar: bool, seed: u64) {
         layer = layer.part("g_idx", Dtype::I32, &[inputs], index);
     }
     let what = format!("{bits} bits, {format}, {outputs} × {inputs} in {group}, seed {seed}");
-    layer.check("gptq", &mut random, &what);
+    check(&what, &layer, "gptq", &[]);
 }
 
 fn gemm(seed: u64) {
@@ -60,12 +63,12 @@ fn gemm(seed: u64) {
     let (wide, inputs) = (1 + size(&mut random, seed) / 2, size(&mut random, seed));
     let (outputs, group) = (wide * 8, random.one_of(&[3, 8, 32, 64, 128]).min(inputs));
     let (groups, dtype) = (inputs.div_ceil(group), random.one_of(&SCALES));
-    let layer = Layer::default()
+    let layer = InMemory::default()
         .part("qweight", Dtype::I32, &[inputs, wide], random.bytes(inputs * wide * 4))
         .part("qzeros", Dtype::I32, &[groups, wide], random.bytes(groups * wide * 4))
         .part("scales", dtype, &[groups, outputs], random.scales(dtype, groups * outputs, true))
         .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemm"}));
-    layer.check("awq", &mut random, &format!("{outputs} × {inputs} in {group}, seed {seed}"));
+    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[]);
 }
 
 /// The words of zero points of a row.
@@ -79,12 +82,12 @@ fn gemv(seed: u64) {
     let (outputs, wide) = (1 + size(&mut random, seed), 1 + size(&mut random, seed) / 4);
     let (inputs, group) = (wide * 8, random.one_of(&[32, 64, 128]));
     let (zeros, dtype) = (zero_words(inputs, group), random.one_of(&SCALES));
-    let layer = Layer::default()
+    let layer = InMemory::default()
         .part("qweight", Dtype::I32, &[outputs, wide], random.bytes(outputs * wide * 4))
         .part("qzeros", Dtype::I32, &[outputs, zeros], random.bytes(outputs * zeros * 4))
         .part("scales", dtype, &[outputs, zeros * 8], random.scales(dtype, outputs * zeros * 8, true))
         .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemv"}));
-    layer.check("awq", &mut random, &format!("{outputs} × {inputs} in {group}, seed {seed}"));
+    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[]);
 }
 
 fn gemv_fast(seed: u64) {
@@ -92,12 +95,12 @@ fn gemv_fast(seed: u64) {
     let (fours, inputs) = (1 + size(&mut random, seed) / 4, 64 * (1 + size(&mut random, seed) / 30));
     let (outputs, group) = (fours * 4, random.one_of(&[32, 64, 128]).min(inputs));
     let (tall, dtype) = (zero_words(inputs, group) * 8, random.one_of(&SCALES));
-    let layer = Layer::default()
+    let layer = InMemory::default()
         .part("qweight", Dtype::I16, &[fours, inputs], random.bytes(fours * inputs * 2))
         .part("qzeros", dtype, &[tall, outputs], random.scales(dtype, tall * outputs, false))
         .part("scales", dtype, &[tall, outputs], random.scales(dtype, tall * outputs, true))
         .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemv_fast"}));
-    layer.check("awq", &mut random, &format!("{outputs} × {inputs} in {group}, seed {seed}"));
+    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[]);
 }
 
 /// How many weights share a scale.
@@ -139,10 +142,10 @@ impl Grain {
     }
 }
 
-fn compressed(format: &str, weights: &serde_json::Value) -> Layer {
+fn compressed(format: &str, weights: &serde_json::Value) -> InMemory<'static> {
     let config =
         json!({"format": format, "config_groups": {"g": {"targets": ["Linear"], "weights": weights}}});
-    Layer::default().block("config.json", "compressed-tensors", config)
+    InMemory::default().block("config.json", "compressed-tensors", config)
 }
 
 fn packed(bits: u64, is_padded: bool, seed: u64) {
@@ -154,7 +157,7 @@ fn packed(bits: u64, is_padded: bool, seed: u64) {
     let width = if is_padded { inputs.div_ceil(32 / bits) } else { (inputs * bits).div_ceil(32) };
     let (dtype, shape) = (random.one_of(&SCALES), grain.shape(outputs, inputs));
     let count = shape.iter().product();
-    let declared = [outputs, inputs].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let declared: Vec<u8> = [outputs, inputs].iter().flat_map(|n| n.to_le_bytes()).collect();
     let mut layer = compressed("pack-quantized", &grain.said(bits))
         .part("weight_shape", Dtype::I64, &[2], declared)
         .part("weight_packed", Dtype::I32, &[outputs, width], random.bytes(outputs * width * 4))
@@ -167,7 +170,7 @@ fn packed(bits: u64, is_padded: bool, seed: u64) {
         layer = layer.part("weight_g_idx", Dtype::I32, &[inputs], index);
     }
     let what = format!("{bits} bits, padded {is_padded}, {outputs} × {inputs}, {grain:?}, seed {seed}");
-    layer.check("compressed-tensors", &mut random, &what);
+    check(&what, &layer, "compressed-tensors", &[]);
 }
 
 /// Tiles of 16 inputs and 64 outputs.
@@ -178,11 +181,11 @@ fn marlin(seed: u64) {
     let groups = if seed.is_multiple_of(3) { 1 } else { random.one_of(&[tall, tall * 2, tall * 4]) };
     let (codes, scales) = if seed.is_multiple_of(2) { ("B", "s") } else { ("qweight", "scales") };
     let format = if seed.is_multiple_of(2) { "gptq" } else { "awq" };
-    let layer = Layer::default()
+    let layer = InMemory::default()
         .part(codes, Dtype::I32, &[tall, outputs * 2], random.bytes(inputs * outputs / 2))
         .part(scales, Dtype::F16, &[groups, outputs], random.scales(Dtype::F16, groups * outputs, true))
         .block("config.json", format, json!({"bits": 4, "group_size": inputs / groups}));
-    layer.check(format, &mut random, &format!("{outputs} × {inputs} in {groups} groups, seed {seed}"));
+    check(&format!("{outputs} × {inputs} in {groups} groups, seed {seed}"), &layer, format, &[]);
 }
 
 /// Words along the outputs in groups, along the inputs otherwise; signed or not, in either order.
@@ -208,7 +211,7 @@ fn quark(seed: u64) {
     let said = json!({"global_quant_config": {"weight":
         {"dtype": dtype, "qscheme": qscheme, "group_size": group_size}}, "export": {"pack_method": method}});
     let (float, count) = (random.one_of(&SCALES), shape.iter().product::<u64>());
-    let mut layer = Layer::default()
+    let mut layer = InMemory::default()
         .part("weight", Dtype::I32, &weight, random.bytes(inputs * outputs / 2))
         .part("weight_scale", float, &shape, random.scales(float, count, true))
         .block("config.json", "quark", said);
@@ -217,7 +220,7 @@ fn quark(seed: u64) {
         layer = layer.part("weight_zero_point", Dtype::I32, &[groups, outputs / 8], zeros);
     }
     let what = format!("{outputs} × {inputs}, {qscheme} of {group}, {dtype}, {method}, seed {seed}");
-    layer.check("quark", &mut random, &what);
+    check(&what, &layer, "quark", &[]);
 }
 
 /// Tiles of 8 outputs and 32 inputs a word, padded on both sides.
@@ -233,7 +236,7 @@ fn tinygemm(seed: u64) {
     let kept = if dtype == "float16" { Dtype::F16 } else { Dtype::BF16 };
     let data = json!({"block_size": [1, group], "shape": [outputs, inputs]});
     let scales = random.scales(kept, long / group * tall * 2, false);
-    let layer = Layer::default()
+    let layer = InMemory::default()
         .part("_weight_qdata", Dtype::I32, &[high, across, 32, words], random.bytes(tall * long / 2))
         .part("_weight_scale_and_zero", kept, &[long / group, tall, 2], scales)
         .block(
@@ -242,7 +245,7 @@ fn tinygemm(seed: u64) {
             json!({"layer.weight": {"_type": "Int4TilePackedTo4dTensor", "_data": data}}),
         );
     let what = format!("{outputs} × {inputs} of {tall} × {long} in {group}, {words} words, seed {seed}");
-    layer.check("torchao", &mut random, &what);
+    check(&what, &layer, "torchao", &[]);
 }
 
 /// Groups of every width in a random order of inputs, the last group of fewer codes than it has room for.
@@ -255,20 +258,19 @@ fn exl2(seed: u64) {
         groups.extend([bits as i16, rows as i16]);
         (rows, inputs) = (rows + tall, inputs + tall * 32 / bits);
     }
-    inputs -= random.below(2);
     let count = groups.len() as u64 / 2;
     let mut order: Vec<u16> = (0..inputs as u16).collect();
     (1..inputs).rev().for_each(|at| order.swap(at as usize, random.below(at + 1) as usize));
-    let order = order.iter().flat_map(|n| n.to_le_bytes()).collect();
-    let groups = groups.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let order: Vec<u8> = order.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let groups: Vec<u8> = groups.iter().flat_map(|n| n.to_le_bytes()).collect();
     let scales = random.bytes(count * outputs / 2);
-    let layer = Layer::default()
+    let layer = InMemory::default()
         .part("q_weight", Dtype::I32, &[rows, outputs], random.bytes(rows * outputs * 4))
         .part("q_groups", Dtype::I16, &[count * 2], groups)
         .part("q_scale", Dtype::I32, &[count, outputs / 8], scales)
         .part("q_scale_max", Dtype::F16, &[count], random.scales(Dtype::F16, count, false))
         .part("q_invperm", Dtype::I16, &[inputs], order);
-    layer.check("exl2", &mut random, &format!("{outputs} × {inputs} in {count} groups, seed {seed}"));
+    check(&format!("{outputs} × {inputs} in {count} groups, seed {seed}"), &layer, "exl2", &[]);
 }
 
 /// A layer of several pieces and tiles, as models have them.
@@ -279,11 +281,11 @@ fn large(format: &'static str) {
         "gptq" => ([inputs / 8, outputs], [groups, outputs / 8]),
         _ => ([inputs, outputs / 8], [groups, outputs / 8]),
     };
-    let layer = Layer::default()
+    let layer = InMemory::default()
         .part("qweight", Dtype::I32, &qweight, random.bytes(outputs * inputs / 2))
         .part("qzeros", Dtype::I32, &zeros, random.bytes(groups * outputs / 2))
         .part("scales", Dtype::F16, &[groups, outputs], random.scales(Dtype::F16, groups * outputs, true));
-    layer.check(format, &mut random, format);
+    check(format, &layer, format, &[]);
 }
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -1,14 +1,14 @@
 //! Layers of random bits, whose rows a device makes as the processor does: all of them, and some from anywhere.
 
+use std::ops::Range;
+
+use super::samples::cards;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
 use ckpt::engine::{Device, Resident, Scratch, Tally, Work};
 use ckpt::quant::decode::Decoding;
-use ckpt::quant::{FormatId, Module, Part, Parts, QuantBlock, QuantConfig, Side, SideData};
+use ckpt::quant::in_memory::InMemory;
 use ckpt::tensor::Dtype;
-use serde_json::Value;
-
-use super::samples::cards;
 
 /// Numbers without a pattern, the same ones each time.
 pub(crate) struct Random(u64);
@@ -33,6 +33,10 @@ impl Random {
         list[self.below(list.len() as u64) as usize]
     }
 
+    pub(crate) fn byte(&mut self) -> u8 {
+        (self.next() >> 32) as u8
+    }
+
     pub(crate) fn bytes(&mut self, count: u64) -> Vec<u8> {
         (0..count.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(count as usize).collect()
     }
@@ -52,112 +56,72 @@ impl Random {
     }
 }
 
-/// A tensor in memory.
-struct Tensor {
-    suffix: &'static str,
-    dtype: Dtype,
-    shape: Vec<u64>,
-    bytes: Vec<u8>,
+/// Returns how a layer is decoded; there is a kernel for it.
+fn decoding(what: &str, layer: &InMemory<'_>, format: &str) -> Decoding {
+    let decoding = layer.decoding("layer", format).unwrap();
+    assert!(decoding.row_count() > 0 && decoding.rows.program().is_some(), "{what}: no kernel");
+    decoding
 }
 
-/// The tensors of one layer, and what a config says of it.
-#[derive(Default)]
-pub(crate) struct Layer {
-    tensors: Vec<Tensor>,
-    config: QuantConfig,
+/// Makes rows on the simulated GPU and on the processor, from each of these dtypes (that of the format first) to each: all
+/// rows, single ones and ranges from anywhere. Nothing is left to the processor.
+pub(crate) fn check(what: &str, layer: &InMemory<'_>, format: &str, natives: &[Dtype]) {
+    assert_eq!(compare(what, layer, format, natives), Vec::<String>::new(), "{what}");
 }
 
-impl SideData for Layer {
-    fn read(&self, tensor: u32, offset: u64, count: u64) -> Side {
-        let bytes = &self.tensors[tensor as usize].bytes;
-        let start = bytes.len().min(offset as usize);
-        Side::Bytes(bytes[start..bytes.len().min(start + count as usize)].to_vec())
-    }
-}
-
-impl Layer {
-    pub(crate) fn part(mut self, suffix: &'static str, dtype: Dtype, shape: &[u64], bytes: Vec<u8>) -> Self {
-        let wanted = dtype.bytes_of(shape.iter().product());
-        assert_eq!(Some(bytes.len() as u64), wanted, "{suffix} {shape:?}");
-        self.tensors.push(Tensor { suffix, dtype, shape: shape.to_vec(), bytes });
-        self
-    }
-
-    pub(crate) fn block(mut self, file: &str, method: &str, value: Value) -> Self {
-        let (file, key, method) = (file.into(), "quantization_config".into(), Some(method.into()));
-        self.config.blocks.push(QuantBlock { file, key, method, value });
-        self
-    }
-
-    /// Returns how the layer is decoded.
-    fn decoding(&self, format: &str) -> Decoding {
-        let mut list = Vec::new();
-        for (index, tensor) in self.tensors.iter().enumerate() {
-            let Tensor { suffix, dtype, shape, bytes } = tensor;
-            let (bytes, tensor) = (bytes.len() as u64, index as u32);
-            list.push(Part { suffix, dtype: *dtype, shape, bytes, tensor });
-        }
-        let spell = || "layer".to_owned();
-        let module = Module::new(&spell);
-        let parts = Parts { module: &module, list: &list, config: &self.config, data: self };
-        let format = FormatId::find(format).unwrap().get();
-        let spec = format.recognize(&parts).unwrap().spec;
-        format.decode(&parts, &spec).unwrap()
-    }
-
-    /// Makes rows on the simulated GPU and on the processor, in each dtype: all rows, then ranges of them. Where the
-    /// result's dtype is free it is BF16.
-    pub(crate) fn check(&self, format: &str, random: &mut Random, what: &str) {
-        let decoding = self.decoding(format);
-        assert!(decoding.rows.program().is_some(), "{what}: no kernel");
-        let rows = decoding.row_count();
-        let cuda = Cuda::open(&cards(1), 1).unwrap();
+/// The same; returns what the GPU's notes say.
+pub(crate) fn compare(what: &str, layer: &InMemory<'_>, format: &str, natives: &[Dtype]) -> Vec<String> {
+    let decoding = decoding(what, layer, format);
+    let cuda = Cuda::open(&cards(1), 1).unwrap();
+    let (codes, own) = (layer.bytes(decoding.codes), decoding.dtype.unwrap_or(Dtype::BF16));
+    for &native in [own].iter().chain(natives) {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
             let (on_gpu, on_cpu) = (Resident::default(), Resident::default());
-            for at in 0..5 {
-                let (start, end) = (random.below(rows), random.below(rows));
-                let range = match at {
-                    0 => 0..rows,
-                    1 => start..start + 1,
-                    _ => start.min(end)..start.max(end) + 1,
-                };
-                let made = |device: &dyn Device, resident: &Resident| {
-                    let mut out = vec![
-                        0xa5;
-                        dtype.bytes_of((range.end - range.start) * decoding.row_len()).unwrap()
-                            as usize
-                    ];
-                    let tally = self.decode(&decoding, device, (range.clone(), dtype), resident, &mut out);
-                    (tally, out)
-                };
-                let (is, should) = (made(&cuda, &on_gpu), made(&Cpu, &on_cpu));
-                assert_eq!(is.0, should.0, "{what}: rows {range:?} in {dtype}");
+            for rows in ranges(decoding.row_count()) {
+                let to = (rows.clone(), native, dtype);
+                let is = made(&cuda, (&decoding, codes), to.clone(), &on_gpu);
+                let should = made(&Cpu, (&decoding, codes), to, &on_cpu);
+                let what = format!("{what}: rows {rows:?}, {native} to {dtype}");
+                assert_eq!(is.0, should.0, "{what}");
                 let differs = is.1.iter().zip(&should.1).position(|(is, should)| is != should);
-                let size = dtype.bytes_of(1).unwrap() * decoding.row_len();
-                let place =
-                    differs.map(|at| (at as u64 / size, at as u64 % size / dtype.bytes_of(1).unwrap()));
-                assert_eq!(place, None, "{what}: rows {range:?} in {dtype}: row and input that differ");
+                let place = differs.map(|at| {
+                    let value = at as u64 / dtype.bytes_of(1).unwrap();
+                    [value / decoding.row_len(), value % decoding.row_len()]
+                });
+                assert_eq!(place, None, "{what}: row and input that differ");
             }
         }
-        assert_eq!(cuda.notes(), Vec::<String>::new(), "{what}");
     }
+    cuda.notes()
+}
 
-    fn decode(
-        &self,
-        decoding: &Decoding,
-        device: &dyn Device,
-        (rows, dtype): (std::ops::Range<u64>, Dtype),
-        resident: &Resident,
-        out: &mut [u8],
-    ) -> Tally {
-        let all = &self.tensors[decoding.codes as usize].bytes;
-        let range = decoding.rows.codes(rows.clone());
-        // Codes are strewn where one row needs all of several rows.
-        let is_whole = decoding.row_count() > 1 && decoding.rows.codes(0..1) == (0..all.len() as u64);
-        let codes = if is_whole { all } else { &all[range.start as usize..range.end as usize] };
-        let codes_start = if is_whole { 0 } else { range.start };
-        let native = decoding.dtype.unwrap_or(Dtype::BF16);
-        let work = Work { decoding, rows, codes, is_whole, codes_start, native, dtype, resident };
-        device.decode(&work, &mut Scratch::default(), out).unwrap()
+/// Ranges of so many rows: all, the first and the last, parts from the middle and from anywhere.
+fn ranges(count: u64) -> Vec<Range<u64>> {
+    let mut random = Random::new(count);
+    let mut ranges = vec![0..count, 0..1, count - 1..count, count / 2..count];
+    ranges.extend([1..count.clamp(1, 4), count / 3..(count / 3 + 5).min(count)]);
+    for _ in 0..2 {
+        let (a, b) = (random.below(count), random.below(count));
+        ranges.push(a.min(b)..a.max(b) + 1);
     }
+    ranges.retain(|rows| !rows.is_empty());
+    ranges
+}
+
+/// Makes rows on a device.
+fn made(
+    device: &dyn Device,
+    (decoding, all): (&Decoding, &[u8]),
+    (rows, native, dtype): (Range<u64>, Dtype, Dtype),
+    resident: &Resident,
+) -> (Tally, Vec<u8>) {
+    let values = (rows.end - rows.start) * decoding.row_len();
+    let mut out = vec![0xa5; dtype.bytes_of(values).unwrap() as usize];
+    let range = decoding.rows.codes(rows.clone());
+    // Codes are strewn where one row needs all of several rows.
+    let is_whole = decoding.row_count() > 1 && decoding.rows.codes(0..1) == (0..all.len() as u64);
+    let codes = if is_whole { all } else { &all[range.start as usize..range.end as usize] };
+    let codes_start = if is_whole { 0 } else { range.start };
+    let work = Work { decoding, rows, codes, is_whole, codes_start, native, dtype, resident };
+    (device.decode(&work, &mut Scratch::default(), &mut out).unwrap(), out)
 }

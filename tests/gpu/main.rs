@@ -22,6 +22,8 @@ mod sanitized;
 mod scaled;
 mod selftest;
 mod sim;
+#[path = "../it/weights.rs"]
+mod weights;
 
 use std::process::{Command, ExitCode};
 

@@ -1,52 +1,25 @@
 //! Layers of random bits in the formats that `kernels/{scaled,planes,mxfp4,int8,codebook}.cu` decode, in odd sizes and cut
 //! into any rows, on the simulated GPU and on the processor: the same bytes, and nothing left to the processor.
 
-use ckpt::engine::cpu::Cpu;
-use ckpt::engine::cuda::Cuda;
-use ckpt::engine::{Device as _, Resident, Scratch, Work};
-use ckpt::quant::decode::Decoding;
-use ckpt::quant::{FormatId, Module, Part, Parts, QuantBlock, QuantConfig, Side, SideData};
+use ckpt::quant::in_memory::InMemory;
 use ckpt::tensor::{Dtype, values};
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::samples::cards;
+use super::layers::{self, Random};
 use super::trial;
 
-/// The tensors of one layer: part, dtype, shape, bytes.
-struct Layer {
-    tensors: Vec<(&'static str, Dtype, Vec<u64>, Vec<u8>)>,
-    config: QuantConfig,
+/// Tensors of random bits.
+trait Strewn: Sized {
+    fn codes(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Random) -> Self;
+    fn values(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Random) -> Self;
+    fn powers(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Random) -> Self;
+    fn numbers(self, suffix: &'static str, numbers: &[i64]) -> Self;
 }
 
-impl SideData for Layer {
-    fn read(&self, tensor: u32, offset: u64, count: u64) -> Side {
-        let bytes = &self.tensors[tensor as usize].3;
-        let start = bytes.len().min(offset as usize);
-        Side::Bytes(bytes[start..bytes.len().min(start + count as usize)].to_vec())
-    }
-}
-
-impl Layer {
-    fn new() -> Self {
-        Self { tensors: Vec::new(), config: QuantConfig::default() }
-    }
-
-    fn block(mut self, method: &str, value: Value) -> Self {
-        let (file, key) = ("config.json".to_owned(), "quantization_config".to_owned());
-        self.config.blocks.push(QuantBlock { file, key, method: Some(method.to_owned()), value });
-        self
-    }
-
-    fn part(mut self, suffix: &'static str, dtype: Dtype, shape: &[u64], bytes: Vec<u8>) -> Self {
-        let count = shape.iter().product();
-        assert_eq!(dtype.bytes_of(count), Some(bytes.len() as u64), "{suffix} {shape:?}");
-        self.tensors.push((suffix, dtype, shape.to_vec(), bytes));
-        self
-    }
-
+impl Strewn for InMemory<'static> {
     /// Adds codes without a pattern; bytes of floats that are no numbers are made others.
-    fn codes(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Dice) -> Self {
+    fn codes(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Random) -> Self {
         let count = dtype.bytes_of(shape.iter().product()).unwrap();
         let number = |byte: u8| match dtype {
             Dtype::F8E4M3 if byte & 0x7f == 0x7f => byte ^ 1,
@@ -54,14 +27,14 @@ impl Layer {
             Dtype::F8E4M3Fnuz | Dtype::F8E5M2Fnuz if byte == 0x80 => 0,
             _ => byte,
         };
-        let bytes = (0..count).map(|_| number(dice.byte())).collect();
+        let bytes: Vec<u8> = (0..count).map(|_| number(dice.byte())).collect();
         self.part(suffix, dtype, shape, bytes)
     }
 
     /// Adds values of either sign between a hundredth and one.
-    fn values(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Dice) -> Self {
+    fn values(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Random) -> Self {
         let count: u64 = shape.iter().product();
-        let value = |dice: &mut Dice| (f32::from(dice.byte()) + 2.7) / 259.0;
+        let value = |dice: &mut Random| (f32::from(dice.byte()) + 2.7) / 259.0;
         let values: Vec<f32> =
             (0..count).map(|_| if dice.byte() & 1 == 0 { value(dice) } else { -value(dice) }).collect();
         let mut bytes = vec![0; dtype.bytes_of(count).unwrap() as usize];
@@ -70,198 +43,126 @@ impl Layer {
     }
 
     /// Adds powers of two: E8M0 around 1.
-    fn powers(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Dice) -> Self {
+    fn powers(self, suffix: &'static str, dtype: Dtype, shape: &[u64], dice: &mut Random) -> Self {
         let count: u64 = shape.iter().product();
-        let bytes = (0..count).map(|_| 112 + dice.byte() % 24).collect();
+        let bytes: Vec<u8> = (0..count).map(|_| 112 + dice.byte() % 24).collect();
         self.part(suffix, dtype, shape, bytes)
     }
 
     fn numbers(self, suffix: &'static str, numbers: &[i64]) -> Self {
-        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         self.part(suffix, Dtype::I64, &[numbers.len() as u64], bytes)
     }
-
-    fn decoding(&self, format: &str) -> Decoding {
-        let list: Vec<Part<'_>> = (0..)
-            .zip(&self.tensors)
-            .map(|(tensor, (suffix, dtype, shape, bytes))| Part {
-                suffix,
-                dtype: *dtype,
-                shape,
-                bytes: bytes.len() as u64,
-                tensor,
-            })
-            .collect();
-        let spell = || "layer".to_owned();
-        let module = Module::new(&spell);
-        let parts = Parts { module: &module, list: &list, config: &self.config, data: self };
-        let format = FormatId::find(format).unwrap().get();
-        let spec = format.recognize(&parts).unwrap().spec;
-        format.decode(&parts, &spec).unwrap()
-    }
 }
 
-/// A small generator of numbers (xorshift), seeded so that a failure repeats.
-struct Dice(u64);
-
-impl Dice {
-    fn byte(&mut self) -> u8 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 32) as u8
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        let at = usize::from(self.byte()) << 8 | usize::from(self.byte());
-        from[at % from.len()]
-    }
-}
-
-/// Decodes all rows, some and single ones on both devices.
-fn check(what: &str, layer: &Layer, format: &str) {
-    let decoding = layer.decoding(format);
-    let count = decoding.row_count();
-    assert!(count > 0 && decoding.rows.program().is_some(), "{what}");
-    let cuda = Cuda::open(&cards(1), 1).unwrap();
-    let all = &layer.tensors[decoding.codes as usize].3;
-    let mut scratch = Scratch::default();
-    let mut ranges = vec![0..count, 0..1, count - 1..count, count / 2..count];
-    ranges.extend([1..count.clamp(1, 4), count / 3..(count / 3 + 5).min(count)]);
-    for native in [decoding.dtype.unwrap_or(Dtype::BF16), Dtype::F16, Dtype::F32] {
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
-            let resident = Resident::default();
-            for rows in ranges.iter().filter(|rows| !rows.is_empty()).cloned() {
-                let range = decoding.rows.codes(rows.clone());
-                let codes = &all[range.start as usize..range.end as usize];
-                let values = (rows.end - rows.start) * decoding.row_len();
-                let mut outs = [0x55, 0xaa].map(|byte| vec![byte; dtype.bytes_of(values).unwrap() as usize]);
-                let work = |resident| Work {
-                    decoding: &decoding,
-                    rows: rows.clone(),
-                    codes,
-                    is_whole: false,
-                    codes_start: range.start,
-                    native,
-                    dtype,
-                    resident,
-                };
-                let [is, should] = &mut outs;
-                let a = cuda.decode(&work(&resident), &mut scratch, is).unwrap();
-                let b = Cpu.decode(&work(&Resident::default()), &mut scratch, should).unwrap();
-                let mut pairs = is.iter().zip(should.iter());
-                let from = pairs.position(|(is, should)| is != should);
-                assert!(from.is_none(), "{what}: {native} to {dtype}, rows {rows:?}: byte {from:?} differs");
-                assert_eq!(a, b, "{what}");
-                assert_eq!(cuda.notes(), Vec::<String>::new(), "{what}: {native} to {dtype}, rows {rows:?}");
-            }
-        }
-    }
+/// Decodes from each dtype, in odd and even ranges of rows.
+fn check(what: &str, layer: &InMemory<'_>, format: &str) {
+    layers::check(what, layer, format, &[Dtype::F16, Dtype::F32]);
 }
 
 /// Odd and even sizes.
 const SIZES: [u64; 12] = [1, 2, 3, 5, 7, 8, 16, 24, 33, 64, 129, 260];
 
-fn fp8(dice: &mut Dice) {
+fn fp8(dice: &mut Random) {
     let dtype =
-        dice.pick(&[Dtype::F8E4M3, Dtype::F8E4M3, Dtype::F8E5M2, Dtype::F8E4M3Fnuz, Dtype::F8E5M2Fnuz]);
-    let [outputs, inputs] = [dice.pick(&SIZES), dice.pick(&SIZES) + 1];
-    let block = [dice.pick(&[1, 2, 3, 16, 128]), dice.pick(&[1, 3, 8, 20, 128])];
-    let stack = dice.pick(&[0, 0, 3]);
+        dice.one_of(&[Dtype::F8E4M3, Dtype::F8E4M3, Dtype::F8E5M2, Dtype::F8E4M3Fnuz, Dtype::F8E5M2Fnuz]);
+    let [outputs, inputs] = [dice.one_of(&SIZES), dice.one_of(&SIZES) + 1];
+    let block = [dice.one_of(&[1, 2, 3, 16, 128]), dice.one_of(&[1, 3, 8, 20, 128])];
+    let stack = dice.one_of(&[0, 0, 3]);
     let matrix = [outputs.div_ceil(block[0]), inputs.div_ceil(block[1])];
     let of = |sizes: [u64; 2]| if stack > 0 { vec![stack, sizes[0], sizes[1]] } else { sizes.to_vec() };
-    let layer = Layer::new()
-        .block("fp8", json!({"quant_method": "fp8", "weight_block_size": block}))
+    let layer = InMemory::default()
+        .block("config.json", "fp8", json!({"quant_method": "fp8", "weight_block_size": block}))
         .codes("weight", dtype, &of([outputs, inputs]), dice)
         .values("weight_scale_inv", Dtype::F32, &of(matrix), dice);
     check(&format!("{dtype} {:?} in blocks {block:?}", of([outputs, inputs])), &layer, "fp8");
 }
 
-fn modelopt(dice: &mut Dice) {
-    let [outputs, inputs] = [dice.pick(&SIZES) * 2, dice.pick(&SIZES) * 16];
+fn modelopt(dice: &mut Random) {
+    let [outputs, inputs] = [dice.one_of(&SIZES) * 2, dice.one_of(&SIZES) * 16];
     let block = json!({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"});
-    let int4 = Layer::new()
-        .block("modelopt", block.clone())
+    let int4 = InMemory::default()
+        .block("config.json", "modelopt", block.clone())
         .codes("weight", Dtype::U8, &[outputs / 2, inputs], dice)
         .values("weight_scale", Dtype::F32, &[outputs, inputs / 16], dice)
         .values("pre_quant_scale", Dtype::BF16, &[inputs], dice);
     check(&format!("int4 {outputs} x {inputs}"), &int4, "modelopt");
-    let odd = dice.pick(&SIZES);
-    let by_output = Layer::new()
-        .block("modelopt", block.clone())
+    let odd = dice.one_of(&SIZES);
+    let by_output = InMemory::default()
+        .block("config.json", "modelopt", block.clone())
         .codes("weight", Dtype::U8, &[outputs / 2, odd], dice)
         .values("weight_scale", Dtype::F32, &[outputs, 1], dice)
         .values("pre_quant_scale", Dtype::BF16, &[odd], dice);
     check(&format!("int4 {outputs} x {odd}"), &by_output, "modelopt");
-    let nvfp4 = Layer::new()
-        .block("modelopt", block)
+    let nvfp4 = InMemory::default()
+        .block("config.json", "modelopt", block)
         .codes("weight", Dtype::U8, &[outputs, inputs / 2], dice)
         .codes("weight_scale", Dtype::F8E4M3, &[outputs, inputs / 16], dice)
         .values("weight_scale_2", Dtype::F32, &[], dice);
     check(&format!("nvfp4 {outputs} x {inputs}"), &nvfp4, "modelopt");
 }
 
-fn mlx(dice: &mut Dice) {
-    let (bits, group) = (dice.pick(&[2u64, 3, 4, 5, 6, 8]), dice.pick(&[32, 64]));
-    let [outputs, groups] = [dice.pick(&SIZES), dice.pick(&[1, 2, 3, 5])];
-    let dtype = dice.pick(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
+fn mlx(dice: &mut Random) {
+    let (bits, group) = (dice.one_of(&[2u64, 3, 4, 5, 6, 8]), dice.one_of(&[32, 64]));
+    let [outputs, groups] = [dice.one_of(&SIZES), dice.one_of(&[1, 2, 3, 5])];
+    let dtype = dice.one_of(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
     let words = groups * group * bits / 32;
-    let layer = Layer::new()
-        .block("mlx", json!({"bits": bits, "group_size": group}))
+    let layer = InMemory::default()
+        .block("config.json", "mlx", json!({"bits": bits, "group_size": group}))
         .codes("weight", Dtype::U32, &[outputs, words], dice)
         .values("scales", dtype, &[outputs, groups], dice)
         .values("biases", dtype, &[outputs, groups], dice);
     check(&format!("mlx {bits} bits, {outputs} rows of {groups} groups of {group}"), &layer, "mlx");
-    let floats = Layer::new()
-        .block("mlx", json!({"bits": 8, "group_size": 32, "mode": "mxfp8"}))
-        .codes("weight", Dtype::U32, &[outputs, groups * 8], dice)
+    // Words whose bytes are E4M3: no NaN among them.
+    let codes = (0..outputs * groups * 32).map(|_| dice.byte());
+    let codes: Vec<u8> = codes.map(|byte| if byte & 0x7f == 0x7f { byte ^ 1 } else { byte }).collect();
+    let floats = InMemory::default()
+        .block("config.json", "mlx", json!({"bits": 8, "group_size": 32, "mode": "mxfp8"}))
+        .part("weight", Dtype::U32, &[outputs, groups * 8], codes)
         .powers("scales", Dtype::U8, &[outputs, groups], dice);
-    // As bytes these are E4M3: no NaN among them.
-    let mut floats = floats;
-    floats.tensors[0].3.iter_mut().filter(|byte| **byte & 0x7f == 0x7f).for_each(|byte| *byte ^= 1);
     check(&format!("mxfp8 {outputs} rows of {groups} groups"), &floats, "mlx");
 }
 
-fn compressed(dice: &mut Dice) {
-    let [outputs, groups] = [dice.pick(&SIZES), dice.pick(&[1, 2, 3, 5])];
+fn compressed(dice: &mut Random) {
+    let [outputs, groups] = [dice.one_of(&SIZES), dice.one_of(&[1, 2, 3, 5])];
     let method = json!({"quant_method": "compressed-tensors"});
-    let dtype = dice.pick(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
-    let inputs = groups * 32 + dice.pick(&[0, 1, 4]);
-    let floats = Layer::new()
-        .block("compressed-tensors", method.clone())
+    let dtype = dice.one_of(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
+    let inputs = groups * 32 + dice.one_of(&[0, 1, 4]);
+    let floats = InMemory::default()
+        .block("config.json", "compressed-tensors", method.clone())
         .codes("weight", Dtype::F8E4M3, &[outputs, inputs], dice)
         .values("weight_scale", dtype, &[outputs, 1], dice);
     check(&format!("float {outputs} x {inputs} {dtype}"), &floats, "compressed-tensors");
-    let integers = Layer::new()
-        .block("compressed-tensors", method.clone())
+    let integers = InMemory::default()
+        .block("config.json", "compressed-tensors", method.clone())
         .codes("weight", Dtype::I8, &[outputs, inputs], dice)
         .values("weight_scale", dtype, &[outputs, 1], dice)
         .codes("weight_zero_point", Dtype::I8, &[outputs, 1], dice);
     check(&format!("int {outputs} x {inputs} {dtype}"), &integers, "compressed-tensors");
-    let four = Layer::new()
-        .block("compressed-tensors", method)
+    let four = InMemory::default()
+        .block("config.json", "compressed-tensors", method)
         .codes("weight_packed", Dtype::U8, &[outputs, groups * 16], dice)
         .powers("weight_scale", Dtype::U8, &[outputs, groups], dice);
     check(&format!("mxfp4 {outputs} x {}", groups * 32), &four, "compressed-tensors");
 }
 
-fn bnb8(dice: &mut Dice) {
-    let [outputs, inputs] = [dice.pick(&SIZES), dice.pick(&SIZES)];
-    let layer = Layer::new()
+fn bnb8(dice: &mut Random) {
+    let [outputs, inputs] = [dice.one_of(&SIZES), dice.one_of(&SIZES)];
+    let layer = InMemory::default()
         .codes("weight", Dtype::I8, &[outputs, inputs], dice)
         .values("SCB", Dtype::F32, &[outputs], dice)
         .part("weight_format", Dtype::U8, &[], vec![0]);
     check(&format!("{outputs} x {inputs}"), &layer, "bnb-int8");
 }
 
-fn hqq(dice: &mut Dice) {
-    let bits = dice.pick(&[1u64, 2, 3, 4, 8]);
+fn hqq(dice: &mut Random) {
+    let bits = dice.one_of(&[1u64, 2, 3, 4, 8]);
     let parts = if bits == 3 { 10 } else { 8 / bits };
-    let by_columns = dice.pick(&[false, true]);
-    let dtype = dice.pick(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
+    let by_columns = dice.one_of(&[false, true]);
+    let dtype = dice.one_of(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
     // The matrix of groups, and the weight that it is in its own order.
-    let [rows, columns] = [dice.pick(&SIZES) * dice.pick(&[1, 3]), dice.pick(&SIZES)];
-    let (outputs, inputs) = match dice.pick(&[0, 1, 2]) {
+    let [rows, columns] = [dice.one_of(&SIZES) * dice.one_of(&[1, 3]), dice.one_of(&SIZES)];
+    let (outputs, inputs) = match dice.one_of(&[0, 1, 2]) {
         0 if rows % 3 == 0 => (rows / 3, columns * 3),
         1 if columns % 2 == 0 => (rows * 2, columns / 2),
         2 => (1, rows * columns),
@@ -270,7 +171,7 @@ fn hqq(dice: &mut Dice) {
     let step = rows.div_ceil(parts);
     let of_codes = if bits == 3 { Dtype::I32 } else { Dtype::U8 };
     let scales = if by_columns { [1, columns] } else { [rows, 1] };
-    let layer = Layer::new()
+    let layer = InMemory::default()
         .codes("W_q", of_codes, &[step, columns], dice)
         .values("scale", dtype, &scales, dice)
         .values("zero", dtype, &scales, dice)
@@ -280,21 +181,21 @@ fn hqq(dice: &mut Dice) {
     check(&format!("{bits} bits, {rows} x {columns} as {outputs} x {inputs}, {scales:?}"), &layer, "hqq");
 }
 
-fn quanto(dice: &mut Dice) {
-    let [outputs, inputs] = [dice.pick(&SIZES), dice.pick(&SIZES)];
-    let dtype = dice.pick(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
-    let scales = dice.pick(&[[outputs, 1], [1, inputs]]);
-    let layer = Layer::new()
-        .codes("weight._data", dice.pick(&[Dtype::I8, Dtype::F8E4M3]), &[outputs, inputs], dice)
+fn quanto(dice: &mut Random) {
+    let [outputs, inputs] = [dice.one_of(&SIZES), dice.one_of(&SIZES)];
+    let dtype = dice.one_of(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
+    let scales = dice.one_of(&[[outputs, 1], [1, inputs]]);
+    let layer = InMemory::default()
+        .codes("weight._data", dice.one_of(&[Dtype::I8, Dtype::F8E4M3]), &[outputs, inputs], dice)
         .values("weight._scale", dtype, &scales, dice);
     check(&format!("{outputs} x {inputs} by {scales:?}"), &layer, "quanto");
-    let (bits, group) = (dice.pick(&[2u64, 4]), dice.pick(&[16, 24, 128]));
-    let groups = dice.pick(&[8u64, 12, 40]);
-    let mut planes = Layer::new()
-        .block("quanto", json!({"quant_method": "quanto", "weights": format!("int{bits}")}))
+    let (bits, group) = (dice.one_of(&[2u64, 4]), dice.one_of(&[16, 24, 128]));
+    let groups = dice.one_of(&[8u64, 12, 40]);
+    let mut planes = InMemory::default()
+        .block("config.json", "quanto", json!({"quant_method": "quanto", "weights": format!("int{bits}")}))
         .codes("weight._data._data", Dtype::U8, &[groups * bits / 8, group], dice)
         .values("weight._scale", dtype, &[groups, 1], dice);
-    planes = if dice.pick(&[false, true]) {
+    planes = if dice.one_of(&[false, true]) {
         planes.values("weight._shift", dtype, &[groups, 1], dice)
     } else {
         planes.codes("weight._shift", Dtype::U8, &[groups, 1], dice)
@@ -303,32 +204,29 @@ fn quanto(dice: &mut Dice) {
     check(&format!("{bits} bits, {groups} groups of {group}"), &planes, "quanto");
 }
 
-fn bitnet(dice: &mut Dice) {
-    let [rows, inputs] = [dice.pick(&SIZES), dice.pick(&SIZES)];
+fn bitnet(dice: &mut Random) {
+    let [rows, inputs] = [dice.one_of(&SIZES), dice.one_of(&SIZES)];
     for class in ["bitlinear", "autobitlinear"] {
-        let layer = Layer::new()
-            .block("bitnet", json!({"quant_method": "bitnet", "linear_class": class}))
+        let layer = InMemory::default()
+            .block("config.json", "bitnet", json!({"quant_method": "bitnet", "linear_class": class}))
             .codes("weight", Dtype::U8, &[rows, inputs], dice)
             .values("weight_scale", Dtype::BF16, &[1], dice);
         check(&format!("{class} {rows} x {inputs}"), &layer, "bitnet");
     }
 }
 
-fn mxfp4(dice: &mut Dice) {
+fn mxfp4(dice: &mut Random) {
     let [experts, outputs, blocks] =
-        [dice.pick(&[1, 3, 5]), dice.pick(&SIZES), dice.pick(&[1, 2, 3, 4, 5, 9])];
-    let layer = Layer::new().codes("*_blocks", Dtype::U8, &[experts, outputs, blocks, 16], dice).powers(
-        "*_scales",
-        Dtype::U8,
-        &[experts, outputs, blocks],
-        dice,
-    );
+        [dice.one_of(&[1, 3, 5]), dice.one_of(&SIZES), dice.one_of(&[1, 2, 3, 4, 5, 9])];
+    let layer = InMemory::default()
+        .codes("*_blocks", Dtype::U8, &[experts, outputs, blocks, 16], dice)
+        .powers("*_scales", Dtype::U8, &[experts, outputs, blocks], dice);
     check(&format!("{experts} x {outputs} x {blocks}"), &layer, "mxfp4");
 }
 
-fn eetq(dice: &mut Dice) {
-    let [outputs, inputs] = [dice.pick(&SIZES) * 2, dice.pick(&[64, 128, 192, 320])];
-    let layer = Layer::new().codes("weight", Dtype::I8, &[inputs, outputs], dice).values(
+fn eetq(dice: &mut Random) {
+    let [outputs, inputs] = [dice.one_of(&SIZES) * 2, dice.one_of(&[64, 128, 192, 320])];
+    let layer = InMemory::default().codes("weight", Dtype::I8, &[inputs, outputs], dice).values(
         "weight_scales",
         Dtype::F16,
         &[outputs],
@@ -337,12 +235,12 @@ fn eetq(dice: &mut Dice) {
     check(&format!("{outputs} x {inputs}"), &layer, "eetq");
 }
 
-fn aqlm(dice: &mut Dice) {
-    let [rows, across, books] = [dice.pick(&SIZES), dice.pick(&SIZES), dice.pick(&[1, 2, 3])];
-    let [high, wide] = [dice.pick(&[1, 2, 4]), dice.pick(&[1, 3, 4, 8, 16])];
-    let (size, codes) = dice.pick(&[(16u64, Dtype::I8), (256, Dtype::U8), (512, Dtype::I16)]);
-    let dtype = dice.pick(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
-    let layer = Layer::new()
+fn aqlm(dice: &mut Random) {
+    let [rows, across, books] = [dice.one_of(&SIZES), dice.one_of(&SIZES), dice.one_of(&[1, 2, 3])];
+    let [high, wide] = [dice.one_of(&[1, 2, 4]), dice.one_of(&[1, 3, 4, 8, 16])];
+    let (size, codes) = dice.one_of(&[(16u64, Dtype::I8), (256, Dtype::U8), (512, Dtype::I16)]);
+    let dtype = dice.one_of(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
+    let layer = InMemory::default()
         .codes("codes", codes, &[rows, across, books], dice)
         .values("codebooks", dtype, &[books, size, high, wide], dice)
         .values("scales", dtype, &[rows, 1, 1, 1], dice);
@@ -350,14 +248,14 @@ fn aqlm(dice: &mut Dice) {
 }
 
 /// Larger than a smallest slot: pieces of a row range, and several blocks of a grid.
-fn large(dice: &mut Dice) {
+fn large(dice: &mut Random) {
     let (outputs, inputs) = (301, 1000);
-    let layer = Layer::new()
-        .block("fp8", json!({"quant_method": "fp8", "weight_block_size": [128, 128]}))
+    let layer = InMemory::default()
+        .block("config.json", "fp8", json!({"quant_method": "fp8", "weight_block_size": [128, 128]}))
         .codes("weight", Dtype::F8E4M3, &[outputs, inputs], dice)
         .values("weight_scale_inv", Dtype::F32, &[3, 8], dice);
     check("large", &layer, "fp8");
-    let layer = Layer::new().codes("*_blocks", Dtype::U8, &[2, 264, 9, 16], dice).powers(
+    let layer = InMemory::default().codes("*_blocks", Dtype::U8, &[2, 264, 9, 16], dice).powers(
         "*_scales",
         Dtype::U8,
         &[2, 264, 9],
@@ -367,7 +265,7 @@ fn large(dice: &mut Dice) {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    type Make = fn(&mut Dice);
+    type Make = fn(&mut Random);
     /// Layers of each format.
     const LAYERS: u64 = 8;
     let all: [(&str, Make); 11] = [
@@ -386,9 +284,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     let random = all.into_iter().flat_map(|(name, make)| {
         (1..=LAYERS).map(move |seed| {
             trial(format!("scaled::{name}::{seed}"), move || {
-                make(&mut Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+                make(&mut Random::new(seed));
             })
         })
     });
-    random.chain([trial("scaled::large", || large(&mut Dice(77)))]).collect()
+    random.chain([trial("scaled::large", || large(&mut Random::new(77)))]).collect()
 }

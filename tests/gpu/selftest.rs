@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ckpt::engine::cuda::measure::{Host, Meter, Times, Way, layers};
+use ckpt::engine::cuda::measure::{Host, Meter, Times, Way};
 use ckpt::engine::cuda::selftest;
+use ckpt::quant::noise;
 use ckpt::tensor::Dtype;
 use libtest_mimic::Trial;
 
@@ -15,7 +16,7 @@ fn kernels_and_processor_agree() {
     assert!(tested.is_equal(), "{:?}", tested.checks);
     let is_there = |name: &str| tested.checks.iter().any(|check| check.name == name);
     assert!(is_there("bnb-nf4 to bf16") && is_there("Q4_K to f16") && is_there("merge of rank 24 in bf16"));
-    for (name, _) in layers::BLOCKS {
+    for (name, _) in noise::BLOCKS {
         assert!(["bf16", "f16", "f32"].iter().all(|dtype| is_there(&format!("{name} to {dtype}"))), "{name}");
     }
     assert!(tested.checks.iter().all(|check| check.values == 128 * 512));
@@ -47,7 +48,7 @@ fn every_way_is_measured() {
 /// What a kernel's speed counts: codes, what rows share, and the result, once each.
 fn bytes_are_those_that_move() {
     let meter = Meter::open(&cards(1)[0]).unwrap();
-    let layer = layers::layer("bnb-nf4", 256, 512).unwrap();
+    let layer = noise::layer("bnb-nf4", 256, 512).unwrap();
     let decoding = layer.decoding().unwrap();
     let task = ckpt::engine::cuda::measure::Task {
         program: decoding.rows.program().unwrap(),

@@ -50,6 +50,7 @@ mod screens;
 mod stories;
 mod tracebacks;
 mod views;
+mod weights;
 
 use std::path::{Path, PathBuf};
 

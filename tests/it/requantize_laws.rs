@@ -5,6 +5,8 @@ use ckpt::quant::target::{Aim, Candidate, Wishes};
 use ckpt::quant::trial;
 use ckpt::tensor::{Dtype, values};
 
+use crate::weights;
+
 /// The widest gap of nf4's table is from -1 to -0.6962, of fp4's from 2/3 to 1: half of it is lost at most, of an absmax.
 const NF4_HALF: f64 = 0.151_9;
 const FP4_HALF: f64 = 1.0 / 6.0 + 1e-4;
@@ -13,26 +15,7 @@ const NESTED_HALF: f64 = 0.9 / 128.0 + 4.0 / 65_536.0;
 
 /// Weights of many kinds, of any size, in a dtype.
 fn kinds(count: usize, dtype: Dtype) -> Vec<(&'static str, Vec<f32>)> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut random = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 0.05
-    };
-    let strewn: Vec<f32> = (0..count).map(|_| random()).collect();
-    let with = |change: fn(usize, f32) -> f32| -> Vec<f32> {
-        strewn.iter().enumerate().map(|(at, &value)| change(at, value)).collect()
-    };
-    let mut kinds = vec![
-        ("strewn", strewn.clone()),
-        ("zeros", vec![0.0; count]),
-        ("all equal", vec![0.03; count]),
-        ("negative zeros", vec![-0.0; count]),
-        ("groups of zeros", with(|at, value| if at / 64 % 2 == 0 { 0.0 } else { value })),
-        ("outliers", with(|at, value| if at % 97 == 13 { value * 4000.0 } else { value })),
-        ("on one side", with(|_, value| value.abs() + 0.1)),
-        ("tiny", with(|_, value| value * 1e-6)),
-        ("one value", with(|at, _| if at == 0 { -1.5 } else { 0.0 })),
-    ];
+    let mut kinds = weights::kinds(count);
     for (_, values) in &mut kinds {
         values::round_all(dtype, values);
     }

@@ -3,8 +3,6 @@
 //! A speed is bytes read and bytes written in a second, the median of several runs. What bounds a kernel that decodes is
 //! the device's memory, so that its speed is worth something only beside that of a copy on the device in the same run.
 
-pub mod layers;
-
 use std::time::Instant;
 
 use super::driver::{Bytes, Fault, Pinned, Queue, Timer};

@@ -4,10 +4,10 @@ mod compared;
 
 use std::time::{Duration, Instant};
 
-use super::measure::layers::{layer, names};
 use super::measure::{Host, Meter, Speed, Task, Times, Way, merge_of};
 use super::probe::Card;
 use crate::error::Result;
+use crate::quant::noise::{layer, names};
 use crate::tensor::Dtype;
 
 /// What a card did.

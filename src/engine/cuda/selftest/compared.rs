@@ -2,9 +2,10 @@
 
 use super::Check;
 use crate::engine::cpu::Cpu;
-use crate::engine::cuda::measure::{Meter, Task, layers, merge_of};
+use crate::engine::cuda::measure::{Meter, Task, merge_of};
 use crate::engine::{Device as _, Resident, Scratch, Work};
 use crate::error::{Error, ErrorKind, Result};
+use crate::quant::noise;
 use crate::tensor::{Dtype, values};
 
 /// Decodes a layer of a kind; `None` if no kernel does.
@@ -15,7 +16,7 @@ pub(super) fn layer(
     dtype: Dtype,
 ) -> Result<Option<Check>> {
     let broken = |why: String| Error::new(ErrorKind::Device, format!("{name}: {why}"));
-    let layer = layers::layer(name, rows, columns).ok_or_else(|| broken("no such kind of layer".into()))?;
+    let layer = noise::layer(name, rows, columns).ok_or_else(|| broken("no such kind of layer".into()))?;
     let decoding = layer.decoding().map_err(broken)?;
     let Some(program) = decoding.rows.program() else { return Ok(None) };
     let codes = layer.codes(&decoding);
@@ -44,7 +45,7 @@ pub(super) fn merge(meter: &Meter, [rows, columns]: [u64; 2], rank: usize) -> Re
     const SCALE: f32 = 0.75;
     // Small values of either sign.
     let small = |count: usize| -> Vec<u8> {
-        let halves = layers::noise(2 * count as u64);
+        let halves = noise::noise(2 * count as u64);
         halves.as_chunks::<2>().0.iter().flat_map(|&[low, high]| [low, high & 0x80 | 0x3b]).collect()
     };
     let floats = |count: usize| {

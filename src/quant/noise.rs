@@ -2,8 +2,8 @@
 
 use half::f16;
 
-use crate::quant::decode::Decoding;
-use crate::quant::{FormatId, Module, Part, Parts, QuantConfig, Side, SideData};
+use super::decode::Decoding;
+use super::in_memory::InMemory;
 use crate::tensor::{Dtype, GgmlType};
 
 /// Types of ggml, and the bytes of a block at which halves lie that scale it.
@@ -42,29 +42,12 @@ pub const BLOCKS: [(&str, &[usize]); 27] = [
 /// Weights that share a scale.
 const GROUP: u64 = 128;
 
-/// A tensor in memory.
-struct Tensor {
-    suffix: &'static str,
-    dtype: Dtype,
-    shape: Vec<u64>,
-    bytes: Vec<u8>,
-}
-
-/// The tensors of one layer.
+/// A layer of random bits.
 pub struct Layer {
     /// What it is called in reports.
     pub name: String,
     format: &'static str,
-    tensors: Vec<Tensor>,
-}
-
-impl SideData for Layer {
-    fn read(&self, tensor: u32, offset: u64, count: u64) -> Side {
-        let bytes = self.tensors.get(tensor as usize).map_or(&[][..], |tensor| &tensor.bytes);
-        let start = bytes.len().min(offset as usize);
-        let end = bytes.len().min(start + count as usize);
-        Side::Bytes(bytes[start..end].to_vec())
-    }
+    tensors: InMemory<'static>,
 }
 
 impl Layer {
@@ -73,24 +56,13 @@ impl Layer {
     /// # Errors
     /// It is not recognized: its sizes fit no groups.
     pub fn decoding(&self) -> Result<Decoding, String> {
-        let part = |(index, tensor): (usize, &'_ Tensor)| (index as u32, tensor.bytes.len() as u64);
-        let parts = self.tensors.iter().enumerate().map(|(index, tensor)| {
-            let (index, bytes) = part((index, tensor));
-            Part { suffix: tensor.suffix, dtype: tensor.dtype, shape: &tensor.shape, bytes, tensor: index }
-        });
-        let list: Vec<Part<'_>> = parts.collect();
-        let (config, spell) = (QuantConfig::default(), || "layer".to_owned());
-        let module = Module::new(&spell);
-        let parts = Parts { module: &module, list: &list, config: &config, data: self };
-        let format = FormatId::find(self.format).ok_or("no such format")?.get();
-        let spec = format.recognize(&parts).ok_or("not recognized")?.spec;
-        format.decode(&parts, &spec)
+        self.tensors.decoding("layer", self.format)
     }
 
     /// Returns the bytes of the codes.
     #[must_use]
     pub fn codes(&self, decoding: &Decoding) -> &[u8] {
-        self.tensors.get(decoding.codes as usize).map_or(&[], |tensor| &tensor.bytes)
+        self.tensors.bytes(decoding.codes)
     }
 }
 
@@ -119,56 +91,51 @@ fn f16_scales(count: u64) -> Vec<u8> {
     (0..count).flat_map(|at| f16::from_f32(scale(at)).to_le_bytes()).collect()
 }
 
-fn tensor(suffix: &'static str, dtype: Dtype, shape: &[u64], bytes: Vec<u8>) -> Tensor {
-    Tensor { suffix, dtype, shape: shape.to_vec(), bytes }
-}
-
-fn nf4(outputs: u64, inputs: u64) -> Vec<Tensor> {
+fn nf4(outputs: u64, inputs: u64) -> InMemory<'static> {
     let count = outputs * inputs;
     let state = format!(
         r#"{{"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [{outputs}, {inputs}]}}"#
     );
-    vec![
-        tensor("weight", Dtype::U8, &[count / 2, 1], noise(count / 2)),
-        tensor("weight.absmax", Dtype::F32, &[count / 64], f32_scales(count / 64)),
-        tensor("weight.quant_map", Dtype::F32, &[16], vec![0; 64]),
-        tensor("weight.quant_state.bitsandbytes__nf4", Dtype::U8, &[state.len() as u64], state.into_bytes()),
-    ]
+    InMemory::default()
+        .part("weight", Dtype::U8, &[count / 2, 1], noise(count / 2))
+        .part("weight.absmax", Dtype::F32, &[count / 64], f32_scales(count / 64))
+        .part("weight.quant_map", Dtype::F32, &[16], vec![0; 64])
+        .part("weight.quant_state.bitsandbytes__nf4", Dtype::U8, &[state.len() as u64], state.into_bytes())
 }
 
-fn gptq(outputs: u64, inputs: u64) -> Vec<Tensor> {
+fn gptq(outputs: u64, inputs: u64) -> InMemory<'static> {
     let groups = inputs / GROUP;
-    let index = (0..inputs as u32).flat_map(|at| (at / GROUP as u32).to_le_bytes()).collect();
-    vec![
-        tensor("qweight", Dtype::I32, &[inputs / 8, outputs], noise(inputs * outputs / 2)),
-        tensor("qzeros", Dtype::I32, &[groups, outputs / 8], vec![0x77; (groups * outputs / 2) as usize]),
-        tensor("scales", Dtype::F16, &[groups, outputs], f16_scales(groups * outputs)),
-        tensor("g_idx", Dtype::I32, &[inputs], index),
-    ]
+    let index: Vec<u8> = (0..inputs as u32).flat_map(|at| (at / GROUP as u32).to_le_bytes()).collect();
+    InMemory::default()
+        .part("qweight", Dtype::I32, &[inputs / 8, outputs], noise(inputs * outputs / 2))
+        .part("qzeros", Dtype::I32, &[groups, outputs / 8], vec![0x77; (groups * outputs / 2) as usize])
+        .part("scales", Dtype::F16, &[groups, outputs], f16_scales(groups * outputs))
+        .part("g_idx", Dtype::I32, &[inputs], index)
 }
 
-fn awq(outputs: u64, inputs: u64) -> Vec<Tensor> {
+fn awq(outputs: u64, inputs: u64) -> InMemory<'static> {
     let groups = inputs / GROUP;
-    vec![
-        tensor("qweight", Dtype::I32, &[inputs, outputs / 8], noise(inputs * outputs / 2)),
-        tensor("qzeros", Dtype::I32, &[groups, outputs / 8], noise(groups * outputs / 2)),
-        tensor("scales", Dtype::F16, &[groups, outputs], f16_scales(groups * outputs)),
-    ]
+    InMemory::default()
+        .part("qweight", Dtype::I32, &[inputs, outputs / 8], noise(inputs * outputs / 2))
+        .part("qzeros", Dtype::I32, &[groups, outputs / 8], noise(groups * outputs / 2))
+        .part("scales", Dtype::F16, &[groups, outputs], f16_scales(groups * outputs))
 }
 
-fn fp8(outputs: u64, inputs: u64) -> Vec<Tensor> {
+fn fp8(outputs: u64, inputs: u64) -> InMemory<'static> {
     // No code of NaN.
     let codes = noise(outputs * inputs).into_iter();
-    let codes = codes.map(|code| if code & 0x7f == 0x7f { code ^ 1 } else { code }).collect();
+    let codes: Vec<u8> = codes.map(|code| if code & 0x7f == 0x7f { code ^ 1 } else { code }).collect();
     let tiles = [outputs.div_ceil(GROUP), inputs.div_ceil(GROUP)];
-    vec![
-        tensor("weight", Dtype::F8E4M3, &[outputs, inputs], codes),
-        tensor("weight_scale_inv", Dtype::F32, &tiles, f32_scales(tiles[0] * tiles[1])),
-    ]
+    InMemory::default().part("weight", Dtype::F8E4M3, &[outputs, inputs], codes).part(
+        "weight_scale_inv",
+        Dtype::F32,
+        &tiles,
+        f32_scales(tiles[0] * tiles[1]),
+    )
 }
 
 /// Returns blocks of random bits whose scales are finite; `None` if ggml has no such type.
-fn ggml((name, halves): (&str, &[usize]), outputs: u64, inputs: u64) -> Option<Vec<Tensor>> {
+fn ggml((name, halves): (&str, &[usize]), outputs: u64, inputs: u64) -> Option<InMemory<'static>> {
     let kind = (0..=255).filter_map(GgmlType::from_id).find(|kind| kind.name() == name)?;
     let mut bytes = noise(Dtype::Ggml(kind).bytes_of(outputs * inputs)?);
     for block in bytes.chunks_mut(kind.block_bytes() as usize) {
@@ -178,7 +145,7 @@ fn ggml((name, halves): (&str, &[usize]), outputs: u64, inputs: u64) -> Option<V
             }
         }
     }
-    Some(vec![tensor("weight", Dtype::Ggml(kind), &[outputs, inputs], bytes)])
+    Some(InMemory::default().part("weight", Dtype::Ggml(kind), &[outputs, inputs], bytes))
 }
 
 /// Returns the name of each kind of layer.
