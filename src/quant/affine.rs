@@ -4,6 +4,7 @@
 //! that rounds once has the result of a reference that computes in the scales' dtype.
 
 use super::Part;
+use super::decode::Beside;
 use super::decode::formula::Formula;
 use super::decode::grid::Grid;
 use super::kernel::Kernel;
@@ -45,6 +46,8 @@ pub(super) struct Affine {
     width: usize,
     groups: Groups,
     sharing: Sharing,
+    /// Rows of scales that outputs have, and scales of a row that inputs have: what is beyond them fills up words.
+    used: [usize; 2],
 }
 
 impl Affine {
@@ -70,7 +73,7 @@ impl Affine {
         sharing: Sharing,
         [outputs, inputs]: [u64; 2],
     ) -> Result<Self, String> {
-        let affine = Self { scales, zeros, width, groups, sharing };
+        let mut affine = Self { scales, zeros, width, groups, sharing, used: [0; 2] };
         let rows = (outputs as usize).checked_sub(1).map_or(0, |last| affine.row_of(last) + 1);
         let needed = rows.checked_mul(width);
         if needed.is_none_or(|needed| needed > affine.scales.len()) {
@@ -92,10 +95,11 @@ impl Affine {
             }
             Groups::Strewn(list) => list.iter().max().map(|&last| last as usize),
         };
-        match last.filter(|&last| last >= width) {
-            Some(last) => Err(format!("inputs of group {last}, there are {width} groups")),
-            None => Ok(affine),
+        if let Some(last) = last.filter(|&last| last >= width) {
+            return Err(format!("inputs of group {last}, there are {width} groups"));
         }
+        affine.used = [rows, last.map_or(0, |last| last + 1)];
+        Ok(affine)
     }
 
     /// Returns a kernel with these scales, zero points and groups (`Affine` in `kernels/affine.cuh`), and the format's
@@ -129,6 +133,18 @@ impl Affine {
         let numbers = [inputs, width, pair(size, shift), pair(kind, factor), pair(of_matrix, high)];
         let kernel = Kernel::new(name).floats(&self.scales).floats(zeros).words(list);
         Some(kernel.numbers(numbers).numbers(own))
+    }
+
+    /// Returns what stands beside the codes, without what fills up words; of one zero point for all codes nothing does.
+    pub(super) fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        let all = match (which, &self.zeros) {
+            (Beside::Scales, _) => &self.scales,
+            (Beside::ZeroPoints, Zeros::Each(list)) | (Beside::Terms, Zeros::Added(list)) => list,
+            _ => return None,
+        };
+        let [rows, columns] = self.used;
+        let rows = all.chunks(self.width.max(1)).take(rows);
+        Some(rows.flat_map(|row| row.iter().take(columns)).copied().collect())
     }
 
     fn row_of(&self, output: usize) -> usize {

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::decode::{DecodeRows, Decoding};
+use super::decode::{Beside, DecodeRows, Decoding};
 use super::kernel::{Kernel, Program};
 
 /// What becomes of values beside rounding.
@@ -77,13 +77,13 @@ impl Change {
         decoding.rows = match self {
             Self::None => inner,
             Self::MinusOne => Box::new(MinusOne(inner)),
-            Self::Turned => Box::new(Turned { inner, rows: stored_rows, row_len: row_len as usize }),
+            Self::Turned => Box::new(Ordered(Turned { inner, rows: stored_rows, row_len: row_len as usize })),
             Self::RopeRows { heads } => {
                 let head = decoding.shape[0] / heads;
                 if decoding.shape.len() == 1 {
-                    Box::new(RopeValues { inner, head })
+                    Box::new(Ordered(RopeValues { inner, head }))
                 } else {
-                    Box::new(RopeRows { inner, head })
+                    Box::new(Ordered(RopeRows { inner, head }))
                 }
             }
         };
@@ -97,27 +97,85 @@ fn stored(row: u64, head: u64) -> u64 {
     start + within % half * 2 + within / half
 }
 
-/// Rows of a matrix, head by head.
+/// A decoder whose rows, or the values of whose rows, stand in another order than they are stored in.
+trait Reordered: Send + Sync {
+    /// Returns the decoder of what is stored.
+    fn inner(&self) -> &dyn DecodeRows;
+
+    /// Returns the bytes of the codes that these rows need.
+    fn codes(&self, rows: Range<u64>) -> Range<u64>;
+
+    /// Returns how many rows are worth decoding together.
+    fn rows_at_once(&self) -> u64 {
+        1
+    }
+
+    /// Puts in order what `decode` gives of stored rows: values, or codes themselves.
+    fn reorder<T: Copy + Default>(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        out: &mut [T],
+        decode: impl Fn(Range<u64>, &[u8], &mut [T]),
+    );
+}
+
+/// The decoder of what is reordered. No kernel does any of these.
+struct Ordered<R>(R);
+
+impl<R: Reordered> DecodeRows for Ordered<R> {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        self.0.codes(rows)
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        let inner = self.0.inner();
+        self.0.reorder(rows, codes, out, |rows, codes, out| inner.decode(rows, codes, out));
+    }
+
+    fn rows_at_once(&self) -> u64 {
+        self.0.rows_at_once()
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        self.0.inner().code_bits()
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        let inner = self.0.inner();
+        self.0.reorder(rows, codes, out, |rows, codes, out| inner.stored_codes(rows, codes, out));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.0.inner().beside(which)
+    }
+}
+
+/// Rows of a matrix, head by head. For a kernel, a decoder would have to be told single rows of whole heads' codes.
 struct RopeRows {
     inner: Box<dyn DecodeRows>,
     /// Rows of a head.
     head: u64,
 }
 
-impl RopeRows {
-    /// Returns the rows of all heads that `rows` touch.
-    fn heads(&self, rows: &Range<u64>) -> Range<u64> {
-        rows.start / self.head * self.head..rows.end.div_ceil(self.head) * self.head
+impl Reordered for RopeRows {
+    fn inner(&self) -> &dyn DecodeRows {
+        &*self.inner
     }
-}
 
-// No kernel does this: the codes are of whole heads, and of those a decoder would have to be told single rows.
-impl DecodeRows for RopeRows {
+    /// Those of all heads that `rows` touch.
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
-        self.inner.codes(self.heads(&rows))
+        let first = rows.start / self.head * self.head;
+        self.inner.codes(first..rows.end.div_ceil(self.head) * self.head)
     }
 
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+    fn reorder<T: Copy + Default>(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        out: &mut [T],
+        decode: impl Fn(Range<u64>, &[u8], &mut [T]),
+    ) {
         let count = (rows.end - rows.start).max(1);
         let row_len = (out.len() as u64 / count).max(1) as usize;
         let start = self.codes(rows.clone()).start;
@@ -125,27 +183,36 @@ impl DecodeRows for RopeRows {
             let from = stored(row, self.head);
             let range = self.inner.codes(from..from + 1);
             let codes = &codes[(range.start - start) as usize..(range.end - start) as usize];
-            self.inner.decode(from..from + 1, codes, out);
+            decode(from..from + 1, codes, out);
         }
     }
 }
 
-/// The values of a bias: one row.
+/// The values of a bias: one row. It is too small to be worth a kernel.
 struct RopeValues {
     inner: Box<dyn DecodeRows>,
     /// Values of a head.
     head: u64,
 }
 
-// No kernel does this: a bias is too small to be worth one.
-impl DecodeRows for RopeValues {
+impl Reordered for RopeValues {
+    fn inner(&self) -> &dyn DecodeRows {
+        &*self.inner
+    }
+
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         self.inner.codes(rows)
     }
 
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let mut values = vec![0.0; out.len()];
-        self.inner.decode(rows, codes, &mut values);
+    fn reorder<T: Copy + Default>(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        out: &mut [T],
+        decode: impl Fn(Range<u64>, &[u8], &mut [T]),
+    ) {
+        let mut values = vec![T::default(); out.len()];
+        decode(rows, codes, &mut values);
         for (at, out) in (0..).zip(out) {
             *out = values[stored(at, self.head) as usize];
         }
@@ -155,7 +222,8 @@ impl DecodeRows for RopeValues {
 /// Values of a turned matrix that are worth decoding together: each time, all stored rows are gone through.
 const TURNED_AT_ONCE: u64 = 1 << 20;
 
-/// A matrix whose stored rows are the columns.
+/// A matrix whose stored rows are the columns. For a kernel, a row is a column of all stored rows, which a piece has
+/// no room for in f32.
 struct Turned {
     inner: Box<dyn DecodeRows>,
     /// Rows as stored, and the length of one.
@@ -163,13 +231,26 @@ struct Turned {
     row_len: usize,
 }
 
-// No kernel does this: a row is a column of all stored rows, which a piece has no room for in f32.
-impl DecodeRows for Turned {
+impl Reordered for Turned {
+    fn inner(&self) -> &dyn DecodeRows {
+        &*self.inner
+    }
+
     fn codes(&self, _rows: Range<u64>) -> Range<u64> {
         self.inner.codes(0..self.rows)
     }
 
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+    fn rows_at_once(&self) -> u64 {
+        (TURNED_AT_ONCE / self.rows.max(1)).max(1)
+    }
+
+    fn reorder<T: Copy + Default>(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        out: &mut [T],
+        decode: impl Fn(Range<u64>, &[u8], &mut [T]),
+    ) {
         let columns = rows.start as usize..rows.end as usize;
         let start = self.inner.codes(0..self.rows).start;
         let at_once = self.inner.rows_at_once().clamp(1, self.rows.max(1));
@@ -177,9 +258,9 @@ impl DecodeRows for Turned {
         for first in (0..self.rows).step_by(at_once as usize) {
             let from = first..self.rows.min(first + at_once);
             let range = self.inner.codes(from.clone());
-            values.resize((from.end - from.start) as usize * self.row_len, 0.0);
+            values.resize((from.end - from.start) as usize * self.row_len, T::default());
             let codes = &codes[(range.start - start) as usize..(range.end - start) as usize];
-            self.inner.decode(from.clone(), codes, &mut values);
+            decode(from.clone(), codes, &mut values);
             for (column, row) in from.zip(values.chunks_exact(self.row_len)) {
                 let turned = out.iter_mut().skip(column as usize).step_by(self.rows as usize);
                 for (out, value) in turned.zip(&row[columns.clone()]) {
@@ -188,12 +269,9 @@ impl DecodeRows for Turned {
             }
         }
     }
-
-    fn rows_at_once(&self) -> u64 {
-        (TURNED_AT_ONCE / self.rows.max(1)).max(1)
-    }
 }
 
+/// What changes values gives no codes: they would no longer be those of the values.
 struct MinusOne(Box<dyn DecodeRows>);
 
 impl DecodeRows for MinusOne {

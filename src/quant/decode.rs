@@ -19,6 +19,17 @@ use super::kernel::Program;
 use super::{Part, Parts, Side};
 use crate::tensor::{Dtype, elements, values};
 
+/// What stands beside the codes of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// What codes are multiplied by, or divided.
+    Scales,
+    /// What is taken from codes before.
+    ZeroPoints,
+    /// What is added to the product of code and scale: biases, minima.
+    Terms,
+}
+
 /// Decodes rows of one layer.
 pub trait DecodeRows: Send + Sync {
     /// Returns the bytes of the codes that these rows need; all of them where rows lie strewn.
@@ -40,6 +51,23 @@ pub trait DecodeRows: Send + Sync {
 
     /// Returns how a GPU decodes the same rows to the same values; `None` if no kernel does.
     fn program(&self) -> Option<Program> {
+        None
+    }
+
+    /// Returns how many bits the code of a weight has, the most where they differ; `None` where weights have no
+    /// codes of their own (codebooks of vectors, trellises) or this decoder does not give them.
+    fn code_bits(&self) -> Option<u32> {
+        None
+    }
+
+    /// Writes the code of each weight of these rows, as it is stored: the bits as an unsigned number. Called
+    /// only where `code_bits` is some. `codes` as for `decode`; `out` has room for just these rows.
+    fn stored_codes(&self, _rows: Range<u64>, _codes: &[u8], _out: &mut [u16]) {}
+
+    /// Returns the scales, the zero points or the terms, as values are computed with them (nested ones resolved,
+    /// "minus one" undone), each once, in the order in which they are held; `None` where there are none beside
+    /// the codes, or this decoder does not give them.
+    fn beside(&self, _which: Beside) -> Option<Vec<f32>> {
         None
     }
 }
@@ -94,6 +122,15 @@ impl Decoding {
     #[must_use]
     pub fn row_count(&self) -> u64 {
         elements(&self.shape).unwrap_or(0).checked_div(self.row_len()).unwrap_or(0)
+    }
+}
+
+/// Writes codes that come as numbers.
+pub(super) fn as_numbers(out: &mut [u16], unpack: impl FnOnce(&mut [f32])) {
+    let mut numbers = vec![0.0; out.len()];
+    unpack(&mut numbers);
+    for (out, number) in out.iter_mut().zip(numbers) {
+        *out = number as u16;
     }
 }
 

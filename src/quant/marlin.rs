@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::Parts;
 use super::affine::{self, Affine, Groups};
 use super::claims::Said;
-use super::decode::{DecodeRows, Decoding, floats};
+use super::decode::{Beside, DecodeRows, Decoding, as_numbers, floats};
 use super::draft::Draft;
 use super::kernel::Program;
 use super::qweight::{group_fault, grouping, is_words};
@@ -140,16 +140,15 @@ pub(super) fn decode(parts: &Parts<'_>, codes: &str, scales: &str) -> Result<Dec
     Ok(Decoding::weight(parts, part, &shape, Some(dtype), tiles))
 }
 
-impl DecodeRows for Tiles {
-    fn codes(&self, _rows: Range<u64>) -> Range<u64> {
-        0..(self.inputs / HIGH * self.outputs * 8) as u64
-    }
-
-    fn rows_at_once(&self) -> u64 {
-        64
-    }
-
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+impl Tiles {
+    /// Unpacks rows as numbers; `finish` is given each output, its first input and the codes from there on.
+    fn unpack(
+        &self,
+        rows: &Range<u64>,
+        codes: &[u8],
+        out: &mut [f32],
+        finish: impl Fn(usize, usize, &mut [f32]),
+    ) {
         let (words, _) = codes.as_chunks::<4>();
         let (tiles, _) = words.as_chunks::<WORDS>();
         let across = self.outputs / WIDE;
@@ -169,15 +168,41 @@ impl DecodeRows for Tiles {
                 }
             }
             for (out, output) in outs.chunks_exact_mut(self.inputs).zip(output..) {
-                self.affine.apply(output, 0, out);
+                finish(output, 0, out);
             }
             (output, rest) = (output + height, behind);
         }
+    }
+}
+
+impl DecodeRows for Tiles {
+    fn codes(&self, _rows: Range<u64>) -> Range<u64> {
+        0..(self.inputs / HIGH * self.outputs * 8) as u64
+    }
+
+    fn rows_at_once(&self) -> u64 {
+        64
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        self.unpack(&rows, codes, out, |output, from, out| self.affine.apply(output, from, out));
     }
 
     fn program(&self) -> Option<Program> {
         let own = [(self.outputs / WIDE) as u64];
         Some(self.affine.kernel("marlin", [self.outputs, self.inputs], own)?.into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(4)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        as_numbers(out, |numbers| self.unpack(&rows, codes, numbers, |_, _, _| {}));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.affine.beside(which)
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::decode::codes::Codes;
 use super::decode::formula::Formula;
 use super::decode::grid::Grid;
-use super::decode::{DecodeRows, Decoding};
+use super::decode::{Beside, DecodeRows, Decoding};
 use super::grain::grid;
 use super::kernel::Program;
 use super::{Part, Parts};
@@ -142,17 +142,35 @@ impl Scaled {
         self.scales.get(start..start + self.columns).unwrap_or_default()
     }
 
-    fn row(&self, row: u64, codes: &[u8], out: &mut [f32], value: impl Fn(f32, f32) -> f32) {
-        match self.along {
-            Along::Inputs => self.codes.unpack(codes, out),
-            Along::Outputs => {
-                for (out, code) in out.iter_mut().zip(codes) {
-                    let mut pair = [0.0; 2];
-                    self.codes.unpack(&[*code], &mut pair);
-                    *out = pair[(row % 2) as usize];
+    /// Unpacks the codes of each row from its bytes on, as `unpack` does those of bytes; `finish` is given the row then.
+    fn unpack<T: Copy + Default>(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        out: &mut [T],
+        unpack: impl Fn(&Codes, &[u8], &mut [T]),
+        finish: impl Fn(u64, &mut [T]),
+    ) {
+        let first = self.codes(rows.clone()).start;
+        for (row, out) in rows.zip(out.chunks_mut(self.inputs)) {
+            let start = self.codes(row..row + 1).start - first;
+            let codes = codes.get(start as usize..).unwrap_or_default();
+            match self.along {
+                Along::Inputs => unpack(&self.codes, codes, out),
+                Along::Outputs => {
+                    for (out, code) in out.iter_mut().zip(codes) {
+                        let mut pair = [T::default(); 2];
+                        unpack(&self.codes, &[*code], &mut pair);
+                        *out = pair[(row % 2) as usize];
+                    }
                 }
             }
+            finish(row, out);
         }
+    }
+
+    /// Turns the values of a row's codes into weights.
+    fn row(&self, row: u64, out: &mut [f32], value: impl Fn(f32, f32) -> f32) {
         let scales = self.scales(row);
         if self.wide == 1 {
             for (out, &scale) in out.iter_mut().zip(scales) {
@@ -184,15 +202,10 @@ impl DecodeRows for Scaled {
     }
 
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let first = self.codes(rows.clone()).start;
-        for (row, out) in rows.zip(out.chunks_mut(self.inputs)) {
-            let start = self.codes(row..row + 1).start - first;
-            let codes = codes.get(start as usize..).unwrap_or_default();
-            match self.how {
-                Use::Multiply => self.row(row, codes, out, |code, scale| code * scale),
-                Use::Divide => self.row(row, codes, out, |code, scale| code / scale),
-            }
-        }
+        self.unpack(rows, codes, out, Codes::unpack, |row, out| match self.how {
+            Use::Multiply => self.row(row, out, |code, scale| code * scale),
+            Use::Divide => self.row(row, out, |code, scale| code / scale),
+        });
     }
 
     fn program(&self) -> Option<Program> {
@@ -209,5 +222,17 @@ impl DecodeRows for Scaled {
             formula: if self.how == Use::Multiply { Formula::PRODUCT } else { Formula::Quotient },
         };
         grid.program(&self.codes, self.along == Along::Outputs)
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(self.codes.bits())
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        self.unpack(rows, codes, out, Codes::stored, |_, _| {});
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        (which == Beside::Scales).then(|| self.scales.clone())
     }
 }

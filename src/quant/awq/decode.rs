@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::files::{NIBBLE, WOVEN};
 use super::{Kind, zeros_suffix};
 use crate::quant::affine::{self, Affine, Groups, Zeros};
-use crate::quant::decode::{DecodeRows, Decoding, floats, words};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, as_numbers, floats, words};
 use crate::quant::kernel::Program;
 use crate::quant::pack::Packing;
 use crate::quant::qweight::is_words;
@@ -157,17 +157,16 @@ fn gemv_zeros(parts: &Parts<'_>) -> Result<Vec<f32>, String> {
     Ok(zeros)
 }
 
-impl DecodeRows for Gemm {
-    fn codes(&self, _rows: Range<u64>) -> Range<u64> {
-        0..(self.0.inputs * self.0.outputs / 2) as u64
-    }
-
-    fn rows_at_once(&self) -> u64 {
-        128
-    }
-
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let Layer { inputs, outputs, affine } = &self.0;
+impl Gemm {
+    /// Unpacks rows as numbers; `finish` is given each output, its first input and the codes from there on.
+    fn unpack(
+        &self,
+        rows: &Range<u64>,
+        codes: &[u8],
+        out: &mut [f32],
+        finish: impl Fn(usize, usize, &mut [f32]),
+    ) {
+        let Layer { inputs, outputs, .. } = &self.0;
         let (words, _) = codes.as_chunks::<4>();
         let mut columns = [[0u32; INPUTS]; WORDS];
         for from in (0..*inputs).step_by(INPUTS) {
@@ -190,11 +189,25 @@ impl DecodeRows for Gemm {
                     for (value, word) in out.iter_mut().zip(&columns[output / 8 - left]) {
                         *value = (word >> shift & 15) as i32 as f32;
                     }
-                    affine.apply(output, from, out);
+                    finish(output, from, out);
                 }
                 (output, rest) = (output + height, behind);
             }
         }
+    }
+}
+
+impl DecodeRows for Gemm {
+    fn codes(&self, _rows: Range<u64>) -> Range<u64> {
+        0..(self.0.inputs * self.0.outputs / 2) as u64
+    }
+
+    fn rows_at_once(&self) -> u64 {
+        128
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        self.unpack(&rows, codes, out, |output, from, out| self.0.affine.apply(output, from, out));
     }
 
     fn program(&self) -> Option<Program> {
@@ -202,6 +215,36 @@ impl DecodeRows for Gemm {
         let nibbles = NIBBLE.into_iter().rev().fold(0, |all, nibble| all << 4 | u64::from(nibble));
         let own = [*outputs as u64 / 8, nibbles];
         Some(affine.kernel("words_down", [*outputs, *inputs], own)?.into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(4)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        as_numbers(out, |numbers| self.unpack(&rows, codes, numbers, |_, _, _| {}));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.0.affine.beside(which)
+    }
+}
+
+impl Gemv {
+    /// Unpacks rows as numbers; `finish` is given each output, its first input and the codes from there on.
+    fn unpack(
+        &self,
+        rows: &Range<u64>,
+        codes: &[u8],
+        out: &mut [f32],
+        finish: impl Fn(usize, usize, &mut [f32]),
+    ) {
+        let Layer { inputs, .. } = &self.0;
+        let lines = codes.chunks_exact(inputs / 2);
+        for ((out, line), output) in out.chunks_exact_mut(*inputs).zip(lines).zip(rows.start as usize..) {
+            Packing::Dense.unpack(line.as_chunks().0, 4, out);
+            finish(output, 0, out);
+        }
     }
 }
 
@@ -212,12 +255,7 @@ impl DecodeRows for Gemv {
     }
 
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let Layer { inputs, affine, .. } = &self.0;
-        let lines = codes.chunks_exact(inputs / 2);
-        for ((out, line), output) in out.chunks_exact_mut(*inputs).zip(lines).zip(rows.start as usize..) {
-            Packing::Dense.unpack(line.as_chunks().0, 4, out);
-            affine.apply(output, 0, out);
-        }
+        self.unpack(&rows, codes, out, |output, from, out| self.0.affine.apply(output, from, out));
     }
 
     fn program(&self) -> Option<Program> {
@@ -225,16 +263,30 @@ impl DecodeRows for Gemv {
         let own = [*inputs as u64 / 8, 4, 0];
         Some(affine.kernel("packed", [*outputs, *inputs], own)?.into())
     }
-}
 
-impl DecodeRows for GemvFast {
-    fn codes(&self, rows: Range<u64>) -> Range<u64> {
-        let four = self.0.inputs as u64 * 2;
-        rows.start / 4 * four..rows.end.div_ceil(4) * four
+    fn code_bits(&self) -> Option<u32> {
+        Some(4)
     }
 
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let Layer { inputs, affine, .. } = &self.0;
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        as_numbers(out, |numbers| self.unpack(&rows, codes, numbers, |_, _, _| {}));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.0.affine.beside(which)
+    }
+}
+
+impl GemvFast {
+    /// Unpacks rows as numbers; `finish` is given each output, its first input and the codes from there on.
+    fn unpack(
+        &self,
+        rows: &Range<u64>,
+        codes: &[u8],
+        out: &mut [f32],
+        finish: impl Fn(usize, usize, &mut [f32]),
+    ) {
+        let Layer { inputs, .. } = &self.0;
         let (halves, _) = codes.as_chunks::<2>();
         let first = rows.start as usize;
         for (out, output) in out.chunks_exact_mut(*inputs).zip(first..) {
@@ -250,13 +302,36 @@ impl DecodeRows for GemvFast {
                     }
                 }
             }
-            affine.apply(output, 0, out);
+            finish(output, 0, out);
         }
+    }
+}
+
+impl DecodeRows for GemvFast {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        let four = self.0.inputs as u64 * 2;
+        rows.start / 4 * four..rows.end.div_ceil(4) * four
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        self.unpack(&rows, codes, out, |output, from, out| self.0.affine.apply(output, from, out));
     }
 
     fn program(&self) -> Option<Program> {
         let Layer { inputs, outputs, affine } = &self.0;
         Some(affine.kernel("gemv_fast", [*outputs, *inputs], [])?.into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(4)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        as_numbers(out, |numbers| self.unpack(&rows, codes, numbers, |_, _, _| {}));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.0.affine.beside(which)
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::state::{State, StateRead};
 use super::{Bnb4, codes, part};
-use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, bytes_of, floats_as};
 use crate::quant::kernel::{Kernel, Program};
 use crate::quant::{LayerSpec, Parts};
 use crate::tensor::{Dtype, elements, lookup};
@@ -112,10 +112,23 @@ impl DecodeRows for Rows {
         let kernel = Kernel::new("bnb4").floats(&self.values).floats(&self.absmax);
         Some(kernel.numbers([u64::from(power)]).into())
     }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(4)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        let first = rows.start * self.row_len;
+        piece(&std::array::from_fn(|code| code as u16), first, first, codes, out);
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        (which == Beside::Scales).then(|| self.absmax.clone())
+    }
 }
 
-/// Decodes elements of one block, from `element` on; the bytes begin with the one that holds `first`.
-fn piece(table: &[f32; 16], element: u64, first: u64, codes: &[u8], mut out: &mut [f32]) {
+/// Looks up the codes of elements, from `element` on; the bytes begin with the one that holds `first`.
+fn piece<T: Copy>(table: &[T; 16], element: u64, first: u64, codes: &[u8], mut out: &mut [T]) {
     let mut byte = (element / 2 - first / 2) as usize;
     if element % 2 == 1 {
         let Some((low, rest)) = out.split_first_mut() else { return };

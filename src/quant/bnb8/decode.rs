@@ -8,7 +8,7 @@ use super::{LAYOUTS, scales};
 use crate::quant::decode::codes::Codes;
 use crate::quant::decode::formula::Formula;
 use crate::quant::decode::grid::Grid;
-use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, bytes_of, floats_as};
 use crate::quant::kernel::Program;
 use crate::quant::side::matrix;
 use crate::quant::{LayerSpec, Parts};
@@ -75,5 +75,19 @@ impl DecodeRows for Rows {
             formula: Formula::Twice(ONE_127TH),
         };
         grid.program(&Codes::of(Dtype::I8).ok()?, false)
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(8)
+    }
+
+    fn stored_codes(&self, _rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        for (out, &code) in out.iter_mut().zip(codes) {
+            *out = u16::from(code);
+        }
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        (which == Beside::Scales).then(|| self.scales.clone())
     }
 }

@@ -18,7 +18,7 @@ use super::layer::{Declared, Layer, declared_shape};
 use super::packing::Packing as Width;
 use crate::quant::affine::{self, Affine, Groups, Sharing, Zeros};
 use crate::quant::decode::codes::Codes;
-use crate::quant::decode::{DecodeRows, Decoding, floats, floats_as, words};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, as_numbers, floats, floats_as, words};
 use crate::quant::grain::Grain;
 use crate::quant::kernel::Program;
 use crate::quant::pack::Packing;
@@ -209,18 +209,31 @@ struct Packed {
     affine: Affine,
 }
 
+impl Packed {
+    /// Unpacks rows as numbers; `finish` is given each output with its codes.
+    fn unpack(
+        &self,
+        rows: &Range<u64>,
+        codes: &[u8],
+        out: &mut [f32],
+        finish: impl Fn(usize, usize, &mut [f32]),
+    ) {
+        let lines = codes.chunks_exact(self.row_bytes as usize);
+        let outs = out.chunks_exact_mut(self.inputs);
+        for ((out, line), output) in outs.zip(lines).zip(rows.start as usize..) {
+            self.packing.unpack(line.as_chunks().0, self.bits, out);
+            finish(output, 0, out);
+        }
+    }
+}
+
 impl DecodeRows for Packed {
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         rows.start * self.row_bytes..rows.end * self.row_bytes
     }
 
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let lines = codes.chunks_exact(self.row_bytes as usize);
-        let outs = out.chunks_exact_mut(self.inputs);
-        for ((out, line), output) in outs.zip(lines).zip(rows.start as usize..) {
-            self.packing.unpack(line.as_chunks().0, self.bits, out);
-            self.affine.apply(output, 0, out);
-        }
+        self.unpack(&rows, codes, out, |output, from, out| self.affine.apply(output, from, out));
     }
 
     fn program(&self) -> Option<Program> {
@@ -231,6 +244,18 @@ impl DecodeRows for Packed {
         };
         let own = [row_bytes / 4, u64::from(*bits), each];
         Some(affine.kernel("packed", [*outputs, *inputs], own)?.into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(self.bits)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        as_numbers(out, |numbers| self.unpack(&rows, codes, numbers, |_, _, _| {}));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.affine.beside(which)
     }
 }
 
@@ -341,6 +366,18 @@ impl DecodeRows for Coded {
 
     fn program(&self) -> Option<Program> {
         self.affine.grid([self.rows, self.inputs as u64], self.rounded)?.program(&self.codes, false)
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(self.codes.bits())
+    }
+
+    fn stored_codes(&self, _rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        self.codes.stored_rows(codes, self.inputs, out);
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.affine.beside(which)
     }
 }
 

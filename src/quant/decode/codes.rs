@@ -95,14 +95,32 @@ impl Codes {
                 }
             }
             Values::Each(values) => {
-                // Eight codes take `bits` whole bytes.
-                let mask = (1u64 << self.bits) - 1;
-                for (out, bytes) in out.chunks_mut(8).zip(bytes.chunks(self.bits as usize)) {
-                    let word = bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-                    for (at, out) in out.iter_mut().enumerate() {
-                        *out = values[(word >> (at as u32 * self.bits) & mask) as usize];
-                    }
-                }
+                self.each(bytes, out, |code| values[code]);
+            }
+        }
+    }
+
+    /// Writes the first codes of `bytes` themselves; what lies behind them is left as it is.
+    pub(in crate::quant) fn stored(&self, bytes: &[u8], out: &mut [u16]) {
+        self.each(bytes, out, |code| code as u16);
+    }
+
+    /// Writes the codes themselves of rows of whole bytes.
+    pub(in crate::quant) fn stored_rows(&self, bytes: &[u8], row_len: usize, out: &mut [u16]) {
+        let row_bytes = self.bytes(row_len as u64).unwrap_or(0).max(1);
+        for (out, bytes) in out.chunks_exact_mut(row_len.max(1)).zip(bytes.chunks_exact(row_bytes as usize)) {
+            self.stored(bytes, out);
+        }
+    }
+
+    #[inline]
+    fn each<T>(&self, bytes: &[u8], out: &mut [T], value: impl Fn(usize) -> T) {
+        // Eight codes take `bits` whole bytes.
+        let mask = (1u64 << self.bits) - 1;
+        for (out, bytes) in out.chunks_mut(8).zip(bytes.chunks(self.bits as usize)) {
+            let word = bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+            for (at, out) in out.iter_mut().enumerate() {
+                *out = value((word >> (at as u32 * self.bits) & mask) as usize);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Formulas: what becomes of a code's value with its scale and its offset.
 
+use super::Beside;
 use crate::tensor::Dtype;
 use crate::tensor::values::round;
 
@@ -56,6 +57,19 @@ impl Formula {
             }
             Self::CenteredQuotient => each(values, |code| (code - offset) / scale),
             Self::Twice(factor) => each(values, |code| code * scale * factor),
+        }
+    }
+
+    /// Returns what stands beside the codes, of their scales and offsets; of no offsets none.
+    pub(in crate::quant) fn beside(self, which: Beside, scales: &[f32], offsets: &[f32]) -> Option<Vec<f32>> {
+        let of_offsets = match self {
+            Self::Product(_) | Self::Quotient | Self::Twice(_) => None,
+            Self::Sum { .. } => Some(Beside::Terms),
+            Self::Centered { .. } | Self::CenteredQuotient => Some(Beside::ZeroPoints),
+        };
+        match which {
+            Beside::Scales => Some(scales.to_vec()),
+            _ => (of_offsets == Some(which) && !offsets.is_empty()).then(|| offsets.to_vec()),
         }
     }
 

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use super::DecodeRows;
 use super::formula::Formula;
 use super::grid::{divisor, formula_numbers};
+use super::{Beside, DecodeRows};
 use crate::quant::kernel::{Kernel, Program};
 
 /// How the matrix is packed.
@@ -67,6 +67,8 @@ pub(in crate::quant) struct Planes {
     /// Empty if every zero point is 0.
     zeros: Vec<f32>,
     formula: Formula,
+    /// True if the zero point is the format's own, and stands nowhere.
+    is_zero_fixed: bool,
 }
 
 impl Planes {
@@ -103,19 +105,51 @@ impl Planes {
             let zeros = zeros.len();
             return Err(format!("{} scales and {zeros} zero points, not {needed} each", scales.len()));
         }
-        Ok(Self { packing, columns, step, row_len, share, scales, zeros, formula })
+        Ok(Self { packing, columns, step, row_len, share, scales, zeros, formula, is_zero_fixed: false })
+    }
+
+    /// Takes the zero point for the format's own.
+    pub(in crate::quant) fn with_fixed_zero(mut self) -> Self {
+        self.is_zero_fixed = true;
+        self
+    }
+
+    /// Gives each run of codes within a row of the matrix: that row and its first column, the packed elements,
+    /// and where they go.
+    fn runs<T>(
+        &self,
+        rows: &Range<u64>,
+        codes: &[u8],
+        mut out: &mut [T],
+        mut unpack: impl FnMut(u64, usize, &[u8], &mut [T]),
+    ) {
+        let base = self.codes(rows.clone()).start;
+        let mut element = rows.start * self.row_len;
+        while !out.is_empty() {
+            let (row, column) = (element / self.columns, element % self.columns);
+            let count = (self.columns - column).min(out.len() as u64);
+            let start = (row % self.step * self.columns + column) * self.packing.unit - base;
+            let packed = &codes[start as usize..(start + count * self.packing.unit) as usize];
+            let (piece, rest) = out.split_at_mut(count as usize);
+            unpack(row, column as usize, packed, piece);
+            (out, element) = (rest, element + count);
+        }
+    }
+
+    /// Returns the codes of packed elements of one row of the matrix.
+    fn unpacked(&self, row: u64, packed: &[u8]) -> impl Iterator<Item = u32> {
+        let shift = self.packing.shifts[(row / self.step) as usize];
+        codes(packed, self.packing.unit, shift, (1u32 << self.packing.bits) - 1)
     }
 
     /// Decodes codes of one row of the matrix from column `column` on.
     fn run(&self, row: u64, column: usize, packed: &[u8], out: &mut [f32]) {
         let bits = self.packing.bits;
-        let shift = self.packing.shifts[(row / self.step) as usize];
-        let mask = (1u32 << bits) - 1;
+        let codes = self.unpacked(row, packed);
         let zero = |at: usize| self.zeros.get(at).copied().unwrap_or(0.0);
         match self.share {
             Share::Column => {
                 let scales = self.scales[column..].iter().enumerate();
-                let codes = codes(packed, self.packing.unit, shift, mask);
                 for ((out, code), (at, &scale)) in out.iter_mut().zip(codes).zip(scales) {
                     *out = self.formula.value(code as f32, scale, zero(column + at));
                 }
@@ -123,7 +157,6 @@ impl Planes {
             Share::Row | Share::All => {
                 let at = if self.share == Share::Row { row as usize } else { 0 };
                 let (scale, zero) = (self.scales[at], zero(at));
-                let codes = codes(packed, self.packing.unit, shift, mask);
                 if bits > 4 {
                     for (out, code) in out.iter_mut().zip(codes) {
                         *out = self.formula.value(code as f32, scale, zero);
@@ -166,18 +199,8 @@ impl DecodeRows for Planes {
         elements.start * self.packing.unit..elements.end * self.packing.unit
     }
 
-    fn decode(&self, rows: Range<u64>, codes: &[u8], mut out: &mut [f32]) {
-        let base = self.codes(rows.clone()).start;
-        let mut element = rows.start * self.row_len;
-        while !out.is_empty() {
-            let (row, column) = (element / self.columns, element % self.columns);
-            let count = (self.columns - column).min(out.len() as u64);
-            let start = (row % self.step * self.columns + column) * self.packing.unit - base;
-            let packed = &codes[start as usize..(start + count * self.packing.unit) as usize];
-            let (piece, rest) = out.split_at_mut(count as usize);
-            self.run(row, column as usize, packed, piece);
-            (out, element) = (rest, element + count);
-        }
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        self.runs(&rows, codes, out, |row, column, packed, out| self.run(row, column, packed, out));
     }
 
     fn program(&self) -> Option<Program> {
@@ -203,5 +226,22 @@ impl DecodeRows for Planes {
             .numbers([u64::from(columns?), divisor(columns?)?, u64::from(step?), divisor(step?)?])
             .numbers([shifts, share | u64::from(packing.bits) << 8 | packing.unit << 16, formula, factor]);
         Some(kernel.into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(self.packing.bits)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        self.runs(&rows, codes, out, |row, _, packed, out| {
+            for (out, code) in out.iter_mut().zip(self.unpacked(row, packed)) {
+                *out = code as u16;
+            }
+        });
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        let zeros = if self.is_zero_fixed { &[][..] } else { &self.zeros };
+        self.formula.beside(which, &self.scales, zeros)
     }
 }

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::DecodeRows;
 use super::codes::Codes;
 use super::formula::Formula;
 use super::grid::Grid;
+use super::{Beside, DecodeRows};
 use crate::quant::kernel::Program;
 use crate::tensor::elements;
 
@@ -130,6 +130,18 @@ impl DecodeRows for Scaled {
             formula: self.formula,
         };
         grid.program(&self.codes, false)
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(self.codes.bits())
+    }
+
+    fn stored_codes(&self, _rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        self.codes.stored_rows(codes, self.row_len, out);
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.formula.beside(which, &self.blocks.scales, &self.blocks.offsets)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::quant::decode::{DecodeRows, Decoding, floats, words};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, floats, words};
 use crate::quant::kernel::{Kernel, Program};
 use crate::quant::side::{NumberRead, integers, matrix};
 use crate::quant::{LayerSpec, Parts};
@@ -140,43 +140,69 @@ fn order(parts: &Parts<'_>, inputs: u64) -> Result<Vec<usize>, String> {
     Ok(order)
 }
 
+impl Rows {
+    /// Returns the groups, each with its number and the inputs of its codes.
+    fn groups(&self) -> impl Iterator<Item = (usize, &Group, &[usize])> {
+        let mut left = self.order.as_slice();
+        self.groups.iter().enumerate().map(move |(index, group)| {
+            let (order, rest) = left.split_at(group.codes);
+            left = rest;
+            (index, group, order)
+        })
+    }
+
+    /// Returns the scale of an output in a group.
+    fn scale(&self, index: usize, group: &Group, output: usize) -> f32 {
+        let word = self.scales[index * (self.outputs / 8) + output / 8];
+        group.scale_of((word >> (4 * (output % 8)) & 15) as f32 + 1.0)
+    }
+
+    /// Gives the codes of a group: the row among these, the input and the code of each.
+    fn unpack(
+        &self,
+        rows: &Range<u64>,
+        codes: &[u8],
+        (group, order): (&Group, &[usize]),
+        mut found: impl FnMut(usize, usize, u64),
+    ) {
+        let words = codes.as_chunks::<4>().0;
+        let (first, count) = (rows.start as usize, (rows.end - rows.start) as usize);
+        let mask = (1u64 << group.bits) - 1;
+        for (code, &input) in order.iter().enumerate() {
+            let bit = code as u64 * u64::from(group.bits);
+            let (row, shift) = (group.first + (bit / 32) as usize, bit % 32);
+            let straddles = shift + u64::from(group.bits) > 32;
+            let low = &words[row * self.outputs + first..][..count];
+            // Where the code does not straddle, what stands above it is masked off.
+            let high = if straddles { &words[(row + 1) * self.outputs + first..][..count] } else { low };
+            for (row, (low, high)) in low.iter().zip(high).enumerate() {
+                let [low, high] = [low, high].map(|word| u64::from(u32::from_le_bytes(*word)));
+                found(row, input, (high << 32 | low) >> shift & mask);
+            }
+        }
+    }
+}
+
 impl DecodeRows for Rows {
     fn codes(&self, _rows: Range<u64>) -> Range<u64> {
         0..self.bytes
     }
 
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let (words, inputs) = (codes.as_chunks::<4>().0, self.order.len());
+        let inputs = self.order.len();
         let first = rows.start as usize;
-        let count = out.len() / inputs;
-        let mut scales = vec![0.0; count];
-        let mut at = 0;
-        for (index, group) in self.groups.iter().enumerate() {
-            for (row, scale) in scales.iter_mut().enumerate() {
-                let output = first + row;
-                let word = self.scales[index * (self.outputs / 8) + output / 8];
-                let code = (word >> (4 * (output % 8)) & 15) as f32 + 1.0;
-                *scale = group.scale_of(code);
+        let mut scales = vec![0.0; out.len() / inputs];
+        for (index, group, order) in self.groups() {
+            for (output, scale) in (first..).zip(&mut scales) {
+                *scale = self.scale(index, group, output);
             }
-            let mask = (1u64 << group.bits) - 1;
             let middle = (1u32 << (group.bits - 1)) as f32;
-            for code in 0..group.codes {
-                let bit = code as u64 * u64::from(group.bits);
-                let (row, shift) = (group.first + (bit / 32) as usize, bit % 32);
-                let straddles = shift + u64::from(group.bits) > 32;
-                let low = &words[row * self.outputs + first..][..count];
-                // Where the code does not straddle, what stands above it is masked off.
-                let high = if straddles { &words[(row + 1) * self.outputs + first..][..count] } else { low };
-                let input = self.order[at];
-                at += 1;
-                for (row, ((low, high), scale)) in low.iter().zip(high).zip(&scales).enumerate() {
-                    let [low, high] = [low, high].map(|word| u64::from(u32::from_le_bytes(*word)));
-                    let code = (high << 32 | low) >> shift & mask;
-                    out[row * inputs + input] = (code as f32 - middle) * scale;
-                }
-            }
+            self.unpack(&rows, codes, (group, order), |row, input, code| {
+                out[row * inputs + input] = (code as f32 - middle) * scales[row];
+            });
         }
     }
+
     fn program(&self) -> Option<Program> {
         let (inputs, outputs) =
             (self.order.len(), u64::from(i32::try_from(self.outputs).ok()?.cast_unsigned()));
@@ -193,5 +219,24 @@ impl DecodeRows for Rows {
         }
         let kernel = Kernel::new("exl2").words(&starts).words(&kinds).floats(&scales).words(&self.scales);
         Some(kernel.numbers([inputs as u64, outputs]).into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        self.groups.iter().map(|group| group.bits).max()
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        let inputs = self.order.len();
+        for (_, group, order) in self.groups() {
+            self.unpack(&rows, codes, (group, order), |row, input, code| {
+                out[row * inputs + input] = code as u16;
+            });
+        }
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        let of_group =
+            |(index, group, _)| (0..self.outputs).map(move |output| self.scale(index, group, output));
+        (which == Beside::Scales).then(|| self.groups().flat_map(of_group).collect())
     }
 }

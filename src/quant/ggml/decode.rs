@@ -10,6 +10,7 @@
 )]
 
 mod blocks;
+mod codes;
 mod grids;
 mod iq;
 mod k;
@@ -217,6 +218,16 @@ impl DecodeRows for Rows {
             Some(table) => kernel.bytes(&table).into(),
             None => kernel.into(),
         })
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        codes::of(self.kind.name).map(|stored| stored.bits)
+    }
+
+    fn stored_codes(&self, _rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        if let Some(stored) = codes::of(self.kind.name) {
+            (stored.unpack)(codes, out);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::{Claims, Numbers, Version, Zeros, claimed_version, claims, is_empty, judged, side};
 use crate::quant::affine::{self, Affine, Groups};
-use crate::quant::decode::{DecodeRows, Decoding, floats, words};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, as_numbers, floats, words};
 use crate::quant::kernel::Program;
 use crate::quant::pack::Packing;
 use crate::quant::qweight::{is_gptq, is_words};
@@ -174,17 +174,15 @@ pub(super) fn order(parts: &Parts<'_>, numbers: &Numbers, groups: u64) -> Result
     Ok(affine::in_order(list, size))
 }
 
-impl DecodeRows for Columns {
-    fn codes(&self, _rows: Range<u64>) -> Range<u64> {
-        let words = self.packing.words(self.inputs as u64, self.bits).unwrap_or(0);
-        0..words * self.outputs as u64 * 4
-    }
-
-    fn rows_at_once(&self) -> u64 {
-        32
-    }
-
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+impl Columns {
+    /// Unpacks rows as numbers; `finish` is given each output, its first input and the codes from there on.
+    fn unpack(
+        &self,
+        rows: &Range<u64>,
+        codes: &[u8],
+        out: &mut [f32],
+        finish: impl Fn(usize, usize, &mut [f32]),
+    ) {
         let (words, _) = codes.as_chunks::<4>();
         let first = rows.start as usize;
         let mut columns = [[[0; 4]; WORDS]; COLUMNS];
@@ -206,17 +204,45 @@ impl DecodeRows for Columns {
                 {
                     let out = &mut out[from..from + count];
                     self.packing.unpack(&column[..height], self.bits, out);
-                    self.affine.apply(output, from, out);
+                    finish(output, from, out);
                 }
             }
         }
     }
+}
+
+impl DecodeRows for Columns {
+    fn codes(&self, _rows: Range<u64>) -> Range<u64> {
+        let words = self.packing.words(self.inputs as u64, self.bits).unwrap_or(0);
+        0..words * self.outputs as u64 * 4
+    }
+
+    fn rows_at_once(&self) -> u64 {
+        32
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        self.unpack(&rows, codes, out, |output, from, out| self.affine.apply(output, from, out));
+    }
+
     fn program(&self) -> Option<Program> {
         let Self { packing, bits, inputs, outputs, affine } = self;
         let words = packing.words(*inputs as u64, *bits)?;
         let own = [*outputs as u64, words, u64::from(*bits), packing.planes(*bits)?];
         let name = if *bits == 4 { "gptq4" } else { "gptq" };
         Some(affine.kernel(name, [*outputs, *inputs], own)?.into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(self.bits)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        as_numbers(out, |numbers| self.unpack(&rows, codes, numbers, |_, _, _| {}));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.affine.beside(which)
     }
 }
 

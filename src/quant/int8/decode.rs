@@ -12,7 +12,7 @@ use std::ops::Range;
 use crate::quant::decode::formula::Formula;
 use crate::quant::decode::grid::divisor;
 use crate::quant::decode::planes::{Packing, Planes, Share};
-use crate::quant::decode::{DecodeRows, Decoding, floats, floats_as};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, floats, floats_as};
 use crate::quant::kernel::{Kernel, Program};
 use crate::quant::side::matrix;
 use crate::quant::{LayerSpec, Parts};
@@ -54,6 +54,23 @@ pub(super) fn eetq(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, Str
     Ok(Decoding { caution, ..decoding })
 }
 
+impl Shuffled {
+    /// Turns the byte of each weight, with its row, into what is wanted of it.
+    fn unpack<T>(&self, rows: Range<u64>, codes: &[u8], out: &mut [T], value: impl Fn(u64, u8) -> T) {
+        let first = rows.start / INTERLEAVED;
+        for (row, out) in rows.zip(out.chunks_exact_mut(self.inputs as usize)) {
+            let pair = &codes[((row / INTERLEAVED - first) * INTERLEAVED * self.inputs) as usize..];
+            let turn = (row % INTERLEAVED) as usize;
+            let tiles = pair.as_chunks::<TILE>().0.iter().skip(turn).step_by(INTERLEAVED as usize);
+            for (out, tile) in out.as_chunks_mut::<TILE>().0.iter_mut().zip(tiles) {
+                for (place, &byte) in tile.iter().enumerate() {
+                    out[input_at(place)] = value(row, byte);
+                }
+            }
+        }
+    }
+}
+
 impl DecodeRows for Shuffled {
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         let pair = self.inputs * INTERLEAVED;
@@ -61,18 +78,7 @@ impl DecodeRows for Shuffled {
     }
 
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let first = rows.start / INTERLEAVED;
-        for (row, out) in rows.zip(out.chunks_exact_mut(self.inputs as usize)) {
-            let scale = self.scales[row as usize];
-            let pair = &codes[((row / INTERLEAVED - first) * INTERLEAVED * self.inputs) as usize..];
-            let turn = (row % INTERLEAVED) as usize;
-            let tiles = pair.as_chunks::<TILE>().0.iter().skip(turn).step_by(INTERLEAVED as usize);
-            for (out, tile) in out.as_chunks_mut::<TILE>().0.iter_mut().zip(tiles) {
-                for (place, &byte) in tile.iter().enumerate() {
-                    out[input_at(place)] = (f32::from(byte) - 128.0) * scale;
-                }
-            }
-        }
+        self.unpack(rows, codes, out, |row, byte| (f32::from(byte) - 128.0) * self.scales[row as usize]);
     }
 
     fn program(&self) -> Option<Program> {
@@ -80,6 +86,18 @@ impl DecodeRows for Shuffled {
         u32::try_from(self.scales.len()).ok()?;
         let sizes = [self.inputs, divisor(inputs)?];
         Some(Kernel::new("shuffled").floats(&self.scales).numbers(sizes).into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(8)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        self.unpack(rows, codes, out, |_, byte| u16::from(byte));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        (which == Beside::Scales).then(|| self.scales.clone())
     }
 }
 
@@ -113,5 +131,5 @@ pub(super) fn bitnet(parts: &Parts<'_>, layer: &LayerSpec) -> Result<Decoding, S
     // Code 1 is 0.
     let shared = (Share::All, scales, vec![1.0]);
     let rows = Planes::new([outputs, inputs], inputs, weight.bytes, Packing::low_first(2), shared, formula)?;
-    Ok(Decoding::weight(parts, weight, &layer.shape, dtype, rows))
+    Ok(Decoding::weight(parts, weight, &layer.shape, dtype, rows.with_fixed_zero()))
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{BLOCK, BLOCK_BYTES, find, is_exponent};
 use crate::quant::Parts;
-use crate::quant::decode::{DecodeRows, Decoding, floats_as};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, floats_as};
 use crate::quant::kernel::{Kernel, Program};
 use crate::tensor::values::e2m1;
 use crate::tensor::{Dtype, elements};
@@ -76,8 +76,16 @@ impl Rows {
         (self.outputs * self.blocks) as u64 * BLOCK_BYTES
     }
 
-    /// Decodes some inputs of one block of inputs, for all outputs of an expert.
-    fn block(&self, expert: u64, inputs: Range<usize>, codes: &[u8], out: &mut [f32]) {
+    /// Turns each byte that holds codes of some inputs of one block of inputs, for all outputs of an expert, with the
+    /// number of the nibble and the scale, into what is wanted of it.
+    fn block<T>(
+        &self,
+        expert: u64,
+        inputs: Range<usize>,
+        codes: &[u8],
+        out: &mut [T],
+        value: impl Fn(u8, usize, f32) -> T,
+    ) {
         let block = inputs.start / 32;
         let first = expert as usize * self.outputs * self.blocks + block;
         let scales = self.scales.get(first..).unwrap_or_default().iter().step_by(self.blocks);
@@ -86,8 +94,25 @@ impl Rows {
         for (output, (codes, &scale)) in codes.zip(scales).take(self.outputs).enumerate() {
             let rows = out.iter_mut().skip(output).step_by(self.outputs);
             for (out, input) in rows.zip(inputs.clone()) {
-                *out = self.values[usize::from(codes[input / 2])][input % 2] * scale;
+                *out = value(codes[input / 2], input % 2, scale);
             }
+        }
+    }
+
+    /// Turns the codes of rows into what is wanted of them, as `block` does.
+    fn unpack<T>(&self, rows: Range<u64>, codes: &[u8], out: &mut [T], value: impl Fn(u8, usize, f32) -> T) {
+        let (inputs, first) = (self.inputs(), rows.start / self.inputs());
+        let mut row = rows.start;
+        while row < rows.end {
+            let (expert, input) = (row / inputs, row % inputs);
+            // Up to the end of the block of inputs, in which all have one scale an output.
+            let count = (BLOCK - input % BLOCK).min(rows.end - row);
+            let start = ((expert - first) * self.bytes()) as usize;
+            let codes = codes.get(start..).unwrap_or_default();
+            let at = (row - rows.start) as usize * self.outputs;
+            let out = out.get_mut(at..at + count as usize * self.outputs).unwrap_or_default();
+            self.block(expert, input as usize..(input + count) as usize, codes, out, &value);
+            row += count;
         }
     }
 }
@@ -99,23 +124,23 @@ impl DecodeRows for Rows {
     }
 
     fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
-        let (inputs, first) = (self.inputs(), rows.start / self.inputs());
-        let mut row = rows.start;
-        while row < rows.end {
-            let (expert, input) = (row / inputs, row % inputs);
-            // Up to the end of the block of inputs, in which all have one scale an output.
-            let count = (BLOCK - input % BLOCK).min(rows.end - row);
-            let start = ((expert - first) * self.bytes()) as usize;
-            let codes = codes.get(start..).unwrap_or_default();
-            let at = (row - rows.start) as usize * self.outputs;
-            let out = out.get_mut(at..at + count as usize * self.outputs).unwrap_or_default();
-            self.block(expert, input as usize..(input + count) as usize, codes, out);
-            row += count;
-        }
+        self.unpack(rows, codes, out, |byte, nibble, scale| self.values[usize::from(byte)][nibble] * scale);
     }
 
     fn program(&self) -> Option<Program> {
         let sizes = [self.outputs as u64, self.blocks as u64];
         Some(Kernel::new("mxfp4").floats(&self.scales).numbers(sizes).into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(4)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        self.unpack(rows, codes, out, |byte, nibble, _| u16::from(byte >> (4 * nibble) & 15));
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        (which == Beside::Scales).then(|| self.scales.clone())
     }
 }

@@ -12,7 +12,7 @@ use crate::quant::affine::{Affine, Groups, Sharing, Zeros};
 use crate::quant::decode::codes::Codes;
 use crate::quant::decode::formula::Formula;
 use crate::quant::decode::scaled::{Blocks, Scaled, transposed};
-use crate::quant::decode::{DecodeRows, Decoding, bytes_of, floats_as};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, bytes_of, floats_as};
 use crate::quant::kernel::Program;
 use crate::quant::{LayerSpec, Part, Parts};
 use crate::tensor::{Dtype, elements, values};
@@ -75,10 +75,14 @@ struct Order {
 }
 
 impl Order {
-    /// Returns code `at` of a word.
-    fn code(self, word: u32, at: u64) -> f32 {
+    /// Returns the bits of code `at` of a word.
+    fn bits(self, word: u32, at: u64) -> u8 {
         let place = if self.is_reordered { PLACES[(at % WORD) as usize] } else { (at % WORD) as u32 };
-        let code = (word >> (4 * place) & 15) as u8;
+        (word >> (4 * place) & 15) as u8
+    }
+
+    /// Returns what the bits of a code mean.
+    fn value(self, code: u8) -> f32 {
         if self.is_signed { f32::from((code << 4) as i8 >> 4) } else { f32::from(code) }
     }
 
@@ -182,7 +186,8 @@ impl Layer<'_, '_> {
         if part.shape.is_empty() {
             return Ok(words.map(|word| word as i32 as f32).collect());
         }
-        let zeros: Vec<f32> = words.flat_map(|word| (0..WORD).map(move |at| codes.code(word, at))).collect();
+        let zeros: Vec<f32> =
+            words.flat_map(|word| (0..WORD).map(move |at| codes.value(codes.bits(word, at)))).collect();
         let outputs = self.shape[0] as usize;
         if zeros.len() != scales || outputs == 0 {
             return Err(format!("{} zero points for {scales} scales", zeros.len()));
@@ -199,17 +204,16 @@ struct Words {
     affine: Affine,
 }
 
-impl DecodeRows for Words {
-    fn codes(&self, rows: Range<u64>) -> Range<u64> {
-        let [outputs, inputs] = self.shape;
-        if self.is_per_group {
-            0..outputs * inputs / 2
-        } else {
-            rows.start * inputs / 2..rows.end * inputs / 2
-        }
-    }
-
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+impl Words {
+    /// Turns the bits of the codes of rows into what is wanted of them; `finish` is given each row then.
+    fn unpack<T>(
+        &self,
+        rows: Range<u64>,
+        codes: &[u8],
+        out: &mut [T],
+        value: impl Fn(u8) -> T,
+        finish: impl Fn(u64, &mut [T]),
+    ) {
         let [outputs, inputs] = self.shape;
         let words = codes.as_chunks::<4>().0;
         let base = self.codes(rows.clone()).start / 4;
@@ -221,10 +225,26 @@ impl DecodeRows for Words {
                 } else {
                     (row * (inputs / WORD) + input / WORD - base, input)
                 };
-                *out = self.codes.code(u32::from_le_bytes(words[word as usize]), at);
+                *out = value(self.codes.bits(u32::from_le_bytes(words[word as usize]), at));
             }
-            self.affine.apply(row as usize, 0, out);
+            finish(row, out);
         }
+    }
+}
+
+impl DecodeRows for Words {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        let [outputs, inputs] = self.shape;
+        if self.is_per_group {
+            0..outputs * inputs / 2
+        } else {
+            rows.start * inputs / 2..rows.end * inputs / 2
+        }
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        let value = |code| self.codes.value(code);
+        self.unpack(rows, codes, out, value, |row, out| self.affine.apply(row as usize, 0, out));
     }
 
     fn program(&self) -> Option<Program> {
@@ -234,5 +254,17 @@ impl DecodeRows for Words {
         let words = along.is_multiple_of(WORD).then_some(along / WORD)?;
         let shape = [outputs as usize, inputs as usize];
         Some(self.affine.kernel(name, shape, [words, self.codes.number()])?.into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(4)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        self.unpack(rows, codes, out, u16::from, |_, _| {});
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        self.affine.beside(which)
     }
 }

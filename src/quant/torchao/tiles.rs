@@ -12,7 +12,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::decode::CAUTION;
-use crate::quant::decode::{DecodeRows, Decoding, floats_as};
+use crate::quant::decode::{Beside, DecodeRows, Decoding, floats_as};
 use crate::quant::kernel::{Kernel, Program, dtype_number};
 use crate::quant::{Part, Parts};
 use crate::tensor::values::round;
@@ -28,6 +28,7 @@ const WORD_INPUTS: u64 = 32;
 
 /// Rows of a tile-packed weight.
 struct Tiles {
+    rows: u64,
     inputs: u64,
     /// Tiles along inputs.
     across: u64,
@@ -82,7 +83,7 @@ pub(super) fn decode(
         return Err(format!("_weight_scale_and_zero is {has}, not {needs}"));
     }
     let scales = floats_as(parts, scale, scale.dtype)?;
-    let decoder = Tiles { inputs, across, words, group, outputs: padded[0], scales, dtype };
+    let decoder = Tiles { rows, inputs, across, words, group, outputs: padded[0], scales, dtype };
     let decoding = Decoding::weight(parts, codes, &[rows, inputs], Some(dtype), decoder);
     Ok(Decoding { caution: Some(CAUTION), ..decoding })
 }
@@ -92,14 +93,9 @@ impl Tiles {
     fn stripe(&self) -> u64 {
         self.across * LANES * self.words * 4
     }
-}
 
-impl DecodeRows for Tiles {
-    fn codes(&self, rows: Range<u64>) -> Range<u64> {
-        rows.start / TILE_ROWS * self.stripe()..rows.end.div_ceil(TILE_ROWS) * self.stripe()
-    }
-
-    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+    /// Turns the row, input and code of each weight into what is wanted of it.
+    fn unpack<T>(&self, rows: Range<u64>, codes: &[u8], out: &mut [T], value: impl Fn(u64, u64, u32) -> T) {
         let base = rows.start / TILE_ROWS;
         let words = codes.as_chunks::<4>().0;
         for (row, out) in rows.zip(out.chunks_exact_mut(self.inputs as usize)) {
@@ -111,16 +107,27 @@ impl DecodeRows for Tiles {
                     ((stripe + tile) * LANES + lane) * self.words + word
                 };
                 let lanes = [0, 1, 2, 3].map(|j| u32::from_le_bytes(words[lane(j) as usize]));
-                for (input, value) in piece.iter_mut().enumerate() {
+                for (input, out) in piece.iter_mut().enumerate() {
                     let nibble = input / 8 + input % 2 * 4;
                     let code = lanes[input % 8 / 2] >> (4 * nibble) & 15;
-                    let group = (at as u64 * WORD_INPUTS + input as u64) / self.group;
-                    let place = (group * self.outputs + row) as usize * 2;
-                    let [scale, zero] = [self.scales[place], self.scales[place + 1]];
-                    *value = round(self.dtype, (code as f32 - 8.0) * scale) + zero;
+                    *out = value(row, at as u64 * WORD_INPUTS + input as u64, code);
                 }
             }
         }
+    }
+}
+
+impl DecodeRows for Tiles {
+    fn codes(&self, rows: Range<u64>) -> Range<u64> {
+        rows.start / TILE_ROWS * self.stripe()..rows.end.div_ceil(TILE_ROWS) * self.stripe()
+    }
+
+    fn decode(&self, rows: Range<u64>, codes: &[u8], out: &mut [f32]) {
+        self.unpack(rows, codes, out, |row, input, code| {
+            let place = (input / self.group * self.outputs + row) as usize * 2;
+            let [scale, zero] = [self.scales[place], self.scales[place + 1]];
+            round(self.dtype, (code as f32 - 8.0) * scale) + zero
+        });
     }
 
     fn program(&self) -> Option<Program> {
@@ -131,5 +138,24 @@ impl DecodeRows for Tiles {
             [inputs, below(self.group)?, below(self.outputs)?, below(self.across)?, below(self.words)?];
         let kernel = Kernel::new("tinygemm").floats(&self.scales).numbers(sizes);
         Some(kernel.numbers([u64::from(dtype_number(self.dtype)?)]).into())
+    }
+
+    fn code_bits(&self) -> Option<u32> {
+        Some(4)
+    }
+
+    fn stored_codes(&self, rows: Range<u64>, codes: &[u8], out: &mut [u16]) {
+        self.unpack(rows, codes, out, |_, _, code| code as u16);
+    }
+
+    fn beside(&self, which: Beside) -> Option<Vec<f32>> {
+        let at = match which {
+            Beside::Scales => 0,
+            Beside::Terms => 1,
+            Beside::ZeroPoints => return None,
+        };
+        let pairs = self.scales.as_chunks::<2>().0.chunks((self.outputs as usize).max(1));
+        let groups = pairs.take(self.inputs.div_ceil(self.group) as usize);
+        Some(groups.flat_map(|group| group.iter().take(self.rows as usize)).map(|pair| pair[at]).collect())
     }
 }

@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use super::blocks::{half, short, word};
+use super::blocks::{Wanted, half, nibbles, short, word};
 use super::grids::GRIDS;
 use crate::quant::ggml::CURVE;
 
@@ -141,27 +141,16 @@ pub(super) fn iq1_m(block: &[u8; 56], out: &mut [f32; 256]) {
     }
 }
 
-/// Sets the values of 32 codes: low nibbles first, then high ones.
 #[inline(always)]
-fn curved(codes: &[u8], scale: f32, out: &mut [f32; 32]) {
-    let table = CURVE.map(|value| scale * f32::from(value));
-    let (first, second) = out.split_at_mut(16);
-    for ((first, second), byte) in first.iter_mut().zip(second).zip(codes) {
-        *first = table[usize::from(byte & 15)];
-        *second = table[usize::from(byte >> 4)];
-    }
+pub(super) fn iq4_nl<T: Wanted>(block: &[u8; 18], out: &mut [T; 32]) {
+    nibbles(&block[2..], &CURVE, half(block, 0), out);
 }
 
 #[inline(always)]
-pub(super) fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
-    curved(&block[2..], half(block, 0), out);
-}
-
-#[inline(always)]
-pub(super) fn iq4_xs(block: &[u8; 136], out: &mut [f32; 256]) {
+pub(super) fn iq4_xs<T: Wanted>(block: &[u8; 136], out: &mut [T; 256]) {
     let (d, high) = (half(block, 0), short(block, 2));
-    for (at, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+    for (at, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let scale = nibble(&block[4..8], at) | ((high >> (2 * at)) as u8 & 3) << 4;
-        curved(&block[8 + 16 * at..], d * (f32::from(scale) - 32.0), out);
+        nibbles(&block[8 + 16 * at..], &CURVE, d * (f32::from(scale) - 32.0), out);
     }
 }

@@ -3,7 +3,7 @@
 //! Codes lie in planes: byte `l` of a run holds the codes of elements `l`, `l + 32` and so on.
 //! Source: ggml, `ggml-quants.c`, `dequantize_row_q2_K` and on.
 
-use super::blocks::{half, word};
+use super::blocks::{Wanted, half, word};
 
 /// Where the codes of sub-block `at` of 16 start among bytes of four 2-bit planes, and their shift.
 #[inline(always)]
@@ -12,20 +12,21 @@ fn plane(at: usize) -> (usize, usize) {
 }
 
 #[inline(always)]
-pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
+pub(super) fn q2_k<T: Wanted>(block: &[u8; 84], out: &mut [T; 256]) {
     let (scales, codes) = (&block[..16], &block[16..80]);
     let (d, dmin) = (half(block, 80), half(block, 82));
     for (at, (out, scale)) in out.as_chunks_mut::<16>().0.iter_mut().zip(scales).enumerate() {
         let (scale, min) = (d * f32::from(scale & 15), dmin * f32::from(scale >> 4));
         let (from, shift) = plane(at);
         for (out, byte) in out.iter_mut().zip(&codes[from..]) {
-            *out = scale * f32::from(byte >> shift & 3) - min;
+            let code = byte >> shift & 3;
+            *out = T::of(code, || scale * f32::from(code) - min);
         }
     }
 }
 
 #[inline(always)]
-pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
+pub(super) fn q3_k<T: Wanted>(block: &[u8; 110], out: &mut [T; 256]) {
     let (high, codes, packed) = (&block[..32], &block[32..96], &block[96..108]);
     let d = half(block, 108);
     for (at, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
@@ -37,7 +38,7 @@ pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
         for ((out, byte), high) in out.iter_mut().zip(&codes[from..]).zip(high) {
             // The third bit adds the 4 that is taken from all.
             let code = byte >> shift & 3 | (high >> (at / 2) & 1) << 2;
-            *out = scale * (f32::from(code) - 4.0);
+            *out = T::of(code, || scale * (f32::from(code) - 4.0));
         }
     }
 }
@@ -59,31 +60,32 @@ fn scales_and_minima(block: &[u8]) -> [[f32; 8]; 2] {
 }
 
 #[inline(always)]
-pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+pub(super) fn q4_k<T: Wanted>(block: &[u8; 144], out: &mut [T; 256]) {
     let ([scales, minima], codes) = (scales_and_minima(block), &block[16..]);
     for (at, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let (scale, min) = (scales[at], minima[at]);
         for (out, byte) in out.iter_mut().zip(&codes[32 * (at / 2)..]) {
-            *out = scale * f32::from(byte >> (4 * (at % 2)) & 15) - min;
+            let code = byte >> (4 * (at % 2)) & 15;
+            *out = T::of(code, || scale * f32::from(code) - min);
         }
     }
 }
 
 #[inline(always)]
-pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
+pub(super) fn q5_k<T: Wanted>(block: &[u8; 176], out: &mut [T; 256]) {
     let [scales, minima] = scales_and_minima(block);
     let (high, codes) = (&block[16..48], &block[48..]);
     for (at, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let (scale, min) = (scales[at], minima[at]);
         for ((out, byte), high) in out.iter_mut().zip(&codes[32 * (at / 2)..]).zip(high) {
             let code = byte >> (4 * (at % 2)) & 15 | (high >> at & 1) << 4;
-            *out = scale * f32::from(code) - min;
+            *out = T::of(code, || scale * f32::from(code) - min);
         }
     }
 }
 
 #[inline(always)]
-pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
+pub(super) fn q6_k<T: Wanted>(block: &[u8; 210], out: &mut [T; 256]) {
     let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
     let d = half(block, 208);
     for (at, (out, &scale)) in out.as_chunks_mut::<16>().0.iter_mut().zip(scales).enumerate() {
@@ -94,7 +96,7 @@ pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
         let low = &low[64 * (at / 8) + 32 * (quarter % 2) + 16 * (at % 2)..];
         for ((out, low), high) in out.iter_mut().zip(low).zip(&high[from..]) {
             let code = low >> (4 * (quarter / 2)) & 15 | (high >> shift & 3) << 4;
-            *out = scale * (f32::from(code) - 32.0);
+            *out = T::of(code, || scale * (f32::from(code) - 32.0));
         }
     }
 }
