@@ -16,6 +16,7 @@ pub mod name;
 pub mod plan;
 pub mod problem;
 pub mod quant;
+pub mod stats;
 pub mod tensor;
 pub mod terminal;
 pub mod ui;

@@ -1,0 +1,27 @@
+//! Statistics: what the values of layers and tensors are, and how far two of them lie apart.
+//!
+//! `Source` gives the values of a layer (decoded as its format's library decodes it) or of a tensor (as stored), in
+//! pieces; `scan` reads all of them into a `Summary`. Everything is streamed: what is held does not grow with the tensor,
+//! but for a number a row and a number a column.
+//!
+//! How the figures are exact: values of 16 bits and fewer are counted by their bit patterns, of which there are 65,536 at
+//! most, and all figures but positions come of those counts. Wider ones are counted by their upper 16 bits; what lies
+//! between (quantiles, bins) is counted in further passes over the bits below.
+
+mod block;
+pub mod counts;
+pub mod histogram;
+mod moments;
+mod pass;
+mod refine;
+pub mod scan;
+mod sides;
+pub mod source;
+pub mod summary;
+
+#[cfg(test)]
+mod tests;
+
+pub use scan::{Options, Watch, scan};
+pub use source::{Of, Part, Source};
+pub use summary::{Extreme, Summary};
