@@ -13,6 +13,7 @@ pub mod choice;
 mod copied;
 pub mod cpu;
 pub mod cuda;
+pub mod deltas;
 mod device;
 mod encoded;
 mod file;

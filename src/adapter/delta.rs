@@ -26,6 +26,7 @@ mod product;
 mod random;
 mod rotate;
 mod spec;
+pub mod symmetric;
 
 use std::ops::Range;
 
@@ -52,6 +53,11 @@ pub trait Edit: Send + Sync {
 
     /// Returns how a GPU changes the same rows to the same values; `None` if no kernel does.
     fn steps(&self) -> Option<Vec<Step>> {
+        None
+    }
+
+    /// Returns scale and factors of what is added, if that is the product of two thin matrices and nothing else.
+    fn product(&self) -> Option<(f32, &Factors)> {
         None
     }
 }

@@ -57,7 +57,8 @@ impl Factors {
     }
 
     /// Returns both factors: `[rows, rank]` and `[rank, columns]`.
-    pub(super) fn both(&self) -> [&[f32]; 2] {
+    #[must_use]
+    pub fn both(&self) -> [&[f32]; 2] {
         [&self.left, &self.right]
     }
 

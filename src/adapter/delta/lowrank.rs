@@ -48,6 +48,10 @@ impl Edit for LowRank {
         Some(vec![Step::LowRank { left, right, rank, scale, rounded }])
     }
 
+    fn product(&self) -> Option<(f32, &Factors)> {
+        Some((self.scale, &self.factors))
+    }
+
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {
         for (row, values) in rows.zip(values.chunks_mut(self.factors.columns())) {
             for (column, value) in values.iter_mut().enumerate() {
