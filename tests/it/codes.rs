@@ -14,6 +14,8 @@ use ckpt::tensor::{Dtype, elements};
 
 use crate::sample;
 
+mod ggml;
+
 /// What a code of so many bits means.
 type Meaning = Box<dyn Fn(u16) -> f32>;
 
@@ -110,13 +112,13 @@ fn formula(parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -> Option<(
     };
     let scale_dtype = |suffix| parts.get(suffix).map(|part| part.dtype);
     Some(match (spec.format.get().name(), spec.variant.as_str()) {
-        ("bnb4", _) => {
+        ("bnb-nf4" | "bnb-fp4", _) => {
             // The table lies beside the weight. bitsandbytes' -0 is 0 here.
             let table = parts.list.iter().find(|part| part.suffix.ends_with(".quant_map"))?;
             let table = stored(parts, table.suffix)?;
             (Box::new(move |code| table[usize::from(code)] + 0.0), product(Dtype::F32))
         }
-        ("bnb8", _) => (byte, Box::new(|code, scale, _, _| code * scale * (1.0 / 127.0))),
+        ("bnb-int8", _) => (byte, Box::new(|code, scale, _, _| code * scale * (1.0 / 127.0))),
         ("gptq" | "awq", "marlin") => (unsigned(), around(8.0)),
         ("awq", "gemv_fast") => (unsigned(), Box::new(|code, scale, _, term| code * scale + term)),
         ("gptq" | "awq", _) => (unsigned(), centered()),
@@ -169,11 +171,11 @@ fn scale_of(
 ) -> Option<Box<dyn Fn(usize) -> usize>> {
     let (rows, columns) = (decoding.row_count() as usize, decoding.row_len() as usize);
     let name = spec.format.get().name();
-    if name == "bnb4" || name == "quanto" {
+    if matches!(name, "bnb-nf4" | "bnb-fp4" | "quanto") {
         // Along the flattened weight.
         let block = match name {
-            "bnb4" => spec.group_size? as usize,
-            _ => rows * columns / count,
+            "quanto" => rows * columns / count,
+            _ => spec.group_size? as usize,
         };
         assert_eq!(count, (rows * columns).div_ceil(block));
         return Some(Box::new(move |at| at / block));
@@ -210,8 +212,13 @@ fn scale_of(
     }
 }
 
-/// Holds a layer's values against the formula; false where this test has none. Empty scales are the caller's.
+/// Holds a layer's values against the formula; false where this test has none.
 fn holds(what: &str, parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -> bool {
+    match spec.format.get().name() {
+        "ggml" => return holds_in_blocks(what, parts, decoding),
+        "exl2" => return holds_in_groups(what, parts, decoding),
+        _ => {}
+    }
     let Some(scales) = decoding.rows.beside(Beside::Scales) else { return false };
     let Some((meaning, value)) = formula(parts, spec, decoding) else { return false };
     let Some(place) = scale_of(parts, spec, decoding, scales.len()) else {
@@ -232,6 +239,47 @@ fn holds(what: &str, parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -
             "{what}: weight {at} of {:?} is {have}, code {code} in group {group} gives {want}",
             decoding.shape
         );
+    }
+    true
+}
+
+/// Holds the values of a tensor in blocks against what is in them.
+fn holds_in_blocks(what: &str, parts: &Parts<'_>, decoding: &Decoding) -> bool {
+    let part = parts.list.iter().find(|part| part.tensor == decoding.codes).unwrap();
+    let Dtype::Ggml(kind) = part.dtype else { panic!("{what} is {}", part.dtype) };
+    let [elements, size] = [kind.block_elements(), kind.block_bytes()].map(|n| n as usize);
+    let bytes = bytes(parts, decoding.codes);
+    let Seen { codes, values } = seen(parts, decoding);
+    for (at, (&code, &have)) in codes.iter().zip(&values).enumerate() {
+        let block = &bytes[at / elements * size..][..size];
+        let want = ggml::value(kind.name(), block, at % elements, code);
+        assert_eq!(have, want, "{what}: weight {at} of code {code}");
+    }
+    true
+}
+
+/// Holds the values of EXL2, of which each group of inputs has codes of its own width.
+fn holds_in_groups(what: &str, parts: &Parts<'_>, decoding: &Decoding) -> bool {
+    let numbers = |suffix: &str| -> Vec<usize> {
+        stored(parts, suffix).unwrap().into_iter().map(|number| number as usize).collect()
+    };
+    let (groups, place) = (numbers("q_groups"), numbers("q_invperm"));
+    let word_rows = parts.get("q_weight").unwrap().shape[0] as usize;
+    // The bits and the group of each code.
+    let mut of_code = Vec::new();
+    for (group, pair) in groups.chunks(2).enumerate() {
+        let next = groups.get(2 * group + 3).copied().unwrap_or(word_rows);
+        of_code.extend(vec![(pair[0], group); (next - pair[1]) * 32 / pair[0]]);
+    }
+    let (outputs, inputs) = (decoding.row_count() as usize, decoding.row_len() as usize);
+    let scales = decoding.rows.beside(Beside::Scales).unwrap();
+    assert_eq!(scales.len(), outputs * groups.len() / 2);
+    let Seen { codes, values } = seen(parts, decoding);
+    for (at, (&code, &have)) in codes.iter().zip(&values).enumerate() {
+        let (bits, group) = of_code[place[at % inputs]];
+        let middle = (1 << (bits - 1)) as f32;
+        let want = (f32::from(code) - middle) * scales[group * outputs + at / inputs];
+        assert!(code >> bits == 0 && have == want, "{what}: weight {at} of code {code}: {have}, not {want}");
     }
     true
 }
@@ -271,20 +319,45 @@ fn each_decoding(path: &PathBuf, mut f: impl FnMut(&str, &Parts<'_>, &LayerSpec,
 
 #[test]
 fn values_are_what_codes_scales_and_zero_points_give() {
-    let (mut held, mut others, mut without) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut held, mut without) = (BTreeMap::new(), BTreeMap::new());
     for path in all() {
         each_decoding(&path, |what, parts, spec, decoding| {
             let name = spec.format.get().name();
-            let kind = if name == "ggml" { spec.label() } else { format!("{name} {}", spec.variant) };
+            let kind = if name == "ggml" { spec.label() } else { name.to_owned() };
             let count = if decoding.rows.code_bits().is_none() {
                 without.entry(kind)
-            } else if holds(what, parts, spec, decoding) {
-                held.entry(kind)
             } else {
-                others.entry(kind)
+                assert!(holds(what, parts, spec, decoding), "{what}: no formula");
+                held.entry(kind)
             };
             *count.or_insert(0usize) += 1;
         });
     }
-    println!("held {held:#?}\nother laws {others:#?}\nno codes {without:#?}");
+    println!("held {held:?}\nwithout codes {without:?}");
+    let counts = [
+        ("awq", 51),
+        ("bitnet", 3),
+        ("bnb-fp4", 42),
+        ("bnb-int8", 28),
+        ("bnb-nf4", 112),
+        ("compressed-tensors", 98),
+        ("eetq", 3),
+        ("exl2", 3),
+        ("fp8", 36),
+        ("gptq", 104),
+        ("hqq", 7),
+        ("mlx", 6),
+        ("modelopt", 9),
+        ("mxfp4", 4),
+        ("quanto", 7),
+        ("quark", 3),
+        ("torchao", 7),
+        ("Q4_K", 6),
+        ("Q6_K", 4),
+    ];
+    for (name, count) in counts {
+        let found = held.get(name).copied().unwrap_or(0);
+        assert!(found >= count, "{name}: {found} layers, not {count}");
+    }
+    assert_eq!(without.into_iter().collect::<Vec<_>>(), [("aqlm".to_owned(), 3)]);
 }
