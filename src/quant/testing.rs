@@ -12,12 +12,15 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::decode::Decoding;
 use super::{
     Evidence, HeadersOnly, Module, Part, Parts, QuantBlock, QuantConfig, QuantFormat, Recognized, Side,
     SideData,
 };
 use crate::tensor::values::round;
 use crate::tensor::{Dtype, elements};
+
+mod laws;
 
 /// A layer written out in a test.
 #[derive(Default)]
@@ -134,6 +137,7 @@ impl Literal {
                 let dtype = decoding.dtype.unwrap_or(Dtype::F32);
                 Ok(values.into_iter().map(|value| round(dtype, value)).collect::<Vec<f32>>())
             };
+            self.check_codes(&decoding);
             let whole = by(decoding.row_count())?;
             for block in [1, 3] {
                 let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
@@ -167,6 +171,7 @@ impl Literal {
                 decoding.rows.decode(rows, &codes, &mut out);
                 Ok(out)
             };
+            self.check_codes(&decoding);
             let whole = rows(0..decoding.row_count())?;
             let mut each = Vec::new();
             for row in 0..decoding.row_count() {
@@ -175,6 +180,15 @@ impl Literal {
             assert!(whole.iter().zip(&each).all(|(a, b)| a.to_bits() == b.to_bits()), "{whole:?} {each:?}");
             Ok((decoding.shape, whole))
         })
+    }
+}
+
+impl Literal {
+    /// Holds the laws of codes: see `laws`.
+    fn check_codes(&self, decoding: &Decoding) {
+        let Side::Bytes(bytes) = self.read(decoding.codes, 0, u64::MAX) else { return };
+        let is_ternary = |part: &Tensor| matches!(part.dtype, Dtype::Ggml(kind) if kind.name() == "TQ1_0");
+        laws::check(decoding, &bytes, self.parts.iter().any(is_ternary));
     }
 }
 
@@ -224,6 +238,7 @@ pub(crate) fn decode(
             return Err("codes not read".into());
         };
         assert_eq!(codes.len() as u64, range.end - range.start);
+        layer.check_codes(&decoding);
         let mut out = vec![f32::NAN; ((rows.end - rows.start) * decoding.row_len()) as usize];
         decoding.rows.decode(rows, &codes, &mut out);
         Ok(out)

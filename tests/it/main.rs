@@ -8,6 +8,7 @@ mod align_identity;
 mod arrows;
 mod board;
 mod cli;
+mod codes;
 mod combine;
 mod convert;
 mod decode;

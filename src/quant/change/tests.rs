@@ -1,6 +1,9 @@
 //! Tests of `change`.
 
 use super::*;
+use crate::quant::decode::codes::Codes;
+use crate::quant::decode::formula::Formula;
+use crate::quant::decode::scaled::{Blocks, Scaled};
 use crate::quant::dense;
 use crate::tensor::Dtype;
 
@@ -96,4 +99,38 @@ fn heads_that_are_not_whole_are_refused() {
         assert!(!Change::RopeRows { heads }.fits(shape), "{heads} {shape:?}");
     }
     assert!(Change::RopeRows { heads: 4 }.fits(&[8, 2]));
+}
+
+#[test]
+fn codes_come_in_the_order_of_the_values_unless_values_change() {
+    let shape = [12, 5];
+    let bytes: Vec<u8> = (0..60).map(|at| (at * 37 + 11) as u8).collect();
+    let layer = |change: Change| {
+        let blocks = Blocks::new(&shape, [1, 5], vec![1.0; 12], vec![]).unwrap();
+        let codes = Codes::of(Dtype::U8).unwrap();
+        let rows = Scaled::new(&shape, 60, codes, blocks, Formula::PRODUCT).unwrap();
+        let mut plain = dense::plain(0, Dtype::F32, &shape, 240).unwrap();
+        plain.rows = Box::new(rows);
+        change.over(plain).unwrap()
+    };
+    for change in [Change::None, Change::RopeRows { heads: 3 }, Change::Turned] {
+        let changed = layer(change);
+        assert_eq!(
+            (changed.rows.code_bits(), changed.rows.beside(Beside::Scales)),
+            (Some(8), Some(vec![1.0; 12]))
+        );
+        let values = read(&changed, &bytes, 60);
+        for some in [0..1, 2..5, 0..changed.row_count()] {
+            let range = changed.rows.codes(some.clone());
+            let row_len = changed.row_len() as usize;
+            let mut codes = vec![u16::MAX; (some.end - some.start) as usize * row_len];
+            let stored = &bytes[range.start as usize..range.end as usize];
+            changed.rows.stored_codes(some.clone(), stored, &mut codes);
+            let want =
+                values[some.start as usize * row_len..][..codes.len()].iter().map(|&value| value as u16);
+            assert!(codes.into_iter().eq(want), "{change:?} {some:?}");
+        }
+    }
+    let less = layer(Change::MinusOne);
+    assert_eq!((less.rows.code_bits(), less.rows.beside(Beside::Scales)), (None, None));
 }

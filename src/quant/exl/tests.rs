@@ -72,8 +72,9 @@ fn exl3_of_the_wrong_size_is_broken() {
     assert!(old.recognize(&Exl3).unwrap().faults.is_empty());
 }
 
-/// 64 inputs of 6, 3 and 5 bits, then 8, 4 and 2, for 8 outputs, in an order of their own; and their values.
-fn with_values() -> (Literal, Vec<f32>) {
+/// 64 inputs of 6, 3 and 5 bits, then 8, 4 and 2, for 8 outputs, in an order of their own; their values, and their
+/// codes.
+fn with_values() -> (Literal, Vec<f32>, Vec<u16>) {
     let (outputs, widths) = (8, [8usize, 6, 5, 4, 3, 2]);
     let inputs = 32 * widths.len();
     let scales = some_codes(widths.len() * outputs, 16);
@@ -81,6 +82,7 @@ fn with_values() -> (Literal, Vec<f32>) {
     // Input i is code 5 * i, a permutation for 192.
     let code_of = |input: usize| input * 5 % inputs;
     let mut want = vec![0.0; outputs * inputs];
+    let mut stored = vec![0; outputs * inputs];
     let mut columns = vec![Vec::new(); outputs];
     for (group, bits) in widths.into_iter().enumerate() {
         for (output, column) in columns.iter_mut().enumerate() {
@@ -90,6 +92,7 @@ fn with_values() -> (Literal, Vec<f32>) {
             let s = f32::from(scales[group * outputs + output]) + 1.0;
             let scale = round(Dtype::F16, s * s * round(Dtype::F16, largest[group] / 256.0));
             for input in (0..inputs).filter(|&input| code_of(input) / 32 == group) {
+                stored[output * inputs + input] = codes[code_of(input) % 32].into();
                 let code = f32::from(codes[code_of(input) % 32]) - f32::from(1u8 << (bits - 1));
                 want[output * inputs + input] = round(Dtype::F16, code * scale);
             }
@@ -112,13 +115,23 @@ fn with_values() -> (Literal, Vec<f32>) {
         .part("q_scale_max", Dtype::F16, &[6], f16s(&largest))
         .part("q_groups", Dtype::I16, &[12], groups)
         .part("q_invperm", Dtype::I32, &[192], words(&order));
-    (layer, want)
+    (layer, want, stored)
 }
 
 #[test]
 fn exl2_decodes_groups_of_every_width_in_the_order_of_the_inputs() {
-    let (layer, want) = with_values();
+    let (layer, want, codes) = with_values();
     assert_eq!(layer.decode(&Exl2).unwrap(), (want.clone(), Some(Dtype::F16)));
+    let stored = layer.stored(&Exl2);
+    assert_eq!((stored.codes, stored.zeros, stored.terms), (codes.clone(), None, None));
+    // A scale an output and group, of which each value is a whole number of times one.
+    let scales = stored.scales.unwrap();
+    for (at, (&value, &code)) in want.iter().zip(&codes).enumerate() {
+        let group = at % 192 * 5 % 192 / 32;
+        let middle = [128.0, 32.0, 16.0, 8.0, 4.0, 2.0][group];
+        let scale = scales[group * 8 + at / 192];
+        assert_eq!(value, round(Dtype::F16, (f32::from(code) - middle) * scale), "{at}");
+    }
     // Older files keep the inverse.
     let mut inverse = vec![0u32; 192];
     (0..192u32).for_each(|input| inverse[(input * 5 % 192) as usize] = input);

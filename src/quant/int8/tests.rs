@@ -77,6 +77,10 @@ fn eetq_is_put_back_in_rows() {
     let value = |at: usize| f32::from(codes[at % inputs * outputs + at / inputs]) * scales[at / inputs];
     let want = (0..inputs * outputs).map(|at| round(Dtype::F16, value(at))).collect();
     assert_eq!(layer.decode(&Eetq).unwrap(), (want, Some(Dtype::F16)));
+    let code = |at: usize| u16::from(codes[at % inputs * outputs + at / inputs] as u8 ^ 0x80);
+    let stored = layer.stored(&Eetq);
+    assert!(stored.codes.into_iter().eq((0..inputs * outputs).map(code)));
+    assert_eq!((stored.scales, stored.zeros, stored.terms), (Some(scales.clone()), None, None));
     let odd = Literal::new("x").part("weight", Dtype::I8, &[96, 6], vec![0; 96 * 6]).part(
         "weight_scales",
         Dtype::F16,
@@ -99,7 +103,12 @@ fn bitnet_multiplies_or_divides_as_its_config_says() {
         )
     };
     for (class, rule) in [("bitlinear", 1.0 / 2.59375f32), ("autobitlinear", 2.59375)] {
-        let found = layer().block(Some("bitnet"), json!({"linear_class": class})).decode(&BitNet).unwrap();
+        let found = layer().block(Some("bitnet"), json!({"linear_class": class}));
+        let stored = found.stored(&BitNet);
+        assert!(stored.codes.into_iter().eq(codes.iter().map(|&code| u16::from(code))));
+        // That code 1 is 0 stands nowhere.
+        assert_eq!((stored.scales, stored.zeros, stored.terms), (Some(vec![2.59375]), None, None));
+        let found = found.decode(&BitNet).unwrap();
         let value = |code: &u8| round(Dtype::BF16, (f32::from(*code) - 1.0) * rule);
         assert_eq!(found, (codes.iter().map(value).collect(), Some(Dtype::BF16)), "{class}");
     }

@@ -107,6 +107,10 @@ fn packed_codes_decode_with_float_shifts_and_with_zero_points() {
         let want: Vec<f32> = matrix.iter().enumerate().map(float).collect();
         let found = layer.part("weight._shift", dtype, &shape, bytes_as(dtype, &shifts));
         assert_eq!(found.decode(&Quanto).unwrap(), (want, Some(dtype)), "{bits} bits, {dtype}");
+        let stored = found.stored(&Quanto);
+        let terms = shifts.iter().map(|&shift| -shift).collect();
+        assert!(stored.codes.into_iter().eq(matrix.iter().map(|&code| u16::from(code))));
+        assert_eq!((stored.scales, stored.zeros, stored.terms), (Some(scales.clone()), None, Some(terms)));
         let integers = some_codes(groups, 1 << bits);
         let integer = |(at, &code): (usize, &u8)| {
             round(dtype, scales[at / group] * (f32::from(code) - f32::from(integers[at / group])))
@@ -114,6 +118,9 @@ fn packed_codes_decode_with_float_shifts_and_with_zero_points() {
         let want: Vec<f32> = matrix.iter().enumerate().map(integer).collect();
         let found = found.without("weight._shift").part("weight._shift", Dtype::U8, &shape, integers.clone());
         assert_eq!(found.decode(&Quanto).unwrap().0, want, "{bits} bits, {dtype}");
+        let zeros = integers.iter().map(|&zero| f32::from(zero)).collect();
+        let stored = found.stored(&Quanto);
+        assert_eq!((stored.zeros, stored.terms), (Some(zeros), None));
     }
 }
 

@@ -112,6 +112,10 @@ fn four_bit_codes_decode_in_groups_and_by_channel() {
                 .part("weight_zero_point", Dtype::I32, &[2], in_words(&zeros, is_reordered))
         };
         assert_eq!(layer.decode(&Quark).unwrap(), (want, Some(Dtype::F16)), "{dtype} {is_per_group}");
+        let stored = layer.stored(&Quark);
+        assert!(stored.codes.into_iter().eq(all.iter().map(|&code| u16::from(code))), "{dtype}");
+        let zeros = zeros.iter().map(|&zero| mean(zero)).collect();
+        assert_eq!((stored.scales, stored.zeros, stored.terms), (Some(scales), Some(zeros), None));
     }
 }
 

@@ -39,6 +39,9 @@ fn padding_behind_the_groups_of_gemv_is_not_used() {
     let out = decode(&layer, &Awq, 0..2).unwrap();
     assert_eq!(out[..8], [-2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
     assert_eq!(out[8..], [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0]);
+    let stored = layer.stored(&Awq);
+    assert!(stored.codes.into_iter().eq(0..16));
+    assert_eq!((stored.scales, stored.zeros, stored.terms), (Some(vec![2.0; 2]), Some(vec![1.0, 8.0]), None));
 }
 
 #[test]

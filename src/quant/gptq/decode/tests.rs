@@ -119,12 +119,16 @@ fn planes_and_straddling_fields_are_unpacked() {
             .part("scales", Dtype::BF16, &[1, 32], [0x00, 0x3f].repeat(32))
             .block(Some("gptq"), json!({"bits": bits, "group_size": -1, "format": format}));
         let out = decode(&layer, &Gptq, 0..32).unwrap();
+        let stored = layer.stored(&Gptq);
+        let zeros_used = stored.zeros.unwrap();
+        assert_eq!((stored.scales, stored.terms), (Some(vec![0.5; 32]), None));
         for (at, value) in out.into_iter().enumerate() {
             let (o, i) = (at / 32, at % 32);
             let column: Vec<u32> = (0..height).map(|row| qweight[32 * row + o]).collect();
             let code = packing.field(&words(&column), i, bits) as f32;
             let zero = packing.field(&words(&zeros), o, bits) as f32;
             assert_eq!(value, (code - zero) * 0.5, "{bits} {o} {i}");
+            assert_eq!((f32::from(stored.codes[at]), zeros_used[o]), (code, zero), "{bits} {o} {i}");
         }
     }
 }

@@ -38,6 +38,10 @@ fn int8_decodes_by_rows_groups_blocks_and_in_one() {
         assert_eq!(plain.decode(&Torchao).unwrap(), (value(false), Some(Dtype::BF16)), "{block:?}");
         let shifted = plain.part("_weight_zero_point", Dtype::I8, &grid, zeros.clone());
         assert_eq!(shifted.decode(&Torchao).unwrap().0, value(true), "{block:?}");
+        let stored = shifted.stored(&Torchao);
+        let zeros = zeros.iter().map(|&zero| f32::from(zero as i8)).collect();
+        assert_eq!((stored.scales, stored.zeros, stored.terms), (Some(scales), Some(zeros), None));
+        assert!(stored.codes.iter().copied().eq(codes.iter().map(|&code| u16::from(code))));
     }
 }
 
@@ -150,6 +154,15 @@ fn tiles_are_put_back_in_rows_without_their_padding() {
         }
         assert_eq!(found.decode(&Torchao).unwrap(), (want, Some(Dtype::BF16)), "{words} words");
         assert_eq!(found.recognize(&Torchao).unwrap().spec.shape, [13, 200]);
+        let stored = found.stored(&Torchao);
+        let of_weight = |row: usize| codes[row * inputs..][..200].iter().map(|&code| u16::from(code));
+        assert!(stored.codes.into_iter().eq((0..13).flat_map(of_weight)), "{words} words");
+        // Those of the 13 outputs, of 16 that are stored.
+        let beside = |at: usize| {
+            let of_group = |group: usize| (0..13).map(move |row| (group * rows + row) * 2 + at);
+            Some((0..4).flat_map(of_group).map(|place| values[place]).collect::<Vec<f32>>())
+        };
+        assert_eq!((stored.scales, stored.zeros, stored.terms), (beside(0), None, beside(1)));
     }
 }
 
