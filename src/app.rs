@@ -27,6 +27,7 @@ mod packing;
 pub mod picker;
 mod ready;
 mod repair;
+mod screenshot;
 mod shell;
 mod tab;
 mod toast;
@@ -147,6 +148,8 @@ pub enum Overlay {
     StatesMenu(usize),
     /// The orders of the board.
     OrderMenu(usize),
+    /// Where a picture of the screen goes.
+    Picture(Input),
     /// The commands of this session as a shell script.
     Log,
     /// Choosing what to open.

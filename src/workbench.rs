@@ -25,13 +25,15 @@ use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Error, Result};
 use crate::gauges::Sampler;
+use crate::name::escape;
 use crate::quant::Evidence;
 use crate::terminal::{Listener, Screen, Signal, install_panic_hook};
 use crate::ui::degrade::{ColorFlag, Environment, decide};
+use crate::ui::theme::Theme;
 use crate::ui::{self, Look, Scroll};
 use crate::{job, memory};
 use burst::{Bursts, next_events};
-pub use script::{Script, screenshot, text_of, write_screenshot};
+pub use script::{Script, screenshot, text_of, write_picture, write_screenshot};
 use translate::translate;
 use work::Runner;
 
@@ -77,7 +79,8 @@ enum Message {
 /// There is no terminal, the theme or key map is unusable, or the terminal is gone.
 pub fn run(options: &Options) -> Result<()> {
     let degrade = decide(&options.environment, options.color, options.ascii);
-    let theme = places::theme(options.theme.as_deref())?.at(degrade.colors);
+    let full = places::theme(options.theme.as_deref())?;
+    let theme = full.clone().at(degrade.colors);
     let keymap = keys::keymap(places::config_text("keys.toml").as_deref()).map_err(Error::input)?;
     let listener = Listener::new()?;
     // Colors are mapped by the degrade pass; crossterm must not drop attributes on its own account.
@@ -88,7 +91,7 @@ pub fn run(options: &Options) -> Result<()> {
     let questions = start_explainer(&sender);
     let plans = work::start_planner(&sender);
     let panic_key = options.panic_key.clone();
-    let session = Session { sender, questions, plans, runner: Runner::default(), panic_key };
+    let session = Session { sender, questions, plans, runner: Runner::default(), panic_key, theme: full };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -169,6 +172,8 @@ struct Session {
     plans: Sender<Request>,
     runner: Runner,
     panic_key: Option<String>,
+    /// Pictures are made with it.
+    theme: Theme,
 }
 
 /// A layer to explain: the checkpoint's id, the layer, the checkpoint.
@@ -358,6 +363,12 @@ impl Session {
                         app.toast = Some(error.message);
                     }
                 }
+                Effect::Picture(path) => {
+                    let size = screen.as_deref().map_or(Ok((80, 24)), Screen::size);
+                    let made = size.and_then(|size| self.picture(app, size, &path));
+                    let made = made.map(|()| format!("{}: the screen as it was", escape(&path)));
+                    app.toast = Some(made.unwrap_or_else(|error| error.message));
+                }
                 Effect::Repaint => {
                     if matches!(
                         self.act(screen.as_deref_mut(), |s| s.repaint().map(|()| true)),
@@ -376,6 +387,14 @@ impl Session {
             }
         }
         Outcome::Changed
+    }
+
+    /// Makes a picture of the screen in a new file, in all colors.
+    fn picture(&self, app: &mut App, size: (u16, u16), path: &str) -> Result<()> {
+        let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
+        let look = Look { theme: &self.theme, degrade: decide(&anywhere, ColorFlag::TrueColor, false) };
+        let buffer = script::drawn(app, size, &look)?;
+        script::write_picture(&buffer, &self.theme, &work::expanded(Path::new(path)))
     }
 
     fn open(&self, app: &App, id: u32, path: String) {

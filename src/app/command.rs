@@ -13,7 +13,7 @@ use tui_input::Input;
 use super::picker::Picker;
 use super::{
     App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, error, findings, gpu, jobs,
-    memory, merge, repair,
+    memory, merge, repair, screenshot,
 };
 use crate::checkpoint::tree::{Mode, Sort};
 
@@ -178,6 +178,7 @@ pub static COMMANDS: &[Command] = &[
         app.overlay = Some(Overlay::Log);
         Vec::new()
     }),
+    row("screenshot", "A picture of this screen, as SVG or text", &[], "picture", screenshot::screenshot),
     row("palette", "Commands by name", &[":"], "commands", |app| {
         app.overlay = Some(Overlay::Palette(Input::default(), 0));
         Vec::new()

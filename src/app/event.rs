@@ -112,6 +112,8 @@ pub enum Effect {
     CancelJob(u32),
     /// Ask CUDA for its GPUs.
     AskGpus,
+    /// Make a picture of the screen, as SVG where the name ends so, else as text.
+    Picture(String),
     /// Copy to the clipboard.
     Copy(String),
     /// Look for places that can be opened.

@@ -20,6 +20,7 @@ impl App {
             Overlay::PurposeMenu(at) => self.purpose_key(at, key),
             Overlay::Matrix(top) => self.matrix_key(top, key),
             Overlay::Error => self.error_key(key),
+            Overlay::Picture(input) => self.picture_key(input, key),
             Overlay::Log => {
                 if !matches!(key, "esc" | "q" | "@") {
                     self.overlay = Some(Overlay::Log);
@@ -153,7 +154,9 @@ impl App {
         let is_in_form = self.is_form_open && self.form.as_mut().is_some_and(in_text);
         match (&mut self.overlay, &mut self.filter_input) {
             (Some(Overlay::Picker(picker)), _) => picker.insert(&line),
-            (Some(Overlay::Palette(input, _) | Overlay::Help(input, _)), _) => keys::insert(input, &line),
+            (Some(Overlay::Palette(input, _) | Overlay::Help(input, _) | Overlay::Picture(input)), _) => {
+                keys::insert(input, &line)
+            }
             (None, _) if is_in_form => return self.paste_into_form(&line),
             (None, Some(input)) => {
                 keys::insert(input, &line);

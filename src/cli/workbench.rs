@@ -60,19 +60,7 @@ fn screenshot(
         workbench::write_screenshot(&script, out)?;
     } else {
         let buffer = workbench::screenshot(&script)?;
-        let text = if target.to_ascii_lowercase().ends_with(".svg") {
-            crate::ui::picture::svg(&buffer, &theme)
-        } else {
-            workbench::text_of(&buffer)
-        };
-        write_new(target, &text)?;
+        workbench::write_picture(&buffer, &theme, std::path::Path::new(target))?;
     }
     Ok(DONE)
-}
-
-/// Writes a new file; an existing one is left alone.
-fn write_new(target: &str, text: &str) -> Result<()> {
-    let path = std::path::Path::new(target);
-    let mut file = std::fs::File::create_new(path).map_err(|e| Error::io("write", path, &e))?;
-    file.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, &e))
 }

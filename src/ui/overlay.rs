@@ -53,6 +53,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         }
         Some(Overlay::Matrix(top)) => super::matrix::draw(frame, area, app, *top, theme),
         Some(Overlay::Error) => super::error::draw(frame, area, app, theme),
+        Some(Overlay::Picture(input)) => picture(frame, area, input, theme),
         Some(Overlay::Log) => log(frame, area, app, theme),
         Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),
         Some(Overlay::Picker(_)) | None => {}
@@ -195,6 +196,23 @@ fn menu(
     let lines: Vec<Line<'_>> = lines.collect();
     let area = centered(area, cells, lines.len() as u16 + 2);
     text(frame, area, block(title, true, theme), lines, 0);
+}
+
+/// Draws the question where a picture goes.
+fn picture(frame: &mut Frame<'_>, area: Rect, input: &tui_input::Input, theme: &Theme) {
+    let area = centered(area, 60, 5);
+    let room = usize::from(area.width.saturating_sub(8));
+    let (field, cursor) = field_text(input.value(), input.visual_cursor(), room);
+    let lines = vec![
+        Line::from(vec![
+            Span::styled(" to ", theme.style(Role::Key)),
+            Span::styled(format!("{field:<room$}"), theme.style(Role::Input)),
+        ]),
+        Line::default(),
+        Line::styled(" .svg: a picture   any other name: text", theme.style(Role::Muted)),
+    ];
+    text(frame, area, block("A picture of this screen", true, theme), lines, 0);
+    frame.set_cursor_position((area.x + 5 + cursor as u16, area.y + 1));
 }
 
 fn log(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {

@@ -2,6 +2,7 @@
 //! written, the last screen returned.
 
 use std::io::Write;
+use std::path::Path;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gauges::Sampler;
 use crate::ui::degrade::Degrade;
 use crate::ui::theme::Theme;
-use crate::ui::{self, Look, Scroll};
+use crate::ui::{self, Look, Scroll, picture};
 
 /// What a headless run of the workbench is given.
 pub struct Script<'a> {
@@ -47,7 +48,7 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
         let events: Vec<Event> = if let Some(text) = word.strip_prefix("type:") {
             text.chars().map(|c| Event::Key(c.to_string())).collect()
         } else if let Some(file) = word.strip_prefix("paste:") {
-            let path = std::path::Path::new(file);
+            let path = Path::new(file);
             let text = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
             vec![Event::Paste(String::from_utf8_lossy(&text).into_owned())]
         } else {
@@ -60,19 +61,34 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
             run_jobs(&mut app, effects);
         }
     }
-    let (width, height) = script.size;
+    drawn(&mut app, script.size, &Look { theme: script.theme, degrade: script.degrade })
+}
+
+/// Draws the app on a screen of its own.
+///
+/// # Errors
+/// The size is not one.
+pub(super) fn drawn(app: &mut App, (width, height): (u16, u16), look: &Look<'_>) -> Result<Buffer> {
+    let failed = |why: String| Error::input(format!("a screen of {width}x{height}: {why}"));
     let backend = TestBackend::new(width, height);
-    let mut terminal =
-        Terminal::new(backend).map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
+    let mut terminal = Terminal::new(backend).map_err(|e| failed(e.to_string()))?;
     let mut scroll = Scroll::default();
-    let look = Look { theme: script.theme, degrade: script.degrade };
     // Twice: what scrolls settles in the second frame.
     for _ in 0..2 {
-        terminal
-            .draw(|frame| ui::draw(frame, &mut app, &mut scroll, &look))
-            .map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
+        terminal.draw(|frame| ui::draw(frame, app, &mut scroll, look)).map_err(|e| failed(e.to_string()))?;
     }
     Ok(terminal.backend().buffer().clone())
+}
+
+/// Writes a screen to a new file, as SVG where its name ends so, else as text; an existing one is left alone.
+///
+/// # Errors
+/// The file is there, or cannot be written.
+pub fn write_picture(buffer: &Buffer, theme: &Theme, path: &Path) -> Result<()> {
+    let is_svg = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
+    let text = if is_svg { picture::svg(buffer, theme) } else { text_of(buffer) };
+    let mut file = std::fs::File::create_new(path).map_err(|e| Error::io("write", path, &e))?;
+    file.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, &e))
 }
 
 /// Runs what effects ask for, one after the other, until nothing is left.
@@ -141,7 +157,12 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 let why = Error::new(ErrorKind::Cancelled, "was not started: a picture writes nothing");
                 Event::JobEnded(id, Box::new(Err(why)))
             }
-            Effect::CancelJob(_) | Effect::Copy(_) | Effect::Repaint | Effect::Suspend | Effect::Quit => {
+            Effect::CancelJob(_)
+            | Effect::Copy(_)
+            | Effect::Picture(_)
+            | Effect::Repaint
+            | Effect::Suspend
+            | Effect::Quit => {
                 continue;
             }
         };

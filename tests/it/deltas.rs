@@ -1,5 +1,6 @@
 //! How much adapters change each weight, held against PEFT's own merge in f64 (`samples/make/golden_deltas.py`).
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use ckpt::adapter::held::Held;
@@ -80,7 +81,8 @@ fn an_adapter_that_was_never_trained_changes_nothing_and_that_is_seen() {
             bytes[header + from..header + to].fill(0);
         }
     }
-    std::fs::write(folder.join("adapter_model.safetensors"), bytes).unwrap();
+    let mut file = std::fs::File::create_new(folder.join("adapter_model.safetensors")).unwrap();
+    file.write_all(&bytes).unwrap();
     let found = look("base-A-bf16/model", &folder, 2);
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(!found.is_empty());

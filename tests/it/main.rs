@@ -35,6 +35,7 @@ mod packed_samples;
 mod packing_hostile;
 mod packing_views;
 mod pasted_hostile;
+mod pictures;
 mod precision;
 mod pty;
 mod references;

@@ -33,6 +33,31 @@ fn open_move_filter_help_resize_quit() {
 }
 
 #[test]
+fn a_picture_of_the_screen_is_a_new_file_and_shows_no_question() {
+    let folder = std::env::temp_dir().join(format!("ckpt-picture-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
+    robot
+        .shows("load ✓")
+        .press(":")
+        .shows("Commands")
+        .press("screenshot\r")
+        .shows("A picture of this screen");
+    let file = folder.join("screen.svg");
+    robot.press("\x15").press(&format!("{}\r", file.display())).shows("the screen as it was");
+    let picture = std::fs::read_to_string(&file).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("embed_tokens"), "{picture}");
+    assert!(!picture.contains("A picture of"), "{picture}");
+    // A file that is there stays.
+    robot.press(":").shows("Commands").press("screenshot\r").shows("A picture of this screen");
+    robot.press("\x15").press(&format!("{}\r", file.display())).shows("File exists");
+    robot.press("q");
+    assert_eq!(robot.ends().0, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), picture);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn the_mouse_selects_and_turns_tabs() {
     let mut robot = Robot::start(&[&model(), "--no-gauges"], &[]);
     robot.shows("embed_tokens").shows("load ✓");
