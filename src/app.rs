@@ -312,6 +312,14 @@ impl App {
                 Vec::new()
             }
             Event::Attached(id, number, held) => self.attached_to(id, number, *held),
+            Event::Weighing(number, done) => {
+                self.weighing(number, done);
+                Vec::new()
+            }
+            Event::Weighed(number, found) => {
+                self.weighed(number, *found);
+                Vec::new()
+            }
             Event::Diagnosed(id, number, diagnosis) => self.diagnosed(id, number, *diagnosis),
             Event::ErrorExplained(number, answer) => {
                 self.error_explained(number, *answer);

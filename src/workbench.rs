@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crossterm::event::Event as TermEvent;
 
 use crate::adapter::held::Held;
+use crate::app::board::weighed;
 use crate::app::form::Request;
 use crate::app::picker::Place;
 use crate::app::{App, Effect, Event, OpenState, Tab, keys};
@@ -320,6 +321,11 @@ impl Session {
                         job::spawn("diagnose", self.sender.clone(), look, |text| {
                             Message::App(Event::JobPanicked("diagnosing", text))
                         });
+                    }
+                }
+                Effect::Weigh(id, number) => {
+                    if let Some(question) = weighed::Question::of(app, id, number) {
+                        work::weigh(question, self.sender.clone());
                     }
                 }
                 Effect::ExplainError(number) => {

@@ -5,7 +5,7 @@
 
 use super::board::Board;
 use super::picker::{Picker, Purpose};
-use super::{App, Effect, OpenState, Overlay, Tab, shell_path};
+use super::{App, Effect, Open, OpenState, Overlay, Tab, shell_path};
 use crate::adapter::held::Held;
 use crate::error::{Error, Result};
 
@@ -28,6 +28,25 @@ pub enum AttachState {
     Ready(Box<Board>),
 }
 
+impl Open {
+    /// Returns the board of the adapter that is attached, if it is here.
+    #[must_use]
+    pub fn board(&self) -> Option<&Board> {
+        match &self.attached.as_ref()?.state {
+            AttachState::Ready(board) => Some(board),
+            _ => None,
+        }
+    }
+
+    /// Returns the board, for changing.
+    pub fn board_mut(&mut self) -> Option<&mut Board> {
+        match &mut self.attached.as_mut()?.state {
+            AttachState::Ready(board) => Some(board),
+            _ => None,
+        }
+    }
+}
+
 impl App {
     /// Returns the adapter that is attached to the checkpoint that is shown.
     #[must_use]
@@ -38,18 +57,12 @@ impl App {
     /// Returns the board of the adapter that is attached, if it is here.
     #[must_use]
     pub fn board(&self) -> Option<&Board> {
-        match &self.attached()?.state {
-            AttachState::Ready(board) => Some(board),
-            _ => None,
-        }
+        self.opens.get(self.current)?.board()
     }
 
     /// Returns the board, for changing.
     pub fn board_mut(&mut self) -> Option<&mut Board> {
-        match &mut self.opens.get_mut(self.current)?.attached.as_mut()?.state {
-            AttachState::Ready(board) => Some(board),
-            _ => None,
-        }
+        self.opens.get_mut(self.current)?.board_mut()
     }
 
     /// Attaches an adapter to the checkpoint that is shown, in the place of another.

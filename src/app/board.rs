@@ -5,12 +5,14 @@
 
 mod acts;
 mod show;
+pub mod weighed;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(super) use self::acts::{choose, choose_order, needs_board, next};
 pub use self::show::{Order, Show};
+pub(super) use self::weighed::weigh;
 use crate::adapter::align::{Aligned, State};
 use crate::adapter::board::{self, Fold, Gate};
 use crate::adapter::delta::Recipe;
@@ -48,6 +50,8 @@ pub struct Board {
     pub is_repairable: bool,
     /// Why nothing of it can be merged, though it fits: its kind, or how its training began.
     pub unmergeable: Option<String>,
+    /// How much it changes each layer, if that was asked for.
+    pub weighed: weighed::Weighed,
     odd: Vec<u32>,
     unfolded: BTreeSet<u32>,
     lands: Vec<bool>,
@@ -100,6 +104,7 @@ impl Board {
             show: Show::All,
             order: Order::State,
             is_reading: false,
+            weighed: weighed::Weighed::Not,
             top: 0,
             first: 0,
             unfolded: BTreeSet::new(),

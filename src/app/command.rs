@@ -104,6 +104,9 @@ pub static COMMANDS: &[Command] = &[
         .via("details")
         .foot(on_repaired_job)
         .needs(jobs::can_attach_result),
+    row("weigh", "How much it changes each layer", &["w"], "weigh", board::weigh)
+        .foot(App::is_on_board)
+        .needs(board::needs_board),
     row("show-states", "Which modules the board shows…", &["f"], "show", board::choose)
         .foot(App::is_on_board)
         .needs(board::needs_board),

@@ -11,6 +11,7 @@ use crate::diagnose::message::Answer;
 use crate::engine::Outcome;
 use crate::engine::candidates::Candidate;
 use crate::engine::cuda::probe::Probed;
+use crate::engine::deltas::Delta;
 use crate::error::Error;
 use crate::gauges::Sample;
 use crate::quant::Evidence;
@@ -57,6 +58,10 @@ pub enum Event {
     PlaceFacts(String, picker::Facts),
     /// An adapter was held against the checkpoint of this id, or could not be: the number of the question.
     Attached(u32, u32, Box<Result<Held, Error>>),
+    /// So many layers that an adapter changes were looked at: the number of the question.
+    Weighing(u32, usize),
+    /// How much an adapter changes each layer, or why that is not known: the number of the question.
+    Weighed(u32, Box<Result<Vec<Delta>, Error>>),
     /// The rules have looked at the checkpoint of this id: the number of the question.
     Diagnosed(u32, u32, Box<Diagnosis>),
     /// The rules have looked at the error text: the number of the question.
@@ -94,6 +99,8 @@ pub enum Effect {
     FindAdapters,
     /// Open the adapter of a checkpoint and hold it against it; the number of the question.
     Attach(u32, u32),
+    /// Look at how much the attached adapter changes each layer; the number of the question.
+    Weigh(u32, u32),
     /// Ask the rules about a checkpoint and what is attached to it; the number of the question.
     Diagnose(u32, u32),
     /// Ask the rules about the error text; the number of the question.

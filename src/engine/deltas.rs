@@ -5,16 +5,19 @@
 //! values. What other methods change is taken from rows, as f32 after minus f32 before: each value is then off by half a
 //! unit in the last place of the weight's, so that a norm below a ten-millionth of the weight's says nothing but zero.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
-use super::Run;
+use super::cpu::Cpu;
 use super::inputs::{Inputs, codes_of};
+use super::{Options, Progress, Run};
 use crate::adapter::delta::{Edit, Factors, symmetric};
+use crate::adapter::held::Held;
 use crate::checkpoint::joined;
 use crate::error::{Error, Result};
-use crate::plan::{Merge, Plan, Source, Values};
+use crate::plan::{Attached, Merge, Merging, Order, Plan, Source, Values};
 use crate::quant::decode::Decoding;
 use crate::tensor::values;
 
@@ -53,11 +56,34 @@ impl Delta {
     }
 }
 
-/// Looks at what the merges of a plan change, in their order. Threads as the run's options say.
+/// Looks at what an adapter changes of the base that it was held against; modules that do not fit are left out.
+///
+/// # Errors
+/// Nothing of it can be merged, a weight or the adapter cannot be read or decoded, or it was cancelled.
+pub fn of_adapter(held: &Held, progress: &Progress, on_done: &(dyn Fn(usize) + Sync)) -> Result<Vec<Delta>> {
+    let adapter = held.adapter.files.path.display().to_string();
+    let mut order = Order::new(&held.base.files.path.display().to_string(), Path::new(""));
+    order.merging =
+        Some(Merging { adapters: vec![(adapter, 1.0)], allow_partial: true, ..Merging::default() });
+    let plan = Plan::merge(&held.base, order, &[Attached::new(held, 1.0)])?;
+    let options = Options::default();
+    let run = Run {
+        checkpoint: &held.base,
+        adapters: &[&held.adapter],
+        plan: &plan,
+        options: &options,
+        device: &Cpu,
+        progress,
+    };
+    deltas(&run, on_done)
+}
+
+/// Looks at what the merges of a plan change, in their order, on as many threads as the run's options say. `on_done` is
+/// told how many are done.
 ///
 /// # Errors
 /// The plan merges nothing, a weight or an adapter cannot be read or decoded, or it was cancelled.
-pub fn deltas(run: &Run<'_>) -> Result<Vec<Delta>> {
+pub fn deltas(run: &Run<'_>, on_done: &(dyn Fn(usize) + Sync)) -> Result<Vec<Delta>> {
     let merges = &run.plan.merges;
     if merges.is_empty() {
         return Err(Error::input("the adapters change no weight of this base"));
@@ -71,7 +97,7 @@ pub fn deltas(run: &Run<'_>) -> Result<Vec<Delta>> {
             let Some(merge) = merges.get(at) else { return Ok(found) };
             run.progress.check()?;
             found.push((at, delta(run, &inputs, (at as u32, merge), names[at].clone())?));
-            run.progress.tensors.fetch_add(1, Ordering::Relaxed);
+            on_done(run.progress.tensors.fetch_add(1, Ordering::Relaxed) as usize + 1);
         }
     };
     let mut found = std::thread::scope(|scope| {

@@ -109,6 +109,7 @@ fn rows(
     if board.show != Show::All {
         notes.push(format!("shows: {}   Esc shows all", board.show.name()));
     }
+    notes.extend(board.weighed.state());
     if board.order != Order::State {
         notes.push(format!("by {}", board.order.name()));
     }

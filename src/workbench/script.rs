@@ -9,6 +9,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
 use super::{checkpoint_of, evidence, open_path, places, work};
+use crate::app::board::weighed;
 use crate::app::{App, Effect, Event, keys};
 use crate::checkpoint::Progress;
 use crate::engine::cuda::probe::probe;
@@ -114,6 +115,10 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                     let found = work::diagnosed(&checkpoint, app.held_of(id).as_deref());
                     Event::Diagnosed(id, number, Box::new(found))
                 }
+                None => continue,
+            },
+            Effect::Weigh(id, number) => match weighed::Question::of(app, id, number) {
+                Some(question) => Event::Weighed(number, Box::new(question.answer(&|_| {}))),
                 None => continue,
             },
             Effect::ExplainError(number) => {

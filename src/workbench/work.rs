@@ -11,6 +11,7 @@ use super::Message;
 use crate::adapter::Adapter;
 use crate::adapter::base::Search;
 use crate::adapter::held::Held;
+use crate::app::board::weighed;
 use crate::app::form::{Content, LookRequest, Made, Planned, Request, There, in_form_words};
 use crate::app::jobs::meter::Counts;
 use crate::app::{App, Event};
@@ -232,6 +233,26 @@ pub(super) fn look(request: LookRequest, sender: Sender<Message>) {
         None
     };
     job::spawn("look", sender, work, |text| Message::App(Event::JobPanicked("looking at formats", text)));
+}
+
+/// Looks at how much an adapter changes each layer, and says how many are done ten times a second.
+pub(super) fn weigh(question: weighed::Question, sender: Sender<Message>) {
+    let number = question.number();
+    let work = move |sender: &Sender<Message>| {
+        let (said, start) = (AtomicU64::new(0), Instant::now());
+        let on_done = |done: usize| {
+            let now = start.elapsed().as_millis() as u64 / 100;
+            if said.swap(now, Ordering::Relaxed) != now {
+                // There may be nobody left to tell.
+                let _ = sender.send(Message::App(Event::Weighing(number, done)));
+            }
+        };
+        Some(Message::App(Event::Weighed(number, Box::new(question.answer(&on_done)))))
+    };
+    job::spawn("weigh", sender, work, move |text| {
+        let error = Error::input(format!("it ended: {text}"));
+        Message::App(Event::Weighed(number, Box::new(Err(error))))
+    });
 }
 
 /// Asks CUDA which GPUs can compute.

@@ -1,9 +1,10 @@
 //! An adapter in the workbench: its repair, its base, its order on the board, and several merged at once.
 
 use ckpt::adapter::base::Search;
+use ckpt::app::board::weighed::Question;
 use ckpt::app::board::{Order, Row};
 use ckpt::app::picker::Purpose;
-use ckpt::app::{Event, Overlay, Tab};
+use ckpt::app::{Effect, Event, Overlay, Tab};
 
 use crate::convert::{Scratch, put};
 use crate::jobs::{LARGE, Robot, SMALL, outcome};
@@ -215,4 +216,37 @@ fn the_rows_of_a_board_are_sorted_and_the_cursor_stays_on_its_row() {
         robot.app.toast.as_deref(),
         Some("sort: only in the layer tree (1) and on the adapter board (4)")
     );
+}
+
+#[test]
+fn how_much_an_adapter_changes_is_looked_at_when_asked_and_an_answer_too_late_is_dropped() {
+    let mut robot = Robot::attach_to("samples/base-A-bf16/model", "samples/peft-lora-all-A/adapter");
+    assert!(robot.draw(LARGE).contains("w weigh"));
+    let ask = |robot: &mut Robot| {
+        let asked = robot.app.update(Event::Key("w".into()));
+        let [Effect::Weigh(id, number)] = asked[..] else { panic!("{asked:?}") };
+        (number, Question::of(&robot.app, id, number).unwrap())
+    };
+    let (number, question) = ask(&mut robot);
+    robot.app.update(Event::Weighing(number, 5));
+    assert!(robot.draw(SMALL).contains("weighing: 5 layers done"));
+    // The same key ends it, and then there is nobody who waits.
+    assert!(robot.app.update(Event::Key("w".into())).is_empty());
+    assert!(robot.draw(LARGE).contains("not weighed: it was ended; w begins again"));
+    let late = question.answer(&|_| {});
+    assert_eq!(late.as_ref().err().unwrap().message, "it was ended");
+    robot.app.update(Event::Weighed(number, Box::new(late)));
+    let (number, question) = ask(&mut robot);
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let found = question.answer(&|_| {
+        done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(done.into_inner(), 14);
+    robot.app.update(Event::Weighed(number, Box::new(found)));
+    for (name, keys) in [("fold", ""), ("module", "enter j")] {
+        robot.press(keys);
+        for size in [LARGE, SMALL] {
+            insta::assert_snapshot!(format!("weighed-{name}-{}x{}", size.0, size.1), robot.draw(size));
+        }
+    }
 }

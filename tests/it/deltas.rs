@@ -29,7 +29,7 @@ fn look(base: &str, adapter: &std::path::Path, threads: usize) -> Vec<Delta> {
         device: &Cpu,
         progress: &progress,
     };
-    deltas(&run).unwrap()
+    deltas(&run, &|_| {}).unwrap()
 }
 
 #[test]

@@ -123,6 +123,9 @@ impl Page<'_> {
         if is_fine(module) && !self.is_brief {
             self.lands(module);
         }
+        if let Some(words) = self.board.weighed.of(&module.name) {
+            self.say("changes", &words, Role::Adapter);
+        }
         format!("{}: {}", escape(&module.path), module.state.name())
     }
 
@@ -180,6 +183,10 @@ impl Page<'_> {
         };
         self.say("fits", &format!("{count} alike, keys and shapes fit. Enter unfolds them."), Role::Ok);
         self.lands(module);
+        let modules = found.modules.iter().map(|&at| &*self.board.module(at).name);
+        if let Some(words) = self.board.weighed.of_all(modules) {
+            self.say("changes", &words, Role::Adapter);
+        }
         if !self.is_brief {
             self.head("modules");
             for &at in found.modules.iter().take(NAMED_MAX) {
