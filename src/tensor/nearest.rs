@@ -8,6 +8,9 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+/// Values that are packed at a time, or those of a block: they are looked at twice, and stay in a first-level cache.
+const AT_ONCE: usize = 4096;
+
 /// A way to do what `Nearest::blocks` does. Returns false, and does nothing, where the processor or the size of the
 /// blocks does not allow it.
 type Way = fn(&Nearest, &[f32], usize, f32, &mut [u8], &mut Vec<f32>) -> bool;
@@ -35,7 +38,10 @@ impl Nearest {
     /// largest magnitudes. Values behind the last whole block are left out; `block` is even, `out` has room for half a
     /// byte a value.
     pub fn blocks(&self, values: &[f32], block: usize, least: f32, out: &mut [u8], largest: &mut Vec<f32>) {
-        let _by_portable_at_last = WAYS.iter().any(|way| way(self, values, block, least, out, largest));
+        let at_once = (AT_ONCE / block).max(1) * block;
+        for (values, out) in values.chunks(at_once).zip(out.chunks_mut(at_once / 2)) {
+            let _by_portable_at_last = WAYS.iter().any(|way| way(self, values, block, least, out, largest));
+        }
     }
 
     /// Returns the code of one value.
@@ -75,7 +81,8 @@ mod tests {
         // Bounds of which some are equal, as those between fp4's two zeros would be.
         let equal = Nearest { bounds: std::array::from_fn(|at| (at / 3) as f32 / 4.0 - 0.5), codes };
         for nearest in [even, equal] {
-            for (block, blocks) in [(32, 1), (64, 3), (96, 2), (128, 5), (4096, 1), (2, 40), (30, 5), (64, 0)] {
+            for (block, blocks) in [(32, 1), (64, 3), (96, 2), (128, 5), (4096, 1), (2, 40), (30, 5), (64, 0)]
+            {
                 let count = block * blocks + 7;
                 let mut values: Vec<f32> = (0..count).map(|at| (at * 37 % 101) as f32 / 25.0 - 2.0).collect();
                 // The largest is a power of two: bounds themselves, their neighbors, and zeros of both signs.

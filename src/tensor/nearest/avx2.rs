@@ -63,9 +63,11 @@ fn packed(
     // 16 times the even byte and once the odd one.
     let weights = _mm256_set1_epi16(0x0110);
     let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for (values, out) in values.chunks_exact(block).zip(out.chunks_mut(block / 2)) {
-        let most = most(values);
-        largest.push(most);
+    // Those of all blocks first: many steps lead to one, and they wait for each other.
+    let first = largest.len();
+    largest.extend(values.chunks_exact(block).map(|values| most(values)));
+    let blocks = values.chunks_exact(block).zip(out.chunks_mut(block / 2));
+    for ((values, out), most) in blocks.zip(&largest[first..]) {
         let factor = _mm256_set1_ps(1.0 / most.max(least));
         for (values, out) in values.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<16>().0) {
             let mut places = [_mm256_setzero_si256(); 4];

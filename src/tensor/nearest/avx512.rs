@@ -1,12 +1,11 @@
 //! Nearest with AVX-512: places are searched by halves, 16 values at a time.
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512i, _mm_loadu_si128, _mm256_storeu_si256, _mm512_abs_ps,
-    _mm512_broadcast_i32x4, _mm512_castps_si512, _mm512_cvtepi16_epi8, _mm512_loadu_ps,
-    _mm512_maddubs_epi16, _mm512_max_ps, _mm512_mul_ps, _mm512_packs_epi16,
-    _mm512_packs_epi32, _mm512_permutexvar_epi32, _mm512_permutexvar_ps, _mm512_reduce_max_ps,
-    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shldi_epi32, _mm512_shuffle_epi8, _mm512_sub_ps,
+    __m256i, __m512, __m512i, _mm_loadu_si128, _mm256_storeu_si256, _mm512_abs_ps, _mm512_broadcast_i32x4,
+    _mm512_castps_si512, _mm512_cvtepi16_epi8, _mm512_loadu_ps, _mm512_maddubs_epi16, _mm512_max_ps,
+    _mm512_mul_ps, _mm512_packs_epi16, _mm512_packs_epi32, _mm512_permutexvar_epi32, _mm512_permutexvar_ps,
+    _mm512_reduce_max_ps, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shldi_epi32, _mm512_shuffle_epi8, _mm512_sub_ps,
 };
 
 use super::Nearest;
@@ -52,9 +51,11 @@ fn packed(
     let weights = _mm512_set1_epi16(0x0110);
     // Each 128 bits of what is packed have four values of each sixteen.
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    for (values, out) in values.chunks_exact(block).zip(out.chunks_mut(block / 2)) {
-        let most = most(values);
-        largest.push(most);
+    // Those of all blocks first: many steps lead to one, and they wait for each other.
+    let first = largest.len();
+    largest.extend(values.chunks_exact(block).map(|values| most(values)));
+    let blocks = values.chunks_exact(block).zip(out.chunks_mut(block / 2));
+    for ((values, out), most) in blocks.zip(&largest[first..]) {
         let factor = _mm512_set1_ps(1.0 / most.max(least));
         for (values, out) in values.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<32>().0) {
             let mut nodes = [_mm512_setzero_si512(); 4];
