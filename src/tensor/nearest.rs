@@ -81,8 +81,18 @@ mod tests {
         // Bounds of which some are equal, as those between fp4's two zeros would be.
         let equal = Nearest { bounds: std::array::from_fn(|at| (at / 3) as f32 / 4.0 - 0.5), codes };
         for nearest in [even, equal] {
-            for (block, blocks) in [(32, 1), (64, 3), (96, 2), (128, 5), (4096, 1), (2, 40), (30, 5), (64, 0)]
-            {
+            for (block, blocks) in [
+                (32, 1),
+                (64, 3),
+                (96, 2),
+                (64, 130),
+                (128, 5),
+                (4096, 1),
+                (4096, 3),
+                (2, 40),
+                (30, 5),
+                (64, 0),
+            ] {
                 let count = block * blocks + 7;
                 let mut values: Vec<f32> = (0..count).map(|at| (at * 37 % 101) as f32 / 25.0 - 2.0).collect();
                 // The largest is a power of two: bounds themselves, their neighbors, and zeros of both signs.
