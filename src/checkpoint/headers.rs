@@ -113,7 +113,7 @@ fn read_header(
         Err(error) => return (shard, failed(error.message), by_name),
     };
     shard.bytes = file.len();
-    file.expect_head(HEAD_BYTES);
+    file.expect(0, HEAD_BYTES);
     let head = match file.head(SNIFF_BYTES) {
         Ok(head) => head,
         Err(error) => return (shard, failed(error.message), by_name),

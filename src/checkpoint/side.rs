@@ -4,6 +4,7 @@
 //! points, a group index, scales. What lies over the bound is `Unreadable`, and the format says how much
 //! it looked at.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,6 +83,21 @@ impl FileSide<'_> {
         let source = self.source(usize::from(record.shard)).ok_or("its file cannot be opened")?;
         let at = record.begin.checked_add(offset).ok_or("its offset overflows")?;
         source.read_at(out, at).map_err(|error| error.message)
+    }
+
+    /// Says which bytes of a tensor will be asked for next, so that the disk gives them while others compute. Only a hint:
+    /// what lies behind its end is left out, and what cannot be had is said when it is read.
+    pub fn expect(&self, tensor: u32, bytes: Range<u64>) {
+        let Some(record) = self.files.tensors.get(tensor as usize) else { return };
+        let bytes = bytes.start..bytes.end.min(record.bytes);
+        if self.files.views.contains_key(&tensor) || bytes.is_empty() {
+            return;
+        }
+        if let (Some(source), Some(at)) =
+            (self.source(usize::from(record.shard)), record.begin.checked_add(bytes.start))
+        {
+            source.expect(at, bytes.end - bytes.start);
+        }
     }
 
     /// Reads a tensor whose elements lie strewn: whole, and returns what was asked for.

@@ -39,9 +39,12 @@ impl SourceFile {
         Ok(Self { file, path: path.to_path_buf(), name: name.into(), len: meta.len() })
     }
 
-    /// Tells the kernel that the first `count` bytes will be read, in one go.
-    pub fn expect_head(&self, count: u64) {
-        let _ = fadvise(&self.file, 0, std::num::NonZeroU64::new(count), rustix::fs::Advice::WillNeed);
+    /// Tells the kernel that `count` bytes from `offset` on will be read, in one go: it reads them while others compute.
+    pub fn expect(&self, offset: u64, count: u64) {
+        // To the kernel no count is all that follow.
+        if let Some(count) = std::num::NonZeroU64::new(count) {
+            let _ = fadvise(&self.file, offset, Some(count), rustix::fs::Advice::WillNeed);
+        }
     }
 
     /// Returns the size in bytes when it was opened.

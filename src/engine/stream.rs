@@ -134,7 +134,6 @@ fn fill(ring: &Ring<'_>, pieces: &Pieces<'_>, threads: usize, progress: &Progres
     let mut scratch = Scratch::default();
     while let Some((at, mut slot)) = ring.take() {
         let segment = &ring.segments[at];
-        slot.clear();
         slot.resize(segment.bytes as usize, 0);
         let busy = &progress.busy.computing;
         let hands = Worker { ring, threads, busy, device: pieces.device };
@@ -392,8 +391,10 @@ impl<'a> Pieces<'a> {
                     }
                 }
             }
-            // What follows a tensor stays zero.
-            at += filled + piece.padding as usize;
+            at += filled;
+            let end = at + piece.padding as usize;
+            slot[at..end].fill(0);
+            at = end;
             if piece.is_last {
                 self.progress.tensors.fetch_add(1, Ordering::Relaxed);
             }

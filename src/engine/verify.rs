@@ -133,7 +133,7 @@ pub(super) fn prove(run: &Run<'_>, folder: &Path) -> Result<Proven> {
 }
 
 impl Prover<'_> {
-    /// Returns what is to be done, in the order of the files.
+    /// Returns what is to be done; the sample is taken in the order of the files.
     fn tasks(&self) -> Vec<Task<'_>> {
         let is_full = self.run.options.proof == Proof::Full;
         let layers = self.run.checkpoint.layers.list();
@@ -170,8 +170,12 @@ impl Prover<'_> {
             .shards
             .iter()
             .flat_map(|shard| shard.tensors.iter().enumerate().map(move |t| (shard, t)));
-        all.map(|(shard, (at, tensor))| Task { shard, tensor, is_compared: is_compared((shard, at), tensor) })
-            .collect()
+        let task =
+            |(shard, (at, tensor))| Task { shard, tensor, is_compared: is_compared((shard, at), tensor) };
+        let mut tasks: Vec<Task<'_>> = all.map(task).collect();
+        // The largest first: no thread begins with one when the others are done.
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.tensor.bytes));
+        tasks
     }
 
     fn one(&self, task: &Task<'_>, proven: &mut Proven, scratch: &mut Scratch) -> Result<()> {

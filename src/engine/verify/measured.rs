@@ -63,63 +63,62 @@ impl std::ops::AddAssign for Sums {
 
 /// Sums that run beside each other: their order is fixed, and so is the last bit of what comes of it.
 const LANES: usize = 16;
-/// Values of which one sum is taken, and then the other. One loop for both is not compiled for vectors.
-const PIECE: usize = 1024;
+
+/// Two sums, lane by lane. What is left of the values behind the last whole lanes, and the sum over the lanes, are for the
+/// caller: beside them the loops are not compiled for vectors.
+type Lanes = [[f64; LANES]; 2];
 
 /// Returns the sums of the squares of differences, and of the values that were meant.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn compare(meant: &[f32], is: &[f32]) -> [f64; 2] {
-    let (mut lost, mut all) = ([0f64; LANES], [0f64; LANES]);
-    for (meant, is) in meant.chunks(PIECE).zip(is.chunks(PIECE)) {
-        let ((whole, rest), (is, is_rest)) = (meant.as_chunks::<LANES>(), is.as_chunks::<LANES>());
-        for (meant, is) in whole.iter().zip(is) {
-            for lane in 0..LANES {
-                let far = f64::from(is[lane]) - f64::from(meant[lane]);
-                lost[lane] += far * far;
-            }
-        }
-        for meant in whole {
-            for lane in 0..LANES {
-                let meant = f64::from(meant[lane]);
-                all[lane] += meant * meant;
-            }
-        }
-        for (&meant, &is) in rest.iter().zip(is_rest) {
-            let (meant, is) = (f64::from(meant), f64::from(is));
-            lost[0] += (is - meant) * (is - meant);
-            all[0] += meant * meant;
-        }
+    let ((meant, meant_rest), (is, is_rest)) = (meant.as_chunks(), is.as_chunks());
+    let [mut lost, mut all] = compare_lanes(meant, is);
+    for (&meant, &is) in meant_rest.iter().zip(is_rest) {
+        let (meant, is) = (f64::from(meant), f64::from(is));
+        lost[0] += (is - meant) * (is - meant);
+        all[0] += meant * meant;
     }
     [lost.iter().sum(), all.iter().sum()]
 }
 
-/// Returns the sums of the products of both changes, and of the squares of the one that was meant.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn project(meant: &[f32], is: &[f32], before: &[f32]) -> [f64; 2] {
-    let (mut kept, mut change) = ([0f64; LANES], [0f64; LANES]);
-    for ((meant, is), before) in meant.chunks(PIECE).zip(is.chunks(PIECE)).zip(before.chunks(PIECE)) {
-        let (meant, meant_rest) = meant.as_chunks::<LANES>();
-        let ((is, is_rest), (before, rest)) = (is.as_chunks::<LANES>(), before.as_chunks::<LANES>());
-        for ((meant, is), before) in meant.iter().zip(is).zip(before) {
-            for lane in 0..LANES {
-                let before = f64::from(before[lane]);
-                kept[lane] += (f64::from(meant[lane]) - before) * (f64::from(is[lane]) - before);
-            }
-        }
-        for (meant, before) in meant.iter().zip(before) {
-            for lane in 0..LANES {
-                let should = f64::from(meant[lane]) - f64::from(before[lane]);
-                change[lane] += should * should;
-            }
-        }
-        for ((&meant, &is), &before) in meant_rest.iter().zip(is_rest).zip(rest) {
-            let before = f64::from(before);
-            let (should, is) = (f64::from(meant) - before, f64::from(is) - before);
-            kept[0] += should * is;
-            change[0] += should * should;
+fn compare_lanes(meant: &[[f32; LANES]], is: &[[f32; LANES]]) -> Lanes {
+    let (mut lost, mut all) = ([0f64; LANES], [0f64; LANES]);
+    for (meant, is) in meant.iter().zip(is) {
+        for lane in 0..LANES {
+            let (meant, is) = (f64::from(meant[lane]), f64::from(is[lane]));
+            lost[lane] += (is - meant) * (is - meant);
+            all[lane] += meant * meant;
         }
     }
+    [lost, all]
+}
+
+/// Returns the sums of the products of both changes, and of the squares of the one that was meant.
+fn project(meant: &[f32], is: &[f32], before: &[f32]) -> [f64; 2] {
+    let (meant, meant_rest) = meant.as_chunks();
+    let ((is, is_rest), (before, rest)) = (is.as_chunks(), before.as_chunks());
+    let [mut kept, mut change] = project_lanes(meant, is, before);
+    for ((&meant, &is), &before) in meant_rest.iter().zip(is_rest).zip(rest) {
+        let before = f64::from(before);
+        let (should, is) = (f64::from(meant) - before, f64::from(is) - before);
+        kept[0] += should * is;
+        change[0] += should * should;
+    }
     [kept.iter().sum(), change.iter().sum()]
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn project_lanes(meant: &[[f32; LANES]], is: &[[f32; LANES]], before: &[[f32; LANES]]) -> Lanes {
+    let (mut kept, mut change) = ([0f64; LANES], [0f64; LANES]);
+    for ((meant, is), before) in meant.iter().zip(is).zip(before) {
+        for lane in 0..LANES {
+            let before = f64::from(before[lane]);
+            let (should, is) = (f64::from(meant[lane]) - before, f64::from(is[lane]) - before);
+            kept[lane] += should * is;
+            change[lane] += should * should;
+        }
+    }
+    [kept, change]
 }
 
 #[cfg(test)]

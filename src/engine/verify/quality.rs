@@ -66,7 +66,10 @@ impl Prover<'_> {
         let held = self.held_codes(result)?;
         let read = |range: Range<u64>, bytes: &mut Vec<u8>| {
             bytes.resize((range.end - range.start) as usize, 0);
-            self.data.fill(result.codes, range.start, bytes).map_err(|why| failed(&why))
+            self.data.fill(result.codes, range.start, bytes).map_err(|why| failed(&why))?;
+            // What was just written is on the disk alone: it gives the next codes while these are compared.
+            self.data.expect(result.codes, range.end..range.end.saturating_add(range.end - range.start));
+            Ok(())
         };
         let written = Written { decoding: result, held: held.as_deref(), read: &read };
         let sums = self.sums(work, written, (base.as_ref(), again.as_mut()), scratch)?;

@@ -1,6 +1,9 @@
 //! Sums against those of one value after the other.
 
-use super::{LANES, PIECE, Sums};
+use super::{LANES, Sums};
+
+/// Many lanes.
+const PIECE: usize = 64 * LANES;
 
 fn wave(count: usize, step: f32) -> Vec<f32> {
     (0..count).map(|at| (at as f32 * step).sin() * 3.0 + (at % 7) as f32 * 0.01).collect()
