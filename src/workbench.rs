@@ -8,6 +8,7 @@ mod burst;
 mod places;
 mod script;
 mod translate;
+mod values;
 mod work;
 
 use std::path::Path;
@@ -33,6 +34,7 @@ use crate::{job, memory};
 use burst::{Bursts, next_events};
 pub use script::{Script, screenshot, text_of, write_screenshot};
 use translate::translate;
+use values::Values;
 use work::Runner;
 
 /// How often the machine is sampled.
@@ -87,8 +89,9 @@ pub fn run(options: &Options) -> Result<()> {
     effects.extend(options.adapter.iter().flat_map(|path| app.attach(path)));
     let questions = start_explainer(&sender);
     let plans = work::start_planner(&sender);
+    let values = Values::start(&sender);
     let panic_key = options.panic_key.clone();
-    let session = Session { sender, questions, plans, runner: Runner::default(), panic_key };
+    let session = Session { sender, questions, plans, values, runner: Runner::default(), panic_key };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -117,6 +120,9 @@ fn event_loop(
     loop {
         if is_dirty {
             screen.draw(|frame| ui::draw(frame, app, &mut scroll, look))?;
+            // How much of a map is wanted is known once it was drawn.
+            let effects = app.ask_values();
+            session.perform_all(app, effects);
         }
         let is_opening = app.opens.iter().any(|open| matches!(open.state, OpenState::Opening(_)));
         // Progress is sampled: the figures on screen move while nothing is sent.
@@ -167,6 +173,7 @@ struct Session {
     sender: Sender<Message>,
     questions: Sender<Question>,
     plans: Sender<Request>,
+    values: Values,
     runner: Runner,
     panic_key: Option<String>,
 }
@@ -351,6 +358,9 @@ impl Session {
                     }
                 }
                 Effect::AskGpus => work::ask_gpus(self.sender.clone()),
+                Effect::ScanValues(number) => self.values.scan(app, number),
+                Effect::StopValues => self.values.stop(),
+                Effect::ReadRegion(number) => self.values.region(app, number),
                 Effect::StartJob(id) => self.runner.start(app, id, &self.sender),
                 Effect::CancelJob(id) => self.runner.cancel(id),
                 Effect::Copy(text) => {

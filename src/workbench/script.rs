@@ -7,8 +7,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
+use super::values::{Attention, region_of, seen};
 use super::{checkpoint_of, evidence, open_path, places, work};
-use crate::app::{App, Effect, Event, keys};
+use crate::app::{App, Effect, Event, Tab, keys};
 use crate::checkpoint::Progress;
 use crate::engine::cuda::probe::probe;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +44,19 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
     let (mut app, mut effects) = App::new(script.paths, keymap);
     effects.extend(script.adapter.iter().flat_map(|path| app.attach(path)));
     run_jobs(&mut app, effects);
+    let (width, height) = script.size;
+    let backend = TestBackend::new(width, height);
+    let failed = |e: &dyn std::fmt::Display| Error::input(format!("a screen of {width}x{height}: {e}"));
+    let mut terminal = Terminal::new(backend).map_err(|e| failed(&e))?;
+    let mut scroll = Scroll::default();
+    let look = Look { theme: script.theme, degrade: script.degrade };
+    let mut draw = |app: &mut App| -> Result<()> {
+        terminal.draw(|frame| ui::draw(frame, app, &mut scroll, &look)).map_err(|e| failed(&e))?;
+        // How much of a map is wanted is known once it was drawn.
+        let effects = app.ask_values();
+        run_jobs(app, effects);
+        Ok(())
+    };
     for word in script.keys.split_whitespace() {
         let events: Vec<Event> = if let Some(text) = word.strip_prefix("type:") {
             text.chars().map(|c| Event::Key(c.to_string())).collect()
@@ -58,19 +72,15 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
             app.update(Event::ToastRead);
             let effects = app.update(event);
             run_jobs(&mut app, effects);
+            if app.tab == Tab::Values {
+                // Where the cursor of a map goes depends on how many cells there are.
+                draw(&mut app)?;
+            }
         }
     }
-    let (width, height) = script.size;
-    let backend = TestBackend::new(width, height);
-    let mut terminal =
-        Terminal::new(backend).map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
-    let mut scroll = Scroll::default();
-    let look = Look { theme: script.theme, degrade: script.degrade };
     // Twice: what scrolls settles in the second frame.
     for _ in 0..2 {
-        terminal
-            .draw(|frame| ui::draw(frame, &mut app, &mut scroll, &look))
-            .map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
+        draw(&mut app)?;
     }
     Ok(terminal.backend().buffer().clone())
 }
@@ -136,14 +146,29 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 app.update(Event::Sampled(Box::new(Sampler::new().sample())));
                 Event::Probed(Box::new(probe()))
             }
+            Effect::ScanValues(number) => match app.values_request(number) {
+                Some(request) => {
+                    let attention = Attention { check: &|| Ok(()), tell: None };
+                    let Some(seen) = seen(&request, &attention) else { continue };
+                    Event::ValuesSeen(number, Box::new(seen))
+                }
+                None => continue,
+            },
+            Effect::ReadRegion(number) => match app.region_request(number) {
+                Some((request, region)) => Event::RegionRead(number, Box::new(region_of(&request, &region))),
+                None => continue,
+            },
             // A picture must cost nobody's disk anything.
             Effect::StartJob(id) => {
                 let why = Error::new(ErrorKind::Cancelled, "was not started: a picture writes nothing");
                 Event::JobEnded(id, Box::new(Err(why)))
             }
-            Effect::CancelJob(_) | Effect::Copy(_) | Effect::Repaint | Effect::Suspend | Effect::Quit => {
-                continue;
-            }
+            Effect::CancelJob(_)
+            | Effect::StopValues
+            | Effect::Copy(_)
+            | Effect::Repaint
+            | Effect::Suspend
+            | Effect::Quit => continue,
         };
         waiting.extend(app.update(event));
     }
