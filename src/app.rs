@@ -4,6 +4,7 @@
 //! clipboard, stop). Commands are rows of `command::COMMANDS`; keys, footer, help and palette are made from
 //! that table.
 
+mod arrived;
 pub mod attach;
 pub mod board;
 pub mod command;
@@ -32,12 +33,13 @@ mod shell;
 mod tab;
 mod toast;
 mod typing;
+pub mod values;
 
 use std::sync::Arc;
 
 use tui_input::Input;
 
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::Progress;
 use crate::error::Error;
 use crate::gauges::Sample;
 use attach::Attached;
@@ -53,6 +55,7 @@ use picker::Picker;
 pub use ready::Ready;
 pub use shell::{shell_path, shell_word};
 pub use tab::Tab;
+use values::Values;
 
 /// The workbench.
 pub struct App {
@@ -82,6 +85,8 @@ pub struct App {
     pub sample: Option<Sample>,
     /// What the tab of GPUs keeps.
     pub gpus: Gpus,
+    /// What the tab of values keeps.
+    pub values: Values,
     /// True if the focused pane has the whole width.
     pub is_wide: bool,
     /// Share of the tree pane, in percent.
@@ -150,6 +155,8 @@ pub enum Overlay {
     OrderMenu(usize),
     /// Where a picture of the screen goes.
     Picture(Input),
+    /// Which values of a layer are looked at.
+    PartMenu(usize),
     /// The commands of this session as a shell script.
     Log,
     /// Choosing what to open.
@@ -176,6 +183,7 @@ impl App {
             toast: None,
             sample: None,
             gpus: Gpus::default(),
+            values: Values::default(),
             is_wide: false,
             split_percent: 48,
             log: Vec::new(),
@@ -234,10 +242,16 @@ impl App {
         self.ready().is_some_and(|ready| ready.files().shards.iter().any(|shard| !shard.unreadable))
     }
 
-    /// Returns true if tab and tree stand side by side: Detail does, the others take the whole width.
+    /// Returns true if tab and tree stand side by side: those that follow the row do, the others take the whole width.
     #[must_use]
     pub fn shows_tree(&self) -> bool {
-        self.tab == Tab::Detail && !(self.is_wide && self.focus == Focus::Side)
+        self.tab.is_beside_tree() && !(self.is_wide && self.focus == Focus::Side)
+    }
+
+    /// Returns the share of the tree pane in percent: values take more room than details.
+    #[must_use]
+    pub fn tree_percent(&self) -> u16 {
+        if self.tab == Tab::Values { self.split_percent * 3 / 4 } else { self.split_percent }
     }
 
     /// Returns true if the tab shows.
@@ -251,6 +265,7 @@ impl App {
         let before = self.toast.clone();
         let mut effects = self.take(event);
         effects.extend(self.ask_gpus());
+        effects.extend(self.ask_values());
         self.note_toast(before.as_deref());
         effects
     }
@@ -276,12 +291,25 @@ impl App {
                 self.offer_devices();
                 Vec::new()
             }
+            Event::ClickCell(cell) => {
+                self.click_cell(cell);
+                Vec::new()
+            }
+            Event::ValuesSeen(number, seen) => {
+                self.values_seen(number, *seen);
+                Vec::new()
+            }
+            Event::RegionRead(number, read) => {
+                self.region_read(number, *read);
+                Vec::new()
+            }
             Event::ClickPane(focus) => {
                 self.focus = focus;
                 Vec::new()
             }
             Event::Wheel(focus, lines) => self.wheel(focus, lines),
             Event::Split(percent) => {
+                let percent = if self.tab == Tab::Values { percent * 4 / 3 } else { percent };
                 self.split_percent = percent.clamp(20, 80);
                 Vec::new()
             }
@@ -355,72 +383,6 @@ impl App {
         }
     }
 
-    fn by_id(&mut self, id: u32) -> Option<&mut Ready> {
-        let open = self.opens.iter_mut().find(|open| open.id == id)?;
-        match &mut open.state {
-            OpenState::Ready(ready) => Some(ready),
-            _ => None,
-        }
-    }
-
-    fn opened(&mut self, id: u32, opened: Result<Checkpoint, Error>) -> Vec<Effect> {
-        let Some(open) = self.opens.iter_mut().find(|open| open.id == id) else { return Vec::new() };
-        match opened {
-            Err(error) => {
-                open.state = OpenState::Failed(error);
-                Vec::new()
-            }
-            Ok(checkpoint) => {
-                if let Some(attached) = &mut open.attached {
-                    // What it was held against is gone; it is again when this has been examined.
-                    attached.state = attach::AttachState::Aligning;
-                }
-                let before = match std::mem::replace(&mut open.state, OpenState::Opening(Arc::default())) {
-                    OpenState::Ready(ready) => Some(ready),
-                    _ => None,
-                };
-                let mut ready = Ready::new(Arc::new(checkpoint));
-                if let Some(before) = before {
-                    ready.return_to(*before);
-                }
-                let is_adapter = ready.adapter.is_some();
-                open.state = OpenState::Ready(Box::new(ready));
-                // What is wrong with the headers shows before the rest has been read.
-                let mut effects = vec![Effect::Examine(id)];
-                effects.extend(self.diagnose(id));
-                effects.extend(is_adapter.then_some(Effect::FindBase(id)));
-                effects.extend(self.explain());
-                effects
-            }
-        }
-    }
-
-    fn examined(&mut self, id: u32, checkpoint: Checkpoint) -> Vec<Effect> {
-        if let Some(ready) = self.by_id(id)
-            && Arc::ptr_eq(&ready.checkpoint.files, &checkpoint.files)
-        {
-            ready.take_examined(Arc::new(checkpoint));
-        }
-        self.measure(id);
-        let mut effects = self.align(id);
-        effects.extend(self.diagnose(id));
-        effects.extend(self.explain());
-        effects
-    }
-
-    /// Asks for the evidence of the layer under the cursor, unless it is there.
-    fn explain(&mut self) -> Vec<Effect> {
-        let Some(id) = self.opens.get(self.current).map(|open| open.id) else { return Vec::new() };
-        let Some(ready) = self.ready_mut() else { return Vec::new() };
-        match ready.layer() {
-            Some(layer) if ready.asked != Some(layer) => {
-                ready.asked = Some(layer);
-                vec![Effect::Explain(id, layer)]
-            }
-            _ => Vec::new(),
-        }
-    }
-
     fn key(&mut self, key: &str) -> Vec<Effect> {
         // What was said of a text that is being typed, or of a first key, is over with the next one.
         let stays = self.filter_input.is_none() && !self.pending_g;
@@ -478,10 +440,10 @@ impl App {
         }
     }
 
-    /// Shows a tab; Detail leaves the focus on the tree.
+    /// Shows a tab; those beside the tree leave the focus there.
     pub fn show(&mut self, tab: Tab) {
         self.tab = tab;
-        self.focus = if tab == Tab::Detail { Focus::Tree } else { Focus::Side };
+        self.focus = if tab.is_beside_tree() { Focus::Tree } else { Focus::Side };
         if let Some(ready) = self.ready_mut() {
             ready.tab_top = 0;
         }

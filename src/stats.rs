@@ -10,10 +10,12 @@
 
 mod block;
 pub mod counts;
+pub mod distribution;
 pub mod histogram;
 mod moments;
 mod pass;
 mod refine;
+pub mod region;
 pub mod scan;
 mod sides;
 pub mod source;
@@ -22,6 +24,7 @@ pub mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use distribution::Distribution;
 pub use scan::{Options, Watch, scan};
 pub use source::{Of, Part, Source};
 pub use summary::{Extreme, Summary};

@@ -27,6 +27,7 @@ pub mod plan;
 mod spark;
 pub mod theme;
 pub mod tree;
+pub mod values;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -66,6 +67,8 @@ pub struct Scroll {
     pub jobs: Vec<(u16, usize)>,
     /// Screen lines of the GPUs, with their row.
     pub gpus: Vec<(u16, usize)>,
+    /// Where the map of values was drawn.
+    pub map: values::Drawn,
     /// True while the border between the panes is held.
     pub is_dragging: bool,
 }
@@ -88,6 +91,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Lo
     scroll.gpus.clear();
     scroll.board.clear();
     scroll.findings.clear();
+    scroll.map = values::Drawn::default();
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
         too_small(frame, app, look.theme);
     } else {
@@ -133,12 +137,13 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, 
     let is_narrow = area.width < TWO_PANES_MIN;
     let (mut shows_tree, mut shows_side) = (app.shows_tree(), app.shows_side());
     if is_narrow && shows_tree && shows_side {
-        shows_tree = app.focus == Focus::Tree;
+        // Values are looked at while the rows go by: what shows is them.
+        shows_tree = app.focus == Focus::Tree && app.tab != Tab::Values;
         shows_side = !shows_tree;
     }
     let (left, right) = match (shows_tree, shows_side) {
         (true, true) => {
-            let width = u32::from(area.width) * u32::from(app.split_percent) / 100;
+            let width = u32::from(area.width) * u32::from(app.tree_percent()) / 100;
             let [left, right] =
                 Layout::horizontal([Constraint::Length(width as u16), Constraint::Min(20)]).areas(area);
             (Some(left), Some(right))
@@ -159,6 +164,7 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, 
     scroll.tabs = tabs;
     match app.tab {
         Tab::Detail => detail::draw(frame, right, block, app, theme),
+        Tab::Values => scroll.map = values::draw(frame, right, block, app, theme),
         Tab::Findings => scroll.findings = findings::draw(frame, right, block, app, theme),
         Tab::Adapter if app.attached().is_some() => {
             scroll.board = board::draw(frame, right, block, app, theme);

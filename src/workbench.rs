@@ -8,6 +8,7 @@ mod burst;
 mod places;
 mod script;
 mod translate;
+mod values;
 mod work;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ use crate::{job, memory};
 use burst::{Bursts, next_events};
 pub use script::{Script, screenshot, text_of, write_picture, write_screenshot};
 use translate::translate;
+use values::Values;
 use work::Runner;
 
 /// How often the machine is sampled.
@@ -91,8 +93,10 @@ pub fn run(options: &Options) -> Result<()> {
     effects.extend(options.adapter.iter().flat_map(|path| app.attach(path)));
     let questions = start_explainer(&sender);
     let plans = work::start_planner(&sender);
+    let values = Values::start(&sender);
     let panic_key = options.panic_key.clone();
-    let session = Session { sender, questions, plans, runner: Runner::default(), panic_key, theme: full };
+    let runner = Runner::default();
+    let session = Session { sender, questions, plans, values, runner, panic_key, theme: full };
     session.perform_all(&mut app, effects);
     // Most checkpoints are open before the first frame: then nothing flickers.
     if let Ok(message) = receiver.recv_timeout(FIRST_FRAME_WAIT) {
@@ -121,6 +125,9 @@ fn event_loop(
     loop {
         if is_dirty {
             screen.draw(|frame| ui::draw(frame, app, &mut scroll, look))?;
+            // How much of a map is wanted is known once it was drawn.
+            let effects = app.ask_values();
+            session.perform_all(app, effects);
         }
         let is_opening = app.opens.iter().any(|open| matches!(open.state, OpenState::Opening(_)));
         // Progress is sampled: the figures on screen move while nothing is sent.
@@ -171,6 +178,7 @@ struct Session {
     sender: Sender<Message>,
     questions: Sender<Question>,
     plans: Sender<Request>,
+    values: Values,
     runner: Runner,
     panic_key: Option<String>,
     /// Pictures are made with it.
@@ -362,6 +370,9 @@ impl Session {
                     }
                 }
                 Effect::AskGpus => work::ask_gpus(self.sender.clone()),
+                Effect::ScanValues(number) => self.values.scan(app, number),
+                Effect::StopValues => self.values.stop(),
+                Effect::ReadRegion(number) => self.values.region(app, number),
                 Effect::StartJob(id) => self.runner.start(app, id, &self.sender),
                 Effect::CancelJob(id) => self.runner.cancel(id),
                 Effect::Copy(text) => {
@@ -371,7 +382,8 @@ impl Session {
                 }
                 Effect::Picture(path) => {
                     let size = screen.as_deref().map_or(Ok((80, 24)), Screen::size);
-                    let made = size.and_then(|size| self.picture(app, size, &path));
+                    let file = work::expanded(Path::new(&path));
+                    let made = size.and_then(|size| script::save(app, size, &self.theme, &file));
                     let made = made.map(|()| format!("{}: the screen as it was", escape(&path)));
                     app.toast = Some(made.unwrap_or_else(|error| error.message));
                 }
@@ -393,14 +405,6 @@ impl Session {
             }
         }
         Outcome::Changed
-    }
-
-    /// Makes a picture of the screen in a new file, in all colors.
-    fn picture(&self, app: &mut App, size: (u16, u16), path: &str) -> Result<()> {
-        let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
-        let look = Look { theme: &self.theme, degrade: decide(&anywhere, ColorFlag::TrueColor, false) };
-        let buffer = script::drawn(app, size, &look)?;
-        script::write_picture(&buffer, &self.theme, &work::expanded(Path::new(path)))
     }
 
     fn open(&self, app: &App, id: u32, path: String) {

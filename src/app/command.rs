@@ -3,19 +3,16 @@
 //! A command that cannot run now says why: the missing thing and the key that brings it.
 
 mod conditions;
-
-use std::sync::Arc;
+mod walk;
 
 use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
-use super::picker::Picker;
 use super::{
-    App, Effect, Focus, Overlay, Ready, Tab, attach, board, convert, copy, error, findings, gpu, jobs,
-    memory, merge, repair, screenshot,
+    App, Effect, Overlay, Tab, attach, board, convert, copy, error, findings, gpu, jobs, memory, merge,
+    repair, screenshot, values,
 };
-use crate::checkpoint::tree::{Mode, Sort};
 
 pub(super) use self::conditions::has_checkpoint;
 use self::conditions::{
@@ -23,6 +20,11 @@ use self::conditions::{
     in_tree_or_findings, off_adapter, off_board, off_board_with_weights, off_jobs, off_tree, on_active_job,
     on_done_job, on_repaired_job, with_base, with_pane, without_base, without_rows,
 };
+use self::walk::{
+    back, collapse, enter, expand, filter, half_page, last, next, other_pane, reload, show, sort, step,
+    tensors, turn, unfold, wide,
+};
+pub(super) use self::walk::{first, open};
 
 /// Cells of a command's doc: help has two columns of it on a screen of 120.
 pub const DOC_CELLS_MAX: usize = 37;
@@ -81,6 +83,31 @@ pub static COMMANDS: &[Command] = &[
         .needs(has_rows),
     row("half-page-up", "Half a page up", &["ctrl-u", "pgup"], "page", |app| half_page(app, -1))
         .needs(has_rows),
+    row("map", "Into the map of values", &[], "map", enter)
+        .via("next-pane")
+        .foot(values::beside_map)
+        .needs(values::has_map),
+    row("zoom-in", "Closer on the map of values", &["+"], "closer", values::zoom_in)
+        .foot(values::on_map)
+        .needs(values::has_map),
+    row("zoom-out", "Farther on the map of values", &["-"], "farther", values::zoom_out)
+        .foot(values::on_map)
+        .needs(values::has_map),
+    row("values-part", "Weights, codes, scales, zero points…", &[], "which values", values::choose_part)
+        .via("show-states")
+        .foot(values::in_values)
+        .needs(values::can_choose),
+    row("logarithms", "Histogram: counts or their logarithms", &["L"], "logarithms", values::switch_scale)
+        .foot(values::in_values)
+        .needs(values::needs_values),
+    row("stop-values", "Stop reading values", &[], "stop", values::stop)
+        .via("cancel-job")
+        .foot(values::is_running)
+        .needs(values::can_stop),
+    row("read-values", "Read the values that were stopped", &[], "read on", values::read_on)
+        .via("cancel-job")
+        .foot(values::is_stopped)
+        .needs(values::can_read_on),
     row("open-fix", "Plan of the fix; or what its line is", &[], "plan of the fix", enter)
         .via("details")
         .foot(in_findings)
@@ -145,6 +172,8 @@ pub static COMMANDS: &[Command] = &[
         .needs(has_checkpoint),
     row("detail", "Tab: the row under the cursor", &["1"], "tree", |app| show(app, Tab::Detail))
         .foot(off_tree),
+    row("values", "Tab: values of the row", &["2", "v"], "values", |app| show(app, Tab::Values))
+        .needs(has_checkpoint),
     row("findings", "Tab: what is wrong, and what helps", &["3", "d"], "findings", |app| {
         show(app, Tab::Findings)
     })
@@ -254,245 +283,4 @@ pub fn search(text: &str) -> Vec<&'static Command> {
         .collect();
     found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     found.into_iter().map(|(_, command)| command).collect()
-}
-
-/// Runs `change` on the checkpoint that is shown.
-fn with(app: &mut App, change: impl FnOnce(&mut Ready)) -> Vec<Effect> {
-    if let Some(ready) = app.ready_mut() {
-        change(ready);
-    }
-    Vec::new()
-}
-
-fn step(app: &mut App, by: isize) -> Vec<Effect> {
-    let (tab, focus) = (app.tab, app.focus);
-    if tab == Tab::Jobs {
-        app.jobs.step(by);
-        return Vec::new();
-    }
-    if tab == Tab::Gpu {
-        app.step_gpu(by);
-        return Vec::new();
-    }
-    if let Some(board) = app.board_mut().filter(|_| tab == Tab::Adapter) {
-        board.step(by);
-        return Vec::new();
-    }
-    if tab == Tab::Findings {
-        if let Some(findings) = app.findings_mut() {
-            findings.step(by);
-        }
-        return Vec::new();
-    }
-    if tab == Tab::Memory {
-        app.step_task(by);
-        return Vec::new();
-    }
-    with(app, |ready| match (tab, focus) {
-        (Tab::Detail, Focus::Tree) => {
-            ready.tree.move_cursor(by);
-            ready.detail_top = 0;
-        }
-        (Tab::Detail, Focus::Side) => ready.detail_top = ready.detail_top.saturating_add_signed(by),
-        _ => ready.tab_top = ready.tab_top.saturating_add_signed(by),
-    })
-}
-
-fn half_page(app: &mut App, direction: isize) -> Vec<Effect> {
-    let rows = (app.page_rows / 2).max(1) as isize;
-    if app.tab == Tab::Gpu {
-        app.gpus.top = app.gpus.top.saturating_add_signed(rows * direction);
-        return Vec::new();
-    }
-    if app.tab == Tab::Memory {
-        // Where it ends the view knows; it stops there.
-        return with(app, |ready| ready.tab_top = ready.tab_top.saturating_add_signed(rows * direction));
-    }
-    step(app, rows * direction)
-}
-
-/// Goes to the first row.
-pub(super) fn first(app: &mut App) -> Vec<Effect> {
-    step(app, -isize::MAX)
-}
-
-fn last(app: &mut App) -> Vec<Effect> {
-    let is_list = matches!(app.tab, Tab::Findings | Tab::Jobs | Tab::Memory | Tab::Gpu) || app.is_on_board();
-    let is_text = app.focus == Focus::Side && !is_list;
-    // Texts end at their last line; the view stops there, but a huge top would be stuck.
-    step(app, if is_text { 1000 } else { isize::MAX })
-}
-
-fn expand(app: &mut App) -> Vec<Effect> {
-    if app.tab == Tab::Findings {
-        return app.enter_finding();
-    }
-    if app.focus == Focus::Side {
-        return Vec::new();
-    }
-    with(app, |ready| {
-        let checkpoint = Arc::clone(&ready.checkpoint);
-        let row = ready.tree.cursor();
-        ready.tree.open(&checkpoint, row);
-    })
-}
-
-fn collapse(app: &mut App) -> Vec<Effect> {
-    if app.tab == Tab::Findings {
-        leave_finding(app);
-        return Vec::new();
-    }
-    if app.focus == Focus::Side {
-        app.focus = Focus::Tree;
-        return Vec::new();
-    }
-    with(app, |ready| {
-        let checkpoint = Arc::clone(&ready.checkpoint);
-        ready.tree.close_or_parent(&checkpoint);
-    })
-}
-
-fn enter(app: &mut App) -> Vec<Effect> {
-    match (app.tab, app.focus) {
-        (Tab::Findings, _) => app.enter_on_finding(),
-        (Tab::Adapter, _) => {
-            app.board_mut().map(board::Board::enter);
-            Vec::new()
-        }
-        (Tab::Jobs, _) => match jobs::can_open_result(app) {
-            Ok(()) => jobs::open_result(app),
-            Err(why) => {
-                app.toast = Some(why);
-                Vec::new()
-            }
-        },
-        (Tab::Detail, Focus::Tree) => {
-            let opened = app.ready_mut().is_some_and(|ready| {
-                let checkpoint = Arc::clone(&ready.checkpoint);
-                let row = ready.tree.cursor();
-                ready.tree.open(&checkpoint, row)
-            });
-            if !opened {
-                app.focus = Focus::Side;
-            }
-            Vec::new()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Goes from a finding back to the list; returns false if the list had the focus.
-fn leave_finding(app: &mut App) -> bool {
-    app.findings_mut().is_some_and(|findings| findings.item.take().is_some())
-}
-
-fn filter(app: &mut App) -> Vec<Effect> {
-    app.show(Tab::Detail);
-    let text = app.ready().and_then(|ready| ready.tree.filter()).map(|f| f.text().to_owned());
-    app.filter_input = Some(Input::new(text.unwrap_or_default()));
-    Vec::new()
-}
-
-fn tensors(app: &mut App) -> Vec<Effect> {
-    app.show(Tab::Detail);
-    with(app, |ready| {
-        let checkpoint = Arc::clone(&ready.checkpoint);
-        let mode = match ready.tree.mode() {
-            Mode::Layers => Mode::Tensors,
-            Mode::Tensors => Mode::Layers,
-        };
-        ready.tree.set_mode(&checkpoint, mode);
-    })
-}
-
-fn unfold(app: &mut App) -> Vec<Effect> {
-    with(app, |ready| {
-        let checkpoint = Arc::clone(&ready.checkpoint);
-        let row = ready.tree.cursor();
-        ready.tree.toggle_unfold(&checkpoint, row);
-    })
-}
-
-fn sort(app: &mut App) -> Vec<Effect> {
-    if app.is_on_board() {
-        return board::choose_order(app);
-    }
-    let at = app.ready().map_or(0, |r| Sort::ALL.iter().position(|s| *s == r.tree.sort()).unwrap_or(0));
-    app.overlay = Some(Overlay::SortMenu(at));
-    Vec::new()
-}
-
-fn next(app: &mut App, forward: bool) -> Vec<Effect> {
-    if matches!(app.tab, Tab::Findings | Tab::Jobs | Tab::Gpu) {
-        return step(app, if forward { 1 } else { -1 });
-    }
-    if app.is_on_board() {
-        return board::next(app, forward);
-    }
-    let Some(ready) = app.ready_mut() else { return Vec::new() };
-    let checkpoint = Arc::clone(&ready.checkpoint);
-    let from = ready.tree.cursor();
-    ready.detail_top = 0;
-    if ready.tree.next_marked(&checkpoint, from, forward).is_none() {
-        app.toast = Some("nothing stands out: no problem, no odd layer".into());
-    }
-    Vec::new()
-}
-
-fn show(app: &mut App, tab: Tab) -> Vec<Effect> {
-    app.show(tab);
-    Vec::new()
-}
-
-fn other_pane(app: &mut App) -> Vec<Effect> {
-    if app.tab == Tab::Findings && !leave_finding(app) {
-        return app.enter_finding();
-    }
-    if app.tab == Tab::Detail {
-        app.focus = if app.focus == Focus::Tree { Focus::Side } else { Focus::Tree };
-    }
-    Vec::new()
-}
-
-/// Opens the picker.
-pub(super) fn open(app: &mut App) -> Vec<Effect> {
-    let is_first = app.opens.is_empty();
-    app.overlay = Some(Overlay::Picker(Box::new(Picker { is_first, ..Picker::default() })));
-    vec![Effect::FindPlaces]
-}
-
-fn turn(app: &mut App, by: isize) -> Vec<Effect> {
-    let count = app.opens.len() as isize;
-    app.current = (app.current as isize + by).rem_euclid(count.max(1)) as usize;
-    Vec::new()
-}
-
-fn wide(app: &mut App) -> Vec<Effect> {
-    app.is_wide = !app.is_wide;
-    Vec::new()
-}
-
-fn reload(app: &mut App) -> Vec<Effect> {
-    let Some(open) = app.opens.get(app.current) else { return Vec::new() };
-    app.toast = Some("read again".into());
-    vec![Effect::Open(open.id, open.path.clone())]
-}
-
-fn back(app: &mut App) -> Vec<Effect> {
-    let is_filtered = app.ready().is_some_and(|ready| ready.tree.filter().is_some());
-    if app.tab == Tab::Findings && leave_finding(app) || app.return_from_jump() {
-        return Vec::new();
-    }
-    if app.is_on_board() {
-        app.back_on_board();
-    } else if app.leave_number() {
-        // The tasks have the focus again.
-    } else if app.tab != Tab::Detail || app.focus == Focus::Side {
-        app.show(Tab::Detail);
-    } else if is_filtered {
-        app.set_filter("");
-    } else {
-        app.toast = Some("q quits".into());
-    }
-    Vec::new()
 }

@@ -17,6 +17,12 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
     if let Some(board) = app.board().filter(|_| tab == Tab::Adapter) {
         return board.copied().map_or_else(Vec::new, |text| copied(app, text));
     }
+    if tab == Tab::Values {
+        return app.values_in_words().map_or_else(Vec::new, |text| {
+            app.toast = Some("copied the figures".into());
+            vec![Effect::Copy(text)]
+        });
+    }
     if tab == Tab::Memory {
         return app.task_in_words().map_or_else(Vec::new, |text| copied(app, text));
     }
@@ -46,6 +52,7 @@ pub(super) fn copy_command(app: &mut App) -> Vec<Effect> {
         return vec![Effect::Copy(command)];
     }
     let of_memory = if app.is_in_memory() { app.memory_command() } else { None };
+    let of_values = app.values_command().filter(|_| app.tab == Tab::Values);
     let Some(open) = app.opens.get(app.current) else { return Vec::new() };
     let of_tab = match app.tab {
         Tab::Adapter if open.attached.is_some() => {
@@ -56,7 +63,7 @@ pub(super) fn copy_command(app: &mut App) -> Vec<Effect> {
         Tab::Gpu => "ckpt doctor".to_owned(),
         _ => format!("ckpt inspect {}", shell_path(&open.path)),
     };
-    let command = of_memory.unwrap_or(of_tab);
+    let command = of_memory.or(of_values).unwrap_or(of_tab);
     app.toast = Some(format!("copied {command}"));
     if app.log.last() != Some(&command) {
         app.log.push(command.clone());

@@ -2,6 +2,7 @@
 
 use super::form::Planned;
 use super::jobs::meter::Counts;
+use super::values::{RegionRead, Seen};
 use super::{Focus, Tab, picker};
 use crate::adapter::base::Search;
 use crate::adapter::held::Held;
@@ -34,6 +35,8 @@ pub enum Event {
     ClickJob(usize),
     /// A click on a GPU, by its row.
     ClickGpu(usize),
+    /// A click on a cell of the map of values, by its line and column.
+    ClickCell([usize; 2]),
     /// A click in a pane.
     ClickPane(Focus),
     /// A click on a finding, by its row.
@@ -76,6 +79,10 @@ pub enum Event {
     Looked(Box<Candidate>),
     /// CUDA has said which GPUs can compute.
     Probed(Box<Probed>),
+    /// Values were read, in whole or in part: the number of the question.
+    ValuesSeen(u32, Box<Seen>),
+    /// A region of the map was read, or why it could not be: the number of the question.
+    RegionRead(u32, Box<Result<RegionRead, String>>),
     /// Counts of the job that runs were taken.
     JobTicked(u32, Counts),
     /// A job has ended.
@@ -121,6 +128,12 @@ pub enum Effect {
     AskGpus,
     /// Make a picture of the screen, as SVG where the name ends so, else as text.
     Picture(String),
+    /// Read the values that the tab asks for; the number of the question.
+    ScanValues(u32),
+    /// Stop reading values.
+    StopValues,
+    /// Read what the map shows closer; the number of the question.
+    ReadRegion(u32),
     /// Copy to the clipboard.
     Copy(String),
     /// Look for places that can be opened.

@@ -60,6 +60,9 @@ impl App {
             }
             return Vec::new();
         }
+        if tab == Tab::Values && focus == Focus::Side {
+            return self.step_on_map([lines.signum(), 0]);
+        }
         let Some(ready) = self.ready_mut() else { return Vec::new() };
         let top = match (focus, tab) {
             (Focus::Tree, _) => {

@@ -5,6 +5,8 @@
 pub enum Tab {
     /// The row under the cursor.
     Detail,
+    /// The values of that row.
+    Values,
     /// What is wrong, and what helps.
     Findings,
     /// The adapter.
@@ -18,9 +20,10 @@ pub enum Tab {
 }
 
 impl Tab {
-    /// The tabs with their digits; 2 belongs to a capability that is not here.
-    pub const ALL: [(char, Self, &'static str); 6] = [
+    /// The tabs with their digits.
+    pub const ALL: [(char, Self, &'static str); 7] = [
         ('1', Self::Detail, "Detail"),
+        ('2', Self::Values, "Values"),
         ('3', Self::Findings, "Findings"),
         ('4', Self::Adapter, "Adapter"),
         ('5', Self::Memory, "Memory"),
@@ -32,5 +35,11 @@ impl Tab {
     #[must_use]
     pub fn is_of_all(self) -> bool {
         matches!(self, Self::Jobs | Self::Gpu)
+    }
+
+    /// Returns true for tabs that follow the row under the cursor: the tree stands beside them.
+    #[must_use]
+    pub fn is_beside_tree(self) -> bool {
+        matches!(self, Self::Detail | Self::Values)
     }
 }

@@ -246,7 +246,9 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
             "Enter plan of the fix   j k fix   Tab text   Ctrl-u clear   Esc close (kept)"
         }
         Overlay::Error => "paste or type   Tab answer   PgUp PgDn scroll   Ctrl-u clear   Esc close (kept)",
-        Overlay::StatesMenu(_) | Overlay::PurposeMenu(_) => "j k choose   Enter show   Esc close",
+        Overlay::StatesMenu(_) | Overlay::PurposeMenu(_) | Overlay::PartMenu(_) => {
+            "j k choose   Enter show   Esc close"
+        }
         Overlay::Picture(_) => "type the name of a new file   Enter make it   Esc close",
         Overlay::Log => "Esc close",
         Overlay::Ask(Question::Cancel(_)) => "Enter cancel the job   Esc let it run",

@@ -46,6 +46,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         Some(Overlay::OrderMenu(at)) => {
             menu(frame, area, ("Sort by", 36), &Order::ALL.map(Order::about), *at, theme);
         }
+        Some(Overlay::PartMenu(at)) => {
+            let parts = app.values.figures().map_or(&[][..], |figures| &figures.parts);
+            let parts: Vec<&str> = parts.iter().map(|part| part.name()).collect();
+            menu(frame, area, ("Values of", 30), &parts, *at, theme);
+        }
         Some(Overlay::PurposeMenu(at)) => {
             let lines = Purpose::ALL.map(|purpose| format!("{:<6} {}", purpose.name(), purpose.words()));
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

@@ -29,24 +29,24 @@ pub fn block(title: &str, is_focused: bool, theme: &Theme) -> Block<'static> {
 pub fn tab_block(area: Rect, app: &App, theme: &Theme) -> (Block<'static>, Vec<(Rect, Tab)>) {
     let is_focused = app.focus == Focus::Side;
     let border = theme.style(if is_focused { Role::BorderFocus } else { Role::Border });
+    // A tab that has nothing to show is not offered.
+    let is_adapter = app.ready().is_some_and(|ready| ready.adapter.is_some());
+    let is_offered = |tab: Tab| match tab {
+        Tab::Adapter => is_adapter || app.attached().is_some(),
+        Tab::Jobs => !app.jobs.list.is_empty(),
+        Tab::Gpu => tab == app.tab || !app.gpus_now().is_empty(),
+        _ => true,
+    };
+    let offered: Vec<_> = Tab::ALL.into_iter().filter(|(_, tab, _)| is_offered(*tab)).collect();
+    // Each has its digit and two blanks; one of them is in brackets, and the corners take two cells.
+    let named: usize = offered.iter().map(|(_, _, name)| name.width() + 3).sum::<usize>() + 5;
+    let has_names = area.width >= NAMES_MIN && named <= usize::from(area.width);
     let mut spans = vec![Span::raw(" ")];
     let mut tabs = Vec::new();
     let mut x = area.x + 2;
-    for (digit, tab, name) in Tab::ALL {
-        // A tab that has nothing to show is not offered.
-        let is_adapter = app.ready().is_some_and(|ready| ready.adapter.is_some());
-        if tab == Tab::Adapter && !is_adapter && app.attached().is_none() {
-            continue;
-        }
-        if tab == Tab::Jobs && app.jobs.list.is_empty() {
-            continue;
-        }
+    for (digit, tab, name) in offered {
         let is_current = tab == app.tab;
-        if tab == Tab::Gpu && !is_current && app.gpus_now().is_empty() {
-            continue;
-        }
-        let label =
-            if area.width >= NAMES_MIN || is_current { format!("{digit} {name}") } else { digit.to_string() };
+        let label = if has_names || is_current { format!("{digit} {name}") } else { digit.to_string() };
         let text = if is_current { format!("[{label}]") } else { label };
         let width = text.width() as u16;
         tabs.push((Rect::new(x, area.y, width, 1), tab));

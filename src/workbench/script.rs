@@ -8,14 +8,15 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
+use super::values::{Attention, region_of, seen};
 use super::{checkpoint_of, evidence, open_path, places, work};
 use crate::app::board::weighed;
-use crate::app::{App, Effect, Event, keys};
+use crate::app::{App, Effect, Event, Tab, keys};
 use crate::checkpoint::Progress;
 use crate::engine::cuda::probe::probe;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gauges::Sampler;
-use crate::ui::degrade::Degrade;
+use crate::ui::degrade::{ColorFlag, Degrade, Environment, decide};
 use crate::ui::theme::Theme;
 use crate::ui::{self, Look, Scroll, picture};
 
@@ -45,6 +46,15 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
     let (mut app, mut effects) = App::new(script.paths, keymap);
     effects.extend(script.adapter.iter().flat_map(|path| app.attach(path)));
     run_jobs(&mut app, effects);
+    let look = Look { theme: script.theme, degrade: script.degrade };
+    let mut stage = Stage::new(script.size, &look)?;
+    let mut draw = |app: &mut App| -> Result<()> {
+        stage.draw(app)?;
+        // How much of a map is wanted is known once it was drawn.
+        let effects = app.ask_values();
+        run_jobs(app, effects);
+        Ok(())
+    };
     for word in script.keys.split_whitespace() {
         let events: Vec<Event> = if let Some(text) = word.strip_prefix("type:") {
             text.chars().map(|c| Event::Key(c.to_string())).collect()
@@ -60,25 +70,50 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
             app.update(Event::ToastRead);
             let effects = app.update(event);
             run_jobs(&mut app, effects);
+            if app.tab == Tab::Values {
+                // Where the cursor of a map goes depends on how many cells there are.
+                draw(&mut app)?;
+            }
         }
     }
-    drawn(&mut app, script.size, &Look { theme: script.theme, degrade: script.degrade })
+    // Twice: what scrolls settles in the second frame.
+    draw(&mut app)?;
+    draw(&mut app)?;
+    Ok(stage.terminal.backend().buffer().clone())
 }
 
-/// Draws the app on a screen of its own.
+/// A screen of its own, on which the app is drawn.
+struct Stage<'a> {
+    terminal: Terminal<TestBackend>,
+    scroll: Scroll,
+    look: &'a Look<'a>,
+}
+
+impl<'a> Stage<'a> {
+    fn new((width, height): (u16, u16), look: &'a Look<'a>) -> Result<Self> {
+        let terminal = Terminal::new(TestBackend::new(width, height));
+        let terminal = terminal.map_err(|e| Error::input(format!("a screen of {width}x{height}: {e}")))?;
+        Ok(Self { terminal, scroll: Scroll::default(), look })
+    }
+
+    fn draw(&mut self, app: &mut App) -> Result<()> {
+        let Self { terminal, scroll, look } = self;
+        let drawn = terminal.draw(|frame| ui::draw(frame, app, scroll, look));
+        drawn.map(|_| ()).map_err(|e| Error::input(format!("draw a screen: {e}")))
+    }
+}
+
+/// Makes a picture of the app as it is now in a new file, in all colors.
 ///
 /// # Errors
-/// The size is not one.
-pub(super) fn drawn(app: &mut App, (width, height): (u16, u16), look: &Look<'_>) -> Result<Buffer> {
-    let failed = |why: String| Error::input(format!("a screen of {width}x{height}: {why}"));
-    let backend = TestBackend::new(width, height);
-    let mut terminal = Terminal::new(backend).map_err(|e| failed(e.to_string()))?;
-    let mut scroll = Scroll::default();
-    // Twice: what scrolls settles in the second frame.
-    for _ in 0..2 {
-        terminal.draw(|frame| ui::draw(frame, app, &mut scroll, look)).map_err(|e| failed(e.to_string()))?;
-    }
-    Ok(terminal.backend().buffer().clone())
+/// As `write_picture`.
+pub(super) fn save(app: &mut App, size: (u16, u16), theme: &Theme, path: &Path) -> Result<()> {
+    let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
+    let look = Look { theme, degrade: decide(&anywhere, ColorFlag::TrueColor, false) };
+    let mut stage = Stage::new(size, &look)?;
+    stage.draw(app)?;
+    stage.draw(app)?;
+    write_picture(stage.terminal.backend().buffer(), theme, path)
 }
 
 /// Writes a screen to a new file, as SVG where its name ends so, else as text; an existing one is left alone.
@@ -157,19 +192,30 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 app.update(Event::Sampled(Box::new(Sampler::new().sample())));
                 Event::Probed(Box::new(probe()))
             }
+            Effect::ScanValues(number) => match app.values_request(number) {
+                Some(request) => {
+                    let attention = Attention { check: &|| Ok(()), tell: None };
+                    let Some(seen) = seen(&request, &attention) else { continue };
+                    Event::ValuesSeen(number, Box::new(seen))
+                }
+                None => continue,
+            },
+            Effect::ReadRegion(number) => match app.region_request(number) {
+                Some((request, region)) => Event::RegionRead(number, Box::new(region_of(&request, &region))),
+                None => continue,
+            },
             // A picture must cost nobody's disk anything.
             Effect::StartJob(id) => {
                 let why = Error::new(ErrorKind::Cancelled, "was not started: a picture writes nothing");
                 Event::JobEnded(id, Box::new(Err(why)))
             }
             Effect::CancelJob(_)
+            | Effect::StopValues
             | Effect::Copy(_)
             | Effect::Picture(_)
             | Effect::Repaint
             | Effect::Suspend
-            | Effect::Quit => {
-                continue;
-            }
+            | Effect::Quit => continue,
         };
         waiting.extend(app.update(event));
     }

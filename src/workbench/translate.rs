@@ -80,6 +80,9 @@ fn translate_mouse(mouse: MouseEvent, app: &App, scroll: &mut Scroll) -> Option<
             if let Some((_, gpu)) = scroll.gpus.iter().find(|(line, _)| *line == mouse.row) {
                 return Some(Event::ClickGpu(*gpu));
             }
+            if let Some(cell) = scroll.map.at(mouse.column, mouse.row) {
+                return Some(Event::ClickCell(cell));
+            }
             scroll.side.contains(at).then_some(Event::ClickPane(Focus::Side))
         }
         MouseEventKind::Up(_) => {

@@ -106,7 +106,7 @@ pub(in crate::app) fn has_several(app: &App) -> Result<(), String> {
 
 pub(in crate::app) fn in_tree_or_findings(app: &App) -> Result<(), String> {
     has_checkpoint(app)?;
-    let is_here = matches!(app.tab, Tab::Detail | Tab::Findings);
+    let is_here = app.tab.is_beside_tree() || app.tab == Tab::Findings;
     if is_here { Ok(()) } else { Err("only in the layer tree (1) and in Findings (3)".into()) }
 }
 
@@ -119,6 +119,6 @@ pub(in crate::app) fn can_unfold(app: &App) -> Result<(), String> {
 
 pub(in crate::app) fn can_sort(app: &App) -> Result<(), String> {
     has_checkpoint(app)?;
-    let is_here = app.tab == Tab::Detail || app.is_on_board();
+    let is_here = app.tab.is_beside_tree() || app.is_on_board();
     if is_here { Ok(()) } else { Err("only in the layer tree (1) and on the adapter board (4)".into()) }
 }

@@ -1,0 +1,167 @@
+//! What keys do in the tab of values.
+
+use super::super::{App, Effect, Focus, Overlay, Tab, shell_path, shell_word};
+use super::words;
+use crate::stats::{Of, Part};
+
+pub(in crate::app) fn in_values(app: &App) -> bool {
+    app.tab == Tab::Values && app.is_readable()
+}
+
+/// The map has the focus.
+pub(in crate::app) fn on_map(app: &App) -> bool {
+    in_values(app) && app.focus == Focus::Side
+}
+
+/// There is a map, and the tree has the focus.
+pub(in crate::app) fn beside_map(app: &App) -> bool {
+    in_values(app) && app.focus == Focus::Tree && has_map(app).is_ok()
+}
+
+pub(in crate::app) fn is_running(app: &App) -> bool {
+    in_values(app) && can_stop(app).is_ok()
+}
+
+pub(in crate::app) fn is_stopped(app: &App) -> bool {
+    in_values(app) && can_read_on(app).is_ok()
+}
+
+/// The tab shows.
+pub(in crate::app) fn needs_values(app: &App) -> Result<(), String> {
+    if in_values(app) { Ok(()) } else { Err("only in Values (2)".into()) }
+}
+
+pub(in crate::app) fn has_map(app: &App) -> Result<(), String> {
+    needs_values(app)?;
+    match (app.values.sides(), app.values.figures()) {
+        (Some(_), _) => Ok(()),
+        (None, Some(figures)) if figures.summary.shape.len() > 1 && figures.summary.count < figures.total => {
+            Err("the map comes when all values are read".into())
+        }
+        (None, Some(_)) => Err("these values have no rows and columns to map".into()),
+        (None, None) => Err("no values are read yet".into()),
+    }
+}
+
+pub(in crate::app) fn can_choose(app: &App) -> Result<(), String> {
+    needs_values(app)?;
+    match app.values.figures() {
+        None => Err("no values are read yet".into()),
+        Some(figures) if figures.parts.len() < 2 => {
+            Err("there are just these values: nothing is packed".into())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+pub(in crate::app) fn can_stop(app: &App) -> Result<(), String> {
+    needs_values(app)?;
+    if app.values.running.is_some() { Ok(()) } else { Err("nothing is being read".into()) }
+}
+
+pub(in crate::app) fn can_read_on(app: &App) -> Result<(), String> {
+    needs_values(app)?;
+    if app.values.is_stopped { Ok(()) } else { Err("reading was not stopped".into()) }
+}
+
+/// Opens the menu of parts.
+pub(in crate::app) fn choose_part(app: &mut App) -> Vec<Effect> {
+    let at = app.values.figures().map(|figures| figures.parts.iter().position(|part| *part == figures.part));
+    app.overlay = Some(Overlay::PartMenu(at.flatten().unwrap_or(0)));
+    Vec::new()
+}
+
+/// Ends reading; what was seen stays.
+pub(in crate::app) fn stop(app: &mut App) -> Vec<Effect> {
+    app.values.running = None;
+    app.values.is_stopped = true;
+    vec![Effect::StopValues]
+}
+
+/// Reads what was stopped, from its begin.
+pub(in crate::app) fn read_on(app: &mut App) -> Vec<Effect> {
+    (app.values.is_stopped, app.values.rests) = (false, false);
+    vec![app.values.ask()]
+}
+
+/// Turns between counts and their logarithms.
+pub(in crate::app) fn switch_scale(app: &mut App) -> Vec<Effect> {
+    app.values.is_log = !app.values.is_log;
+    Vec::new()
+}
+
+pub(in crate::app) fn zoom_in(app: &mut App) -> Vec<Effect> {
+    zoom(app, true)
+}
+
+pub(in crate::app) fn zoom_out(app: &mut App) -> Vec<Effect> {
+    zoom(app, false)
+}
+
+fn zoom(app: &mut App, is_in: bool) -> Vec<Effect> {
+    app.focus = Focus::Side;
+    let Some(sides) = app.values.sides() else { return Vec::new() };
+    if is_in && !app.values.view.can_zoom_in(sides) {
+        app.toast = Some("a cell is a value here: there is nothing closer".into());
+    }
+    app.values.view.zoom(sides, is_in);
+    Vec::new()
+}
+
+impl App {
+    /// Moves the cursor on the map, by cells down and to the right.
+    pub(in crate::app) fn step_on_map(&mut self, by: [isize; 2]) -> Vec<Effect> {
+        if let Some(sides) = self.values.sides() {
+            self.values.view.step(sides, by);
+        }
+        Vec::new()
+    }
+
+    /// Goes into the map, or says why there is none.
+    pub(in crate::app) fn enter_map(&mut self) -> Vec<Effect> {
+        match has_map(self) {
+            Ok(()) => self.focus = Focus::Side,
+            Err(why) => self.toast = Some(why),
+        }
+        Vec::new()
+    }
+
+    /// Puts the cursor on a cell of the map.
+    pub(in crate::app) fn click_cell(&mut self, cell: [usize; 2]) {
+        if let Some(sides) = self.values.sides() {
+            self.focus = Focus::Side;
+            self.values.view.click(sides, cell);
+        }
+    }
+
+    /// Takes a key for the menu of parts.
+    pub(in crate::app) fn part_key(&mut self, at: usize, key: &str) -> Vec<Effect> {
+        let parts: Vec<Part> = self.values.figures().map_or_else(Vec::new, |figures| figures.parts.clone());
+        let last = parts.len().saturating_sub(1);
+        match key {
+            "esc" | "q" | "f" => {}
+            "j" | "down" => self.overlay = Some(Overlay::PartMenu((at + 1).min(last))),
+            "k" | "up" => self.overlay = Some(Overlay::PartMenu(at.saturating_sub(1))),
+            "enter" => self.values.part = parts.get(at).copied().unwrap_or_default(),
+            _ => self.overlay = Some(Overlay::PartMenu(at)),
+        }
+        Vec::new()
+    }
+
+    /// Returns the figures that show as a text.
+    pub(in crate::app) fn values_in_words(&self) -> Option<String> {
+        self.values.figures().map(words::text)
+    }
+
+    /// Returns the command line that prints what the tab shows.
+    pub(in crate::app) fn values_command(&self) -> Option<String> {
+        let open = self.opens.get(self.current)?;
+        let ready = self.ready()?;
+        let files = ready.files();
+        let name = match self.values_of_row().ok()? {
+            Of::Layer(layer) => ready.checkpoint.layers.name(&files.names, layer),
+            Of::Tensor(tensor) => files.tensor_name(tensor),
+        };
+        Some(format!("ckpt stats {} {}", shell_path(&open.path), shell_word(&name)))
+    }
+}
