@@ -10,8 +10,10 @@
 
 mod block;
 pub mod counts;
+pub mod every;
 pub mod histogram;
 mod moments;
+pub mod odd;
 mod pass;
 mod refine;
 pub mod scan;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::counts::Keys;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
 use crate::engine::cpu::Cpu;
@@ -224,6 +225,16 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn row_count(&self) -> u64 {
         self.count() / self.row_len()
+    }
+
+    /// Returns how often a scan reads them: values wider than 16 bits are read again for their lower bits.
+    #[must_use]
+    pub fn passes(&self) -> u64 {
+        match Keys::of(self.dtype) {
+            Keys::Patterns(_) => 1,
+            Keys::F32 => 2,
+            Keys::F64 => 4,
+        }
     }
 
     /// Returns how many values a piece has: whole rows, unless a row of plain values is longer.
