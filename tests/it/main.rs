@@ -47,6 +47,7 @@ mod rules;
 mod samples;
 mod scaled_samples;
 mod screens;
+mod stats;
 mod stories;
 mod tracebacks;
 mod views;
