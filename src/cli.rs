@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod json;
 pub mod memory;
 pub mod merge;
+pub mod stats;
 mod table;
 pub mod verify;
 pub mod workbench;
@@ -121,6 +122,8 @@ pub enum Command {
     Align(align::Align),
     /// Show what loading, generating and training take, against free memory.
     Memory(memory::Memory),
+    /// Show what the values of every layer are, what looks wrong first.
+    Stats(stats::Stats),
     /// Convert a checkpoint to another format, in a new folder.
     Convert(convert::Convert),
     /// Merge adapters into a checkpoint, in a new folder.
@@ -159,6 +162,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
                 | Command::Diagnose(diagnose::Diagnose { json: true, .. })
                 | Command::Align(align::Align { json: true, .. })
                 | Command::Memory(memory::Memory { json: true, .. })
+                | Command::Stats(stats::Stats { json: true, .. })
                 | Command::Convert(convert::Convert {
                     what: convert::What { how: convert::How { json: true, .. }, .. },
                     ..
@@ -200,6 +204,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Explain { code, markdown }) => explain::run(code.as_deref(), *markdown, out),
         Some(Command::Align(asked)) => align::run(asked, out),
         Some(Command::Memory(asked)) => memory::run(asked, out),
+        Some(Command::Stats(asked)) => stats::run(asked, cli.common.quiet, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),
         Some(Command::Fix(fix)) => fix::run(fix, cli.common.quiet, out),

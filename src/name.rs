@@ -130,6 +130,22 @@ pub fn cut_name(text: &str, width: usize) -> Cow<'_, str> {
     Cow::Owned(head.chain(std::iter::once('…')).chain(tail.chars()).collect())
 }
 
+/// Returns how many characters have to be put in, left out or changed to make one of the other (Levenshtein).
+#[must_use]
+pub fn distance(a: &[char], b: &str) -> usize {
+    // One row of the matrix at a time.
+    let mut row: Vec<usize> = (0..=a.len()).collect();
+    for (i, cb) in b.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &ca) in a.iter().enumerate() {
+            let substitute = diagonal + usize::from(ca != cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[a.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

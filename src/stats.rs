@@ -11,8 +11,10 @@
 mod block;
 pub mod counts;
 pub mod distribution;
+pub mod every;
 pub mod histogram;
 mod moments;
+pub mod odd;
 mod pass;
 mod refine;
 pub mod region;

@@ -103,6 +103,11 @@ impl Counts {
         Self { keys, table: vec![0; keys.len()], since: 0, all: Vec::new() }
     }
 
+    /// Returns counts of nothing that take no memory.
+    pub(super) fn nothing(&self) -> Self {
+        Self { keys: self.keys, table: Vec::new(), since: 0, all: Vec::new() }
+    }
+
     /// Returns how values become buckets.
     #[must_use]
     pub fn keys(&self) -> Keys {

@@ -189,6 +189,8 @@ impl<V: Value> State<V> {
             self.counts.add_upper(block.iter().map(|value| (value.bits() >> 48) as u16));
         }
         let look = V::look(block);
+        // Before what is not finite is made zero.
+        self.look_for_zero_rows(start, block);
         let (mut finite, mut most) = (block.len() as u64, look.most);
         if look.is_finite {
             self.extremes(start, block, look.min, look.max);
@@ -201,7 +203,9 @@ impl<V: Value> State<V> {
             self.zeros += V::zeros(block) - (block.len() as u64 - finite);
             self.add_moments(block, finite);
         }
-        self.by_rows(start, block);
+        if self.sides.is_some() {
+            self.look_at_sides(start, block);
+        }
     }
 
     /// Counts what is not finite and makes it zero; returns how many those are.
@@ -264,29 +268,37 @@ impl<V: Value> State<V> {
         self.moments.add(Moments::block(finite, sum, squares - far * far / finite as f64));
     }
 
-    fn by_rows(&mut self, start: u64, block: &[V]) {
-        if !self.has_rows {
-            return;
-        }
+    /// Calls `take` with the parts of a block that lie in one row each: where each begins, and if it ends the row.
+    fn by_rows(&mut self, start: u64, block: &[V], take: impl Fn(&mut Self, u64, &[V], bool)) {
         let (mut at, mut rest) = (start, block);
-        while !rest.is_empty() {
+        while self.has_rows && !rest.is_empty() {
             let column = at % self.row_len;
             let (part, after) = rest.split_at(rest.len().min((self.row_len - column) as usize));
+            take(self, at, part, column + part.len() as u64 == self.row_len);
             (at, rest) = (at + part.len() as u64, after);
-            self.is_zero_so_far = self.is_zero_so_far && part.iter().all(|value| *value == V::default());
-            let is_end = column + part.len() as u64 == self.row_len;
-            if let Some(sides) = &mut self.sides {
-                sides.take(at - part.len() as u64, part);
-                if is_end {
-                    sides.end_row();
-                }
-            }
-            if is_end {
-                self.rows += 1;
-                self.rows_zero += u64::from(self.is_zero_so_far);
-                self.is_zero_so_far = true;
-            }
         }
+    }
+
+    fn look_for_zero_rows(&mut self, start: u64, block: &[V]) {
+        self.by_rows(start, block, |state, _, part, is_end| {
+            state.is_zero_so_far = state.is_zero_so_far && part.iter().all(|value| *value == V::default());
+            if is_end {
+                state.rows += 1;
+                state.rows_zero += u64::from(state.is_zero_so_far);
+                state.is_zero_so_far = true;
+            }
+        });
+    }
+
+    /// Adds a block, in which what is not finite has been made zero, to rows, columns and the map.
+    fn look_at_sides(&mut self, start: u64, block: &[V]) {
+        self.by_rows(start, block, |state, at, part, is_end| {
+            let Some(sides) = &mut state.sides else { return };
+            sides.take(at, part);
+            if is_end {
+                sides.end_row();
+            }
+        });
     }
 
     fn lower_band(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::counts::Keys;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
 use crate::engine::cpu::Cpu;
@@ -9,6 +10,7 @@ use crate::engine::{Device as _, Resident, Scratch, Work};
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::quant::decode::{Beside, Decoding};
+use crate::quant::{Side, SideData as _};
 use crate::tensor::{Dtype, elements, values};
 use crate::units;
 
@@ -65,6 +67,11 @@ impl Part {
 
 /// Values of a piece: enough to be worth a read, few enough to stay in a cache.
 const PIECE_VALUES: u64 = 512 << 10;
+
+/// Bytes of a view that repeats its own, at most.
+const REPEATED_BYTES_MAX: u64 = 1 << 30;
+/// Values of a row that is decoded, at most: a hundred times what models have.
+const ROW_VALUES_MAX: u64 = 1 << 28;
 
 /// The values of a layer or a tensor.
 pub struct Source<'a> {
@@ -170,7 +177,14 @@ impl<'a> Source<'a> {
             is_codes: false,
             name,
         };
-        source.read_whole(checkpoint, is_strewn)?;
+        source.check_range(checkpoint)?;
+        if source.row_len() > ROW_VALUES_MAX {
+            let why = format!("a row of {} values is more than is decoded at a time", source.row_len());
+            return Err(refused(checkpoint, &source.name, &why));
+        }
+        if is_strewn {
+            source.read_whole(checkpoint, all)?;
+        }
         Ok(source)
     }
 
@@ -183,7 +197,10 @@ impl<'a> Source<'a> {
             return Err(refused(checkpoint, &name, &format!("{dtype} has no plain values")));
         }
         let wanted = elements(&shape).and_then(|count| dtype.bytes_of(count));
-        if wanted != Some(record.bytes) {
+        // What a view spans has bytes of others in between, or fewer if it repeats its own.
+        let is_view = files.views.contains_key(&tensor);
+        let is_held = |bytes: u64| is_view && bytes <= record.bytes.max(REPEATED_BYTES_MAX);
+        if wanted != Some(record.bytes) && !wanted.is_some_and(is_held) {
             let needs = wanted.map_or_else(|| "more than there can be".into(), |bytes| bytes.to_string());
             let why =
                 format!("it has {} bytes, its shape {} needs {needs}", record.bytes, units::shape(&shape));
@@ -192,19 +209,42 @@ impl<'a> Source<'a> {
         let data = FileSide::whole(files);
         let mut source =
             Self { data, name, shape, dtype, tensor, decoding: None, whole: None, is_codes: false };
-        source.read_whole(checkpoint, files.views.contains_key(&tensor))?;
+        source.check_range(checkpoint)?;
+        if let Some(bytes) = wanted.filter(|_| is_view) {
+            source.read_whole(checkpoint, bytes)?;
+        }
         Ok(source)
     }
 
-    /// Reads all bytes of the tensor if every piece would.
-    fn read_whole(&mut self, checkpoint: &Checkpoint, is_needed: bool) -> Result<()> {
-        if is_needed {
-            let mut bytes = vec![0; checkpoint.files.tensors[self.tensor as usize].bytes as usize];
-            self.data
-                .fill(self.tensor, 0, &mut bytes)
-                .map_err(|why| refused(checkpoint, &self.name, &why))?;
-            self.whole = Some(bytes);
+    /// Refuses bytes that no file has, before memory is made for them.
+    fn check_range(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let files = &checkpoint.files;
+        let record = &files.tensors[self.tensor as usize];
+        let shard = &files.shards[usize::from(record.shard)];
+        // Bytes of a compressed storage are counted where it is unpacked.
+        let is_view = files.views.contains_key(&self.tensor);
+        if is_view || record.begin.checked_add(record.bytes).is_some_and(|end| end <= shard.bytes) {
+            return Ok(());
         }
+        let why = format!(
+            "{} bytes at {} of {}, which has {}",
+            record.bytes,
+            record.begin,
+            escape(&shard.name),
+            shard.bytes
+        );
+        Err(refused(checkpoint, &self.name, &why))
+    }
+
+    /// Reads all bytes of the tensor: every piece would.
+    fn read_whole(&mut self, checkpoint: &Checkpoint, bytes: u64) -> Result<()> {
+        let refuse = |why: &str| refused(checkpoint, &self.name, why);
+        self.whole = match self.data.read(self.tensor, 0, bytes) {
+            Side::Bytes(read) if read.len() as u64 == bytes => Some(read),
+            Side::Bytes(read) => return Err(refuse(&format!("{} bytes of {bytes}", read.len()))),
+            Side::Unreadable(why) => return Err(refuse(&why)),
+            Side::Pending => return Err(refuse("only headers have been read")),
+        };
         Ok(())
     }
 
@@ -224,6 +264,16 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn row_count(&self) -> u64 {
         self.count() / self.row_len()
+    }
+
+    /// Returns how often a scan reads them: values wider than 16 bits are read again for their lower bits.
+    #[must_use]
+    pub fn passes(&self) -> u64 {
+        match Keys::of(self.dtype) {
+            Keys::Patterns(_) => 1,
+            Keys::F32 => 2,
+            Keys::F64 => 4,
+        }
     }
 
     /// Returns how many values a piece has: whole rows, unless a row of plain values is longer.

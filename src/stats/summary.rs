@@ -88,6 +88,13 @@ impl Summary {
         self.count - self.nan - self.infinite
     }
 
+    /// Returns it without how often each value occurs: that takes more than all else together.
+    #[must_use]
+    pub fn without_counts(mut self) -> Self {
+        self.counts = self.counts.nothing();
+        self
+    }
+
     /// Returns row and column of a place.
     #[must_use]
     pub fn place(&self, at: u64) -> [u64; 2] {

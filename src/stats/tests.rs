@@ -78,8 +78,7 @@ fn hold(summary: &Summary, values: &[f64], columns: usize, what: &str) {
     let outliers: Vec<(f64, u64)> = summary.outliers.iter().map(|of| (of.value, of.at)).collect();
     assert_eq!(outliers, by_size, "{what}");
     let rows: Vec<&[f64]> = values.chunks(columns).collect();
-    // What is not finite counts as zero here: it has its own counts.
-    let is_zero = |row: &&&[f64]| row.iter().all(|value| *value == 0.0 || !value.is_finite());
+    let is_zero = |row: &&&[f64]| row.iter().all(|value| *value == 0.0);
     assert_eq!(summary.rows_zero, Some(rows.iter().filter(is_zero).count() as u64), "{what}");
     finite.sort_by(f64::total_cmp);
     for (quantile, is) in QUANTILES.iter().zip(&summary.quantiles) {

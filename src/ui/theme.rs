@@ -413,21 +413,7 @@ fn one_line(message: &str) -> String {
 fn nearest(wrong: &str) -> &'static str {
     let wrong: Vec<char> = wrong.chars().take(NAME_BYTES_MAX).collect();
     let names = Role::ALL.iter().map(|role| role.name());
-    names.min_by_key(|name| edit_distance(&wrong, name)).unwrap_or("text")
-}
-
-/// Levenshtein distance, one row at a time.
-fn edit_distance(a: &[char], b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=a.len()).collect();
-    for (i, cb) in b.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &ca) in a.iter().enumerate() {
-            let substitute = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[a.len()]
+    names.min_by_key(|role| name::distance(&wrong, role)).unwrap_or("text")
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ mod rules;
 mod samples;
 mod scaled_samples;
 mod screens;
+mod stats;
 mod stories;
 mod tracebacks;
 mod views;
