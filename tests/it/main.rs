@@ -12,6 +12,7 @@ mod combine;
 mod convert;
 mod decode;
 mod decode_hostile;
+mod diff;
 mod doctor;
 mod fix;
 mod fix_form;
