@@ -8,13 +8,17 @@
 //! most, and all figures but positions come of those counts. Wider ones are counted by their upper 16 bits; what lies
 //! between (quantiles, bins) is counted in further passes over the bits below.
 
+mod beside;
 mod block;
+pub mod compare;
 pub mod counts;
 pub mod distribution;
 pub mod every;
 pub mod histogram;
+pub mod matched;
 mod moments;
 pub mod odd;
+pub mod pairs;
 mod pass;
 mod refine;
 pub mod region;
@@ -26,7 +30,9 @@ pub mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use compare::{Compared, compare};
 pub use distribution::Distribution;
+pub use matched::{Matched, NameMap, Pair};
 pub use scan::{Options, Watch, scan};
 pub use source::{Of, Part, Source};
 pub use summary::{Extreme, Summary};

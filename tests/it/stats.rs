@@ -43,7 +43,12 @@ fn hold(is: &Value, numpy: &Value, what: &str) {
         assert_eq!(is[key], numpy[key], "{what}: {key}");
     }
     assert_eq!(is["rows_zero"], numpy["rows_zero"], "{what}: rows of zeros");
-    assert!(numpy["dtype"].is_null() || is["dtype"] == numpy["dtype"], "{what}: {} {}", is["dtype"], numpy["dtype"]);
+    assert!(
+        numpy["dtype"].is_null() || is["dtype"] == numpy["dtype"],
+        "{what}: {} {}",
+        is["dtype"],
+        numpy["dtype"]
+    );
     let Some(std) = numpy["std"].as_f64() else {
         for key in ["min", "max", "mean", "std", "histogram"] {
             assert!(is[key].is_null(), "{what}: {key}");
