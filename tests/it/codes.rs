@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ckpt::checkpoint::Checkpoint;
 use ckpt::checkpoint::side::FileSide;
@@ -121,7 +121,8 @@ fn formula(parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -> Option<(
         ("bnb-int8", _) => (byte, Box::new(|code, scale, _, _| code * scale * (1.0 / 127.0))),
         ("gptq" | "awq", "marlin") => (unsigned(), around(8.0)),
         ("awq", "gemv_fast") => (unsigned(), Box::new(|code, scale, _, term| code * scale + term)),
-        ("gptq" | "awq", _) => (unsigned(), centered()),
+        // The sample of quark is of uint4.
+        ("gptq" | "awq" | "quark", _) => (unsigned(), centered()),
         ("compressed-tensors", _) => match codes.suffix {
             "weight_packed" if codes.dtype == Dtype::I32 && has_zeros => (unsigned(), centered()),
             "weight_packed" if codes.dtype == Dtype::I32 => (unsigned(), around((1 << (bits - 1)) as f32)),
@@ -131,12 +132,8 @@ fn formula(parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -> Option<(
             _ if scale_dtype("weight_scale") == Some(Dtype::U8) => (byte, product(Dtype::BF16)),
             _ => (byte, product(scale_dtype("weight_scale")?)),
         },
-        ("fp8", _) => (byte, product(Dtype::F32)),
         ("modelopt", "int4") => (signed(4), product(Dtype::F32)),
         ("modelopt", "nvfp4") | ("mxfp4", _) => (Box::new(e2m1), product(Dtype::F32)),
-        ("modelopt", _) => (byte, product(Dtype::F32)),
-        // The sample is of uint4.
-        ("quark", _) => (unsigned(), centered()),
         ("eetq", _) => (unsigned(), around(128.0)),
         ("bitnet", "autobitlinear") => (unsigned(), around(1.0)),
         ("mlx", "affine") => {
@@ -153,7 +150,7 @@ fn formula(parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -> Option<(
             let dtype = decoding.dtype?;
             (unsigned(), Box::new(move |code, scale, _, term| round(dtype, code * scale) + term))
         }
-        ("quanto", _) => (byte, product(Dtype::F32)),
+        ("fp8" | "modelopt" | "quanto", _) => (byte, product(Dtype::F32)),
         ("torchao", _) => {
             let dtype = decoding.dtype?;
             (byte, Box::new(move |code, scale, zero, _| round(dtype, code - zero) * scale))
@@ -303,7 +300,7 @@ fn all() -> Vec<PathBuf> {
 }
 
 /// Calls `f` with every quantized layer of a checkpoint that can be decoded.
-fn each_decoding(path: &PathBuf, mut f: impl FnMut(&str, &Parts<'_>, &LayerSpec, &Decoding)) {
+fn each_decoding(path: &Path, mut f: impl FnMut(&str, &Parts<'_>, &LayerSpec, &Decoding)) {
     let Ok(checkpoint) = Checkpoint::open_examined(&path.display().to_string()) else { return };
     let (files, layers) = (&checkpoint.files, &checkpoint.layers);
     let data = FileSide::whole(files);
