@@ -358,3 +358,19 @@ fn values_are_what_codes_scales_and_zero_points_give() {
     }
     assert_eq!(without.into_iter().collect::<Vec<_>>(), [("aqlm".to_owned(), 3)]);
 }
+
+/// Damaged layers and files: what says that it has codes gives them, and nothing panics.
+#[test]
+fn damaged_layers_have_codes_of_their_bits() {
+    let entries = ["bad-quantized", "bad-gguf"].map(|folder| fs::read_dir(sample(folder)).unwrap());
+    let mut count = 0;
+    for path in entries.into_iter().flatten().map(|entry| entry.unwrap().path()) {
+        each_decoding(&path, |what, parts, _, decoding| {
+            let Some(bits) = decoding.rows.code_bits() else { return };
+            let codes = seen(parts, decoding).codes;
+            assert!(codes.iter().all(|&code| code >> bits == 0), "{what}");
+            count += 1;
+        });
+    }
+    assert!(count >= 8, "{count} layers");
+}
