@@ -135,7 +135,8 @@ impl Affine {
         Some(kernel.numbers(numbers).numbers(own))
     }
 
-    /// Returns what stands beside the codes, without what fills up words; of one zero point for all codes nothing does.
+    /// Returns what stands beside the codes, without what fills up words. One zero point for all codes is the
+    /// format's own.
     pub(super) fn beside(&self, which: Beside) -> Option<Vec<f32>> {
         let all = match (which, &self.zeros) {
             (Beside::Scales, _) => &self.scales,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ckpt::checkpoint::Checkpoint;
 use ckpt::checkpoint::side::FileSide;
@@ -121,7 +121,8 @@ fn formula(parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -> Option<(
         ("bnb-int8", _) => (byte, Box::new(|code, scale, _, _| code * scale * (1.0 / 127.0))),
         ("gptq" | "awq", "marlin") => (unsigned(), around(8.0)),
         ("awq", "gemv_fast") => (unsigned(), Box::new(|code, scale, _, term| code * scale + term)),
-        ("gptq" | "awq", _) => (unsigned(), centered()),
+        // The sample of quark is of uint4.
+        ("gptq" | "awq" | "quark", _) => (unsigned(), centered()),
         ("compressed-tensors", _) => match codes.suffix {
             "weight_packed" if codes.dtype == Dtype::I32 && has_zeros => (unsigned(), centered()),
             "weight_packed" if codes.dtype == Dtype::I32 => (unsigned(), around((1 << (bits - 1)) as f32)),
@@ -131,12 +132,8 @@ fn formula(parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -> Option<(
             _ if scale_dtype("weight_scale") == Some(Dtype::U8) => (byte, product(Dtype::BF16)),
             _ => (byte, product(scale_dtype("weight_scale")?)),
         },
-        ("fp8", _) => (byte, product(Dtype::F32)),
         ("modelopt", "int4") => (signed(4), product(Dtype::F32)),
         ("modelopt", "nvfp4") | ("mxfp4", _) => (Box::new(e2m1), product(Dtype::F32)),
-        ("modelopt", _) => (byte, product(Dtype::F32)),
-        // The sample is of uint4.
-        ("quark", _) => (unsigned(), centered()),
         ("eetq", _) => (unsigned(), around(128.0)),
         ("bitnet", "autobitlinear") => (unsigned(), around(1.0)),
         ("mlx", "affine") => {
@@ -153,7 +150,7 @@ fn formula(parts: &Parts<'_>, spec: &LayerSpec, decoding: &Decoding) -> Option<(
             let dtype = decoding.dtype?;
             (unsigned(), Box::new(move |code, scale, _, term| round(dtype, code * scale) + term))
         }
-        ("quanto", _) => (byte, product(Dtype::F32)),
+        ("fp8" | "modelopt" | "quanto", _) => (byte, product(Dtype::F32)),
         ("torchao", _) => {
             let dtype = decoding.dtype?;
             (byte, Box::new(move |code, scale, zero, _| round(dtype, code - zero) * scale))
@@ -303,7 +300,7 @@ fn all() -> Vec<PathBuf> {
 }
 
 /// Calls `f` with every quantized layer of a checkpoint that can be decoded.
-fn each_decoding(path: &PathBuf, mut f: impl FnMut(&str, &Parts<'_>, &LayerSpec, &Decoding)) {
+fn each_decoding(path: &Path, mut f: impl FnMut(&str, &Parts<'_>, &LayerSpec, &Decoding)) {
     let Ok(checkpoint) = Checkpoint::open_examined(&path.display().to_string()) else { return };
     let (files, layers) = (&checkpoint.files, &checkpoint.layers);
     let data = FileSide::whole(files);
@@ -360,4 +357,20 @@ fn values_are_what_codes_scales_and_zero_points_give() {
         assert!(found >= count, "{name}: {found} layers, not {count}");
     }
     assert_eq!(without.into_iter().collect::<Vec<_>>(), [("aqlm".to_owned(), 3)]);
+}
+
+/// Damaged layers and files: what says that it has codes gives them, and nothing panics.
+#[test]
+fn damaged_layers_have_codes_of_their_bits() {
+    let entries = ["bad-quantized", "bad-gguf"].map(|folder| fs::read_dir(sample(folder)).unwrap());
+    let mut count = 0;
+    for path in entries.into_iter().flatten().map(|entry| entry.unwrap().path()) {
+        each_decoding(&path, |what, parts, _, decoding| {
+            let Some(bits) = decoding.rows.code_bits() else { return };
+            let codes = seen(parts, decoding).codes;
+            assert!(codes.iter().all(|&code| code >> bits == 0), "{what}");
+            count += 1;
+        });
+    }
+    assert!(count >= 8, "{count} layers");
 }

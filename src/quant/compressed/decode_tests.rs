@@ -104,6 +104,12 @@ fn bytes_have_zero_points_and_ragged_blocks() {
         .part("weight_scale", Dtype::F32, &[2, 1], f32s(&[0.5, 2.0]))
         .part("weight_zero_point", Dtype::I8, &[2, 1], vec![127, 0]);
     assert_eq!(all(&int, 2), [-127.5, 0.0, 2.0, -2.0]);
+    let stored = int.stored(&CompressedTensors);
+    assert_eq!(stored.codes, [128, 127, 1, 255]);
+    assert_eq!(
+        (stored.scales, stored.zeros, stored.terms),
+        (Some(vec![0.5, 2.0]), Some(vec![127.0, 0.0]), None)
+    );
     // 3 x 5 in blocks of 2 x 4: the scales are 2 x 2.
     let weights = json!({"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [2, 4]});
     let block = layer("float-quantized", &weights)

@@ -2,18 +2,20 @@
 
 use super::{iq, k, legacy, small};
 
+/// Unpacks the codes of whole blocks.
+type Unpack = fn(&[u8], &mut [u16]);
+
 /// How the codes of a type are unpacked.
 #[derive(Clone, Copy)]
 pub(super) struct Stored {
     /// Bits of a code.
     pub(super) bits: u32,
-    /// Unpacks the codes of whole blocks.
-    pub(super) unpack: fn(&[u8], &mut [u16]),
+    pub(super) unpack: Unpack,
 }
 
 /// Returns how the codes of a type are unpacked; `None` where several weights have one code together.
 pub(super) fn of(name: &str) -> Option<Stored> {
-    let (bits, unpack): (_, fn(&[u8], &mut [u16])) = match name {
+    let (bits, unpack): (u32, Unpack) = match name {
         "Q4_0" => (4, |codes, out| each(codes, out, legacy::q4_0)),
         "Q4_1" => (4, |codes, out| each(codes, out, legacy::q4_1)),
         "Q5_0" => (5, |codes, out| each(codes, out, legacy::q5_0)),
