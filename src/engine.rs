@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use self::busy::Busy;
+use self::busy::{Busy, Stages, Worked};
 pub use self::device::{Computing, Device, Held, Resident, Scratch, Tally, ToEncode, Work};
 use self::inputs::Inputs;
 use self::output::Output;
@@ -127,6 +127,8 @@ pub struct Outcome {
     pub device: String,
     /// Why it was this device; empty if it was asked for.
     pub device_why: String,
+    /// How busy the stages were until all was written, where GPUs computed.
+    pub stages: Option<Stages>,
     /// What was seen.
     pub tally: Tally,
     /// What the proof found; `None` if none was asked for.
@@ -208,6 +210,7 @@ impl Run<'_> {
         inputs.check_unchanged()?;
         let (bytes_read, bytes_written) =
             (progress.read.load(Ordering::Relaxed), progress.written.load(Ordering::Relaxed));
+        let stages = self.stages(start.elapsed());
         progress.proving.store(true, Ordering::Relaxed);
         let proof = match options.proof {
             Proof::None => None,
@@ -230,6 +233,7 @@ impl Run<'_> {
             elapsed: start.elapsed(),
             device: device.name(),
             device_why: String::new(),
+            stages,
             tally,
             proof,
             notes,
@@ -242,13 +246,21 @@ impl Run<'_> {
     /// As `carry_out`, or a GPU is asked for that is not there.
     pub fn carry_out_as_asked(&self) -> Result<Outcome> {
         let choice::Opened { device, why } = self.options.device.open(self)?;
-        let computing = Computing { name: device.name(), why: why.clone(), held: device.held() };
+        let (held, traffic) = (device.held(), device.traffic());
+        let computing = Computing { name: device.name(), why: why.clone(), held, traffic };
         self.progress
             .device
             .set(computing)
             .map_err(|_set| Error::input("a run that has begun begins again"))?;
         let outcome = Run { device: &*device, ..*self }.carry_out()?;
         Ok(Outcome { device_why: why, ..outcome })
+    }
+
+    /// Returns how busy the stages were in the time since the start, if GPUs compute.
+    fn stages(&self, wall: Duration) -> Option<Stages> {
+        let gpus = self.device.traffic()?.done(self.device.held().len());
+        let worked = Worked::of(self.progress, Some(gpus));
+        Some(worked.since(&Worked::default(), wall, self.options.threads))
     }
 
     /// Holds an output that is there against the plan: a run that was complete needs nothing more.
@@ -284,6 +296,7 @@ impl Run<'_> {
             elapsed: start.elapsed(),
             device: self.device.name(),
             device_why: String::new(),
+            stages: None,
             tally: Tally::default(),
             proof: Some(proof),
             notes: vec!["nothing to resume: the output is complete".into()],

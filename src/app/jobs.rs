@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::form::in_form_words;
 use super::{App, Effect, Overlay, Tab};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD, most_vram};
+use crate::engine::{Options, Outcome, Progress, Proof, most_vram};
 use crate::error::{Error, ErrorKind};
 use crate::plan::{Coverage, Group, Plan};
 use crate::quant::target::Target;
@@ -182,7 +182,7 @@ impl Job {
     /// Returns how fast it is, if that is known.
     #[must_use]
     pub fn speed(&self) -> Option<Speed> {
-        self.meter.speed(self.facts.threads + READ_AHEAD, self.facts.threads)
+        self.meter.speed(self.facts.threads)
     }
 
     /// Returns the share that is done.

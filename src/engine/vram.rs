@@ -19,11 +19,11 @@ pub fn most_vram(plan: &Plan, options: &Options) -> Option<u64> {
         return None;
     }
     let slots = SLOTS as u64 * slot_bytes(options);
-    Some(slots.saturating_add(layers(plan, options)))
+    Some(slots.saturating_add(of_layers(plan, options)))
 }
 
 /// Returns what layers hold that are computed at the same time: those of any so many neighboring segments as are under way.
-fn layers(plan: &Plan, options: &Options) -> u64 {
+pub(super) fn of_layers(plan: &Plan, options: &Options) -> u64 {
     let todo: Vec<bool> = plan.shards.iter().map(|shard| shard.run.is_none()).collect();
     let segments = cut(plan, options.slot_bytes as u64, &todo);
     let under_way = options.threads.max(SLOTS) + READ_AHEAD + 1;
