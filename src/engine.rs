@@ -40,7 +40,7 @@ use self::inputs::Inputs;
 use self::output::Output;
 pub use self::peak::peak_memory;
 use self::stream::stream;
-pub use self::vram::most_vram;
+pub use self::vram::{CONTEXT_GUESS, most_vram};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::folder::Copied;

@@ -230,6 +230,12 @@ fn roomiest(run: &Run<'_>, cards: Vec<Card>) -> Result<Cuda> {
     }
 }
 
+/// Returns true if a device has something to make: layers that are decoded, merged or encoded.
+#[must_use]
+pub fn computes(plan: &Plan) -> bool {
+    computed_bytes(plan) > 0
+}
+
 /// Returns the bytes of a plan's result that are computed, not copied.
 fn computed_bytes(plan: &Plan) -> u64 {
     let tensors = plan.shards.iter().filter(|shard| shard.run.is_none()).flat_map(|shard| &shard.tensors);

@@ -220,6 +220,32 @@ fn the_slowest_stage_is_named() {
     }
 }
 
+/// The pre-flight in the shell, by both libraries of the driver: what is free is held against run and context.
+fn the_plan_says_what_fits_with_the_context() {
+    let nvml = super::sim::build_nvml(Path::new(&std::env::var_os(super::SIMULATOR).unwrap())).unwrap();
+    let libraries = std::env::join_paths([nvml, std::env::var_os(super::SIMULATOR).unwrap().into()]).unwrap();
+    for (memory, fits) in [(800u64 << 20, true), (530 << 20, false)] {
+        let scratch = Scratch::new("pre-flight");
+        let all = ["--to", "dense", "--device", "cuda:1", "--slot-size", "1MiB", "--dry-run"];
+        let memory = memory.to_string();
+        let run = |more: &[&str]| {
+            let all = [&all[..], more].concat();
+            let mut command = command(&scratch, &all, &[("MEMORY", &memory)]);
+            let output = command.env("LD_LIBRARY_PATH", &libraries).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let plan: Value = serde_json::from_str(&run(&["--json"])).unwrap();
+        let most = plan["peak_vram"].as_u64().unwrap();
+        assert!(most > 0 && plan["vram_context"] == 512u64 << 20, "{plan}");
+        assert_eq!(plan["gpus"][0]["device"], "cuda:1");
+        assert_eq!(plan["gpus"][0]["free"].as_u64().unwrap().to_string(), memory);
+        assert_eq!(plan["gpus"][0]["fits"], fits, "{plan}");
+        let said = run(&[]);
+        assert!(said.contains("+ ≈ 512 MiB for the driver's context, by guess"), "{said}");
+        assert_eq!(said.contains("cuda:1 Simulated GPU: 530 MiB free: does not fit"), !fits, "{said}");
+    }
+}
+
 fn the_processor_has_no_stages_of_gpus() {
     let ran = run("stages-cpu", &["--device", "cpu"], &[]);
     assert_eq!(ran.is_right().result()["stages"], Value::Null);
@@ -310,6 +336,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("faults::stages_count_what_the_driver_copied", stages_count_what_the_driver_copied),
         trial("faults::the_slowest_stage_is_named", the_slowest_stage_is_named),
+        trial("faults::the_plan_says_what_fits_with_the_context", the_plan_says_what_fits_with_the_context),
         trial("faults::the_processor_has_no_stages_of_gpus", the_processor_has_no_stages_of_gpus),
         trial(
             "faults::a_device_that_does_not_say_its_times_computes_all_the_same",

@@ -237,6 +237,31 @@ fn auto_says_what_a_gpu_would_need_where_one_may_be_started() {
     }
 }
 
+/// What of the driver's own counts: by guess until a job has seen it, and then as it was.
+#[test]
+fn the_memory_of_the_context_is_part_of_what_has_to_fit() {
+    // The plan takes 192 MiB, the context 512 by guess.
+    for (left, fits) in [(720, true), (700, false)] {
+        let text = robot([gib(22.5) - left * MIB, 6 * MIB], [0, 1]).press(CUDA_0).draw(LARGE);
+        let row = text.lines().find(|line| line.contains("VRAM")).unwrap();
+        assert_eq!((row.contains("✓ fits"), row.contains("✗ does not fit")), (fits, !fits), "{text}");
+        assert_eq!(text.contains("▲ with less it takes fewer"), !fits, "{text}");
+        assert!(text.contains("+ ≈ 512 MiB for the driver's context, by guess"), "{text}");
+    }
+    let (mut robot, held) = running(&format!("{CUDA_0} down enter"), "cuda:0 NVIDIA L4", 1);
+    assert!(!robot.draw(LARGE).contains("driver's context"), "not known yet");
+    held.free_then.store(gib(22.5) - FREE[0] - 310 * MIB, Ordering::Relaxed);
+    for size in [LARGE, SMALL] {
+        assert!(robot.draw(size).contains("beside it 310 MiB for the driver's context"));
+    }
+    robot.tick(Counts { is_proving: true, ..counts(3500, 674_000) });
+    robot.end(Ok(Outcome { device: "cuda:0 NVIDIA L4".into(), ..outcome() }));
+    see(&mut robot, [gib(22.5) - 510 * MIB, 6 * MIB], None);
+    let text = robot.press(&format!("1 {CUDA_0}")).draw(LARGE);
+    assert!(text.contains("+ 310 MiB for the driver's context, as before"), "{text}");
+    assert!(text.lines().any(|line| line.contains("VRAM") && line.contains("✓ fits")), "{text}");
+}
+
 #[test]
 fn without_gauges_the_plan_says_what_a_gpu_needs_all_the_same() {
     let mut robot = Robot::open(GPTQ);
