@@ -128,7 +128,7 @@ pub struct Outcome {
     /// Why it was this device; empty if it was asked for.
     pub device_why: String,
     /// How busy the stages were until all was written, where GPUs computed.
-    pub stages: Option<Stages>,
+    pub stages: Option<Box<Stages>>,
     /// What was seen.
     pub tally: Tally,
     /// What the proof found; `None` if none was asked for.
@@ -257,10 +257,10 @@ impl Run<'_> {
     }
 
     /// Returns how busy the stages were in the time since the start, if GPUs compute.
-    fn stages(&self, wall: Duration) -> Option<Stages> {
+    fn stages(&self, wall: Duration) -> Option<Box<Stages>> {
         let gpus = self.device.traffic()?.done(self.device.held().len());
         let worked = Worked::of(self.progress, Some(gpus));
-        Some(worked.since(&Worked::default(), wall, self.options.threads))
+        Some(Box::new(worked.since(&Worked::default(), wall, self.options.threads)))
     }
 
     /// Holds an output that is there against the plan: a run that was complete needs nothing more.

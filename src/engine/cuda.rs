@@ -202,7 +202,9 @@ impl Cuda {
             let upload = || OnCard::upload(&card.context, (&slot.queue, &slot.shared), recipe, whole);
             match layer.on(slot.card, upload) {
                 Ok((on, moved)) => {
-                    moved.into_iter().for_each(|moved| card.timed.shared(moved));
+                    if let Some(moved) = moved {
+                        card.timed.shared(moved);
+                    }
                     *held = Some(slot);
                     return Ok(Some(on));
                 }

@@ -1,5 +1,6 @@
 //! Device memory of layers: it is used again by later layers, and given up before slots are where memory is short.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -91,13 +92,18 @@ fn write_model(folder: &Path) {
     let header = serde_json::to_string(&header).unwrap();
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.into_bytes());
-    tensors.iter().for_each(|(_, _, _, bytes)| file.extend(bytes));
+    for (_, _, _, bytes) in &tensors {
+        file.extend(bytes);
+    }
     std::fs::create_dir(folder).unwrap();
-    std::fs::write(folder.join("model.safetensors"), file).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::File::create_new(folder.join(name)).unwrap().write_all(bytes).unwrap();
+    };
+    write("model.safetensors", &file);
     let quantization =
         json!({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true, "desc_act": false});
     let config = json!({"model_type": "llama", "quantization_config": quantization});
-    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    write("config.json", config.to_string().as_bytes());
 }
 
 fn what_is_kept_goes_before_slots_do() {

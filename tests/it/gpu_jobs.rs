@@ -146,7 +146,7 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     let second = Duration::from_secs(1);
     let stages = passed(3500, 674_000, 1).worked.since(&Worked::default(), second * 7 / 2, 8);
     let device = "cuda:0 NVIDIA L4".into();
-    robot.end(Ok(Outcome { device, stages: Some(stages), ..outcome() }));
+    robot.end(Ok(Outcome { device, stages: Some(Box::new(stages)), ..outcome() }));
     pictures.push(("ended", robot));
     let mut robot = running(&start, "cuda:0 NVIDIA L4", 1).0;
     robot.press("7");

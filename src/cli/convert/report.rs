@@ -8,7 +8,7 @@ use super::quality::{self, LayerQuality};
 use crate::adapter::delta::Combine;
 use crate::cli::{json, stdout_error};
 use crate::engine::Outcome;
-use crate::engine::busy::{StageRate, Stages};
+use crate::engine::busy::StageRate;
 use crate::error::Result;
 use crate::memory;
 use crate::name::escape;
@@ -201,7 +201,7 @@ pub(in crate::cli) fn report(
         None => "▲ not verified: --verify none".into(),
     });
     lines.extend(outcome.computed().map(|words| escape(&words).into_owned()));
-    lines.extend(outcome.stages.as_ref().map(Stages::words));
+    lines.extend(outcome.stages.as_ref().map(|stages| stages.words()));
     if let Some(counts) = MergeCounts::of(plan) {
         lines.push(counts.words("modules merged"));
         lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));
