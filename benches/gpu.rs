@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ckpt::checkpoint::Checkpoint;
+use ckpt::engine::busy::{Stage, Stages};
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
 use ckpt::engine::cuda::measure::{Host, Meter, Speed, Task, Times, Way, cards, merge_of};
@@ -56,6 +57,19 @@ impl Bars {
             |share| format!("{:.0} % of the copy's speed", share * 100.0),
         );
         self.0.push(format!("{verdict}  {what:<28} {share}, at least {:.0} %", bar * 100.0));
+    }
+}
+
+impl Bars {
+    /// From a file that was read before, the bus or the writer is what a conversion has to wait for.
+    fn limit(&mut self, what: &str, stages: Option<&Stages>) {
+        let stage = stages.map(|stages| stages.bottleneck().stage);
+        let is_held = matches!(stage, Some(Stage::ToGpu | Stage::FromGpu | Stage::Write));
+        self.1 |= !is_held;
+        let verdict = if is_held { "PASS" } else { "FAIL" };
+        let what = format!("{what} disk to disk");
+        let limit = stage.map_or("what is not known", Stage::what);
+        self.0.push(format!("{verdict}  {what:<28} limited by {limit}; by the bus or the writer"));
     }
 }
 
@@ -126,7 +140,12 @@ fn bus(meter: &Meter) -> Result<(), String> {
 }
 
 /// Converts a model; says how fast, and how busy each stage was.
-fn convert(name: &str, device: &dyn Device, input: &Path, output: &Path) -> Result<(), String> {
+fn convert(
+    name: &str,
+    device: &dyn Device,
+    input: &Path,
+    output: &Path,
+) -> Result<Option<Box<Stages>>, String> {
     let start = Instant::now();
     let checkpoint = Checkpoint::open_examined(&input.display().to_string()).map_err(|e| e.message)?;
     let order = Order::new(&input.display().to_string(), output);
@@ -151,11 +170,15 @@ fn convert(name: &str, device: &dyn Device, input: &Path, output: &Path) -> Resu
         busy(&progress.busy.computing),
         busy(&progress.busy.writing),
     );
+    if let Some(stages) = &outcome.stages {
+        println!("             {}", stages.words());
+    }
     outcome.notes.iter().for_each(|note| println!("             {note}"));
-    std::fs::remove_dir_all(output).map_err(|error| error.to_string())
+    std::fs::remove_dir_all(output).map_err(|error| error.to_string())?;
+    Ok(outcome.stages)
 }
 
-fn end_to_end(cards: &[Card], layers: u64) -> Result<(), String> {
+fn end_to_end(cards: &[Card], layers: u64, bars: &mut Bars) -> Result<(), String> {
     let folder = std::env::temp_dir().join(format!("ckpt-bench-gpu-{}", std::process::id()));
     let done = model::FORMATS.iter().skip(1).try_for_each(|(name, add, quantization)| {
         let (input, output) = (folder.join(name), folder.join("dense"));
@@ -165,7 +188,8 @@ fn end_to_end(cards: &[Card], layers: u64) -> Result<(), String> {
         convert("processor", &Cpu, &input, &output)?;
         let values = Options::default().slot_bytes / 2;
         let cuda = Cuda::open(cards, values).map_err(|error| error.message)?;
-        convert("GPU", &cuda, &input, &output)?;
+        let stages = convert("GPU", &cuda, &input, &output)?;
+        bars.limit(name, stages.as_deref());
         std::fs::remove_dir_all(&input).map_err(|error| error.to_string())
     });
     let removed = std::fs::remove_dir_all(&folder).map_err(|error| error.to_string());
@@ -189,7 +213,7 @@ fn measure(cards: &[Card]) -> Result<bool, String> {
         kernels(&meter, rows, times, &mut bars)?;
         bus(&meter)?;
     }
-    end_to_end(cards, layers)?;
+    end_to_end(cards, layers, &mut bars)?;
     bars.0.iter().for_each(|line| println!("{line}"));
     Ok(!bars.1)
 }

@@ -35,13 +35,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use self::busy::Busy;
+use self::busy::{Busy, Stages, Worked};
 pub use self::device::{Computing, Device, Held, Resident, Scratch, Tally, ToEncode, Work};
 use self::inputs::Inputs;
 use self::output::Output;
 pub use self::peak::peak_memory;
 use self::stream::stream;
-pub use self::vram::most_vram;
+pub use self::vram::{CONTEXT_GUESS, most_vram};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::folder::Copied;
@@ -128,6 +128,8 @@ pub struct Outcome {
     pub device: String,
     /// Why it was this device; empty if it was asked for.
     pub device_why: String,
+    /// How busy the stages were until all was written, where GPUs computed.
+    pub stages: Option<Box<Stages>>,
     /// What was seen.
     pub tally: Tally,
     /// What the proof found; `None` if none was asked for.
@@ -209,6 +211,7 @@ impl Run<'_> {
         inputs.check_unchanged()?;
         let (bytes_read, bytes_written) =
             (progress.read.load(Ordering::Relaxed), progress.written.load(Ordering::Relaxed));
+        let stages = self.stages(start.elapsed());
         progress.proving.store(true, Ordering::Relaxed);
         let proof = match options.proof {
             Proof::None => None,
@@ -231,6 +234,7 @@ impl Run<'_> {
             elapsed: start.elapsed(),
             device: device.name(),
             device_why: String::new(),
+            stages,
             tally,
             proof,
             notes,
@@ -243,13 +247,21 @@ impl Run<'_> {
     /// As `carry_out`, or a GPU is asked for that is not there.
     pub fn carry_out_as_asked(&self) -> Result<Outcome> {
         let choice::Opened { device, why } = self.options.device.open(self)?;
-        let computing = Computing { name: device.name(), why: why.clone(), held: device.held() };
+        let (held, traffic) = (device.held(), device.traffic());
+        let computing = Computing { name: device.name(), why: why.clone(), held, traffic };
         self.progress
             .device
             .set(computing)
             .map_err(|_set| Error::input("a run that has begun begins again"))?;
         let outcome = Run { device: &*device, ..*self }.carry_out()?;
         Ok(Outcome { device_why: why, ..outcome })
+    }
+
+    /// Returns how busy the stages were in the time since the start, if GPUs compute.
+    fn stages(&self, wall: Duration) -> Option<Box<Stages>> {
+        let gpus = self.device.traffic()?.done(self.device.held().len());
+        let worked = Worked::of(self.progress, Some(gpus));
+        Some(Box::new(worked.since(&Worked::default(), wall, self.options.threads)))
     }
 
     /// Holds an output that is there against the plan: a run that was complete needs nothing more.
@@ -285,6 +297,7 @@ impl Run<'_> {
             elapsed: start.elapsed(),
             device: self.device.name(),
             device_why: String::new(),
+            stages: None,
             tally: Tally::default(),
             proof: Some(proof),
             notes: vec!["nothing to resume: the output is complete".into()],

@@ -210,7 +210,7 @@ pub static COMMANDS: &[Command] = &[
         app.overlay = Some(Overlay::Log);
         Vec::new()
     }),
-    row("screenshot", "A picture of this screen, as SVG or text", &[], "picture", screenshot::screenshot),
+    row("screenshot", "A picture of this screen, in a file", &[], "picture", screenshot::screenshot),
     row("palette", "Commands by name", &[":"], "commands", |app| {
         app.overlay = Some(Overlay::Palette(Input::default(), 0));
         Vec::new()

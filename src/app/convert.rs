@@ -221,6 +221,7 @@ pub(super) fn seen(checkpoint: &Checkpoint) -> Seen {
         asks: crate::adapter::repair::Asks::default(),
         is_broken: checkpoint.layers.specs().iter().any(|spec| !spec.broken.is_empty()),
         there: There::Nothing,
+        is_computed: false,
         to: "",
     }
 }

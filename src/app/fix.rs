@@ -17,7 +17,8 @@ static FIELDS: [Field; 6] = [
     Field { kind: Kind::Choice(&EXISTS), ..TAKEN },
     UNFINISHED,
     Field { name: "verify", kind: Kind::Choice(&VERIFY), ..ANY },
-    DEVICE,
+    // Most fixes copy: there is nothing to choose then.
+    Field { applies: |seen| seen.is_computed, ..DEVICE },
     Field {
         name: "",
         kind: Kind::Button("Fix"),

@@ -28,7 +28,7 @@ use crate::adapter::delta::{Combine, Recipe};
 use crate::adapter::held::Held;
 use crate::adapter::repair::Wishes;
 use crate::checkpoint::Checkpoint;
-use crate::engine::Options;
+use crate::engine::{self, Options};
 use crate::error::Error;
 use crate::name::escape;
 use crate::plan::{Merging, Order};
@@ -296,11 +296,13 @@ impl Form {
     /// Takes a plan; returns true if what was seen meanwhile has brought up choices that it was made without.
     pub(super) fn take(&mut self, plan: Result<Planned, Error>) -> bool {
         let there = plan.as_ref().map_or(There::Nothing, |planned| planned.there.clone());
-        self.see(Seen { there, ..self.seen });
+        let is_computed =
+            plan.as_ref().map_or(self.seen.is_computed, |planned| engine::choice::computes(&planned.plan));
+        self.see(Seen { there, is_computed, ..self.seen });
         let is_stale = plan.as_ref().is_ok_and(|planned| {
             let now = self.request(Arc::clone(&planned.checkpoint));
-            let now = now.ok().flatten().map(|request| (request.options.force, request.options.resume));
-            now.is_some_and(|now| now != (planned.options.force, planned.options.resume))
+            let of = |options: &Options| (options.force, options.resume, options.device);
+            now.ok().flatten().is_some_and(|now| of(&now.options) != of(&planned.options))
         });
         // The list of what is repaired stays where it was read.
         if self.task != Task::Repair {

@@ -3,6 +3,7 @@
 //! The engine runs on a thread of its own, which the loop starts (`Effect::StartJob`) and ends
 //! (`Effect::CancelJob`). While one runs the loop takes counts a few times a second (`Event::JobTicked`).
 
+mod context;
 pub mod meter;
 mod question;
 mod result;
@@ -14,11 +15,12 @@ use std::time::Duration;
 use super::form::in_form_words;
 use super::{App, Effect, Overlay, Tab};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Options, Outcome, Progress, Proof, READ_AHEAD, most_vram};
+use crate::engine::{Options, Outcome, Progress, Proof, most_vram};
 use crate::error::{Error, ErrorKind};
 use crate::plan::{Coverage, Group, Plan};
 use crate::quant::target::Target;
 use crate::units;
+pub use context::Context;
 use meter::{Counts, Meter, Speed};
 pub use question::Question;
 pub(super) use question::{can_cancel, cancel, quit};
@@ -80,6 +82,8 @@ pub struct Job {
     pub state: JobState,
     /// What the loop has read of its progress.
     pub meter: Meter,
+    /// Bytes that were free of each GPU before it was started, by what NVML calls it.
+    pub free_before: Vec<(String, u64)>,
     /// True once it was told to end.
     pub is_cancelling: bool,
     /// What becomes of its result.
@@ -182,7 +186,7 @@ impl Job {
     /// Returns how fast it is, if that is known.
     #[must_use]
     pub fn speed(&self) -> Option<Speed> {
-        self.meter.speed(self.facts.threads + READ_AHEAD, self.facts.threads)
+        self.meter.speed(self.facts.threads)
     }
 
     /// Returns the share that is done.
@@ -265,13 +269,14 @@ impl App {
             progress: Arc::default(),
             state: JobState::Queued,
             meter: Meter::default(),
+            free_before: Vec::new(),
             is_cancelling: false,
             after,
         });
         self.jobs.cursor = self.jobs.list.len() - 1;
         self.jobs.top = 0;
         self.show(Tab::Jobs);
-        self.jobs.start_next()
+        self.start_next()
     }
 
     pub(super) fn job_ticked(&mut self, id: u32, counts: Counts) {
@@ -311,7 +316,7 @@ impl App {
         if is_moot {
             self.overlay = None;
         }
-        self.jobs.start_next()
+        self.start_next()
     }
 }
 

@@ -6,6 +6,7 @@ pub(super) mod packing;
 mod quality;
 mod report;
 pub(super) mod saved;
+mod vram;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use super::{DONE, UNPROVEN, json, shows_progress, stdout_error};
 use crate::checkpoint::Checkpoint;
 use crate::engine::choice::Choice;
 use crate::engine::cpu::Cpu;
-use crate::engine::cuda::probe::probe;
 use crate::engine::sampled::{Sampled, sample};
 use crate::engine::verify::totals::Totals;
 use crate::engine::{self, Options, Outcome, Progress, Run, disk_free};
@@ -278,7 +278,8 @@ struct PlanEvent<'a> {
     bytes_read: u64,
     bytes_written: u64,
     peak_memory: u64,
-    peak_vram: u64,
+    #[serde(flatten)]
+    vram: vram::Vram,
     disk_free: u64,
     fits: bool,
     estimate: Option<f64>,
@@ -292,8 +293,7 @@ fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &m
     let disk = disk_free(&plan.order.output)?;
     let fits = disk > plan.bytes_written();
     let peak = engine::peak_memory(plan, options);
-    let has_gpu = options.device != Choice::Cpu && probe().usable().next().is_some();
-    let vram = engine::most_vram(plan, options).filter(|_| has_gpu);
+    let vram = vram::Vram::of(plan, options);
     if is_json {
         let event = PlanEvent {
             event: "plan",
@@ -303,7 +303,7 @@ fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &m
             bytes_read: plan.bytes_read(),
             bytes_written: plan.bytes_written(),
             peak_memory: peak,
-            peak_vram: vram.unwrap_or(0),
+            vram,
             disk_free: disk,
             fits,
             // Nothing has been measured on this machine yet.
@@ -357,6 +357,7 @@ fn dry_run(job: &Job<'_>, plan: &Plan, options: &Options, is_json: bool, out: &m
     let verdict = if fits { "fits" } else { "does not fit" };
     lines.push(format!("  disk       {} free: {verdict}", units::bytes(disk)));
     lines.push(format!("  memory     at most about {}", units::bytes(peak)));
+    lines.extend(vram.lines());
     lines.extend(plan.warnings.iter().map(|warning| format!("▲ {warning}")));
     lines.push("nothing was written".into());
     for line in lines {

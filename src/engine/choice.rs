@@ -173,7 +173,9 @@ fn usable(ordinals: Ordinals) -> Result<std::result::Result<Vec<Card>, String>> 
 }
 
 fn start(run: &Run<'_>, cards: &[Card]) -> Result<Cuda> {
-    Cuda::open(cards, slot_values(run.options))
+    let cuda = Cuda::open(cards, slot_values(run.options))?;
+    cuda.may_keep(super::vram::of_layers(run.plan, run.options));
+    Ok(cuda)
 }
 
 /// Bytes of a result below which a GPU is not started: the processor is done before.
@@ -193,7 +195,9 @@ fn auto(run: &Run<'_>) -> Result<Opened> {
         Ok(cuda) => cuda,
         Err(error) => return Ok(Opened::cpu(format!("auto: {}", error.message))),
     };
-    let Some([cpu, gpu]) = measured::rates(run, &cuda)? else {
+    let rates = measured::rates(run, &cuda)?;
+    cuda.count_anew();
+    let Some([cpu, gpu]) = rates else {
         return Ok(Opened::cpu("auto: no kernel for these formats"));
     };
     let rate = |bytes: f64| format!("{}/s", units::bytes(bytes as u64));
@@ -224,6 +228,12 @@ fn roomiest(run: &Run<'_>, cards: Vec<Card>) -> Result<Cuda> {
         (None, Some(error)) => Err(error),
         (None, None) => Err(Error::new(ErrorKind::Device, "no GPU is there")),
     }
+}
+
+/// Returns true if a device has something to make: layers that are decoded, merged or encoded.
+#[must_use]
+pub fn computes(plan: &Plan) -> bool {
+    computed_bytes(plan) > 0
 }
 
 /// Returns the bytes of a plan's result that are computed, not copied.

@@ -17,18 +17,22 @@ pub mod probe;
 mod ring;
 pub mod selftest;
 mod symbols;
+mod timed;
 
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use self::driver::{Context, Fault};
 use self::launch::{Array, Launcher, Span};
 use self::layer::{OnCard, OnDevices, Recipe};
 use self::module::Kernels;
 use self::probe::Card;
-use self::ring::{Ring, Slot};
+use self::ring::{Ring, SEEN, Slot};
+use self::timed::{Passed, Timed};
+use super::busy::{self, Traffic};
 use super::cpu::Cpu;
 use super::{Device, Held, Options, Resident, Scratch, Tally, ToEncode, Work};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +51,8 @@ pub struct Cuda {
     ring: Ring,
     /// Values that a slot holds, unless memory is short.
     values: usize,
+    /// What has passed through them.
+    traffic: Arc<Traffic>,
     /// Pieces that the processor did, by why.
     instead: [AtomicU64; 5],
 }
@@ -56,6 +62,7 @@ struct OnDevice {
     card: Card,
     context: Arc<Context>,
     kernels: Kernels,
+    timed: Timed,
 }
 
 /// Why the processor did a piece.
@@ -80,17 +87,32 @@ impl Cuda {
     /// # Errors
     /// A device does not start, or its driver refuses the kernels; in words.
     pub fn open(cards: &[Card], values: usize) -> Result<Self> {
+        let traffic = Arc::<Traffic>::default();
         let open = |card: &Card| {
             let fault = |fault: Fault| failed(card, &fault);
             let held = Held { ordinal: card.ordinal, uuid: card.uuid.clone(), ..Held::default() };
             let context = Context::new(held).map_err(fault)?;
             let kernels = Kernels::load(&context).map_err(fault)?;
-            Ok(OnDevice { card: card.clone(), context, kernels })
+            let [free, _] = context.memory().map_err(fault)?;
+            context.held.free_then.store(free, Ordering::Relaxed);
+            Ok(OnDevice { card: card.clone(), context, kernels, timed: Timed::new(&traffic) })
         };
         let cards = cards.iter().map(open).collect::<Result<Vec<_>>>()?;
         let contexts = cards.iter().map(|card| Arc::clone(&card.context)).collect();
         let ring = Ring::new(contexts, SLOTS, values);
-        Ok(Self { cards, ring, values: values.max(ring::LEAST), instead: Default::default() })
+        let values = values.max(ring::LEAST);
+        Ok(Self { cards, ring, values, traffic, instead: Default::default() })
+    }
+
+    /// Says how many bytes of each device may be kept for layers, with those of layers that are being made.
+    pub(super) fn may_keep(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.cards.iter().for_each(|card| card.context.may_keep(bytes));
+    }
+
+    /// Begins to count anew what passes through.
+    pub(super) fn count_anew(&self) {
+        self.traffic.clear();
     }
 
     /// Returns the free memory of all devices, in bytes; 0 where one does not say.
@@ -142,6 +164,7 @@ impl Cuda {
         fitting: &dyn Fn(u64, usize) -> Range<u64>,
         make: &mut dyn FnMut(&mut Slot, &OnCard, Range<u64>) -> Made,
     ) -> Result<bool> {
+        let since = Instant::now();
         let mut held = Borrowed { ring: &self.ring, slot: None };
         let mut start = work.rows.start;
         let mut done = Ok(None);
@@ -155,6 +178,7 @@ impl Cuda {
         }
         let card = held.slot.as_ref().map_or(0, |slot| slot.card);
         drop(held);
+        busy::add(&self.traffic.within, since);
         let instead = done.map_err(|fault| failed(&self.cards[card].card, &fault))?;
         if let Some(why) = instead {
             let _none: Option<()> = self.instead(why);
@@ -174,8 +198,13 @@ impl Cuda {
             let Some(slot) = held.take().map_or_else(|| self.ring.take(), |slot| Ok(Some(slot)))? else {
                 return Ok(None);
             };
-            match layer.on(slot.card, (&self.cards[slot.card].context, &slot.queue), recipe, whole) {
-                Ok(on) => {
+            let card = &self.cards[slot.card];
+            let upload = || OnCard::upload(&card.context, (&slot.queue, &slot.shared), recipe, whole);
+            match layer.on(slot.card, upload) {
+                Ok((on, moved)) => {
+                    if let Some(moved) = moved {
+                        card.timed.shared(moved);
+                    }
                     *held = Some(slot);
                     return Ok(Some(on));
                 }
@@ -199,19 +228,20 @@ impl Cuda {
         rows: Range<u64>,
         out: &mut [u8],
     ) -> std::result::Result<[u32; 2], Fault> {
-        let is_there = copy_codes(slot, work, on, rows.clone())?;
+        let timed = &self.cards[slot.card].timed;
+        let (is_there, copied) = copy_codes(slot, timed, work, on, rows.clone())?;
         let codes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
         let launcher = self.launcher(slot);
         let span = span(work, &rows);
         let to = Array { bytes: &slot.out, dtype: work.dtype };
         let done = on
             .run(recipe, launcher, codes, span, (&slot.values, to))
-            .and_then(|()| slot.queue.copy_out(&slot.out, &mut slot.output.bytes_mut()[..out.len()]))
-            .and_then(|()| slot.queue.copy_out(&slot.seen, slot.seen_here.bytes_mut()));
+            .and_then(|()| copy_back(slot, out.len()));
         // What was started is waited for also where a later start failed: the slot's memory is in use.
         let waited = slot.queue.wait();
         done.and(waited)?;
-        out.copy_from_slice(&slot.output.bytes()[..out.len()]);
+        timed.piece(slot, passed(work, &rows, copied, out.len()));
+        timed.copy(out.len(), || out.copy_from_slice(&slot.output.bytes()[..out.len()]));
         Ok(seen(slot))
     }
 
@@ -256,24 +286,50 @@ impl Drop for Borrowed<'_> {
 type Made = std::result::Result<Option<Why>, Fault>;
 
 /// Has the codes of rows copied to the device, and clears what kernels count. Returns true if the device has all codes
-/// of the layer and these rows begin with the first: kernels are given codes from the first on that the format names.
+/// of the layer and these rows begin with the first: kernels are given codes from the first on that the format names. And
+/// how many bytes were copied.
 fn copy_codes(
     slot: &mut Slot,
+    timed: &Timed,
     work: &Work<'_>,
     on: &OnCard,
     rows: Range<u64>,
-) -> std::result::Result<bool, Fault> {
+) -> std::result::Result<(bool, u64), Fault> {
     let range = work.decoding.rows.codes(rows);
     let is_there = on.codes.is_some() && range.start == 0;
+    slot.marks.set(0, &slot.queue)?;
+    let mut copied = 0;
     if !is_there {
         let from = &work.codes[(range.start - work.codes_start) as usize..];
         let from = &from[..(range.end - range.start) as usize];
         let input = &mut slot.input.bytes_mut()[..from.len()];
-        input.copy_from_slice(from);
+        timed.copy(from.len(), || input.copy_from_slice(from));
         slot.queue.copy_in(input, &slot.codes)?;
+        copied = from.len() as u64;
     }
+    slot.marks.set(1, &slot.queue)?;
     slot.queue.clear(&slot.seen)?;
-    Ok(is_there)
+    Ok((is_there, copied))
+}
+
+/// Has so many bytes of a result copied to this side, and what kernels count.
+fn copy_back(slot: &mut Slot, bytes: usize) -> std::result::Result<(), Fault> {
+    slot.marks.set(2, &slot.queue)?;
+    slot.queue.copy_out(&slot.out, &mut slot.output.bytes_mut()[..bytes])?;
+    slot.queue.copy_out(&slot.seen, slot.seen_here.bytes_mut())
+}
+
+/// Returns the bytes of rows, stage by stage, of which so many were copied to the device and so many back.
+fn passed(work: &Work<'_>, rows: &Range<u64>, copied: u64, back: usize) -> Passed {
+    let range = work.decoding.rows.codes(rows.clone());
+    let codes = if copied == 0 && work.is_whole {
+        // Of codes that every row needs all of, each row reads its part.
+        let count = u128::from(work.decoding.row_count().max(1));
+        (u128::from(range.end - range.start) * u128::from(rows.end - rows.start) / count) as u64
+    } else {
+        copied
+    };
+    [copied, codes + back as u64, (back + SEEN) as u64]
 }
 
 fn span(work: &Work<'_>, rows: &Range<u64>) -> Span {
@@ -346,6 +402,10 @@ impl Device for Cuda {
 
     fn encode(&self, work: &ToEncode<'_>) -> Result<Option<Vec<Vec<u8>>>> {
         self.encoded(work)
+    }
+
+    fn traffic(&self) -> Option<Arc<Traffic>> {
+        Some(Arc::clone(&self.traffic))
     }
 
     fn notes(&self) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use super::busy::{OnGpus, Traffic};
 use crate::error::Result;
 use crate::quant::decode::Decoding;
 use crate::quant::encode::Encode;
@@ -42,6 +43,11 @@ pub trait Device: Sync {
     /// Returns the memory that it holds on each GPU.
     fn held(&self) -> Vec<Arc<Held>> {
         Vec::new()
+    }
+
+    /// Returns what passes through GPUs; `None` where none computes.
+    fn traffic(&self) -> Option<Arc<Traffic>> {
+        None
     }
 
     /// Returns what a person should know of how it went: what the processor did instead, and why.
@@ -115,6 +121,16 @@ pub struct Computing {
     pub why: String,
     /// The memory that the run holds on each GPU.
     pub held: Vec<Arc<Held>>,
+    /// What passes through GPUs, where they compute.
+    pub traffic: Option<Arc<Traffic>>,
+}
+
+impl Computing {
+    /// Returns what has passed through GPUs, where they compute.
+    #[must_use]
+    pub fn on_gpus(&self) -> Option<OnGpus> {
+        self.traffic.as_ref().map(|traffic| traffic.done(self.held.len()))
+    }
 }
 
 /// Memory of a GPU that a run holds.
@@ -128,4 +144,6 @@ pub struct Held {
     pub now: AtomicU64,
     /// Bytes at most so far.
     pub peak: AtomicU64,
+    /// Bytes of the GPU that were free when the driver's context was there, and nothing of the run yet; 0 before that.
+    pub free_then: AtomicU64,
 }

@@ -11,19 +11,23 @@ use crate::plan::{Base, OutTensor, Plan, Source, Values};
 /// of 16 bits as f32.
 const OF_STORED: u64 = 2;
 
+/// What the driver takes of a GPU for its context and the kernels, in bytes, by guess: it says no figure before there is one.
+/// `Held::free_then` tells it of a run.
+pub const CONTEXT_GUESS: u64 = 512 << 20;
+
 /// Returns the device memory that a run takes at most on each GPU, in bytes, beside what the driver takes for its context
-/// (some hundred megabytes); `None` if no GPU will be started. A job that finds less takes less.
+/// (`CONTEXT_GUESS`); `None` if no GPU will be started. A job that finds less takes less.
 #[must_use]
 pub fn most_vram(plan: &Plan, options: &Options) -> Option<u64> {
     if options.device.without_gpu(plan).is_some() {
         return None;
     }
     let slots = SLOTS as u64 * slot_bytes(options);
-    Some(slots.saturating_add(layers(plan, options)))
+    Some(slots.saturating_add(of_layers(plan, options)))
 }
 
 /// Returns what layers hold that are computed at the same time: those of any so many neighboring segments as are under way.
-fn layers(plan: &Plan, options: &Options) -> u64 {
+pub(super) fn of_layers(plan: &Plan, options: &Options) -> u64 {
     let todo: Vec<bool> = plan.shards.iter().map(|shard| shard.run.is_none()).collect();
     let segments = cut(plan, options.slot_bytes as u64, &todo);
     let under_way = options.threads.max(SLOTS) + READ_AHEAD + 1;

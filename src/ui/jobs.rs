@@ -3,6 +3,7 @@
 mod device;
 mod ended;
 mod quality;
+mod stages;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -17,7 +18,7 @@ use super::plan::{group_lines, indented};
 use super::spark::spark;
 use super::theme::{Role, Theme};
 use crate::app::App;
-use crate::app::jobs::meter::{HISTORY_SECONDS, Rates, Speed, Stage};
+use crate::app::jobs::meter::{HISTORY_SECONDS, Rates};
 use crate::app::jobs::{Job, JobState, Verdict, partial};
 use crate::engine::Proof;
 use crate::name::{cut_middle, escape};
@@ -189,16 +190,16 @@ fn running(app: &App, job: &Job, (width, height): (usize, usize), theme: &Theme)
     let left = speed.and_then(|speed| job.meter.left(facts.bytes, &speed));
     let mut figures = vec![
         ("tensors", format!("{} of {}", units::exact(counts.tensors), units::exact(facts.tensors as u64))),
-        ("written", format!("{} of {}", units::bytes(counts.written), units::bytes(facts.bytes))),
+        ("written", format!("{} of {}", units::bytes(counts.written()), units::bytes(facts.bytes))),
         ("elapsed", units::clock(counts.elapsed)),
         ("left", left.map_or_else(|| "…".to_owned(), units::clock)),
     ];
     if width >= WIDE {
-        figures.insert(1, ("read", units::bytes(counts.read)));
+        figures.insert(1, ("read", units::bytes(counts.read())));
     }
     let mut lines = flow(&figures, width, theme);
     lines.push(Line::default());
-    lines.extend(stages(job, speed.as_ref(), width, theme));
+    lines.extend(stages::lines(job, speed.as_ref(), width, theme));
     lines.push(Line::default());
     lines.extend(device::lines(app, job, width, theme));
     let what = what(job, width, theme);
@@ -256,62 +257,5 @@ fn flow(figures: &[(&'static str, String)], width: usize, theme: &Theme) -> Vec<
         line.spans.push(Span::styled(figure.clone(), theme.style(Role::Number)));
     }
     lines.push(line);
-    lines
-}
-
-/// What holds a job up whose bottleneck is computing.
-fn what_computes(job: &Job) -> &'static str {
-    let is_gpu = job.progress.device.get().is_some_and(|computing| !computing.held.is_empty());
-    if is_gpu { "the GPU, and the bus to it" } else { "the processor" }
-}
-
-/// How busy each stage is; the busiest holds up the others.
-fn stages(job: &Job, speed: Option<&Speed>, width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let muted = |words: &'static str| Line::from(Span::styled(words, theme.style(Role::Muted)));
-    let counts = job.meter.counts();
-    let Some(speed) = speed else {
-        let words = match (counts.is_proving, job.facts.proof) {
-            (true, Proof::None) => "All is written; the folder gets its name.",
-            (true, _) => "All is written. It is read again and compared with the input.",
-            (false, _) => "Rates show after the first second.",
-        };
-        return vec![muted(words)];
-    };
-    let threads = units::plural(job.facts.threads, "thread");
-    let rows = [
-        (Stage::Read, "read", Some(speed.read), "the disk that is read"),
-        (Stage::Compute, "compute", None, what_computes(job)),
-        (Stage::Write, "write", Some(speed.write), "the disk that is written, and syncing it"),
-    ];
-    let bottleneck = speed.bottleneck();
-    let cells = bar_cells(width).min(24);
-    let mut lines = vec![muted(" stage           rate   busy")];
-    for (at, (stage, word, rate, what)) in rows.into_iter().enumerate() {
-        let is_bottleneck = stage == bottleneck;
-        let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{} GiB/s", gib_per_second(rate)));
-        let share = speed.busy[at];
-        let percent = format!("{:.0}%", share * 100.0);
-        let note = if is_bottleneck {
-            format!("  ▲ bottleneck: {what}")
-        } else if stage == Stage::Compute {
-            format!("  {threads}")
-        } else {
-            String::new()
-        };
-        // Without room for why, what it is must do.
-        let room = width.saturating_sub(23 + cells + 5);
-        let note = if note.width() > room { note.split(':').next().unwrap_or_default() } else { &note };
-        lines.push(Line::from(vec![
-            Span::raw(if is_bottleneck { "▌" } else { " " }),
-            Span::styled(format!("{word:<8}"), theme.style(Role::Text)),
-            Span::styled(format!("{rate:>11}   "), theme.style(Role::Number)),
-            Span::styled(bar(cells, share), theme.style(Role::BarThis)),
-            Span::styled(format!(" {percent:>4}"), theme.style(Role::Number)),
-            Span::styled(
-                cut_middle(note, room).into_owned(),
-                theme.style(if is_bottleneck { Role::Warn } else { Role::Muted }),
-            ),
-        ]));
-    }
     lines
 }

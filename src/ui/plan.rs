@@ -16,7 +16,7 @@ use super::pane::{block, text, wrap};
 use super::theme::{Role, Theme};
 use crate::app::App;
 use crate::app::form::{Content, FORMAT, Form, Planned, Task, There};
-use crate::app::jobs::Measured;
+use crate::app::jobs::{Context, Measured};
 use crate::engine::choice::Choice as Device;
 use crate::error::Error;
 use crate::gauges::GpuSample;
@@ -197,8 +197,8 @@ fn needs(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<
     let sample = app.sample.as_ref();
     let ram = sample.and_then(|sample| sample.ram.as_ref().ok()).map(crate::gauges::Ram::free);
     let mut rows = vec![
-        ("output", planned.plan.bytes_written(), "disk".to_owned(), planned.disk_free),
-        ("memory", planned.peak, "RAM".to_owned(), ram),
+        ("output", planned.plan.bytes_written(), 0, "disk".to_owned(), planned.disk_free),
+        ("memory", planned.peak, 0, "RAM".to_owned(), ram),
     ];
     let may_compute = |gpu: &&GpuSample| {
         let card = app.gpus.card(gpu).filter(|card| card.refused.is_none());
@@ -208,14 +208,14 @@ fn needs(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<
     for (at, gpu) in gpus.iter().enumerate() {
         let word = if at == 0 { "VRAM" } else { "" };
         let free = gpu.vram.as_ref().ok().map(|vram| vram.free);
-        rows.extend(planned.vram.map(|need| (word, need, gpu.label(), free)));
+        rows.extend(planned.vram.map(|need| (word, need, context(app, gpu).bytes, gpu.label(), free)));
     }
     if gpus.is_empty() && matches!(planned.options.device, Device::Cuda(_)) {
-        rows.extend(planned.vram.map(|need| ("VRAM", need, String::new(), None)));
+        rows.extend(planned.vram.map(|need| ("VRAM", need, 0, String::new(), None)));
     }
     let is_wide = width >= 50;
     let mut lines = Vec::new();
-    for (word, need, place, free) in rows {
+    for (word, need, beside, place, free) in rows {
         let mut spans = vec![
             Span::styled(format!("{word:<7}"), theme.style(Role::Muted)),
             Span::styled(format!("{:>9}", units::bytes(need)), theme.style(Role::Number)),
@@ -224,7 +224,7 @@ fn needs(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<
             let gap = if is_wide { "    " } else { " " };
             spans.push(Span::styled(format!("{gap}{place:<4}"), theme.style(Role::Muted)));
             spans.push(Span::styled(format!("{:>9}", units::bytes(free)), theme.style(Role::Number)));
-            let (words, role) = match (free > need, is_wide) {
+            let (words, role) = match (free > need.saturating_add(beside), is_wide) {
                 (true, _) => ("✓ fits", Role::Ok),
                 (false, true) => ("✗ does not fit", Role::Error),
                 (false, false) => ("✗ over", Role::Error),
@@ -240,6 +240,26 @@ fn needs(planned: &Planned, app: &App, width: usize, theme: &Theme) -> Vec<Line<
         lines.extend(computes(planned, app, &gpus, width, theme));
     }
     lines
+}
+
+fn context(app: &App, gpu: &GpuSample) -> Context {
+    app.context_of(gpu.uuid.as_deref().unwrap_or_default())
+}
+
+/// What the driver takes beside what is planned: the most of these GPUs, and how that is known.
+fn beside(app: &App, gpus: &[&GpuSample], width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let contexts = gpus.iter().map(|gpu| context(app, gpu));
+    let Some(most) = contexts.max_by_key(|context| (context.bytes, !context.is_measured)) else {
+        return Vec::new();
+    };
+    let bytes = units::bytes(most.bytes);
+    let what = if width >= 50 { "for the driver's context" } else { "context" };
+    let words = if most.is_measured {
+        format!("+ {bytes} {what}, as before")
+    } else {
+        format!("+ ≈ {bytes} {what}, by guess")
+    };
+    fact("", &words, Role::Muted, width, theme)
 }
 
 /// On what it is computed, where GPUs may be what does: CUDA's numbers of them need not be the driver's.
@@ -262,9 +282,14 @@ fn computes(
             named.collect::<Vec<_>>().join(", ")
         }
     };
-    let mut lines = fact("device", &words, Role::Text, width, theme);
-    let free = |gpu: &&GpuSample| gpu.vram.as_ref().ok().map(|vram| vram.free);
-    let is_short = gpus.iter().filter_map(free).any(|free| planned.vram.is_some_and(|need| free <= need));
+    let mut lines = planned.vram.map_or_else(Vec::new, |_| beside(app, gpus, width, theme));
+    lines.extend(fact("device", &words, Role::Text, width, theme));
+    let is_short = |gpu: &&GpuSample| {
+        let free = gpu.vram.as_ref().ok().map(|vram| vram.free);
+        free.zip(planned.vram)
+            .is_some_and(|(free, need)| free <= need.saturating_add(context(app, gpu).bytes))
+    };
+    let is_short = gpus.iter().any(is_short);
     if is_short {
         let words = "▲ with less it takes fewer pieces at a time, or leaves them to the cpu";
         lines.extend(fact("", words, Role::Warn, width, theme));

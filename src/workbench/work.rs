@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,10 @@ use crate::app::{App, Event};
 use crate::checkpoint::Checkpoint;
 use crate::diagnose::message::{Answer, explain};
 use crate::diagnose::{Diagnosis, Subject};
+use crate::engine::busy::Worked;
 use crate::engine::cpu::Cpu;
 use crate::engine::cuda::probe::probe;
-use crate::engine::{self, Progress, Run};
+use crate::engine::{self, Computing, Progress, Run};
 use crate::error::{Error, Result};
 use crate::job;
 use crate::name::escape;
@@ -109,17 +110,12 @@ impl Runner {
 
 /// Reads a run's progress.
 fn counts(progress: &Progress, elapsed: Duration) -> Counts {
-    let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
-    let busy = &progress.busy;
+    let gpus = progress.device.get().and_then(Computing::on_gpus);
     Counts {
         elapsed,
-        read: of(&progress.read),
-        written: of(&progress.written),
-        tensors: of(&progress.tensors),
+        worked: Worked::of(progress, gpus),
+        tensors: progress.tensors.load(Ordering::Relaxed),
         is_proving: progress.proving.load(Ordering::Relaxed),
-        reading: Duration::from_nanos(of(&busy.reading)),
-        computing: Duration::from_nanos(of(&busy.computing)),
-        writing: Duration::from_nanos(of(&busy.writing)),
     }
 }
 

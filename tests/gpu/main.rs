@@ -14,6 +14,7 @@ mod flow;
 mod ggml;
 mod integers;
 mod layers;
+mod memory;
 mod merge;
 #[path = "../it/robot.rs"]
 mod robot;
@@ -72,6 +73,7 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
         encode::trials(),
         ggml::trials(),
         integers::trials(),
+        memory::trials(),
         merge::trials(),
         samples::trials(),
         scaled::trials(),

@@ -112,6 +112,18 @@ fn every_step_of_a_fix_is_as_it_was_looked_at() {
 }
 
 #[test]
+fn a_fix_that_only_copies_does_not_ask_what_computes() {
+    for (name, mut robot) in pictures() {
+        let Some(form) = robot.app.form() else { continue };
+        assert!(form.shown().all(|(_, field)| field.name != "device"), "{name}");
+        assert!(!robot.draw(LARGE).contains("device"), "{name}");
+    }
+    let mut robot = Robot::open(GPTQ);
+    robot.press("c");
+    assert!(robot.app.form().unwrap().shown().any(|(_, field)| field.name == "device"));
+}
+
+#[test]
 fn no_line_of_a_fix_is_wider_than_the_screen() {
     for (name, mut robot) in pictures() {
         for width in [1, 20, 40, 69, 70, 80, 200] {
@@ -127,7 +139,7 @@ fn no_line_of_a_fix_is_wider_than_the_screen() {
 #[test]
 fn the_command_line_is_that_of_the_form() {
     let mut robot = of_config(GPTQ);
-    robot.press("up up right down down");
+    robot.press("up right down");
     let command = robot.app.form().unwrap().command().join(" ");
     assert_eq!(
         command,

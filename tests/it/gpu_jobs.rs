@@ -3,9 +3,11 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ckpt::app::Event;
 use ckpt::app::jobs::meter::Counts;
+use ckpt::engine::busy::{Done, OnGpus, Worked};
 use ckpt::engine::cuda::probe::{Card, Probed};
 use ckpt::engine::{Computing, Held, Outcome};
 use ckpt::gauges::{GpuProcess, GpuSample, GpuSource, GpuState, GpuStateKind, Missing, Vram};
@@ -76,6 +78,25 @@ fn see(robot: &mut Robot, used: [u64; 2], own: Option<u64>) {
 
 const FREE: [u64; 2] = [300 * MIB, 6 * MIB];
 
+/// Counts of a run whose results come back over a bus that is slower than the disk.
+fn passed(millis: u64, written: u64, count: u32) -> Counts {
+    let done = |bytes: u64, percent: u64| Done {
+        bytes: bytes << 12,
+        busy: Duration::from_millis(millis * u64::from(count) * percent / 100),
+    };
+    let counts = counts(millis, written);
+    let gpus = OnGpus {
+        count: count as usize,
+        copies: done(4 * written, 80),
+        to: done(written, 9),
+        kernels: done(4 * written, 1),
+        from: done(3 * written, 94),
+        within: Duration::from_millis(millis * 18 / 10),
+    };
+    let write = Done { busy: Duration::from_millis(millis * 60 / 100), ..counts.worked.write };
+    Counts { worked: Worked { write, gpus: Some(gpus), ..counts.worked }, ..counts }
+}
+
 /// A job on two GPUs, some seconds after it has begun; and what it holds of the first.
 fn running(keys: &str, name: &str, devices: u32) -> (Robot, Arc<Held>) {
     let mut robot = robot(FREE, [0, 1]);
@@ -83,13 +104,22 @@ fn running(keys: &str, name: &str, devices: u32) -> (Robot, Arc<Held>) {
     let held: Vec<Arc<Held>> = (0..devices)
         .map(|ordinal| {
             let uuid = uuid(ordinal);
-            Arc::new(Held { ordinal, uuid, now: AtomicU64::new(96 * MIB), peak: AtomicU64::new(144 * MIB) })
+            Arc::new(Held {
+                ordinal,
+                uuid,
+                now: AtomicU64::new(96 * MIB),
+                peak: AtomicU64::new(144 * MIB),
+                ..Held::default()
+            })
         })
         .collect();
     let first = Arc::clone(&held[0]);
     let job = robot.app.jobs.running().expect("a job runs");
-    job.progress.device.set(Computing { name: name.into(), why: String::new(), held }).unwrap();
-    robot.tick(counts(250, 40_000)).tick(counts(3250, 400_000));
+    job.progress
+        .device
+        .set(Computing { name: name.into(), why: String::new(), held, traffic: None })
+        .unwrap();
+    robot.tick(passed(250, 40_000, devices)).tick(passed(3250, 400_000, devices));
     see(&mut robot, [FREE[0] + 96 * MIB, FREE[1] + 96 * MIB], Some(396 * MIB));
     (robot, first)
 }
@@ -112,6 +142,12 @@ fn pictures() -> Vec<(&'static str, Robot)> {
     pictures.push(("running", running(&start, "cuda:0 NVIDIA L4", 1).0));
     let both = "c up right right right right down enter";
     pictures.push(("running-both", running(both, "cuda:0,1 NVIDIA L4", 2).0));
+    let mut robot = running(&start, "cuda:0 NVIDIA L4", 1).0;
+    let second = Duration::from_secs(1);
+    let stages = passed(3500, 674_000, 1).worked.since(&Worked::default(), second * 7 / 2, 8);
+    let device = "cuda:0 NVIDIA L4".into();
+    robot.end(Ok(Outcome { device, stages: Some(Box::new(stages)), ..outcome() }));
+    pictures.push(("ended", robot));
     let mut robot = running(&start, "cuda:0 NVIDIA L4", 1).0;
     robot.press("7");
     pictures.push(("tab", robot));
@@ -199,6 +235,31 @@ fn auto_says_what_a_gpu_would_need_where_one_may_be_started() {
         assert!(rows.len() == 2 && rows[0].contains("VRAM"), "{text}");
         assert!(text.contains("device  auto: one GPU, or the cpu"), "{text}");
     }
+}
+
+/// What of the driver's own counts: by guess until a job has seen it, and then as it was.
+#[test]
+fn the_memory_of_the_context_is_part_of_what_has_to_fit() {
+    // The plan takes 192 MiB, the context 512 by guess.
+    for (left, fits) in [(720, true), (700, false)] {
+        let text = robot([gib(22.5) - left * MIB, 6 * MIB], [0, 1]).press(CUDA_0).draw(LARGE);
+        let row = text.lines().find(|line| line.contains("VRAM")).unwrap();
+        assert_eq!((row.contains("✓ fits"), row.contains("✗ does not fit")), (fits, !fits), "{text}");
+        assert_eq!(text.contains("▲ with less it takes fewer"), !fits, "{text}");
+        assert!(text.contains("+ ≈ 512 MiB for the driver's context, by guess"), "{text}");
+    }
+    let (mut robot, held) = running(&format!("{CUDA_0} down enter"), "cuda:0 NVIDIA L4", 1);
+    assert!(!robot.draw(LARGE).contains("driver's context"), "not known yet");
+    held.free_then.store(gib(22.5) - FREE[0] - 310 * MIB, Ordering::Relaxed);
+    for size in [LARGE, SMALL] {
+        assert!(robot.draw(size).contains("beside it 310 MiB for the driver's context"));
+    }
+    robot.tick(Counts { is_proving: true, ..counts(3500, 674_000) });
+    robot.end(Ok(Outcome { device: "cuda:0 NVIDIA L4".into(), ..outcome() }));
+    see(&mut robot, [gib(22.5) - 510 * MIB, 6 * MIB], None);
+    let text = robot.press(&format!("1 {CUDA_0}")).draw(LARGE);
+    assert!(text.contains("+ 310 MiB for the driver's context, as before"), "{text}");
+    assert!(text.lines().any(|line| line.contains("VRAM") && line.contains("✓ fits")), "{text}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use ckpt::app::jobs::meter::Counts;
 use ckpt::app::{App, Effect, Event, OpenState, keys};
 use ckpt::checkpoint::Checkpoint;
 use ckpt::diagnose::Diagnosis;
+use ckpt::engine::busy::{Done, Worked};
 use ckpt::engine::verify::Proven;
 use ckpt::engine::{Outcome, Tally, cancelled};
 use ckpt::error::Error;
@@ -190,15 +191,17 @@ fn planned(request: &Request) -> Result<Planned, Error> {
 
 /// Counts of a run that writes faster than its disk takes it.
 pub(crate) fn counts(millis: u64, written: u64) -> Counts {
+    let millis_of = Duration::from_millis;
     Counts {
-        elapsed: Duration::from_millis(millis),
-        read: written / 3,
-        written,
+        elapsed: millis_of(millis),
+        worked: Worked {
+            read: Done { bytes: written / 3, busy: millis_of(millis * 3) },
+            computing: millis_of(millis * 2),
+            write: Done { bytes: written, busy: millis_of(millis * 99 / 100) },
+            gpus: None,
+        },
         tensors: written / 32_000,
         is_proving: false,
-        reading: Duration::from_millis(millis * 3),
-        computing: Duration::from_millis(millis * 2),
-        writing: Duration::from_millis(millis * 99 / 100),
     }
 }
 
@@ -209,6 +212,7 @@ pub(crate) fn outcome() -> Outcome {
         elapsed: Duration::from_millis(4200),
         device: "cpu".into(),
         device_why: String::new(),
+        stages: None,
         tally: Tally { overflows: 0 },
         proof: Some(Proven { files: 1, copied: 7, decoded: 8, decoded_of: 14, ..Proven::default() }),
         notes: Vec::new(),

@@ -80,11 +80,16 @@ mod tests {
     #[test]
     fn eigenvalues_of_a_product_have_its_trace_and_its_determinant() {
         // Of vectors without a pattern: LᵀL and RRᵀ have no negative eigenvalues.
-        let gram = |seed: usize, size: usize, of: usize| -> Vec<f64> {
-            let cell = |row: usize, at: usize| ((row * 31 + at * 17 + seed) * 7919 % 101) as f64 / 50.0 - 1.0;
-            (0..size * size)
-                .map(|at| (0..of).map(|k| cell(k, at / size) * cell(k, at % size)).sum::<f64>())
-                .collect()
+        let gram = |seed: u64, size: usize, of: usize| -> Vec<f64> {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 40) as f64 / (1u64 << 24) as f64 - 0.5
+            };
+            let cells: Vec<f64> = (0..size * of).map(|_| next()).collect();
+            let sum =
+                |at: usize| (0..of).map(|k| cells[k * size + at / size] * cells[k * size + at % size]).sum();
+            (0..size * size).map(sum).collect()
         };
         for size in [1, 2, 3, 8, 33] {
             // The first of them has fewer directions than it is wide.

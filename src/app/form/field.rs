@@ -95,6 +95,8 @@ pub struct Seen {
     pub is_misaligned: bool,
     /// What stands where the result goes.
     pub there: There,
+    /// True if the plan decodes, merges or encodes something.
+    pub is_computed: bool,
     /// The word of what layers become.
     pub to: &'static str,
 }

@@ -6,36 +6,33 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::engine::busy::{Stages, Worked};
+
 /// Where a run is, as the loop has read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Time since it started.
     pub elapsed: Duration,
-    /// Bytes read.
-    pub read: u64,
-    /// Bytes written.
-    pub written: u64,
+    /// What its stages have done.
+    pub worked: Worked,
     /// Tensors done.
     pub tensors: u64,
     /// True while the result is compared.
     pub is_proving: bool,
-    /// Time that readers worked, in sum.
-    pub reading: Duration,
-    /// Time that threads computed, in sum.
-    pub computing: Duration,
-    /// Time that the writer worked.
-    pub writing: Duration,
 }
 
-/// A stage of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Bytes come in.
-    Read,
-    /// Values are made of them.
-    Compute,
-    /// Bytes go out.
-    Write,
+impl Counts {
+    /// Returns the bytes that were read.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.worked.read.bytes
+    }
+
+    /// Returns the bytes that were written.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.worked.write.bytes
+    }
 }
 
 /// How fast a run is.
@@ -45,23 +42,8 @@ pub struct Speed {
     pub read: f64,
     /// Bytes written a second.
     pub write: f64,
-    /// The share of the time in which each stage was busy: read, compute, write.
-    pub busy: [f64; 3],
-}
-
-impl Speed {
-    /// Returns the stage that holds up the others: the busiest.
-    #[must_use]
-    pub fn bottleneck(&self) -> Stage {
-        let [read, compute, write] = self.busy;
-        if compute >= read && compute >= write {
-            Stage::Compute
-        } else if write >= read {
-            Stage::Write
-        } else {
-            Stage::Read
-        }
-    }
+    /// How busy each stage was.
+    pub stages: Stages,
 }
 
 /// Counts of the last seconds, and rates of the last minute.
@@ -115,8 +97,10 @@ impl Meter {
             return;
         }
         let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / passed.as_secs_f64();
-        let rates =
-            Rates { read: rate(self.told.read, counts.read), write: rate(self.told.written, counts.written) };
+        let rates = Rates {
+            read: rate(self.told.read(), counts.read()),
+            write: rate(self.told.written(), counts.written()),
+        };
         // More than one where the loop took no counts for a while.
         for _ in 0..passed.as_secs().min(HISTORY_SECONDS as u64) {
             self.history.push_back(rates);
@@ -137,39 +121,33 @@ impl Meter {
         self.window.back().copied().unwrap_or_default()
     }
 
-    /// Returns how fast it is, with as many readers and threads that compute.
+    /// Returns how fast it is, with so many threads that compute.
     #[must_use]
-    pub fn speed(&self, readers: usize, threads: usize) -> Option<Speed> {
+    pub fn speed(&self, threads: usize) -> Option<Speed> {
         let (first, last) = (self.window.front()?, self.window.back()?);
-        let seconds = last.elapsed.saturating_sub(first.elapsed).as_secs_f64();
+        let passed = last.elapsed.saturating_sub(first.elapsed);
+        let seconds = passed.as_secs_f64();
         if last.elapsed < SETTLED || last.is_proving || seconds < 0.5 {
             return None;
         }
         let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / seconds;
-        let share = |from: Duration, to: Duration, of: usize| {
-            (to.saturating_sub(from).as_secs_f64() / seconds / of.max(1) as f64).min(1.0)
-        };
         Some(Speed {
-            read: rate(first.read, last.read),
-            write: rate(first.written, last.written),
-            busy: [
-                share(first.reading, last.reading, readers),
-                share(first.computing, last.computing, threads),
-                share(first.writing, last.writing, 1),
-            ],
+            read: rate(first.read(), last.read()),
+            write: rate(first.written(), last.written()),
+            stages: last.worked.since(&first.worked, passed, threads),
         })
     }
 
     /// Returns the share that is done of `total` bytes.
     #[must_use]
     pub fn ratio(&self, total: u64) -> f64 {
-        (self.counts().written as f64 / total.max(1) as f64).min(1.0)
+        (self.counts().written() as f64 / total.max(1) as f64).min(1.0)
     }
 
     /// Returns the time until `total` bytes are written, the proof not counted.
     #[must_use]
     pub fn left(&self, total: u64, speed: &Speed) -> Option<Duration> {
-        let rest = total.saturating_sub(self.counts().written) as f64;
+        let rest = total.saturating_sub(self.counts().written()) as f64;
         Duration::try_from_secs_f64(rest / speed.write).ok().filter(|_| speed.write >= 1.0)
     }
 }

@@ -71,6 +71,7 @@ fn outcome() -> Outcome {
         elapsed: Duration::from_secs(1),
         device: "cpu".into(),
         device_why: String::new(),
+        stages: None,
         tally: Tally::default(),
         proof: None,
         notes: Vec::new(),

@@ -8,6 +8,7 @@ use super::quality::{self, LayerQuality};
 use crate::adapter::delta::Combine;
 use crate::cli::{json, stdout_error};
 use crate::engine::Outcome;
+use crate::engine::busy::StageRate;
 use crate::error::Result;
 use crate::memory;
 use crate::name::escape;
@@ -41,6 +42,12 @@ struct ResultEvent<'a> {
     device: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     device_why: &'a str,
+    /// The stages until all was written, where GPUs computed: bytes, seconds and the share of the time in which each worked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stages: Option<Vec<StageJson>>,
+    /// The stage that held up the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limited_by: Option<&'static str>,
     verified: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     merge: Option<MergeCounts<'a>>,
@@ -50,6 +57,25 @@ struct ResultEvent<'a> {
     overflows: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     fixed: Option<&'a FixedCounts>,
+}
+
+/// A stage of a run.
+#[derive(Serialize)]
+struct StageJson {
+    /// `read`, `compute`, `copies`, `to GPU`, `kernels`, `from GPU` or `write`.
+    stage: &'static str,
+    /// Bytes that passed through; 0 where they are not counted, as of what the processor computes.
+    bytes: u64,
+    /// Seconds in which it worked, of one of those that do it at a time.
+    busy: f64,
+    /// The share of the time in which it worked, 0 to 1.
+    share: f64,
+}
+
+impl StageJson {
+    fn of(rate: &StageRate) -> Self {
+        Self { stage: rate.stage.word(), bytes: rate.bytes, busy: rate.seconds, share: rate.share }
+    }
 }
 
 /// How many codes a fix was for, and those that are found in its result all the same.
@@ -137,6 +163,8 @@ pub(in crate::cli) fn report(
             peak_memory: memory::peak_bytes(),
             device: &outcome.device,
             device_why: &outcome.device_why,
+            stages: outcome.stages.as_ref().map(|stages| stages.iter().map(StageJson::of).collect()),
+            limited_by: outcome.stages.as_ref().map(|stages| stages.bottleneck().stage.word()),
             verified: outcome.proof.is_some() && plan.broken.is_empty(),
             merge: MergeCounts::of(plan),
             proof,
@@ -173,6 +201,7 @@ pub(in crate::cli) fn report(
         None => "▲ not verified: --verify none".into(),
     });
     lines.extend(outcome.computed().map(|words| escape(&words).into_owned()));
+    lines.extend(outcome.stages.as_ref().map(|stages| stages.words()));
     if let Some(counts) = MergeCounts::of(plan) {
         lines.push(counts.words("modules merged"));
         lines.extend(counts.left.iter().map(|why| format!("  not merged {why}")));

@@ -7,15 +7,17 @@
 //! Source: CUDA Driver API reference; cudarc 0.19 `driver::result`.
 #![expect(unsafe_code, reason = "calls into the CUDA driver; each says why it is sound")]
 
+mod kept;
 mod timer;
 
 use std::ffi::{CStr, CString, c_void};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use cudarc::driver::{result, sys};
 
-pub(super) use self::timer::Timer;
+use self::kept::Kept;
+pub(super) use self::timer::Marks;
 use crate::engine::Held;
 
 /// What the driver answered.
@@ -61,6 +63,8 @@ pub(super) struct Context {
     raw: sys::CUcontext,
     /// What is held of its memory.
     pub(super) held: Arc<Held>,
+    /// Memory of layers.
+    kept: Mutex<Kept>,
 }
 
 // SAFETY: a context may be current on any number of threads; the driver locks itself.
@@ -78,7 +82,7 @@ impl Context {
         let _set = unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(device, flags) };
         // SAFETY: a device of the driver.
         let raw = named("cuDevicePrimaryCtxRetain", unsafe { result::primary_ctx::retain(device) })?;
-        Ok(Arc::new(Self { device, raw, held: Arc::new(held) }))
+        Ok(Arc::new(Self { device, raw, held: Arc::new(held), kept: Mutex::default() }))
     }
 
     /// Makes it current on this thread, as every call below needs.
@@ -93,10 +97,33 @@ impl Context {
         let (free, total) = named("cuMemGetInfo", result::mem_get_info())?;
         Ok([free as u64, total as u64])
     }
+
+    /// Returns the address of new memory. Where memory is short, what is kept of it for later is freed first.
+    fn allocate(&self, len: usize) -> Result<u64, Fault> {
+        self.enter()?;
+        // SAFETY: the context is current.
+        let malloc = || named("cuMemAlloc", unsafe { result::malloc_sync(len) });
+        let at = match malloc() {
+            Err(fault) if fault.is_memory() && self.trim() => malloc()?,
+            done => done?,
+        };
+        let now = self.held.now.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
+        self.held.peak.fetch_max(now, Ordering::Relaxed);
+        Ok(at)
+    }
+
+    /// Frees memory of `allocate`, which is used no more.
+    fn release(&self, at: u64, len: usize) {
+        let _ignored = self.enter();
+        // SAFETY: of `allocate`, freed once; the driver waits for what is under way.
+        let _ignored = unsafe { result::free_sync(at) };
+        self.held.now.fetch_sub(len as u64, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
+        self.trim();
         // SAFETY: retained once by `new`. After a fault the driver may refuse; there is nothing left to do then.
         let _ignored = unsafe { result::primary_ctx::release(self.device) };
     }
@@ -107,17 +134,26 @@ pub(super) struct Bytes {
     context: Arc<Context>,
     at: u64,
     len: usize,
+    /// Bytes that are there, of which `len` were asked for.
+    room: usize,
+    /// True if later layers may use them.
+    is_kept: bool,
 }
 
 impl Bytes {
     /// Returns memory with nothing in it; at least one byte.
     pub(super) fn new(context: &Arc<Context>, len: usize) -> Result<Self, Fault> {
-        context.enter()?;
-        // SAFETY: the context is current.
-        let at = named("cuMemAlloc", unsafe { result::malloc_sync(len.max(1)) })?;
-        let now = context.held.now.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
-        context.held.peak.fetch_max(now, Ordering::Relaxed);
-        Ok(Self { context: Arc::clone(context), at, len })
+        let room = len.max(1);
+        let at = context.allocate(room)?;
+        Ok(Self { context: Arc::clone(context), at, len, room, is_kept: false })
+    }
+
+    /// Returns memory for what the rows of a layer share, with anything in it. It is dropped when the queues that used it
+    /// were waited for: another layer may have it at once.
+    pub(super) fn of_layer(context: &Arc<Context>, len: usize) -> Result<Self, Fault> {
+        let mut bytes = context.again(len)?;
+        bytes.len = len;
+        Ok(bytes)
     }
 
     /// Returns its address on the device.
@@ -132,10 +168,11 @@ impl Bytes {
 
 impl Drop for Bytes {
     fn drop(&mut self) {
-        let _ignored = self.context.enter();
-        // SAFETY: allocated by `new`, freed once; the driver waits for what is under way.
-        let _ignored = unsafe { result::free_sync(self.at) };
-        self.context.held.now.fetch_sub(self.len as u64, Ordering::Relaxed);
+        if self.is_kept {
+            self.context.keep(self.at, self.room);
+        } else {
+            self.context.release(self.at, self.room);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::launch::Array;
 use super::layer::{OnCard, Recipe};
 use super::module::is_there;
 use super::ring::Slot;
-use super::{Cuda, Why, copy_codes, fitting, seen, span};
+use super::{Cuda, Why, copy_back, copy_codes, fitting, passed, seen, span};
 use crate::engine::ToEncode;
 use crate::error::Result;
 use crate::quant::kernel::{STRANDS, dtype_number};
@@ -52,7 +52,8 @@ impl Cuda {
         let Some(encoder) = &on.encoder else { return Ok(1) };
         let places = places(&work.encoder.strand_bytes(rows.end - rows.start));
         let bytes = end_of(&places) as usize;
-        let is_there = copy_codes(slot, &work.work, on, rows.clone())?;
+        let timed = &self.cards[slot.card].timed;
+        let (is_there, copied) = copy_codes(slot, timed, &work.work, on, rows.clone())?;
         let codes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
         let (launcher, span) = (self.launcher(slot), span(&work.work, &rows));
         let values = Array { bytes: &slot.values, dtype: Dtype::F32 };
@@ -60,15 +61,17 @@ impl Cuda {
             .run(recipe, launcher, codes, span, (&slot.values, values))
             .and_then(|()| on.round(recipe, launcher, span, values))
             .and_then(|()| launcher.encode(encoder, values, span, (&slot.out, &places)))
-            .and_then(|()| slot.queue.copy_out(&slot.out, &mut slot.output.bytes_mut()[..bytes]))
-            .and_then(|()| slot.queue.copy_out(&slot.seen, slot.seen_here.bytes_mut()));
+            .and_then(|()| copy_back(slot, bytes));
         // As in `piece`: what was started is waited for in any case.
         let waited = slot.queue.wait();
         done.and(waited)?;
+        timed.piece(slot, passed(&work.work, &rows, copied, bytes));
         strands.resize_with(places.len().max(strands.len()), Vec::new);
-        for (strand, [at, bytes]) in strands.iter_mut().zip(places) {
-            strand.extend_from_slice(&slot.output.bytes()[at as usize..][..bytes as usize]);
-        }
+        timed.copy(bytes, || {
+            for (strand, [at, bytes]) in strands.iter_mut().zip(places) {
+                strand.extend_from_slice(&slot.output.bytes()[at as usize..][..bytes as usize]);
+            }
+        });
         let [_, refused] = seen(slot);
         Ok(refused)
     }

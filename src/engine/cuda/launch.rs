@@ -35,14 +35,23 @@ pub(super) struct Uploaded {
 }
 
 impl Uploaded {
-    /// Copies a kernel's arrays to the device; the queue is waited for.
-    pub(super) fn new(context: &Arc<Context>, queue: &Queue, kernel: Kernel) -> Result<Self, Fault> {
+    /// Takes memory of the device for a kernel's arrays.
+    pub(super) fn new(context: &Arc<Context>, kernel: Kernel) -> Result<Self, Fault> {
         assert!(kernel.tables.len() <= TABLES && kernel.numbers.len() <= NUMBERS, "{}", kernel.name);
-        let tables = kernel.tables.iter().map(|table| uploaded(context, queue, table));
+        let tables = kernel.tables.iter().map(|table| Bytes::of_layer(context, table.len()));
         let tables = tables.collect::<Result<_, _>>()?;
-        queue.wait()?;
-        // The device has them: what is kept here is its name and numbers.
-        Ok(Self { kernel: Kernel { tables: Vec::new(), ..kernel }, tables })
+        Ok(Self { kernel, tables })
+    }
+
+    /// Has the arrays copied to the device; returns their bytes.
+    pub(super) fn copy(&self, queue: &Queue) -> Result<u64, Fault> {
+        let copies = self.kernel.tables.iter().zip(&self.tables);
+        copies.map(|(table, to)| queue.copy_in(table, to).map(|()| table.len() as u64)).sum()
+    }
+
+    /// The device has the arrays: what is kept here is the kernel's name and numbers.
+    pub(super) fn is_there(&mut self) {
+        self.kernel.tables = Vec::new();
     }
 
     fn layer(&self) -> Layer {

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::driver::{Bytes, Context, Fault, Queue};
-use super::launch::{Array, Launcher, Product, Span, Uploaded, low_rank, uploaded};
+use super::driver::{Bytes, Context, Fault, Marks, Queue};
+use super::launch::{Array, Launcher, Product, Span, Uploaded, low_rank};
 use super::module::is_there;
 use crate::quant::kernel::{Kernel, Program, Step, dtype_number};
 use crate::tensor::Dtype;
@@ -101,42 +101,103 @@ pub(super) struct OnCard {
     pub(super) codes: Option<Bytes>,
 }
 
+/// What was copied to a device.
+#[derive(Clone, Copy)]
+pub(super) struct Moved {
+    pub(super) bytes: u64,
+    /// The device's time; `None` if it does not say.
+    pub(super) seconds: Option<f64>,
+}
+
 impl OnCard {
+    /// Copies what all rows share to a device, and waits until it is there.
     pub(super) fn upload(
         context: &Arc<Context>,
-        queue: &Queue,
+        (queue, marks): (&Queue, &Marks<1>),
         recipe: &Recipe,
         whole: Option<&[u8]>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<(Self, Moved), Fault> {
+        let mut on = Self::new(context, recipe, whole)?;
+        marks.set(0, queue)?;
+        let mut factors = Vec::new();
+        let copied = on.copy(queue, recipe, whole, &mut factors);
+        // What was started is waited for also where a later start failed: another layer may get the memory.
+        let waited = queue.wait();
+        let bytes = copied?;
+        waited?;
+        on.kernels().for_each(Uploaded::is_there);
+        let seconds = marks.seconds(queue).ok().map(|[seconds]| seconds);
+        Ok((on, Moved { bytes, seconds }))
+    }
+
+    /// Takes memory for it.
+    fn new(context: &Arc<Context>, recipe: &Recipe, whole: Option<&[u8]>) -> Result<Self, Fault> {
         let mut changes = Vec::new();
         for step in &recipe.program.steps {
             match step {
                 Step::Round(_) => {}
                 Step::Edit { kernel, rows } => {
-                    let kernel = Uploaded::new(context, queue, kernel.clone())?;
-                    changes.push(Change::Edit(kernel, rows.clone()));
+                    changes.push(Change::Edit(Uploaded::new(context, kernel.clone())?, rows.clone()));
                 }
                 Step::LowRank { left, right, rank, scale, rounded } => {
-                    let floats =
-                        |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-                    let (left, right) = (floats(left), floats(right));
                     changes.push(Change::Product(Product {
-                        left: uploaded(context, queue, &left)?,
-                        right: uploaded(context, queue, &right)?,
+                        left: Bytes::of_layer(context, left.len() * 4)?,
+                        right: Bytes::of_layer(context, right.len() * 4)?,
                         rank: *rank as u64,
                         scale: *scale,
                         rounded: rounded.unwrap_or(Dtype::F32),
                     }));
-                    queue.wait()?;
                 }
             }
         }
-        let codes = whole.map(|codes| uploaded(context, queue, codes)).transpose()?;
+        let codes = whole.map(|codes| Bytes::of_layer(context, codes.len())).transpose()?;
         let plain = Kernel::new("plain").numbers(dtype_number(Dtype::F32).map(u64::from));
-        let cast = Uploaded::new(context, queue, plain)?;
-        let decode = Uploaded::new(context, queue, recipe.program.decode.clone())?;
-        let encoder = recipe.encoder.clone().map(|kernel| Uploaded::new(context, queue, kernel));
+        let cast = Uploaded::new(context, plain)?;
+        let decode = Uploaded::new(context, recipe.program.decode.clone())?;
+        let encoder = recipe.encoder.clone().map(|kernel| Uploaded::new(context, kernel));
         Ok(Self { decode, changes, cast, encoder: encoder.transpose()?, codes })
+    }
+
+    /// Has it copied, by way of `factors`, which is left alone until the queue was waited for; returns how many bytes.
+    fn copy(
+        &self,
+        queue: &Queue,
+        recipe: &Recipe,
+        whole: Option<&[u8]>,
+        factors: &mut Vec<Vec<u8>>,
+    ) -> Result<u64, Fault> {
+        let mut bytes = 0;
+        let steps = recipe.program.steps.iter().filter(|step| !matches!(step, Step::Round(_)));
+        for (change, step) in self.changes.iter().zip(steps) {
+            match (change, step) {
+                (Change::Product(product), Step::LowRank { left, right, .. }) => {
+                    for (values, to) in [(left, &product.left), (right, &product.right)] {
+                        factors.push(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+                        let from = factors.last().map_or(&[][..], Vec::as_slice);
+                        queue.copy_in(from, to)?;
+                        bytes += from.len() as u64;
+                    }
+                }
+                (Change::Edit(kernel, _), _) => bytes += kernel.copy(queue)?,
+                (Change::Product(_), _) => return Err(Fault::said("a product without factors")),
+            }
+        }
+        if let (Some(from), Some(to)) = (whole, &self.codes) {
+            queue.copy_in(from, to)?;
+            bytes += from.len() as u64;
+        }
+        for kernel in [Some(&self.decode), Some(&self.cast), self.encoder.as_ref()].into_iter().flatten() {
+            bytes += kernel.copy(queue)?;
+        }
+        Ok(bytes)
+    }
+
+    fn kernels(&mut self) -> impl Iterator<Item = &mut Uploaded> {
+        let of_changes = self.changes.iter_mut().filter_map(|change| match change {
+            Change::Edit(kernel, _) => Some(kernel),
+            Change::Product(_) => None,
+        });
+        of_changes.chain([&mut self.decode, &mut self.cast]).chain(self.encoder.as_mut())
     }
 
     /// Rounds values in f32, in place, as the recipe says for what is encoded.
@@ -206,18 +267,17 @@ impl OnDevices {
         Self { recipe, cards: (0..cards).map(|_| Mutex::default()).collect() }
     }
 
-    /// Returns the layer on a device, uploaded by the first that asks.
+    /// Returns the layer on a device, uploaded by the first that asks, who is told what that was.
     pub(super) fn on(
         &self,
         card: usize,
-        (context, queue): (&Arc<Context>, &Queue),
-        recipe: &Recipe,
-        whole: Option<&[u8]>,
-    ) -> Result<Arc<OnCard>, Fault> {
+        upload: impl FnOnce() -> Result<(OnCard, Moved), Fault>,
+    ) -> Result<(Arc<OnCard>, Option<Moved>), Fault> {
         let mut held = self.cards[card].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = held.as_ref() {
-            return Ok(Arc::clone(held));
+            return Ok((Arc::clone(held), None));
         }
-        Ok(Arc::clone(held.insert(Arc::new(OnCard::upload(context, queue, recipe, whole)?))))
+        let (on, moved) = upload()?;
+        Ok((Arc::clone(held.insert(Arc::new(on))), Some(moved)))
     }
 }

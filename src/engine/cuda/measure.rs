@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::driver::{Bytes, Fault, Pinned, Queue, Timer};
+use super::driver::{Bytes, Fault, Marks, Pinned, Queue};
 use super::launch::{Array, Launcher, Span, uploaded};
 use super::layer::{OnCard, Recipe};
 use super::probe::{Card, Probed, probe};
@@ -101,7 +101,7 @@ pub struct Meter {
     cuda: Cuda,
     /// Work goes to the first; the second is for the other direction of copies.
     queues: [Queue; 2],
-    timer: Timer,
+    marks: Marks<1>,
     seen: Bytes,
 }
 
@@ -115,10 +115,10 @@ impl Meter {
         let context = cuda.cards.first().map(|card| &card.context);
         let made = context.map(|context| -> std::result::Result<_, Fault> {
             let queues = [Queue::new(context)?, Queue::new(context)?];
-            Ok((queues, Timer::new(context)?, Bytes::new(context, 8)?))
+            Ok((queues, Marks::new(context)?, Bytes::new(context, 8)?))
         });
         match made {
-            Some(Ok((queues, timer, seen))) => Ok(Self { cuda, queues, timer, seen }),
+            Some(Ok((queues, marks, seen))) => Ok(Self { cuda, queues, marks, seen }),
             Some(Err(fault)) => Err(failed(card, &fault)),
             None => Err(failed(card, &Fault::said("it was not opened"))),
         }
@@ -145,7 +145,7 @@ impl Meter {
         let out_bytes = dtype.bytes_of(count).unwrap_or(0);
         let load = || {
             let (context, queue) = (&self.card().context, &self.queues[0]);
-            let on = OnCard::upload(context, queue, &recipe, None)?;
+            let (on, _) = OnCard::upload(context, (queue, &self.marks), &recipe, None)?;
             // Kernels read whole words.
             let whole = [codes, &[0; 16][..16 - codes.len() % 16]].concat();
             let on_device = uploaded(context, queue, &whole)?;
@@ -215,7 +215,7 @@ impl Meter {
         times: Times,
         what: impl Fn() -> std::result::Result<(), Fault>,
     ) -> std::result::Result<f64, Fault> {
-        let run = || self.timer.seconds(&self.queues[0], || (0..times.each).try_for_each(|_| what()));
+        let run = || self.marks.timed(&self.queues[0], || (0..times.each).try_for_each(|_| what()));
         run()?;
         let runs = (0..times.runs.max(1)).map(|_| run()).collect::<std::result::Result<_, _>>()?;
         Ok(median(runs) / times.each.max(1) as f64)

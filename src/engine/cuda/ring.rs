@@ -4,12 +4,13 @@
 //! |------------------------------|----------------------------------------------------------|
 //! | for a further slot           | there are fewer                                          |
 //! | for the first                | it is half as large, down to `LEAST`                     |
+//! | for anything                 | what is kept of layers that are done is freed            |
 //! | for what a layer's rows share | idle slots are given up, then all become half as large   |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::driver::{Bytes, Context, Fault, Pinned, Queue};
+use super::driver::{Bytes, Context, Fault, Marks, Pinned, Queue};
 
 /// Values of the smallest slot.
 pub(super) const LEAST: usize = 64 << 10;
@@ -21,6 +22,10 @@ pub(super) struct Slot {
     /// Which of the devices it is on.
     pub(super) card: usize,
     pub(super) queue: Queue,
+    /// Before a piece is copied to the device, behind that, and behind the kernels; what is left is the way back.
+    pub(super) marks: Marks<3>,
+    /// Before what the rows of a layer share is copied.
+    pub(super) shared: Marks<1>,
     /// Codes on this side, and what comes back.
     pub(super) input: Pinned,
     pub(super) output: Pinned,
@@ -36,7 +41,7 @@ pub(super) struct Slot {
 }
 
 /// Bytes of the two counters.
-const SEEN: usize = 8;
+pub(super) const SEEN: usize = 8;
 
 impl Slot {
     fn new(card: usize, context: &Arc<Context>, capacity: usize) -> Result<Self, Fault> {
@@ -44,6 +49,8 @@ impl Slot {
         Ok(Self {
             card,
             queue: Queue::new(context)?,
+            marks: Marks::new(context)?,
+            shared: Marks::new(context)?,
             input: Pinned::new(context, bytes)?,
             output: Pinned::new(context, bytes)?,
             codes: Bytes::new(context, bytes)?,

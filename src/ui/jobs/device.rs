@@ -34,9 +34,20 @@ pub(super) fn lines(app: &App, job: &Job, width: usize, theme: &Theme) -> Vec<Li
     for held in &computing.held {
         let gpu = app.gpus_now().iter().find(|gpu| gpu.uuid.as_ref().is_ok_and(|uuid| *uuid == held.uuid));
         lines.extend(rows(held, gpu, job.facts.vram, width, theme));
+        lines.extend(job.context_of(held).map(|bytes| context(bytes, theme)));
     }
     lines.push(Line::default());
     lines
+}
+
+/// What the driver has taken beside.
+fn context(bytes: u64, theme: &Theme) -> Line<'static> {
+    Line::from(vec![
+        Span::raw(" ".repeat(13)),
+        Span::styled("beside it ", theme.style(Role::Muted)),
+        Span::styled(units::bytes(bytes), theme.style(Role::Number)),
+        Span::styled(" for the driver's context", theme.style(Role::Muted)),
+    ])
 }
 
 /// Memory of a GPU: this job's now, at most, and as it was planned; and all that is used there. Numbers keep their width.

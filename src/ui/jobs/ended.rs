@@ -82,6 +82,12 @@ fn done(job: &Job, outcome: &Outcome, width: usize, theme: &Theme) -> Vec<Line<'
             wrapped.into_iter().map(|l| Line::from(Span::styled(format!("  {l}"), theme.style(Role::Muted)))),
         );
     }
+    if let Some(stages) = &outcome.stages {
+        let wrapped = wrap(&stages.words(), width.saturating_sub(2));
+        lines.extend(
+            wrapped.into_iter().map(|l| Line::from(Span::styled(format!("  {l}"), theme.style(Role::Muted)))),
+        );
+    }
     if let Some(coverage) = &job.facts.coverage {
         lines.extend(merged(coverage, true, width, theme));
     }

@@ -11,11 +11,15 @@
 // | TAKEN=5:1000000                                  | from the fifth launch on others hold so many bytes of each device |
 // | FORGET=wait                                      | waiting for an event returns at once                             |
 // | LAUNCH_US=100                                    | each launch takes so long                                        |
+// | SLOW=to:500                                      | each copy to a device (`to`, `kernels`, `from`) takes so many µs |
+// | CONTEXT=300000000                                | a context takes so many bytes of its device                      |
 // | SHORT=16                                         | device memory has so many bytes less than it should             |
 // | HOLD=FILE                                        | launches on device 0 wait as long as there is FILE.0             |
-// | REPORT=FILE                                      | at the end what is held still, the peak, and how many launches   |
+// | REPORT=FILE                                      | at the end, in one line: what is held still, the peak, launches,  |
+// |                                                  | bytes to devices, bytes back, how often memory was asked for     |
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -36,7 +40,7 @@ namespace {
 using Address = unsigned long long;
 using Work = std::function<void()>;
 
-enum : int { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 101, NO_CONTEXT = 201, NOT_FOUND = 500, NOT_READY = 600 };
+enum : int { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 101, NO_CONTEXT = 201, NO_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600 };
 
 std::recursive_mutex lock;
 #define LOCKED std::lock_guard<std::recursive_mutex> locked(lock)
@@ -94,7 +98,21 @@ struct Stream {
 struct Event {
   Stream* stream = nullptr;
   long number = 0;
+  // When the stream came by, in milliseconds; before that it is below 0.
+  std::shared_ptr<double> time;
 };
+
+double milliseconds_now() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// A stage takes longer, as is planted: `to`, `kernels` or `from`.
+void slow(const std::string& stage) {
+  std::string text = setting("SLOW");
+  size_t colon = text.find(':');
+  if (colon == std::string::npos || text.substr(0, colon) != stage) return;
+  std::this_thread::sleep_for(std::chrono::microseconds(strtoull(text.c_str() + colon + 1, nullptr, 0)));
+}
 
 // Aligned as the driver's, and no byte longer than asked: a sanitizer sees what reaches beyond.
 struct Free {
@@ -114,6 +132,7 @@ std::map<int, size_t> used, peak;
 std::map<int, Stream> null_streams;
 int contexts = 0;
 long launches = 0;
+unsigned long long bytes_to = 0, bytes_from = 0, allocations = 0;
 // After a kernel fault nothing of a context answers but with that fault.
 int broken = OK;
 thread_local int current = -1;
@@ -186,7 +205,7 @@ struct Report {
     std::string file = setting("REPORT");
     FILE* out = file.empty() ? nullptr : fopen(file.c_str(), "w");
     if (!out) return;
-    fprintf(out, "%d %llu %ld\n", sim_held(), sim_peak(0), launches);
+    fprintf(out, "%d %llu %ld %llu %llu %llu\n", sim_held(), sim_peak(0), launches, bytes_to, bytes_from, allocations);
     fclose(out);
   }
 } report;
@@ -231,12 +250,14 @@ API cuDevicePrimaryCtxRetain(void** context, int device) {
   ENTER(cuDevicePrimaryCtxRetain);
   LOCKED;
   contexts++;
+  used[device] += number("CONTEXT", 0);
   *context = reinterpret_cast<void*>(static_cast<Address>(0x1000 + device));
   return OK;
 }
-API cuDevicePrimaryCtxRelease_v2(int) {
+API cuDevicePrimaryCtxRelease_v2(int device) {
   LOCKED;
   contexts--;
+  used[device] -= number("CONTEXT", 0);
   return OK;
 }
 API cuDevicePrimaryCtxSetFlags_v2(int, unsigned) { return OK; }
@@ -305,6 +326,9 @@ API cuEventRecord(void* event, void* stream) {
   LOCKED;
   auto* is = static_cast<Event*>(event);
   is->stream = &of(stream);
+  auto time = std::make_shared<double>(-1);
+  is->time = time;
+  is->stream->push([time] { *time = milliseconds_now(); });
   is->number = is->stream->next - 1;
   return broken;
 }
@@ -321,9 +345,15 @@ API cuEventQuery(void* event) {
   auto* is = static_cast<Event*>(event);
   return is->stream && is->stream->done < is->number ? NOT_READY : broken;
 }
-API cuEventElapsedTime(float* milliseconds, void*, void*) {
-  *milliseconds = 0.1f;
-  return OK;
+API cuEventElapsedTime(float* milliseconds, void* first, void* second) {
+  ENTER(cuEventElapsedTime);
+  LOCKED;
+  auto* from = static_cast<Event*>(first);
+  auto* to = static_cast<Event*>(second);
+  if (!from->time || !to->time) return NO_HANDLE;
+  if (*from->time < 0 || *to->time < 0) return NOT_READY;
+  *milliseconds = static_cast<float>(*to->time - *from->time);
+  return broken;
 }
 
 API cuMemAlloc_v2(Address* at, size_t bytes) {
@@ -339,6 +369,7 @@ API cuMemAlloc_v2(Address* at, size_t bytes) {
   *at = reinterpret_cast<Address>(held.get());
   device_memory[*at] = {bytes, current, std::move(held)};
   used[current] += bytes;
+  allocations++;
   if (used[current] > peak[current]) peak[current] = used[current];
   return broken;
 }
@@ -380,6 +411,8 @@ API cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* strea
   ENTER(cuMemcpyHtoDAsync_v2);
   LOCKED;
   if (!is_inside(to, bytes)) return INVALID;
+  bytes_to += bytes;
+  of(stream).push([] { slow("to"); });
   if (is_pinned(from, bytes)) {
     of(stream).push([=] { memcpy(reinterpret_cast<void*>(to), from, bytes); });
   } else {
@@ -393,6 +426,8 @@ API cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
   ENTER(cuMemcpyDtoHAsync_v2);
   LOCKED;
   if (!is_inside(from, bytes)) return INVALID;
+  bytes_from += bytes;
+  of(stream).push([] { slow("from"); });
   of(stream).push([=] { memcpy(to, reinterpret_cast<void*>(from), bytes); });
   if (!is_pinned(to, bytes)) of(stream).all();
   return broken;
@@ -443,6 +478,7 @@ API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
   locked.lock();
   launches++;
   auto body = (*static_cast<sim::Bind*>(function))(arguments);
+  of(stream).push([] { slow("kernels"); });
   of(stream).push([=] { sim::run({gx, gy, gz}, {bx, by, bz}, body); });
   return broken;
 }

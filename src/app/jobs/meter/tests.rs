@@ -1,10 +1,13 @@
 //! Tests of `meter`.
 
 use super::*;
+use crate::engine::busy::{Done, Stage};
 
 fn counts(millis: u64, written: u64) -> Counts {
     let elapsed = Duration::from_millis(millis);
-    Counts { elapsed, written, read: written / 4, writing: elapsed / 2, ..Counts::default() }
+    let read = Done { bytes: written / 4, ..Done::default() };
+    let write = Done { bytes: written, busy: elapsed / 2 };
+    Counts { elapsed, worked: Worked { read, write, ..Worked::default() }, ..Counts::default() }
 }
 
 #[test]
@@ -15,10 +18,10 @@ fn rates_are_of_the_last_seconds() {
         let written = if tick < 20 { tick * 10 } else { 200 + (tick - 20) * 100 };
         meter.take(counts(tick * 250, written));
     }
-    let speed = meter.speed(4, 2).unwrap();
+    let speed = meter.speed(2).unwrap();
     assert!((390.0..=401.0).contains(&speed.write), "{}", speed.write);
-    assert_eq!(speed.busy[2], 0.5);
-    assert_eq!(speed.bottleneck(), Stage::Write);
+    let bottleneck = speed.stages.bottleneck();
+    assert_eq!((bottleneck.stage, bottleneck.share), (Stage::Write, 0.5));
     let left = meter.left(2100 + 400, &speed).unwrap();
     assert_eq!(left.as_secs(), 1);
     assert!((meter.ratio(4200) - 0.5).abs() < 0.01);
@@ -27,15 +30,15 @@ fn rates_are_of_the_last_seconds() {
 #[test]
 fn there_is_no_rate_in_the_first_second_or_while_it_is_compared() {
     let mut meter = Meter::default();
-    assert_eq!(meter.speed(1, 1), None);
+    assert_eq!(meter.speed(1), None);
     meter.take(counts(0, 0));
     meter.take(counts(750, 1000));
-    assert_eq!(meter.speed(1, 1), None);
+    assert_eq!(meter.speed(1), None);
     meter.take(counts(1250, 1000));
-    let speed = meter.speed(1, 1).unwrap();
+    let speed = meter.speed(1).unwrap();
     assert_eq!(speed.write, 800.0);
     meter.take(Counts { is_proving: true, ..counts(1500, 1000) });
-    assert_eq!(meter.speed(1, 1), None);
+    assert_eq!(meter.speed(1), None);
 }
 
 #[test]
@@ -59,6 +62,6 @@ fn a_run_that_stands_still_has_no_end() {
     let mut meter = Meter::default();
     meter.take(counts(0, 100));
     meter.take(counts(2000, 100));
-    let speed = meter.speed(1, 1).unwrap();
+    let speed = meter.speed(1).unwrap();
     assert_eq!(meter.left(500, &speed), None);
 }
