@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::made::Made;
 use crate::checkpoint::tree::{Mode, Sort};
 use crate::diagnose::Diagnosis;

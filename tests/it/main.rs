@@ -49,6 +49,7 @@ mod scaled_samples;
 mod screens;
 mod stories;
 mod tracebacks;
+mod values;
 mod views;
 mod weights;
 

@@ -72,5 +72,5 @@ fn what_lies_outside_is_refused() {
     assert!(numbers(&source, 0..u64::MAX, 0..u64::MAX).is_err());
     assert!(pooled(&source, &[0, rows + 1], &[0, 1], &Quiet).is_err());
     assert!(pooled(&source, &[1, 0], &[0, 1], &Quiet).is_err());
-    assert_eq!(numbers(&source, 0..0, 0..0).expect("nothing is inside"), []);
+    assert!(numbers(&source, 0..0, 0..0).expect("nothing is inside").is_empty());
 }
