@@ -23,7 +23,11 @@ use crate::checkpoint::tree::{Expand, Mark, Mode, RowKind, RowText, Sort, State,
 use crate::name::{cut_middle, cut_name, escape};
 use crate::units;
 
-/// From this width of the pane on, shapes have a column.
+/// Below this width of the pane names have all the room.
+const BYTES_MIN: u16 = 30;
+/// From this width on formats have a column.
+const FORMAT_MIN: u16 = 34;
+/// From this width on, shapes have a column.
 const SHAPE_MIN: u16 = 52;
 /// From this width on bits, group and shard have columns.
 const WIDE: u16 = 96;
@@ -253,7 +257,7 @@ impl<'a> Lines<'a> {
         let format = cut_middle(&escape(&text.format), cells).into_owned();
         // What packing took stands where formats and shapes do, unless there is room for them.
         let measured = self.measured(row);
-        if measured.is_none() || width >= SHAPE_MIN {
+        if (measured.is_none() || width >= SHAPE_MIN) && width >= FORMAT_MIN {
             columns.push((format!("{format:<cells$}"), role));
         }
         if width >= WIDE {
@@ -286,7 +290,9 @@ impl<'a> Lines<'a> {
         }
         columns.extend(measured);
         let bytes = if text.tied && text.bytes == 0 { String::new() } else { units::bytes(text.bytes) };
-        columns.push((format!("{bytes:>8}"), Role::Number));
+        if width >= BYTES_MIN {
+            columns.push((format!("{bytes:>8}"), Role::Number));
+        }
         columns
     }
 

@@ -54,6 +54,7 @@ mod screens;
 mod stats;
 mod stories;
 mod tracebacks;
+mod values;
 mod views;
 mod weights;
 

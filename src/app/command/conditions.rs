@@ -54,7 +54,7 @@ pub(in crate::app) fn without_rows(app: &App) -> bool {
 }
 
 pub(in crate::app) fn off_tree(app: &App) -> bool {
-    app.tab != Tab::Detail
+    !app.tab.is_beside_tree()
 }
 
 pub(in crate::app) fn in_findings(app: &App) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{Energy, Figures, Packed, STANDS_OUT, Scales};
+use super::figures::{Energy, Figures, Packed, Scales};
 use crate::name::escape;
 use crate::stats::Part;
 use crate::stats::summary::{Extreme, QUANTILES};
@@ -29,7 +29,7 @@ fn percent(share: f64) -> String {
     }
 }
 
-/// Returns how much energy rows or columns carry: `4 columns carry 31% of the energy: 21, 22, 900 …`. `is_long`: why none
+/// Returns how much energy rows or columns carry: `4 columns carry 31% of energy: 21, 22, 900 …`. `is_long`: why none
 /// stands out is said too.
 #[must_use]
 pub fn energy(energy: &Energy, what: &str, is_long: bool) -> String {
@@ -40,10 +40,10 @@ pub fn energy(energy: &Energy, what: &str, is_long: bool) -> String {
         let more = if energy.standing_out > names.len() { " …" } else { "" };
         let names = names[..names.len().min(energy.standing_out)].join(", ");
         let count = units::plural(energy.standing_out, what);
-        format!("{count} {verb} {share} of the energy: {names}{more}")
+        format!("{count} {verb} {share} of energy: {names}{more}")
     } else {
-        let why = if is_long { format!("none is {STANDS_OUT}× the middle one; ") } else { String::new() };
-        format!("{why}largest {}: {share} of the energy", names.join(", "))
+        let why = if is_long { "none stands out; " } else { "" };
+        format!("{why}largest {}: {share} of energy", names.join(", "))
     };
     if energy.zero > 0 {
         let _ = write!(words, "; {} all zero", units::exact(energy.zero as u64));
@@ -51,10 +51,10 @@ pub fn energy(energy: &Energy, what: &str, is_long: bool) -> String {
     words
 }
 
-/// Returns how many codes are in use: `16 of 16 codes used`.
+/// Returns how many codes are in use: `16 of 16 used`.
 #[must_use]
 pub fn codes(used: u64, of: u64) -> String {
-    format!("{} of {} codes used", units::exact(used), units::exact(of))
+    format!("{} of {} used", units::exact(used), units::exact(of))
 }
 
 /// Returns what scales are like: `0.0009 … 0.0684, none zero or NaN`.

@@ -105,7 +105,7 @@ pub(super) fn lines(figures: &Figures, width: usize, theme: &Theme) -> Vec<Line<
         vec![name(&format!("{word:<4}  ")), Span::styled(value, theme.style(Role::Number))]
     });
     if width >= WIDE {
-        let (first, second) = (width * 5 / 12, width * 5 / 24);
+        let (first, second) = (width * 3 / 7, width / 4);
         return vec![
             columns([(min, first), (mean, second), (facts.zeros(), 0)]),
             columns([(max, first), (std, second), (facts.broken(), 0)]),
@@ -118,9 +118,13 @@ pub(super) fn lines(figures: &Figures, width: usize, theme: &Theme) -> Vec<Line<
     }
     let first = (width * 5 / 8).max(28);
     let mut last = facts.zeros();
-    for more in [facts.broken(), facts.rows_zero()] {
+    last.push(Span::raw("  "));
+    last.extend(facts.broken());
+    let rows = facts.rows_zero();
+    let taken: usize = last.iter().chain(&rows).map(|span| span.content.width()).sum();
+    if taken + 2 <= width {
         last.push(Span::raw("  "));
-        last.extend(more);
+        last.extend(rows);
     }
     vec![
         columns([(min, first), (mean, 0), (Vec::new(), 0)]),
@@ -164,9 +168,9 @@ impl Facts<'_> {
     fn zeros(&self) -> Vec<Span<'static>> {
         let summary = &self.figures.summary;
         let share = share(summary.zeros, summary.count);
-        let share = if summary.zeros == 0 { String::new() } else { format!("  {share}") };
+        let share = if summary.zeros == 0 { String::new() } else { format!(" {share}") };
         vec![
-            self.span("zeros  ", Role::Muted),
+            self.span("zeros ", Role::Muted),
             self.span(units::exact(summary.zeros), Role::Number),
             self.span(share, Role::Muted),
         ]
@@ -176,7 +180,7 @@ impl Facts<'_> {
         let summary = &self.figures.summary;
         let one = |name: &str, count: u64| {
             let (mark, role) = if count > 0 { ("✗ ", Role::Error) } else { ("", Role::Number) };
-            [self.span(format!("{mark}{name}  "), Role::Muted), self.span(units::exact(count), role)]
+            [self.span(format!("{mark}{name} "), Role::Muted), self.span(units::exact(count), role)]
         };
         let [nan, inf] = [one("NaN", summary.nan), one("Inf", summary.infinite)];
         nan.into_iter().chain([Span::raw("  ")]).chain(inf).collect()
@@ -191,7 +195,7 @@ impl Facts<'_> {
         } else {
             ("", "0".to_owned(), Role::Number)
         };
-        vec![self.span(format!("{mark}rows all zero  "), Role::Muted), self.span(count, role)]
+        vec![self.span(format!("{mark}zero rows "), Role::Muted), self.span(count, role)]
     }
 
     /// The quantiles that there is room for.
@@ -222,7 +226,9 @@ impl Facts<'_> {
 pub(super) fn tail(figures: &Figures, width: usize) -> Vec<(&'static str, String)> {
     let mut tail = Vec::new();
     let summary = &figures.summary;
-    if !summary.outliers.is_empty() {
+    // Of codes the largest is just one of them.
+    let is_code = figures.part == Part::Codes;
+    if !summary.outliers.is_empty() && !is_code {
         let mut words = String::new();
         for of in &summary.outliers {
             let one = format!("{} {}", units::value(of.value), figures.place(of.at));
@@ -236,8 +242,10 @@ pub(super) fn tail(figures: &Figures, width: usize) -> Vec<(&'static str, String
     }
     let is_wide = width >= WIDE;
     let side = |of: &Option<Energy>, what: &'static str| of.as_ref().map(|of| energy(of, what, is_wide));
-    tail.extend(side(&figures.columns, "column").map(|words| ("columns", words)));
-    tail.extend(side(&figures.rows, "row").map(|words| ("rows", words)));
+    if !is_code {
+        tail.extend(side(&figures.columns, "column").map(|words| ("columns", words)));
+        tail.extend(side(&figures.rows, "row").map(|words| ("rows", words)));
+    }
     if let Some(of) = figures.code_count {
         let used = figures.distribution.single(usize::MAX).map_or(0, <[_]>::len) as u64;
         tail.push(("codes", codes(used, of)));

@@ -17,6 +17,8 @@ pub(super) const LABEL: usize = 8;
 /// Steps of the map, lightest first.
 const STEPS: [(char, Role); 4] =
     [('░', Role::Heat1), ('▒', Role::Heat2), ('▓', Role::Heat3), ('█', Role::Heat4)];
+/// The least that is told apart, as a part of the most.
+const RANGE_MAX: f64 = 256.0;
 /// Cells of the screen that one of the map may have, where a map is small.
 const CELL_MAX: usize = 4;
 
@@ -61,6 +63,7 @@ pub(super) fn lines(
     }
     let least = cells.iter().copied().filter(|cell| *cell > 0.0).fold(f32::INFINITY, f32::min);
     let most = cells.iter().copied().fold(0f32, f32::max);
+    let scale = Scale { least, most, is_even: figures.part == Part::Codes };
     let cell = (width.saturating_sub(LABEL) / wide).clamp(1, CELL_MAX);
     let span = |text: String, role: Role| Span::styled(text, theme.style(role));
     let mut lines = vec![heading(app, figures, &cut, (least, most, cells.contains(&0.0)), width, theme)];
@@ -70,12 +73,12 @@ pub(super) fn lines(
         let mut column = 0;
         while column < wide {
             let is_marked = marked == Some([at, column]);
-            let step = step(line[column], least, most);
+            let step = scale.step(line[column]);
             let mut end = column + 1;
             while !is_marked
                 && end < wide
                 && marked != Some([at, end])
-                && self::step(line[end], least, most) == step
+                && scale.step(line[end]) == step
             {
                 end += 1;
             }
@@ -92,16 +95,31 @@ pub(super) fn lines(
     Some((lines, Place { line: 1, lines: high, columns: wide, cell }))
 }
 
-/// Returns the step of a magnitude between the least and the most that show; `None` of zero.
-fn step(cell: f32, least: f32, most: f32) -> Option<usize> {
-    if cell <= 0.0 {
-        return None;
+/// What the steps of a map stand for.
+#[derive(Clone, Copy)]
+struct Scale {
+    least: f32,
+    most: f32,
+    /// True if steps are of one width; else each is as many times the one before: what stands out would leave nothing to
+    /// see of the others.
+    is_even: bool,
+}
+
+impl Scale {
+    /// Returns the step of a magnitude; `None` of zero.
+    fn step(self, cell: f32) -> Option<usize> {
+        if cell <= 0.0 {
+            return None;
+        }
+        let [cell, least, most] = [cell, self.least, self.most].map(f64::from);
+        let least = if self.is_even { least } else { least.max(most / RANGE_MAX) };
+        if most <= least {
+            return Some(1);
+        }
+        let share =
+            if self.is_even { (cell - least) / (most - least) } else { (cell / least).ln() / (most / least).ln() };
+        Some(((share.max(0.0) * STEPS.len() as f64) as usize).min(STEPS.len() - 1))
     }
-    if most <= least {
-        return Some(1);
-    }
-    let share = (f64::from(cell) - f64::from(least)) / (f64::from(most) - f64::from(least));
-    Some(((share * STEPS.len() as f64) as usize).min(STEPS.len() - 1))
 }
 
 /// What a cell is, and what the steps mean.
@@ -138,6 +156,7 @@ fn heading(
     }
     let taken: usize = legend.iter().map(|span| span.content.width()).sum();
     let room = width.saturating_sub(taken + 1);
+    let words = if words.width() > room { words.replacen("per block of", "per", 1) } else { words };
     let words = if words.width() > room { super::cut_end(&words, room) } else { words };
     let gap = " ".repeat(width.saturating_sub(words.width() + taken));
     let mut spans = vec![Span::styled(words, theme.style(Role::Heading)), Span::raw(gap)];

@@ -73,9 +73,9 @@ impl Bars {
     fn beyond(&self, total: u64) -> String {
         match (self.below, self.above) {
             (0, 0) => String::new(),
-            (below, 0) => format!(", {} lie below", share(below, total)),
-            (0, above) => format!(", {} lie above", share(above, total)),
-            (below, above) => format!(", {} below, {} above", share(below, total), share(above, total)),
+            (below, 0) => format!("{} lie below", share(below, total)),
+            (0, above) => format!("{} lie above", share(above, total)),
+            (below, above) => format!("{} below, {} above", share(below, total), share(above, total)),
         }
     }
 }
@@ -93,16 +93,21 @@ pub(super) fn lines(
     };
     let scale = if is_log { "logarithmic" } else { "linear" };
     let total = figures.distribution.total();
-    let what = if bars.is_single {
+    let beyond = bars.beyond(total);
+    let many = if bars.is_single {
         format!("{}, a bar each", units::plural(bars.counts.len(), "value"))
     } else {
-        format!("{} bins{}", bars.counts.len(), bars.beyond(total))
+        format!("{} bins", bars.counts.len())
     };
     let heading = format!("histogram  {scale} (L)");
-    let gap = width.saturating_sub(heading.width() + what.width());
-    let head = if gap == 0 { what.clone() } else { heading };
-    let tail = if gap == 0 { String::new() } else { " ".repeat(gap) + &what };
-    let mut lines = vec![Line::from(vec![span(head, Role::Heading), span(tail, Role::Muted)])];
+    let room = width.saturating_sub(heading.width() + 2);
+    let whole = if beyond.is_empty() { many } else { format!("{many}, {beyond}") };
+    // What is left out is said before how many bins there are.
+    let what = if whole.width() <= room || beyond.is_empty() { whole } else { beyond };
+    let what = if what.width() <= room { what } else { String::new() };
+    let gap = " ".repeat(width.saturating_sub(heading.width() + what.width()));
+    let mut lines =
+        vec![Line::from(vec![span(heading, Role::Heading), Span::raw(gap), span(what, Role::Muted)])];
     let peak = bars.counts.iter().copied().max().unwrap_or(0);
     let share_of = |count: u64| match (count, is_log) {
         (0, _) => 0.0,

@@ -1,0 +1,244 @@
+//! The tab of values over real samples, at both sizes, in color and without: snapshots, what keys copy, and a run in a
+//! terminal.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use ckpt::app::values::Seen;
+use ckpt::app::values::figures::Figures;
+use ckpt::app::{App, Effect, Event, Focus, OpenState, Tab, keys};
+use ckpt::checkpoint::Checkpoint;
+use ckpt::stats::{Of, Options, Part, Source, Watch, scan};
+use ckpt::ui::degrade::{Colors, Degrade};
+use ckpt::ui::theme::Theme;
+use ckpt::ui::{Look, Scroll};
+use ckpt::workbench::{Script, screenshot, text_of};
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
+use unicode_width::UnicodeWidthStr;
+
+use crate::jobs::{LARGE, SMALL};
+use crate::pty::Scratch;
+use crate::robot::Robot;
+use crate::sample;
+
+const FULL: Degrade = Degrade { colors: Colors::True, is_ascii: false };
+const PLAIN: Degrade = Degrade { colors: Colors::None, is_ascii: true };
+const GPTQ: &str = "gptq-w4-g128-sym-v1-A/model";
+
+fn draw(path: &str, keys: &str, size: (u16, u16), degrade: Degrade) -> Buffer {
+    let paths = [format!("samples/{path}")];
+    let theme = Theme::built_in("dark").unwrap().at(degrade.colors);
+    screenshot(&Script { paths: &paths, adapter: None, keys, size, theme: &theme, degrade }).unwrap()
+}
+
+/// Name of the view, what is open, and the keys that lead there.
+const VIEWS: [(&str, &str, &str); 17] = [
+    ("nf4-layer", "bnb-nf4-A/model", "v j j j j j j j"),
+    ("gptq-layer", GPTQ, "v j j j j j j j"),
+    ("gptq-codes", GPTQ, "v j j j j j j j f j enter"),
+    ("gptq-scales", GPTQ, "v j j j j j j j f j j enter"),
+    ("gptq-zero-points", GPTQ, "v j j j j j j j f j j j enter"),
+    ("part-menu", GPTQ, "v j j j j j j j f j"),
+    ("norm", "base-A-bf16/model", "v j j j j"),
+    ("embed", "base-A-bf16/model", "v j j"),
+    ("gguf-layer", "gguf-q4_k_m-K/model.gguf", "v j"),
+    ("broken", "bad-quantized/gptq-missing-scales", "v n"),
+    ("nan-scale", "bad-quantized/gptq-nan-scale", "v n"),
+    ("fold", "base-A-bf16/model", "v j j j"),
+    ("log", "base-A-bf16/model", "v L j j"),
+    ("map", GPTQ, "v j j j j j j j tab j j l l l"),
+    ("map-close", GPTQ, "v j j j j j j j tab + + + + + + G j l l"),
+    ("map-wide", GPTQ, "v j j j j j j j z + l l l j"),
+    ("tensor", "bnb-nf4-A/model", "v t l l l l j j j"),
+];
+
+#[test]
+fn every_view_is_as_it_was_looked_at() {
+    for (name, path, keys) in VIEWS {
+        for size in [LARGE, SMALL] {
+            let text = text_of(&draw(path, keys, size, FULL));
+            let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap();
+            assert!(widest <= usize::from(size.0), "{name}: {text}");
+            insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
+        }
+    }
+}
+
+#[test]
+fn without_color_and_in_ascii_the_map_and_its_cursor_are_seen() {
+    for (name, keys) in [("plain", "v j j j j j j j"), ("plain-map", "v j j j j j j j tab j l")] {
+        for size in [LARGE, SMALL] {
+            let buffer = draw(GPTQ, keys, size, PLAIN);
+            let text = text_of(&buffer);
+            assert!(text.is_ascii(), "{text}");
+            assert!(buffer.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset), "a color");
+            insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
+        }
+    }
+    let buffer = draw(GPTQ, "v j j j j j j j tab j l", LARGE, PLAIN);
+    let reversed = buffer.content.iter().filter(|cell| cell.modifier.contains(Modifier::REVERSED));
+    let text: String = reversed.map(ratatui::buffer::Cell::symbol).collect();
+    // The cell of the map, and the number below it.
+    assert!(text.chars().next().is_some_and(|c| ".:+#".contains(c)) && text[1..].trim().parse::<f64>().is_ok(), "{text}");
+}
+
+#[test]
+fn every_size_draws_and_no_line_is_wider() {
+    for (path, keys) in [(GPTQ, "v j j j j j j j"), (GPTQ, "v j j j j j j j tab + j"), ("base-A-bf16/model", "v j j j j")] {
+        for width in [40, 50, 60, 70, 100, 160, 250] {
+            for height in [10, 14, 20, 30, 60] {
+                let text = text_of(&draw(path, keys, (width, height), FULL));
+                let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap();
+                assert!(widest <= usize::from(width), "{path} {keys} at {width}x{height}: {text}");
+                assert!(text.contains("values"), "{path} {keys} at {width}x{height}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_values_of_every_row_of_every_sample_draw() {
+    let mut drawn = 0;
+    for entry in std::fs::read_dir(sample("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        for below in ["", "/model", "/adapter"] {
+            let path = format!("{name}{below}");
+            if sample(&path).is_dir() {
+                let text = text_of(&draw(&path, "v j j l j j l j u n G k tab + l j t G k", SMALL, FULL));
+                let unsafe_char = text.chars().find(|c| *c != '\n' && ckpt::name::is_unsafe_char(*c));
+                assert_eq!(unsafe_char, None, "{path}");
+                drawn += 1;
+            }
+        }
+    }
+    println!("{drawn} samples");
+    assert!(drawn > 100, "{drawn}");
+}
+
+/// Opens a sample in the tab, on the row of a layer, and leaves its question open.
+fn asked(path: &str, layer: &str) -> (App, u32, Arc<Checkpoint>) {
+    let path = format!("samples/{path}");
+    let (mut app, _) = App::new(std::slice::from_ref(&path), keys::keymap(None).unwrap());
+    app.update(Event::Opened(0, Box::new(Checkpoint::open_examined(&path))));
+    let OpenState::Ready(ready) = &app.opens[0].state else { panic!("it is open") };
+    let checkpoint = Arc::clone(&ready.checkpoint);
+    let ready = app.ready_mut().unwrap();
+    ready.tree.open_all(&checkpoint);
+    let node = ready.tree.find(&checkpoint, layer).unwrap();
+    ready.tree.select_node(&checkpoint, node).unwrap();
+    let effects = app.update(Event::Key("v".into()));
+    let number = effects.iter().find_map(|e| if let Effect::ScanValues(n) = e { Some(*n) } else { None });
+    (app, number.unwrap(), checkpoint)
+}
+
+struct Quiet;
+
+impl Watch for Quiet {}
+
+/// The figures of a layer, as if it had so many values.
+fn figures(checkpoint: &Checkpoint, layer: &str, total: Option<u64>) -> Figures {
+    let layer = checkpoint.layers.find_name(&checkpoint.files.names, layer).unwrap();
+    let source = Source::open(checkpoint, Of::Layer(layer), Part::Weights).unwrap();
+    let with_sides = total.is_none();
+    let summary = scan(&source, &Options { with_sides, ..Options::default() }, &Quiet).unwrap();
+    let total = total.unwrap_or(source.count());
+    Figures::of(source.name.clone(), (Part::Weights, source.parts()), total, summary)
+}
+
+fn draw_app(app: &mut App, (width, height): (u16, u16)) -> String {
+    let theme = Theme::built_in("dark").unwrap();
+    let look = Look { theme: &theme, degrade: FULL };
+    let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(width, height)).unwrap();
+    let mut scroll = Scroll::default();
+    for _ in 0..2 {
+        terminal.draw(|frame| ckpt::ui::draw(frame, app, &mut scroll, &look)).unwrap();
+    }
+    text_of(terminal.backend().buffer())
+}
+
+const LAYER: &str = "model.layers.0.mlp.gate_proj";
+
+#[test]
+fn a_first_sample_shows_while_the_rest_is_read_and_when_it_is_stopped() {
+    let (mut app, number, checkpoint) = asked("base-A-bf16/model", LAYER);
+    let seen = figures(&checkpoint, LAYER, Some(32_768 * 24));
+    app.update(Event::ValuesSeen(number, Box::new(Seen::SoFar(Arc::new(seen)))));
+    for size in [LARGE, SMALL] {
+        let text = draw_app(&mut app, size);
+        assert!(text.contains("first 4%"), "{text}");
+        insta::assert_snapshot!(format!("running-{}x{}", size.0, size.1), text);
+    }
+    assert_eq!(app.update(Event::Key("x".into())), [Effect::StopValues]);
+    let text = draw_app(&mut app, LARGE);
+    assert!(text.contains("stopped at 4%   x reads on") && text.contains("x read on"), "{text}");
+    assert_eq!(app.update(Event::Key("x".into())), [Effect::ScanValues(number + 1)]);
+}
+
+#[test]
+fn the_figures_and_the_command_are_copied() {
+    let (mut app, number, checkpoint) = asked("base-A-bf16/model", LAYER);
+    let seen = figures(&checkpoint, LAYER, None);
+    app.update(Event::ValuesSeen(number, Box::new(Seen::Done(Arc::new(seen)))));
+    let [Effect::Copy(text)] = &app.update(Event::Key("y".into()))[..] else { panic!("it copies") };
+    insta::assert_snapshot!("copied", text);
+    let command = format!("ckpt stats samples/base-A-bf16/model {LAYER}");
+    assert_eq!(app.update(Event::Key("Y".into())), [Effect::Copy(command)]);
+}
+
+#[test]
+fn a_click_on_the_map_goes_there_and_the_wheel_moves_on() {
+    let (mut app, number, checkpoint) = asked("base-A-bf16/model", LAYER);
+    let seen = figures(&checkpoint, LAYER, None);
+    app.update(Event::ValuesSeen(number, Box::new(Seen::Done(Arc::new(seen)))));
+    draw_app(&mut app, LARGE);
+    let effects = app.update(Event::ClickCell([2, 5]));
+    assert!(matches!(effects[..], [Effect::ReadRegion(_)]), "{effects:?}");
+    let [row, column] = app.values.view.cursor;
+    assert!(row > 0 && column > 0 && app.focus == Focus::Side, "{row} {column}");
+    app.update(Event::Wheel(Focus::Side, 3));
+    assert!(app.values.view.cursor[0] > row && app.values.view.cursor[1] == column);
+    app.update(Event::ClickCell([9000, 9000]));
+    assert_eq!(app.tab, Tab::Values);
+}
+
+#[test]
+fn a_person_reads_values_and_moves_on() {
+    let model = sample(GPTQ).display().to_string();
+    let mut robot = Robot::start(&[&model, "--no-gauges"], &[]);
+    robot.shows("load ✓").press("v").shows("Values are of one layer").press("jjjjjjj");
+    robot.shows("model.layers.0.mlp.gate_proj").shows("32,768 values").shows("16 of 16 used").shows("all read in");
+    robot.press("j").shows("model.layers.0.mlp.up_proj").shows("scales 0.00").shows("all read in");
+    robot.press("\t").shows("cursor [0, 0] = ").press("+++l").shows("cursor [0, 1] = ");
+    robot.until("the number to be read", |s| !s.contents().contains("= …"));
+    robot.press("fjj\r").shows("‹ scales ›").shows("[256] F32");
+    robot.press("\x1b").press("\x1b").shows("[1 Detail]");
+    robot.press("q");
+    let (code, robot) = robot.ends();
+    assert_eq!(code, 0);
+    robot.is_restored();
+}
+
+#[test]
+fn a_large_tensor_shows_a_first_sample_and_is_left_at_once() {
+    let scratch = Scratch::new("values");
+    let input = scratch.0.join("model");
+    std::fs::create_dir(&input).unwrap();
+    // A file with a hole: gibibytes that take no room, and seconds to read.
+    let (bytes, small) = (4u64 << 30, 2048u64);
+    let header = format!(
+        r#"{{"a.weight":{{"dtype":"F16","shape":[{},2048],"data_offsets":[0,{bytes}]}},"b.weight":{{"dtype":"F16","shape":[32,32],"data_offsets":[{bytes},{}]}}}}"#,
+        bytes >> 12,
+        bytes + small
+    );
+    let mut file = std::fs::File::create_new(input.join("model.safetensors")).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len(8 + header.len() as u64 + bytes + small).unwrap();
+    let mut robot = Robot::start(&[&input.display().to_string(), "--no-gauges"], &[]);
+    robot.shows("load").press("v").shows("2,147,483,648 values").shows("x stops").shows("first ");
+    robot.press("x").shows("x reads on").press("x").shows("x stops");
+    robot.press("j").shows("1,024 values").shows("all read in");
+    robot.press("q");
+    assert_eq!(robot.ends().0, 0);
+}
