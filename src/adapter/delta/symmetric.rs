@@ -102,8 +102,8 @@ mod tests {
             let rank = values.iter().filter(|value| **value > 1e-9 * largest).count();
             assert_eq!(rank, size.div_ceil(2), "{size}: {values:?}");
         }
-        let diagonal = product_eigenvalues(&[2.0, 0.0, 0.0, 3.0], &[5.0, 0.0, 0.0, 7.0], 2);
-        assert_eq!(diagonal, Some(vec![10.0, 21.0]));
+        let diagonal = product_eigenvalues(&[4.0, 0.0, 0.0, 9.0], &[5.0, 0.0, 0.0, 7.0], 2);
+        assert_eq!(diagonal, Some(vec![20.0, 63.0]));
         assert_eq!(product_eigenvalues(&[f64::NAN], &[1.0], 1), None);
         assert_eq!(product_eigenvalues(&[0.0], &[1.0], 1), Some(vec![0.0]));
     }
