@@ -75,11 +75,7 @@ pub(super) fn lines(
             let is_marked = marked == Some([at, column]);
             let step = scale.step(line[column]);
             let mut end = column + 1;
-            while !is_marked
-                && end < wide
-                && marked != Some([at, end])
-                && scale.step(line[end]) == step
-            {
+            while !is_marked && end < wide && marked != Some([at, end]) && scale.step(line[end]) == step {
                 end += 1;
             }
             let (glyph, role) = step.map_or((' ', Role::Text), |step| STEPS[step]);
@@ -116,8 +112,11 @@ impl Scale {
         if most <= least {
             return Some(1);
         }
-        let share =
-            if self.is_even { (cell - least) / (most - least) } else { (cell / least).ln() / (most / least).ln() };
+        let share = if self.is_even {
+            (cell - least) / (most - least)
+        } else {
+            (cell / least).ln() / (most / least).ln()
+        };
         Some(((share.max(0.0) * STEPS.len() as f64) as usize).min(STEPS.len() - 1))
     }
 }
