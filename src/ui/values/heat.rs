@@ -69,7 +69,10 @@ pub(super) fn lines(
     let mut lines = vec![heading(app, figures, &cut, (least, most, cells.contains(&0.0)), width, theme)];
     let marked = marked.and_then(|place| cut.cell(place));
     for (at, line) in cells.chunks_exact(wide).enumerate() {
-        let mut spans = vec![span(format!("{:>width$} ", cut.rows[at], width = LABEL - 1), Role::Muted)];
+        let is_here = marked.is_some_and(|[line, _]| line == at);
+        let label = format!("{:>width$}", cut.rows[at], width = LABEL - 1);
+        let role = if is_here { Role::Cursor } else { Role::Muted };
+        let mut spans = vec![span(label, role), Span::raw(" ")];
         let mut column = 0;
         while column < wide {
             let is_marked = marked == Some([at, column]);
