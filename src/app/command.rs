@@ -18,7 +18,7 @@ pub(super) use self::conditions::has_checkpoint;
 use self::conditions::{
     can_sort, can_unfold, everywhere, has_open, has_rows, has_several, in_findings, in_jobs, in_tree,
     in_tree_or_findings, off_adapter, off_board, off_board_with_weights, off_jobs, off_tree, on_active_job,
-    on_done_job, on_repaired_job, with_base, with_pane, without_base, without_rows,
+    on_done_job, on_fold, on_repaired_job, with_base, with_pane, without_base, without_rows,
 };
 use self::walk::{
     back, collapse, enter, expand, filter, half_page, last, next, other_pane, reload, show, sort, step,
@@ -162,7 +162,7 @@ pub static COMMANDS: &[Command] = &[
         .needs(merge::can_merge),
     row("tensors", "Layers or raw tensors", &["t"], "tensors", tensors).foot(in_tree).needs(has_checkpoint),
     row("unfold", "Unfold alike layers, fold them again", &["u"], "unfold", unfold)
-        .foot(in_tree)
+        .foot(on_fold)
         .needs(can_unfold),
     row("sort", "Sort…", &["s"], "sort", sort).foot(App::is_on_board).needs(can_sort),
     row("next", "Next that stands out, or filter hit", &["n"], "next", |app| next(app, true))

@@ -28,6 +28,15 @@ impl Distribution {
         Self { buckets, before, total, is_exact: counts.keys().is_exact() }
     }
 
+    /// Returns the same where no value lies beyond these, the least and the largest: the outermost buckets end there.
+    #[must_use]
+    pub fn within(mut self, least: f64, largest: f64) -> Self {
+        for bucket in &mut self.buckets {
+            (bucket.low, bucket.high) = (bucket.low.max(least), bucket.high.min(largest));
+        }
+        self
+    }
+
     /// Returns how many values there are.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -45,7 +54,8 @@ impl Distribution {
     /// so many of them.
     #[must_use]
     pub fn single(&self, most: usize) -> Option<&[Bucket]> {
-        (self.is_exact && self.buckets.len() <= most).then_some(&self.buckets)
+        let is_single = |bucket: &Bucket| bucket.low == bucket.high;
+        (self.buckets.len() <= most && self.buckets.iter().all(is_single)).then_some(&self.buckets)
     }
 
     /// Returns how many values lie below a number.

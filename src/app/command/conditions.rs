@@ -10,6 +10,11 @@ pub(in crate::app) fn in_tree(app: &App) -> bool {
     app.tab == Tab::Detail && app.is_readable()
 }
 
+/// The tree stands beside a tab that shows nothing of a fold.
+pub(in crate::app) fn on_fold(app: &App) -> bool {
+    in_tree(app) || app.tab == Tab::Values && app.values_of_row().is_err() && can_unfold(app).is_ok()
+}
+
 fn with_rows(app: &App) -> bool {
     app.is_readable()
 }

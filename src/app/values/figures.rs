@@ -93,6 +93,10 @@ impl Figures {
     #[must_use]
     pub fn of(name: String, (part, parts): (Part, Vec<Part>), total: u64, summary: Summary) -> Self {
         let distribution = Distribution::of(&summary.counts);
+        let distribution = match summary.min.zip(summary.max) {
+            Some((min, max)) => distribution.within(min.value, max.value),
+            None => distribution,
+        };
         let energy =
             |of: fn(&Sides) -> &Vec<f64>| summary.sides.as_ref().and_then(|sides| Energy::of(of(sides)));
         Self {

@@ -117,7 +117,8 @@ pub fn text(figures: &Figures) -> String {
     for (name, value) in quantile_names().zip(&summary.quantiles) {
         lines.push(format!("{name}  {about}{}", units::value(*value)));
     }
-    lines.push(format!("zeros  {}  {}", units::exact(summary.zeros), share(summary.zeros, summary.count)));
+    let zeros = if summary.zeros == 0 { String::new() } else { share(summary.zeros, summary.count) };
+    lines.push(format!("zeros  {}  {zeros}", units::exact(summary.zeros)).trim_end().to_owned());
     lines.push(format!("NaN  {}", units::exact(summary.nan)));
     lines.push(format!("Inf  {}", units::exact(summary.infinite)));
     lines.extend(summary.rows_zero.map(|rows| format!("rows all zero  {}", units::exact(rows))));

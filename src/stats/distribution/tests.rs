@@ -57,4 +57,7 @@ fn wider_values_lie_evenly_in_their_buckets() {
     let of = Distribution::of(&counts);
     assert_eq!((of.below(1.0), of.below(1.003_906_25), of.below(1.01)), (0, 500, 1000));
     assert!(!of.is_exact() && of.single(4).is_none());
+    let all_one = of.within(1.0, 1.0);
+    assert_eq!((all_one.below(1.0), all_one.at_most(1.0)), (0, 1000));
+    assert_eq!(all_one.single(1).map(|single| single[0].count), Some(1000));
 }

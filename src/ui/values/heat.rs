@@ -69,17 +69,16 @@ pub(super) fn lines(
     let mut lines = vec![heading(app, figures, &cut, (least, most, cells.contains(&0.0)), width, theme)];
     let marked = marked.and_then(|place| cut.cell(place));
     for (at, line) in cells.chunks_exact(wide).enumerate() {
-        let mut spans = vec![span(format!("{:>width$} ", cut.rows[at], width = LABEL - 1), Role::Muted)];
+        let is_here = marked.is_some_and(|[line, _]| line == at);
+        let label = format!("{:>width$}", cut.rows[at], width = LABEL - 1);
+        let role = if is_here { Role::Cursor } else { Role::Muted };
+        let mut spans = vec![span(label, role), Span::raw(" ")];
         let mut column = 0;
         while column < wide {
             let is_marked = marked == Some([at, column]);
             let step = scale.step(line[column]);
             let mut end = column + 1;
-            while !is_marked
-                && end < wide
-                && marked != Some([at, end])
-                && scale.step(line[end]) == step
-            {
+            while !is_marked && end < wide && marked != Some([at, end]) && scale.step(line[end]) == step {
                 end += 1;
             }
             let (glyph, role) = step.map_or((' ', Role::Text), |step| STEPS[step]);
@@ -116,8 +115,11 @@ impl Scale {
         if most <= least {
             return Some(1);
         }
-        let share =
-            if self.is_even { (cell - least) / (most - least) } else { (cell / least).ln() / (most / least).ln() };
+        let share = if self.is_even {
+            (cell - least) / (most - least)
+        } else {
+            (cell / least).ln() / (most / least).ln()
+        };
         Some(((share.max(0.0) * STEPS.len() as f64) as usize).min(STEPS.len() - 1))
     }
 }

@@ -56,8 +56,17 @@ impl Bars {
             let cells = (width / counts.len()).clamp(1, BAR_MAX);
             return Some(Self { counts, cells, low, high, is_single: true, below: 0, above: 0 });
         }
-        let (low, high) = figures.range()?;
-        let bins = distribution.bins(low, high, width.max(1));
+        let (bins, (low, high)) = if figures.part == Part::Codes {
+            // As many codes in each bar: else those of one more would stand out.
+            let (least, largest) = (figures.summary.min?.value, figures.summary.max?.value);
+            let each = ((largest - least + 1.0) / width as f64).ceil().max(1.0);
+            let count = ((largest - least + 1.0) / each).ceil();
+            let (low, high) = (least - 0.5, least - 0.5 + count * each);
+            (distribution.bins(low, high, count as usize), (low, high))
+        } else {
+            let (low, high) = figures.range()?;
+            (distribution.bins(low, high, width), (low, high))
+        };
         Some(Self {
             counts: bins.counts,
             cells: 1,
