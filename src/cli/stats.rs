@@ -1,5 +1,6 @@
 //! `ckpt stats`: the figures of all values of every layer, as a table sorted by what looks wrong, JSON or CSV.
 
+mod adapter;
 mod csv;
 mod document;
 mod text;
@@ -28,6 +29,9 @@ pub struct Stats {
     /// Layers to look at, by their whole names: * is any text, ? any character. None: all of them.
     #[arg(value_name = "GLOB")]
     pub globs: Vec<String>,
+    /// How much an adapter changes each layer, instead of its values: norms, effective rank, whether it is all zero.
+    #[arg(short = 'a', long = "adapter", value_name = "ADAPTER", conflicts_with_all = ["part", "tensors"])]
+    pub adapter: Option<String>,
     /// Print one line of JSON.
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
@@ -72,6 +76,8 @@ impl From<PartFlag> for Part {
     }
 }
 
+/// Cells of a name; longer ones are cut in the middle.
+const NAME_CELLS_MAX: usize = 60;
 /// Bins of a histogram.
 const BINS: usize = 64;
 /// Names that are shown for a pattern that is of none.
@@ -115,6 +121,9 @@ struct Report<'a> {
 /// There is nothing at the path that could be opened, a pattern is of no layer, or stdout fails.
 pub fn run(asked: &Stats, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let checkpoint = Checkpoint::open_examined(&asked.path)?;
+    if let Some(adapter) = &asked.adapter {
+        return adapter::run(asked, (checkpoint, adapter), quiet, out);
+    }
     let list = chosen(asked, &checkpoint)?;
     let report = Report::of(asked, &checkpoint, &list, quiet);
     if asked.json {

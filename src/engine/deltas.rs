@@ -56,11 +56,19 @@ impl Delta {
     }
 }
 
+/// What an adapter changes of a base.
+pub struct Weighed {
+    /// What it changes of each weight.
+    pub deltas: Vec<Delta>,
+    /// Modules that are not merged and were not looked at, and why.
+    pub left: Vec<String>,
+}
+
 /// Looks at what an adapter changes of the base that it was held against; modules that do not fit are left out.
 ///
 /// # Errors
 /// Nothing of it can be merged, a weight or the adapter cannot be read or decoded, or it was cancelled.
-pub fn of_adapter(held: &Held, progress: &Progress, on_done: &(dyn Fn(usize) + Sync)) -> Result<Vec<Delta>> {
+pub fn of_adapter(held: &Held, progress: &Progress, on_done: &(dyn Fn(usize) + Sync)) -> Result<Weighed> {
     let adapter = held.adapter.files.path.display().to_string();
     let mut order = Order::new(&held.base.files.path.display().to_string(), Path::new(""));
     order.merging =
@@ -75,7 +83,9 @@ pub fn of_adapter(held: &Held, progress: &Progress, on_done: &(dyn Fn(usize) + S
         device: &Cpu,
         progress,
     };
-    deltas(&run, on_done)
+    let deltas = deltas(&run, on_done)?;
+    let left = plan.coverage.as_ref().map_or_else(Vec::new, |coverage| coverage.left.clone());
+    Ok(Weighed { deltas, left })
 }
 
 /// Looks at what the merges of a plan change, in their order, on as many threads as the run's options say. `on_done` is

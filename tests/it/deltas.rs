@@ -32,6 +32,37 @@ fn look(base: &str, adapter: &std::path::Path, threads: usize) -> Vec<Delta> {
     deltas(&run, &|_| {}).unwrap()
 }
 
+/// Runs `ckpt stats BASE -a ADAPTER`; returns what it prints.
+fn stats(adapter: &std::path::Path, more: &[&str]) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"));
+    command.arg("stats").arg(sample("base-A-bf16/model")).arg("-a").arg(adapter).args(more);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn stats_of_an_adapter_print_its_changes() {
+    let adapter = sample("peft-lora-all-A").join("adapter");
+    let document: Value = serde_json::from_str(&stats(&adapter, &["--json"])).unwrap();
+    let layers = document["layers"].as_array().unwrap();
+    let found = look("base-A-bf16/model", &adapter, 1);
+    assert_eq!((layers.len(), &document["not_merged"]), (14, &serde_json::json!([])));
+    for (layer, delta) in layers.iter().zip(&found) {
+        assert_eq!(layer["name"], delta.name.as_str());
+        assert_eq!(layer["norm"].as_f64(), Some(delta.norm));
+        assert_eq!(layer["relative"].as_f64(), delta.relative());
+        assert_eq!(layer["effective_rank"].as_f64(), delta.effective_rank);
+    }
+    let text = stats(&adapter, &["*q_proj"]);
+    assert_eq!(text.matches("self_attn.q_proj").count(), 2, "{text}");
+    assert!(text.ends_with("2 layers changed, 0 with a change that is all zero\n"), "{text}");
+    let csv = stats(&adapter, &["--csv"]);
+    assert_eq!((csv.lines().count(), csv.lines().next().unwrap().split(',').count()), (15, 8), "{csv}");
+    let partial = stats(&sample("peft-bad-keys/wrong-shape"), &[]);
+    assert!(partial.contains("not merged:"), "{partial}");
+}
+
 #[test]
 fn norms_and_effective_ranks_are_those_of_pefts_merge() {
     let golden: Value = serde_json::from_str(include_str!("deltas.json")).unwrap();
@@ -84,7 +115,10 @@ fn an_adapter_that_was_never_trained_changes_nothing_and_that_is_seen() {
     let mut file = std::fs::File::create_new(folder.join("adapter_model.safetensors")).unwrap();
     file.write_all(&bytes).unwrap();
     let found = look("base-A-bf16/model", &folder, 2);
+    let said = stats(&folder, &[]);
     std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(said.matches("▲ it changes nothing").count(), 14, "{said}");
+    assert!(said.ends_with("0 layers changed, 14 with a change that is all zero\n"), "{said}");
     assert!(!found.is_empty());
     for delta in found {
         assert_eq!((delta.norm, delta.is_zero, delta.effective_rank), (0.0, true, None), "{}", delta.name);

@@ -171,7 +171,7 @@ impl Question {
     /// As `of_adapter`.
     pub fn answer(&self, on_done: &(dyn Fn(usize) + Sync)) -> Result<Vec<Delta>> {
         let found = crate::engine::deltas::of_adapter(&self.held, &self.progress, on_done);
-        found.map_err(|error| match error.kind {
+        found.map(|found| found.deltas).map_err(|error| match error.kind {
             ErrorKind::Cancelled => Error::new(ErrorKind::Cancelled, "it was ended"),
             _ => error,
         })

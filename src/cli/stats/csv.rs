@@ -94,7 +94,7 @@ fn figures_cells(figures: &Summary, entry: &Entry) -> Vec<String> {
 }
 
 /// Returns the shortest digits that are read back as the same number.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     format!("{value:?}")
 }
 
@@ -102,7 +102,7 @@ fn joined(parts: impl IntoIterator<Item = impl Display>) -> String {
     parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-fn write_line(out: &mut dyn Write, cells: &[String]) -> Result<()> {
+pub(super) fn write_line(out: &mut dyn Write, cells: &[String]) -> Result<()> {
     let cells: Vec<Cow<'_, str>> = cells.iter().map(|cell| quoted(cell)).collect();
     write!(out, "{}\r\n", cells.join(","))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Result, Write};
 
 use super::super::table::table;
-use super::{Entry, Report};
+use super::{Entry, NAME_CELLS_MAX, Report};
 use crate::name::{cut_name, escape};
 use crate::stats::odd::{LOOKS, is_number, role};
 use crate::stats::{Part, Summary};
@@ -13,8 +13,6 @@ use crate::units;
 
 /// Rows that look right from which on alike ones are folded: what a terminal shows at once.
 const ROWS_MAX: usize = 24;
-/// Cells of a name; longer ones are cut in the middle.
-const NAME_CELLS_MAX: usize = 60;
 /// Reasons why values were not read that the last line names.
 const REASONS: usize = 3;
 
