@@ -15,6 +15,7 @@ pub mod histogram;
 mod moments;
 pub mod odd;
 mod pass;
+mod quiet;
 mod refine;
 pub mod scan;
 mod sides;
