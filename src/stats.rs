@@ -20,6 +20,7 @@ mod moments;
 pub mod odd;
 pub mod pairs;
 mod pass;
+mod quiet;
 mod refine;
 pub mod region;
 pub mod scan;

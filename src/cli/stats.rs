@@ -16,6 +16,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::{distance, escape};
 use crate::plan::select::Selection;
+use crate::problem::{Problem, kind};
 use crate::stats::every::Asked;
 use crate::stats::odd::{Odd, odd, role};
 use crate::stats::{Of, Part, Source, Summary};
@@ -113,6 +114,8 @@ struct Report<'a> {
     asked: &'a Stats,
     /// In natural order.
     entries: Vec<Entry>,
+    /// Files that cannot be read, whatever is in them: name, and why.
+    files: Vec<(String, String)>,
 }
 
 /// Runs the command: exit 0 when all values could be read, 2 when some could not.
@@ -144,7 +147,9 @@ fn chosen(asked: &Stats, checkpoint: &Checkpoint) -> Result<Vec<Of>> {
         (0..checkpoint.layers.len() as u32).map(Of::Layer).collect()
     };
     if all.is_empty() {
-        return Err(Error::input(format!("{}: no {} can be read", escape(&asked.path), asked.unit())));
+        let why = checkpoint.problems.iter().find(|problem| problem.is_error());
+        let why = why.map_or_else(String::new, |problem| format!(": {}", problem.message));
+        return Err(Error::input(format!("{}: no {} can be read{why}", escape(&asked.path), asked.unit())));
     }
     if asked.globs.is_empty() {
         return Ok(all);
@@ -225,7 +230,7 @@ impl<'a> Report<'a> {
             .map(|(of, found)| {
                 let (name, (format, label)) = (name(checkpoint, *of), formats(checkpoint, *of));
                 let found = found.map_err(|error| Unread {
-                    why: error.message.trim_start_matches(&format!("{}: ", escape(&name))).to_owned(),
+                    why: bare(&error, &name),
                     is_without: is_without(checkpoint, *of, part),
                 });
                 Entry { name, format, label, found, odd: Vec::new() }
@@ -238,14 +243,34 @@ impl<'a> Report<'a> {
         for entry in entries.iter_mut().filter(|entry| entry.found.is_ok()) {
             entry.odd.extend(odd.next().into_iter().flatten());
         }
-        Self { asked, entries }
+        Self { asked, entries, files: unread_files(checkpoint) }
     }
 
     /// Returns true if everything could be read that there is; of a part at least one.
     fn is_read(&self) -> bool {
         let is_some = self.entries.iter().any(|entry| entry.found.is_ok());
-        is_some && !self.entries.iter().any(Entry::is_unread)
+        is_some && self.files.is_empty() && !self.entries.iter().any(Entry::is_unread)
     }
+}
+
+/// Returns what an error says without the name before it, which stands in the row.
+fn bare(error: &Error, name: &str) -> String {
+    let names = [Some(name), error.tensor.as_deref()];
+    let prefixes = names.into_iter().flatten().map(|name| format!("{}: ", escape(name)));
+    let mut rests = prefixes.filter_map(|prefix| error.message.strip_prefix(&prefix));
+    rests.next().unwrap_or(&error.message).to_owned()
+}
+
+/// Returns the files that are named and missing, or cannot be read as what they are, and why.
+fn unread_files(checkpoint: &Checkpoint) -> Vec<(String, String)> {
+    let shards = &checkpoint.files.shards;
+    let is_unread = |file: &str| shards.iter().any(|shard| shard.unreadable && shard.name == file);
+    let of = |problem: &Problem| {
+        let file = problem.file.as_deref().unwrap_or_default();
+        let is_it = problem.kind == &kind::MISSING_SHARD || problem.is_error() && is_unread(file);
+        is_it.then(|| (file.to_owned(), problem.message.clone()))
+    };
+    checkpoint.problems.iter().filter_map(of).collect()
 }
 
 /// Returns the format as the schema names it, and as a row shows it.

@@ -41,26 +41,24 @@ impl Keys {
         }
     }
 
-    /// Returns the lowest and the highest value of each bucket.
-    fn ends(self) -> Vec<(f64, f64)> {
-        let keys = 0..self.len() as u64;
+    /// Returns the lowest and the highest value of each of some buckets.
+    fn ends(self, keys: &[u16]) -> Vec<(f64, f64)> {
+        let bits = keys.iter().map(|key| u64::from(*key) << 48);
         match self {
             Self::Patterns(dtype) => {
                 let bytes: Vec<u8> = if self.len() == 1 << 8 {
-                    keys.map(|key| key as u8).collect()
+                    keys.iter().map(|key| *key as u8).collect()
                 } else {
-                    keys.flat_map(|key| (key as u16).to_le_bytes()).collect()
+                    keys.iter().flat_map(|key| key.to_le_bytes()).collect()
                 };
-                let mut ends = vec![0f32; self.len()];
+                let mut ends = vec![0f32; keys.len()];
                 values::to_f32(dtype, &bytes, &mut ends);
                 ends.iter().map(|&value| (f64::from(value), f64::from(value))).collect()
             }
-            Self::F32 => {
-                keys.map(|key| ordered(f32_of(key << 48), f32_of(key << 48 | 0xffff << 32))).collect()
+            Self::F32 => bits.map(|key| ordered(f32_of(key), f32_of(key | 0xffff << 32))).collect(),
+            Self::F64 => {
+                bits.map(|key| ordered(f64::from_bits(key), f64::from_bits(key | 0xffff_ffff_ffff))).collect()
             }
-            Self::F64 => keys
-                .map(|key| ordered(f64::from_bits(key << 48), f64::from_bits(key << 48 | 0xffff_ffff_ffff)))
-                .collect(),
         }
     }
 }
@@ -90,8 +88,9 @@ pub struct Bucket {
 #[derive(Clone, Debug)]
 pub struct Counts {
     keys: Keys,
-    /// What was counted since they were last added to `all`.
-    table: Vec<u32>,
+    /// What was counted since they were last added to `all`: by turns in one and the other, so that equal neighbors do
+    /// not wait for each other.
+    tables: [Vec<u32>; 2],
     since: u64,
     all: Vec<u64>,
 }
@@ -100,12 +99,12 @@ impl Counts {
     /// Returns counts of nothing.
     #[must_use]
     pub fn new(keys: Keys) -> Self {
-        Self { keys, table: vec![0; keys.len()], since: 0, all: Vec::new() }
+        Self { keys, tables: [vec![0; keys.len()], vec![0; keys.len()]], since: 0, all: Vec::new() }
     }
 
     /// Returns counts of nothing that take no memory.
     pub(super) fn nothing(&self) -> Self {
-        Self { keys: self.keys, table: Vec::new(), since: 0, all: Vec::new() }
+        Self { keys: self.keys, tables: [Vec::new(), Vec::new()], since: 0, all: Vec::new() }
     }
 
     /// Returns how values become buckets.
@@ -124,34 +123,44 @@ impl Counts {
     }
 
     fn settle(&mut self) {
-        self.all.resize(self.table.len(), 0);
-        for (all, count) in self.all.iter_mut().zip(&mut self.table) {
-            *all += u64::from(std::mem::take(count));
+        self.all.resize(self.keys.len(), 0);
+        for table in &mut self.tables {
+            for (all, count) in self.all.iter_mut().zip(table) {
+                *all += u64::from(std::mem::take(count));
+            }
         }
         self.since = 0;
     }
 
     /// Counts the elements of the dtype of patterns. Each of 8 or 16 bits.
     pub(super) fn add_patterns(&mut self, bytes: &[u8]) {
-        self.expect(bytes.len());
-        if let Ok(table) = <&mut [u32; 1 << 16]>::try_from(&mut self.table[..]) {
-            for pattern in bytes.as_chunks().0 {
-                table[usize::from(u16::from_le_bytes(*pattern))] += 1;
-            }
-        } else if let Ok(table) = <&mut [u32; 1 << 8]>::try_from(&mut self.table[..]) {
-            for pattern in bytes {
-                table[usize::from(*pattern)] += 1;
-            }
+        if self.keys.len() == 1 << 8 {
+            self.add_by::<_, { 1 << 8 }>(bytes, |byte| usize::from(*byte));
+        } else {
+            let patterns = bytes.as_chunks().0;
+            self.add_by::<_, { 1 << 16 }>(patterns, |bytes| usize::from(u16::from_le_bytes(*bytes)));
         }
     }
 
     /// Counts values by their upper 16 bits.
-    pub(super) fn add_upper(&mut self, uppers: impl ExactSizeIterator<Item = u16>) {
-        self.expect(uppers.len());
-        if let Ok(table) = <&mut [u32; 1 << 16]>::try_from(&mut self.table[..]) {
-            for upper in uppers {
-                table[usize::from(upper)] += 1;
-            }
+    pub(super) fn add_upper<V>(&mut self, values: &[V], upper: impl Fn(&V) -> u16) {
+        self.add_by::<_, { 1 << 16 }>(values, |value| usize::from(upper(value)));
+    }
+
+    fn add_by<T, const LEN: usize>(&mut self, values: &[T], key: impl Fn(&T) -> usize) {
+        self.expect(values.len());
+        let [a, b] = &mut self.tables;
+        // The tables have the length of the keys: their sizes let the compiler leave out checks.
+        let Some((a, b)) = a.as_mut_array::<LEN>().zip(b.as_mut_array::<LEN>()) else { return };
+        let (fours, rest) = values.as_chunks::<4>();
+        for four in fours {
+            a[key(&four[0])] += 1;
+            b[key(&four[1])] += 1;
+            a[key(&four[2])] += 1;
+            b[key(&four[3])] += 1;
+        }
+        for value in rest {
+            a[key(value)] += 1;
         }
     }
 
@@ -166,28 +175,29 @@ impl Counts {
     /// Adds counts of the same dtype.
     pub(super) fn add(&mut self, other: &Self) {
         self.settle();
-        for (all, count) in self.all.iter_mut().zip(&other.table) {
-            *all += u64::from(*count);
+        for table in &other.tables {
+            self.all.iter_mut().zip(table).for_each(|(all, count)| *all += u64::from(*count));
         }
-        for (all, count) in self.all.iter_mut().zip(&other.all) {
-            *all += count;
-        }
+        self.all.iter_mut().zip(&other.all).for_each(|(all, count)| *all += count);
+    }
+
+    /// Returns how often each key was counted.
+    fn counts(&self) -> impl Iterator<Item = u64> + '_ {
+        let [a, b] = &self.tables;
+        let all = self.all.iter().chain(std::iter::repeat(&0));
+        a.iter().zip(b).zip(all).map(|((a, b), all)| u64::from(*a) + u64::from(*b) + all)
     }
 
     /// Returns the finite values in ascending order, without buckets in which there is none.
     #[must_use]
     pub fn buckets(&self) -> Vec<Bucket> {
-        let all = self.all.iter().chain(std::iter::repeat(&0));
-        let filled = self.keys.ends().into_iter().zip(self.table.iter().zip(all)).zip(0u16..=u16::MAX);
-        let mut buckets: Vec<Bucket> = filled
-            .map(|(((low, high), (count, all)), key)| Bucket {
-                low,
-                high,
-                count: u64::from(*count) + all,
-                key,
-            })
+        let filled = self.counts().zip(0u16..=u16::MAX).filter(|(count, _)| *count > 0);
+        let (counts, keys): (Vec<u64>, Vec<u16>) = filled.unzip();
+        let buckets = self.keys.ends(&keys).into_iter().zip(counts).zip(keys);
+        let mut buckets: Vec<Bucket> = buckets
+            .map(|(((low, high), count), key)| Bucket { low, high, count, key })
             // The lowest of a bucket is a number where any is: a wider one's highest may be none.
-            .filter(|bucket| bucket.count > 0 && bucket.low.is_finite() && bucket.high.is_finite())
+            .filter(|bucket| bucket.low.is_finite() && bucket.high.is_finite())
             .collect();
         buckets.sort_by(|a, b| a.low.total_cmp(&b.low));
         buckets

@@ -38,6 +38,7 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// Each on its own: what cannot be read or decoded does not stop the others.
+    #[must_use]
     pub fn scan(&self, checkpoint: &Checkpoint, progress: &(dyn Fn(u64) + Sync)) -> Vec<Result<Summary>> {
         let sizes: Vec<u64> = self.list.iter().map(|of| bytes(checkpoint, *of)).collect();
         let mut order: Vec<usize> = (0..self.list.len()).collect();

@@ -92,9 +92,14 @@ pub(super) fn refine<V: Value>(
         }
     }
     let width = if summary.counts.keys() == Keys::F32 { 32 } else { 64 };
+    let mut bins = Histogram::between(min.value, max.value, options.bins);
     for known in (16..width).step_by(16) {
-        let bins = if known == 16 { options.bins } else { 0 };
-        let states = pass::<V>((source, options, watch), &ranks, (min.value, max.value, bins), known)?;
+        let has_bins = known == 16;
+        let mut wanted = Wanted::new(&ranks, known);
+        if has_bins {
+            wanted.split(&buckets, &mut bins);
+        }
+        let states = pass::<V>((source, options, watch), &ranks, &wanted, &bins)?;
         let mut all: Option<State<V>> = None;
         for state in states {
             match &mut all {
@@ -110,10 +115,11 @@ pub(super) fn refine<V: Value>(
                 found.ok_or_else(|| Error::input("its values changed while they were read"))?;
             *of = Known { bits: of.bits | u64::from(next) << (48 - known), rank };
         }
-        if known == 16 {
-            summary.histogram = Some(all.histogram);
+        if has_bins {
+            bins.counts.iter_mut().zip(&all.histogram.counts).for_each(|(count, more)| *count += more);
         }
     }
+    summary.histogram = Some(bins);
     let value = |rank: u64| {
         ranks.get(&rank).map_or(f64::NAN, |known| match width {
             32 => f64::from(f32::from_bits((known.bits >> 32) as u32)),
@@ -143,26 +149,57 @@ fn next_bits(table: &[u64], is_negative: bool, rank: u64) -> Option<(u16, u64)> 
     None
 }
 
-/// Counts the next 16 bits of the values that share the upper `known` bits with one of `ranks`.
+/// Which values a pass looks at, by their upper 16 bits: most it does not.
+struct Wanted {
+    /// Bits that are known: 16, 32 or 48.
+    known: u32,
+    /// By the upper 16 bits: `RANK`, `EDGE`, both or none.
+    of: Vec<u8>,
+}
+
+/// A value that may be of a rank that is looked for.
+const RANK: u8 = 1;
+/// A value of a bucket with an edge of a bin in it.
+const EDGE: u8 = 2;
+
+impl Wanted {
+    fn new(ranks: &BTreeMap<u64, Known>, known: u32) -> Self {
+        let mut of = vec![0; 1 << 16];
+        for known in ranks.values() {
+            of[(known.bits >> 48) as usize] |= RANK;
+        }
+        Self { known, of }
+    }
+
+    /// Puts the buckets that lie in one bin each into theirs; of the others all values are looked at.
+    fn split(&mut self, buckets: &[Bucket], bins: &mut Histogram) {
+        for bucket in buckets {
+            // Ends that no value has may lie outside.
+            let bin = bins.bin(bucket.low).filter(|bin| bins.bin(bucket.high) == Some(*bin));
+            match bin {
+                Some(bin) => bins.counts[bin] += bucket.count,
+                None => self.of[usize::from(bucket.key)] |= EDGE,
+            }
+        }
+    }
+}
+
+/// Counts the next 16 bits of the values that share the known upper bits with one of `ranks`, and puts values at edges
+/// into their bins.
 fn pass<V: Value>(
     (source, options, watch): (&Source<'_>, &Options, &dyn Watch),
     ranks: &BTreeMap<u64, Known>,
-    (min, max, bins): (f64, f64, usize),
-    known: u32,
+    wanted: &Wanted,
+    bins: &Histogram,
 ) -> Result<Vec<State<V>>> {
     let dtype = source.dtype;
-    // By the upper 16 bits, whether a value may be one of them: most are not.
-    let mut may_be = vec![false; 1 << 16];
-    for known in ranks.values() {
-        may_be[(known.bits >> 48) as usize] = true;
-    }
     let steps = Steps {
         begin: &|| State {
             block: Vec::with_capacity(BLOCK),
             tables: ranks.values().map(|known| (known.bits, vec![0; 1 << 16])).collect(),
-            histogram: Histogram::between(min, max, bins.max(1)),
+            histogram: Histogram { edges: bins.edges.clone(), counts: vec![0; bins.counts.len()] },
         },
-        take: &|state: &mut State<V>, _, bytes: &[u8]| state.take(dtype, bytes, &may_be, (known, bins > 0)),
+        take: &|state: &mut State<V>, _, bytes: &[u8]| state.take(dtype, bytes, wanted),
         end: &|_: &mut State<V>| {},
         look: &|_| {},
     };
@@ -170,15 +207,10 @@ fn pass<V: Value>(
 }
 
 impl<V: Value> State<V> {
-    fn take(
-        &mut self,
-        dtype: Dtype,
-        bytes: &[u8],
-        may_be: &[bool],
-        (known, has_bins): (u32, bool),
-    ) -> Result<()> {
+    fn take(&mut self, dtype: Dtype, bytes: &[u8], wanted: &Wanted) -> Result<()> {
         let size = (dtype.bits().unwrap_or(8.0) as usize / 8).max(1);
-        let (mask, shift) = (u64::MAX << (64 - known), 48 - known);
+        let (mask, shift) = (u64::MAX << (64 - wanted.known), 48 - wanted.known);
+        let Some(of) = wanted.of.as_array::<{ 1 << 16 }>() else { return Ok(()) };
         for bytes in bytes.chunks(BLOCK * size) {
             self.block.resize(bytes.len() / size, V::default());
             if !V::read(dtype, bytes, &mut self.block) {
@@ -186,13 +218,16 @@ impl<V: Value> State<V> {
             }
             for value in &self.block {
                 let bits = value.bits();
-                if may_be[(bits >> 48) as usize]
+                let what = of[(bits >> 48) as usize];
+                if what == 0 {
+                    continue;
+                }
+                if what & RANK != 0
                     && let Some(table) = self.tables.get_mut(&(bits & mask))
                 {
                     table[usize::from((bits >> shift) as u16)] += 1;
                 }
-                if has_bins {
-                    // What is not finite lies in no bin.
+                if what & EDGE != 0 {
                     self.histogram.add(value.wide(), 1);
                 }
             }

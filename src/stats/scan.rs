@@ -7,6 +7,7 @@ use super::counts::{Bucket, Counts, Keys};
 use super::moments::{Moments, Sum};
 pub use super::pass::Watch;
 use super::pass::{Steps, run};
+use super::quiet::Quiet;
 use super::refine::refine;
 use super::sides::SidesState;
 use super::source::{Buffers, Source};
@@ -19,6 +20,8 @@ const BLOCK: usize = 4096;
 const SIDE_MAX: u64 = 1 << 22;
 /// Pieces of the first sample, and values of each.
 const SAMPLE: (u64, u64) = (48, 16 << 10);
+/// Times that squares about an origin may be those about the mean: two digits of sixteen cancel.
+const ORIGIN_FAR: f64 = 100.0;
 /// Values from which on a sample is worth showing first.
 const SAMPLED_FROM: u64 = 16 << 20;
 
@@ -87,7 +90,9 @@ fn scan_as<V: Value>(source: &Source<'_>, options: &Options, watch: &dyn Watch) 
 /// Looks at pieces that lie evenly over all values.
 fn sample<V: Value>(source: &Source<'_>, watch: &dyn Watch) -> Result<Summary> {
     let (mut state, mut buffers) = (State::<V>::new(source, false), Buffers::default());
-    let grain = source.grain();
+    // Whole rows, so that those of zeros are.
+    let grain = if source.row_len() <= SAMPLE.1 { source.row_len() } else { 1 }.max(source.grain());
+    state.has_rows &= grain.is_multiple_of(source.row_len());
     let each = SAMPLE.1.next_multiple_of(grain);
     for at in 0..SAMPLE.0 {
         watch.check()?;
@@ -106,6 +111,8 @@ struct State<V> {
     /// True if pieces are whole rows.
     has_rows: bool,
     block: Vec<V>,
+    /// What changes neither extremes nor outliers.
+    quiet: Quiet,
     count: u64,
     nan: u64,
     infinite: u64,
@@ -114,6 +121,8 @@ struct State<V> {
     max: Option<(V, u64)>,
     outliers: Vec<(V, u64)>,
     moments: Moments,
+    /// The mean of the block before: from there the next one's moments are taken.
+    origin: f64,
     rows: u64,
     rows_zero: u64,
     /// True if the row that is being read has shown nothing but zeros.
@@ -133,6 +142,7 @@ impl<V: Value> State<V> {
             row_len: columns,
             has_rows,
             block: Vec::with_capacity(BLOCK),
+            quiet: Quiet::NOTHING,
             count: 0,
             nan: 0,
             infinite: 0,
@@ -141,6 +151,7 @@ impl<V: Value> State<V> {
             max: None,
             outliers: Vec::with_capacity(OUTLIERS + 1),
             moments: Moments::default(),
+            origin: 0.0,
             rows: 0,
             rows_zero: 0,
             is_zero_so_far: true,
@@ -152,25 +163,47 @@ impl<V: Value> State<V> {
     /// Takes the values from number `start` on.
     fn take(&mut self, start: u64, bytes: &[u8]) -> Result<()> {
         let bits = self.dtype.bits().unwrap_or(8.0) as usize;
-        if let Keys::Patterns(_) = self.keys {
-            self.counts.add_patterns(bytes);
-        }
         let count = bytes.len() * 8 / bits;
-        let mut block = std::mem::take(&mut self.block);
         let mut at = 0;
         while at < count {
-            let column = (start + at as u64) % self.row_len;
-            let length = self.block_length(column).min(count - at);
-            block.resize(length, V::default());
-            if !V::read(self.dtype, &bytes[at * bits / 8..(at + length) * bits / 8], &mut block) {
-                return Err(Error::input(format!("{} has no plain values", self.dtype)));
-            }
-            self.look(start + at as u64, &mut block);
+            let begin = start + at as u64;
+            let length = self.block_length(begin % self.row_len).min(count - at);
+            self.take_block(begin, &bytes[at * bits / 8..(at + length) * bits / 8], length)?;
             at += length;
         }
-        self.block = block;
         self.count += count as u64;
         Ok(())
+    }
+
+    /// Takes the values of a block, whose first is that of number `start`.
+    fn take_block(&mut self, start: u64, bytes: &[u8], length: usize) -> Result<()> {
+        if let Keys::Patterns(_) = self.keys {
+            self.counts.add_patterns(bytes);
+            if self.sides.is_none() && self.quiet.holds(bytes) {
+                let is_zero = |pattern: &[u8; 2]| u16::from_le_bytes(*pattern) << 1 == 0;
+                self.look_for_zero_rows(start, bytes.as_chunks().0, is_zero);
+                return Ok(());
+            }
+        }
+        let mut block = std::mem::take(&mut self.block);
+        block.resize(length, V::default());
+        if !V::read(self.dtype, bytes, &mut block) {
+            return Err(Error::input(format!("{} has no plain values", self.dtype)));
+        }
+        self.look(start, &mut block);
+        self.block = block;
+        self.quieten();
+        Ok(())
+    }
+
+    /// Finds what changes nothing from now on.
+    fn quieten(&mut self) {
+        if let (Some((min, _)), Some((max, _)), Some((kept, _))) =
+            (self.min, self.max, self.outliers.get(OUTLIERS - 1))
+        {
+            let [min, max, kept] = [min, max, kept.magnitude()].map(|value| value.wide() as f32);
+            self.quiet = Quiet::new(self.dtype, (min, max), kept);
+        }
     }
 
     /// Returns how many values make a block from a column on: whole short rows, or a part of a long one.
@@ -186,11 +219,11 @@ impl<V: Value> State<V> {
     fn look(&mut self, start: u64, block: &mut [V]) {
         let is_wide = !self.keys.is_exact();
         if is_wide {
-            self.counts.add_upper(block.iter().map(|value| (value.bits() >> 48) as u16));
+            self.counts.add_upper(block, |value| (value.bits() >> 48) as u16);
         }
         let look = V::look(block);
         // Before what is not finite is made zero.
-        self.look_for_zero_rows(start, block);
+        self.look_for_zero_rows(start, block, |value| *value == V::default());
         let (mut finite, mut most) = (block.len() as u64, look.most);
         if look.is_finite {
             self.extremes(start, block, look.min, look.max);
@@ -259,17 +292,25 @@ impl<V: Value> State<V> {
         if finite == 0 {
             return;
         }
-        let [sum, _] = V::moments(block, 0.0);
-        let mean = sum / finite as f64;
-        let [far, squares] = V::moments(block, mean);
-        // Those that were made zero lie the mean away.
-        let others = (block.len() as u64 - finite) as f64;
-        let (far, squares) = (far + others * mean, squares - others * mean * mean);
-        self.moments.add(Moments::block(finite, sum, squares - far * far / finite as f64));
+        // Those that were made zero lie the origin away.
+        let (count, others) = (finite as f64, (block.len() as u64 - finite) as f64);
+        let about = |origin: f64| {
+            let [far, squares] = V::moments(block, origin);
+            (far + others * origin, squares - others * origin * origin)
+        };
+        let mut origin = self.origin;
+        let (mut far, mut squares) = about(origin);
+        // The mean of the block before is mostly near enough; if not, too much of the squares would cancel.
+        if squares - far * far / count < squares / ORIGIN_FAR {
+            origin += far / count;
+            (far, squares) = about(origin);
+        }
+        self.origin = origin + far / count;
+        self.moments.add(Moments::block(finite, origin * count + far, squares - far * far / count));
     }
 
     /// Calls `take` with the parts of a block that lie in one row each: where each begins, and if it ends the row.
-    fn by_rows(&mut self, start: u64, block: &[V], take: impl Fn(&mut Self, u64, &[V], bool)) {
+    fn by_rows<T>(&mut self, start: u64, block: &[T], take: impl Fn(&mut Self, u64, &[T], bool)) {
         let (mut at, mut rest) = (start, block);
         while self.has_rows && !rest.is_empty() {
             let column = at % self.row_len;
@@ -279,9 +320,9 @@ impl<V: Value> State<V> {
         }
     }
 
-    fn look_for_zero_rows(&mut self, start: u64, block: &[V]) {
+    fn look_for_zero_rows<T>(&mut self, start: u64, block: &[T], is_zero: impl Fn(&T) -> bool) {
         self.by_rows(start, block, |state, _, part, is_end| {
-            state.is_zero_so_far = state.is_zero_so_far && part.iter().all(|value| *value == V::default());
+            state.is_zero_so_far = state.is_zero_so_far && part.iter().all(&is_zero);
             if is_end {
                 state.rows += 1;
                 state.rows_zero += u64::from(state.is_zero_so_far);

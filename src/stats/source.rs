@@ -1,5 +1,6 @@
 //! Source: the values of a layer or a tensor, read in pieces.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::counts::Keys;
@@ -11,8 +12,7 @@ use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::quant::change::Change;
 use crate::quant::decode::{Beside, Decoding};
-use crate::quant::dense;
-use crate::quant::{Side, SideData as _};
+use crate::quant::{LayerSpec, Side, SideData as _, dense};
 use crate::tensor::{Dtype, elements, values};
 use crate::units;
 
@@ -191,7 +191,7 @@ impl<'a> Source<'a> {
         }
         let data = FileSide::whole(files);
         let decoding = layers.with_parts(files, layer, &data, |parts| {
-            if spec.broken.is_empty() { format.decode(parts, spec) } else { Err(spec.broken.join(", ")) }
+            if spec.broken.is_empty() { format.decode(parts, spec) } else { Err(broken(spec)) }
         });
         let decoding = decoding.map_err(|why| refused(checkpoint, &name, &why))?;
         let tensor = decoding.codes;
@@ -400,6 +400,12 @@ fn dtype_of(checkpoint: &Checkpoint) -> Dtype {
     }
     let is_float = |dtype: &Dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);
     files.configs.dtype().filter(is_float).unwrap_or(Dtype::BF16)
+}
+
+/// Says what is broken, each fault once.
+fn broken(spec: &LayerSpec) -> String {
+    let faults: BTreeSet<&str> = spec.broken.iter().map(AsRef::as_ref).collect();
+    faults.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn refused(checkpoint: &Checkpoint, name: &str, why: &str) -> Error {

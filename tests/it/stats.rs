@@ -102,3 +102,164 @@ fn figures_are_those_of_numpy_over_what_the_libraries_decode() {
     println!("{held} layers of {} checkpoints", numpy.len());
     assert!(held >= 295, "only {held} layers");
 }
+
+/// Returns the lines of the table's body: the name and the rest of each row.
+fn rows(text: &str) -> Vec<(&str, &str)> {
+    let body = text.lines().skip(1).take_while(|line| !line.is_empty());
+    body.filter_map(|line| line.split_once(' ')).collect()
+}
+
+#[test]
+fn what_looks_wrong_stands_first_and_says_why() {
+    let output = stats(&[&path("bad-quantized/gptq-inf-scale")]);
+    assert_eq!(output.status.code(), Some(0), "all could be read");
+    let text = text(output.stdout);
+    let rows = rows(&text);
+    assert_eq!(rows[0].0, "model.layers.0.self_attn.q_proj");
+    assert!(rows[0].1.ends_with("▲ 5 NaN, 27 infinite"), "{text}");
+    assert_eq!(rows[1].0, "model.norm");
+    assert!(text.contains("▲ nan        1 layer: values that are no numbers"), "{text}");
+    assert!(text.ends_with("2 of 2 layers, 16.5K values\n"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_listed_with_its_reason() {
+    for (of, name, why, last) in [
+        ("bad-quantized/bnb-missing-absmax", "q_proj", "missing absmax", "1 of 2 layers, 128 values, 1 not"),
+        ("bad-quantized/gptq-qzeros-wrong-shape", "q_proj", "qzeros does not fit", "1 of 2 layers"),
+        ("bad-quantized/bnb-blocksize-zero", "q_proj", "✗ quant state damaged\n", "1 of 2 layers"),
+        ("bad-folders/one-shard-truncated", "model.norm", "256 bytes at 107528 of", "9 of 12 layers"),
+        (
+            "bad-gguf/truncated.gguf",
+            "a ",
+            "512 bytes at 128 of truncated.gguf, which has 590",
+            "0 of 1 layer",
+        ),
+        ("bad-safetensors/files/offset-out-of-file.safetensors", "a ", "1099511627776 bytes", "0 of 1 layer"),
+        ("bad-safetensors/files/shape-size-mismatch.safetensors", "a ", "bytes, its shape", "0 of 1 layer"),
+    ] {
+        let output = stats(&[&path(of)]);
+        assert_eq!(output.status.code(), Some(2), "{of}");
+        let text = text(output.stdout);
+        for part in [name, why, last] {
+            assert!(text.contains(part), "{of}: no {part:?} in\n{text}");
+        }
+        let (entries, code) = json(of, &[]);
+        assert!(code == 2 && entries.values().any(|entry| entry["error"].is_string()), "{of}");
+    }
+    for (of, file) in [("missing-shard", "model-00002-of-00004"), ("lfs-shard", "model-00001-of-00004")] {
+        let output = stats(&[&path(&format!("bad-folders/{of}"))]);
+        let said = text(output.stdout);
+        assert!(output.status.code() == Some(2) && said.contains(&format!("{file}.safetensors")), "{said}");
+    }
+}
+
+#[test]
+fn hostile_files_are_words_and_never_a_panic() {
+    let mut seen = 0;
+    for folder in ["bad-safetensors/files", "bad-gguf", "bad-folders", "bad-quantized"] {
+        for entry in std::fs::read_dir(sample(folder)).unwrap() {
+            let file = entry.unwrap().path().display().to_string();
+            if file.ends_with("case.json") {
+                continue;
+            }
+            for more in [&["--tensors", "--csv"][..], &["--part", "scales"]] {
+                let output = stats(&[&[&*file], more].concat());
+                let code = output.status.code();
+                let said = [output.stdout, output.stderr].map(text).concat();
+                assert!(matches!(code, Some(0 | 2)) && !said.is_empty(), "{file} {more:?}: {code:?}\n{said}");
+                assert!(!said.contains("panicked") && !said.contains('\x1b'), "{file} {more:?}:\n{said}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 140, "only {seen} runs");
+}
+
+#[test]
+fn patterns_choose_layers_and_one_of_none_names_the_nearest() {
+    let of = "gptq-w4-g128-sym-v1-A/model";
+    let (chosen, code) = json(of, &["*.1.*.q_proj", "*.0.mlp.down_proj"]);
+    let names: Vec<&str> = chosen.keys().map(String::as_str).collect();
+    assert_eq!(names, ["model.layers.0.mlp.down_proj", "model.layers.1.self_attn.q_proj"]);
+    assert_eq!(code, 0);
+    for (pattern, nearest) in [
+        ("*self_atn.q_proj", "nearest: model.layers.0.self_attn.q_proj, "),
+        ("q_proj", "nearest: model.layers.0.self_attn.q_proj, "),
+        ("model.nrom", "nearest: model.norm, "),
+    ] {
+        // One that names something beside it does not help.
+        let output = stats(&[&path(of), pattern, "*norm"]);
+        let said = text(output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(nearest), "{pattern}: {said}");
+    }
+    assert!(text(stats(&[&path(of), "q_proj"]).stderr).contains("a pattern is of whole names: '*q_proj*'"));
+}
+
+#[test]
+fn parts_are_what_is_stored_and_layers_without_them_are_no_fault() {
+    let of = "gptq-w4-g128-sym-v1-A/model";
+    let (codes, code) = json(of, &["--part", "codes"]);
+    let q = &codes["model.layers.0.self_attn.q_proj"];
+    assert_eq!((code, &q["part"], &q["dtype"]), (0, &"codes".into(), &"U8".into()));
+    assert_eq!((&q["count"], &q["min"], &q["max"]), (&16384.into(), &0.0.into(), &15.0.into()));
+    assert_eq!(codes["model.norm"]["error"], "its values are not packed");
+    let scales = text(stats(&[&path(of), "--part", "scales"]).stdout);
+    assert!(
+        scales.ends_with("scales of 14 of 21 layers, 2.30K values, 7 not: its values are not packed ×7\n")
+    );
+    // Nothing has terms: what was asked for is not there.
+    assert_eq!(stats(&[&path(of), "--part", "terms"]).status.code(), Some(2));
+    let (tensors, code) = json(of, &["--tensors", "*q_proj.qweight"]);
+    let words = &tensors["model.layers.0.self_attn.q_proj.qweight"];
+    assert_eq!((code, &words["format"], &words["count"]), (0, &"I32".into(), &2048.into()));
+}
+
+#[test]
+fn csv_has_the_figures_of_json() {
+    let of = "base-A-bf16/model";
+    let (entries, _) = json(of, &[]);
+    let text = text(stats(&[&path(of), "--csv"]).stdout);
+    // serde_json reads numbers of many digits one bit off.
+    let is_same = |cell: &str, json: &Value| {
+        let (cell, json) = (cell.parse::<f64>().unwrap(), json.as_f64().unwrap());
+        (cell - json).abs() <= cell.abs() * f64::EPSILON
+    };
+    let mut lines = text.split_terminator("\r\n");
+    let head: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let mut seen = 0;
+    for line in lines {
+        // No cell of this sample needs quotes.
+        let cells: BTreeMap<&str, &str> = head.iter().copied().zip(line.split(',')).collect();
+        assert_eq!(line.split(',').count(), head.len(), "{line}");
+        let entry = &entries[cells["name"]];
+        for key in ["count", "min", "max", "mean", "std", "zeros", "nan", "inf", "rows", "rows_zero"] {
+            assert!(is_same(cells[key], &entry[key]), "{key} of {line}");
+        }
+        for key in ["0.01", "0.25", "0.5", "0.75", "0.99"] {
+            assert!(is_same(cells[key], &entry["quantiles"][key]), "{key} of {line}");
+        }
+        let counts: Vec<u64> = cells["counts"].split(' ').map(|count| count.parse().unwrap()).collect();
+        assert_eq!(serde_json::json!(counts), entry["histogram"]["counts"]);
+        let outlier = entry["outliers"][0].as_object().unwrap();
+        let [row, column] = [0, 1].map(|at| outlier["at"][at].as_u64().unwrap());
+        assert!(cells["outliers"].contains(&format!("[{row}:{column}]")), "{line}");
+        seen += 1;
+    }
+    assert_eq!(seen, entries.len());
+}
+
+#[test]
+fn alike_layers_are_one_row_and_json_has_them_all() {
+    let of = "peft-lora-all-A/adapter";
+    let text = text(stats(&[&path(of)]).stdout);
+    let rows = rows(&text);
+    let folded = rows.iter().find(|(name, _)| name.ends_with("layers.0-1.self_attn.q_proj.lora_A")).unwrap();
+    assert!(folded.1.starts_with("×2"), "{text}");
+    let (entries, _) = json(of, &[]);
+    assert!(rows.len() < entries.len() && text.contains("28 of 28 layers"), "{text}");
+    let alike: Vec<&Value> =
+        entries.iter().filter(|(name, _)| name.ends_with("q_proj.lora_A")).map(|(_, entry)| entry).collect();
+    let least = alike.iter().filter_map(|entry| entry["min"].as_f64()).fold(f64::MAX, f64::min);
+    assert!(folded.1.contains(&ckpt::units::value(least)), "{folded:?}");
+}

@@ -37,11 +37,17 @@ const COLUMNS: [&[&str]; 2] = [
 
 impl Report<'_> {
     pub(super) fn write_csv(&self, out: &mut dyn Write) -> Result<()> {
-        let [before, behind] = COLUMNS.map(|names| names.iter().map(ToString::to_string));
+        let [before, behind] = COLUMNS.map(|names| names.iter().map(|name| (*name).to_owned()));
         let quantiles = QUANTILES.iter().map(f64::to_string);
         let head: Vec<String> = before.chain(quantiles).chain(behind).collect();
         write_line(out, &head)?;
-        self.entries.iter().try_for_each(|entry| write_line(out, &cells(entry, head.len())))
+        self.entries.iter().try_for_each(|entry| write_line(out, &cells(entry, head.len())))?;
+        self.files.iter().try_for_each(|(file, why)| {
+            let mut cells = vec![escape(file).into_owned(), "file".to_owned()];
+            cells.resize(head.len() - 1, String::new());
+            cells.push(escape(why).into_owned());
+            write_line(out, &cells)
+        })
     }
 }
 
@@ -51,7 +57,7 @@ fn cells(entry: &Entry, columns: usize) -> Vec<String> {
         Ok(figures) => cells.extend(figures_cells(figures, entry)),
         Err(unread) => {
             cells.resize(columns - 1, String::new());
-            cells.push(unread.why.clone());
+            cells.push(escape(&unread.why).into_owned());
         }
     }
     cells

@@ -1,4 +1,4 @@
-//! The figures as JSON: an array of one object a layer, in natural order.
+//! The figures as JSON: an array of one object a layer, in natural order, and one a file that cannot be read.
 
 use std::io::Write;
 
@@ -20,12 +20,23 @@ impl Report<'_> {
 impl Serialize for Report<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let part: Part = self.asked.part.into();
-        let mut list = serializer.serialize_seq(Some(self.entries.len()))?;
+        let mut list = serializer.serialize_seq(Some(self.entries.len() + self.files.len()))?;
         for entry in &self.entries {
             list.serialize_element(&EntryJson { entry, part })?;
         }
+        for (file, why) in &self.files {
+            list.serialize_element(&FileJson { name: file, format: "file", error: why })?;
+        }
         list.end()
     }
+}
+
+/// A file that cannot be read.
+#[derive(Serialize)]
+struct FileJson<'a> {
+    name: &'a str,
+    format: &'static str,
+    error: &'a str,
 }
 
 struct EntryJson<'a> {

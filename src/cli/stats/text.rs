@@ -39,6 +39,9 @@ impl Report<'_> {
         table(out, &head, &rows, &right)?;
         writeln!(out)?;
         self.write_odd(odd.len(), out)?;
+        for (_, why) in &self.files {
+            writeln!(out, "✗ {}", escape(why))?;
+        }
         self.write_count(out)
     }
 
