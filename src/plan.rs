@@ -5,7 +5,7 @@
 //! What cannot be done is refused here, with all layers that stand in the way.
 
 mod config;
-mod conv1d;
+pub(crate) mod conv1d;
 pub mod edit;
 pub mod fixed;
 pub mod folder;

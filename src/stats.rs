@@ -8,9 +8,12 @@
 //! most, and all figures but positions come of those counts. Wider ones are counted by their upper 16 bits; what lies
 //! between (quantiles, bins) is counted in further passes over the bits below.
 
+mod beside;
 mod block;
+pub mod compare;
 pub mod counts;
 pub mod histogram;
+pub mod matched;
 mod moments;
 mod pass;
 mod refine;
@@ -22,6 +25,8 @@ pub mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use compare::{Compared, compare};
+pub use matched::{Matched, NameMap, Pair};
 pub use scan::{Options, Watch, scan};
 pub use source::{Of, Part, Source};
 pub use summary::{Extreme, Summary};

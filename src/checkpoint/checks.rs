@@ -196,18 +196,37 @@ fn sorted_views(files: &Files) -> std::collections::BTreeMap<u32, &crate::contai
     files.views.iter().map(|(&tensor, view)| (tensor, view)).collect()
 }
 
+/// Last names of heads, and of embeddings.
+const HEADS: &[&str] = &["lm_head", "embed_out"];
+const EMBEDDINGS: &[&str] = &["embed_tokens", "wte", "word_embeddings"];
+
+fn find_label(files: &Files, layers: &Layers, labels: &[&str]) -> Option<u32> {
+    (0..layers.len() as u32).find(|&layer| {
+        let label = layers.label(&files.names, layer);
+        labels.contains(&label) && layers.list()[layer as usize].node != NONE
+    })
+}
+
 /// Returns the head and the embedding if the config ties them and both are stored.
 fn head_and_embedding(files: &Files, layers: &Layers) -> Option<(u32, u32)> {
     if !files.configs.ties_embeddings() {
         return None;
     }
-    let find = |names: &[&str]| {
-        (0..layers.len() as u32).find(|&layer| {
-            let label = layers.label(&files.names, layer);
-            names.contains(&label) && layers.list()[layer as usize].node != NONE
-        })
-    };
-    Some((find(&["lm_head", "embed_out"])?, find(&["embed_tokens", "wte", "word_embeddings"])?))
+    Some((find_label(files, layers, HEADS)?, find_label(files, layers, EMBEDDINGS)?))
+}
+
+/// Returns the embeddings if they are the head of a model that stores none: by the config, or as llama.cpp reads a GGUF
+/// file without one.
+pub(crate) fn head_by_tie(checkpoint: &Checkpoint) -> Option<u32> {
+    let (files, layers) = (&checkpoint.files, &checkpoint.layers);
+    if files.container.name() == "gguf" {
+        let has_head = layers.find_name(&files.names, "output").is_some();
+        return layers.find_name(&files.names, "token_embd").filter(|_| !has_head);
+    }
+    if !files.configs.ties_embeddings() || find_label(files, layers, HEADS).is_some() {
+        return None;
+    }
+    find_label(files, layers, EMBEDDINGS)
 }
 
 /// Bytes of two tensors that are compared on examination; more is not, and it is said.

@@ -16,7 +16,7 @@ const LAYERS: [&str; 4] = ["c_attn", "q_attn", "c_proj", "c_fc"];
 const FORMATS: [&str; 4] = ["bnb-nf4", "bnb-fp4", "bnb-int8", "gptq"];
 
 /// Returns true if linear layers of the checkpoint's model are `Conv1D`.
-pub(super) fn is_model(checkpoint: &Checkpoint) -> bool {
+pub(crate) fn is_model(checkpoint: &Checkpoint) -> bool {
     let configs = &checkpoint.files.configs;
     configs.model("model_type").and_then(serde_json::Value::as_str).is_some_and(|name| MODELS.contains(&name))
 }
@@ -28,7 +28,7 @@ pub(super) fn is_passed_over(layer: &str, format: &str) -> bool {
 }
 
 /// Returns what becomes of the values of a layer of such a model.
-pub(super) fn change(layer: &str, format: &str, shape: &[u64]) -> Change {
+pub(crate) fn change(layer: &str, format: &str, shape: &[u64]) -> Change {
     let leaf = layer.rsplit('.').next().unwrap_or(layer);
     if LAYERS.contains(&leaf) && FORMATS.contains(&format) && Change::Turned.fits(shape) {
         Change::Turned

@@ -176,7 +176,7 @@ macro_rules! value {
 value!(f32, single, 32, crate::tensor::values::to_f32);
 value!(f64, double, 0, to_f64);
 
-/// Reads elements of dtypes that f32 does not hold.
+/// Reads elements of all plain dtypes.
 fn to_f64(dtype: Dtype, bytes: &[u8], out: &mut [f64]) -> bool {
     if dtype.bytes_of(out.len() as u64) != Some(bytes.len() as u64) {
         return false;
@@ -194,7 +194,12 @@ fn to_f64(dtype: Dtype, bytes: &[u8], out: &mut [f64]) -> bool {
         Dtype::U32 => each!(|bytes| f64::from(u32::from_le_bytes(bytes))),
         Dtype::I64 => each!(|bytes| i64::from_le_bytes(bytes) as f64),
         Dtype::U64 => each!(|bytes| u64::from_le_bytes(bytes) as f64),
-        _ => return false,
+        _ => {
+            let mut narrow = vec![0f32; out.len()];
+            let is_read = crate::tensor::values::to_f32(dtype, bytes, &mut narrow);
+            out.iter_mut().zip(narrow).for_each(|(out, value)| *out = f64::from(value));
+            return is_read;
+        }
     }
     true
 }

@@ -150,6 +150,14 @@ impl Counts {
         }
     }
 
+    /// Counts zeros, so many.
+    pub(super) fn add_zeros(&mut self, count: usize) {
+        self.expect(count);
+        if let Some(zeros) = self.table.first_mut() {
+            *zeros += count as u32;
+        }
+    }
+
     /// Adds counts of the same dtype.
     pub(super) fn add(&mut self, other: &Self) {
         self.settle();

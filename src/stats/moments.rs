@@ -19,6 +19,12 @@ impl Sum {
         self.sum = sum;
     }
 
+    /// Adds another sum.
+    pub(super) fn join(&mut self, other: Self) {
+        self.add(other.sum);
+        self.add(other.lost);
+    }
+
     /// Returns the sum.
     pub(super) fn value(self) -> f64 {
         self.sum + self.lost
@@ -54,8 +60,7 @@ impl Moments {
         }
         self.squares += other.squares;
         self.count += other.count;
-        self.sum.add(other.sum.sum);
-        self.sum.add(other.sum.lost);
+        self.sum.join(other.sum);
     }
 
     fn mean(self) -> f64 {

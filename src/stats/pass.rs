@@ -1,12 +1,14 @@
-//! A pass: all values of a source are read once, by several threads.
+//! A pass: all values of a source, or of two beside each other, are read once, by several threads.
 //!
 //! The values are cut into stripes, each read from its begin to its end by one thread into a state of its own; the states
 //! are put together in the order of the stripes. So no figure depends on how many threads there are.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::compare::Compared;
 use super::source::{Buffers, Source};
 use super::summary::Summary;
 use crate::checkpoint::joined;
@@ -37,39 +39,76 @@ pub trait Watch: Sync {
 
     /// Takes the figures of what was read so far.
     fn look(&self, _so_far: Summary) {}
+
+    /// Takes what was found so far of how two lie apart.
+    fn look_compared(&self, _so_far: Compared) {}
+}
+
+/// What a pass reads.
+pub(super) trait Pieces: Sync {
+    /// Memory that a reader keeps from piece to piece.
+    type Buffers: Default;
+    /// The bytes of some neighboring values.
+    type Piece<'b>;
+
+    /// Returns how many values there are.
+    fn count(&self) -> u64;
+
+    /// Returns how many values a piece has.
+    fn piece(&self) -> u64;
+
+    /// Returns the bytes of values.
+    fn read<'b>(&self, range: Range<u64>, buffers: &'b mut Self::Buffers) -> Result<Self::Piece<'b>>;
+}
+
+impl Pieces for Source<'_> {
+    type Buffers = Buffers;
+    type Piece<'b> = &'b [u8];
+
+    fn count(&self) -> u64 {
+        self.count()
+    }
+
+    fn piece(&self) -> u64 {
+        self.piece()
+    }
+
+    fn read<'b>(&self, range: Range<u64>, buffers: &'b mut Buffers) -> Result<&'b [u8]> {
+        self.read(range, buffers)
+    }
 }
 
 /// Takes the bytes of the values from that of the number on.
-type Take<'a, S> = dyn Fn(&mut S, u64, &[u8]) -> Result<()> + Sync + 'a;
+type Take<'a, S, P> = dyn for<'b> Fn(&mut S, u64, <P as Pieces>::Piece<'b>) -> Result<()> + Sync + 'a;
 
 /// What is done to the values of a stripe.
-pub(super) struct Steps<'a, S> {
+pub(super) struct Steps<'a, S, P: Pieces + 'a> {
     /// Makes the state of a stripe.
     pub(super) begin: &'a (dyn Fn() -> S + Sync),
     /// Takes the bytes of the values from that of the number on.
-    pub(super) take: &'a Take<'a, S>,
+    pub(super) take: &'a Take<'a, S, P>,
     /// Called after the last piece of a stripe.
     pub(super) end: &'a (dyn Fn(&mut S) + Sync),
     /// Shown the states now and then.
     pub(super) look: &'a dyn Fn(&[Mutex<S>]),
 }
 
-/// Reads all values of a source; returns the states in the order of the stripes.
+/// Reads all values; returns the states in the order of the stripes.
 ///
 /// # Errors
 /// A piece cannot be read, or it was cancelled.
-pub(super) fn run<S: Send>(
-    source: &Source<'_>,
+pub(super) fn run<S: Send, P: Pieces>(
+    source: &P,
     threads: usize,
     watch: &dyn Watch,
-    steps: &Steps<'_, S>,
+    steps: &Steps<'_, S, P>,
 ) -> Result<Vec<S>> {
     let stripes = stripes(source);
     let states: Vec<Mutex<S>> = stripes.iter().map(|_| Mutex::new((steps.begin)())).collect();
     let (take, end_stripe) = (steps.take, steps.end);
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let work = || -> Result<()> {
-        let mut buffers = Buffers::default();
+        let mut buffers = P::Buffers::default();
         while let Some((stripe, state)) = {
             let at = next.fetch_add(1, Ordering::Relaxed);
             stripes.get(at).zip(states.get(at))
@@ -130,8 +169,8 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Returns where a source is cut: at whole pieces, as many to each stripe.
-fn stripes(source: &Source<'_>) -> Vec<std::ops::Range<u64>> {
+/// Returns where values are cut: at whole pieces, as many to each stripe.
+fn stripes(source: &impl Pieces) -> Vec<Range<u64>> {
     let (count, piece) = (source.count(), source.piece().max(1));
     let pieces = count.div_ceil(piece);
     // A stripe of a few pieces is not worth a state of its own.

@@ -8,7 +8,9 @@ use crate::engine::cpu::Cpu;
 use crate::engine::{Device as _, Resident, Scratch, Work};
 use crate::error::{Error, Result};
 use crate::name::escape;
+use crate::quant::change::Change;
 use crate::quant::decode::{Beside, Decoding};
+use crate::quant::dense;
 use crate::tensor::{Dtype, elements, values};
 use crate::units;
 
@@ -128,6 +130,32 @@ impl<'a> Source<'a> {
         Ok(Self { shape, dtype: Dtype::F32, decoding: None, whole: Some(whole), ..self })
     }
 
+    /// Returns the same values changed: their rows in another order, or one less, or turned.
+    ///
+    /// # Errors
+    /// They are not read as f32 without loss, or their shape does not fit; in words.
+    pub fn changed(mut self, checkpoint: &Checkpoint, change: Change) -> Result<Self> {
+        if change.is_none() {
+            return Ok(self);
+        }
+        let all = checkpoint.files.tensors[self.tensor as usize].bytes;
+        let decoding = match self.decoding.take() {
+            Some(decoding) => Ok(decoding),
+            None => dense::plain(self.tensor, self.dtype, &self.shape, all),
+        };
+        let decoding = decoding.and_then(|decoding| change.over(decoding));
+        let decoding = decoding.map_err(|why| refused(checkpoint, &self.name, &why))?;
+        if change == Change::MinusOne {
+            // The difference has bits that a dtype of 16 bits has no room for.
+            self.dtype = Dtype::F32;
+        }
+        self.shape.clone_from(&decoding.shape);
+        let is_strewn = is_strewn(&decoding, all) && self.whole.is_none();
+        self.decoding = Some(decoding);
+        self.read_whole(checkpoint, is_strewn)?;
+        Ok(self)
+    }
+
     /// Returns the parts that there are.
     #[must_use]
     pub fn parts(&self) -> Vec<Part> {
@@ -157,9 +185,8 @@ impl<'a> Source<'a> {
             if spec.broken.is_empty() { format.decode(parts, spec) } else { Err(spec.broken.join(", ")) }
         });
         let decoding = decoding.map_err(|why| refused(checkpoint, &name, &why))?;
-        let (tensor, rows) = (decoding.codes, decoding.row_count());
-        let all = files.tensors[tensor as usize].bytes;
-        let is_strewn = rows > 1 && decoding.rows.codes(0..1) == (0..all);
+        let tensor = decoding.codes;
+        let is_strewn = is_strewn(&decoding, files.tensors[tensor as usize].bytes);
         let mut source = Self {
             data,
             shape: decoding.shape.clone(),
@@ -305,6 +332,11 @@ impl<'a> Source<'a> {
         let failed = |why: String| Error::input(format!("{}: {why}", escape(&self.name)));
         self.data.fill(self.tensor, offset, out).map_err(failed)
     }
+}
+
+/// Returns true if a row needs all bytes of the codes, and there are more rows.
+fn is_strewn(decoding: &Decoding, all: u64) -> bool {
+    decoding.row_count() > 1 && decoding.rows.codes(0..1) == (0..all)
 }
 
 /// Returns the dtype of values whose format does not record one: the model's, and F32 for a GGUF file.
