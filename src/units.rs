@@ -49,6 +49,29 @@ pub fn exact(count: u64) -> String {
     out
 }
 
+/// Returns a value with four significant digits: `-0.4316`, `2.1e-5`, `1.536e9`; `-0` is 0, NaN and Inf by name.
+#[must_use]
+pub fn value(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "Inf" } else { "-Inf" }.to_owned();
+    }
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    // Rounded first: 0.99996 has the exponent of 1.
+    let rounded = format!("{value:.3e}");
+    let (digits, exponent) = rounded.split_once('e').unwrap_or((&rounded, "0"));
+    let trimmed = |text: &str| text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    match exponent.parse().unwrap_or(0i32) {
+        exponent @ -4..=2 => trimmed(&format!("{value:.*}", (3 - exponent) as usize)),
+        3..=5 => format!("{value:.0}"),
+        exponent => format!("{}e{exponent}", trimmed(digits)),
+    }
+}
+
 /// Returns a shape as written everywhere: `[1536, 1536]`, `[]`.
 #[must_use]
 pub fn shape(dims: &[u64]) -> String {
@@ -116,5 +139,25 @@ mod tests {
             assert_eq!(count(n), want);
         }
         assert_eq!(exact(2_359_296), "2,359,296");
+    }
+
+    #[test]
+    fn values_keep_four_digits() {
+        let cases = [
+            (-0.431_64, "-0.4316"),
+            (0.5, "0.5"),
+            (-0.0, "0"),
+            (0.999_96, "1"),
+            (0.000_123_45, "0.0001234"),
+            (2.1e-5, "2.1e-5"),
+            (999.96, "1000"),
+            (65_504.0, "65504"),
+            (-1_536_000_000.0, "-1.536e9"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ];
+        for (number, want) in cases {
+            assert_eq!(value(number), want);
+        }
     }
 }

@@ -92,6 +92,8 @@ pub struct Matched {
     pub lone_biases: Vec<(Side, u32)>,
     /// What a person should know of how they were matched, one sentence each.
     pub notes: Vec<String>,
+    /// If no name is in both: the side and the prefix of its names that makes some the same.
+    pub strip: Option<(Side, String)>,
 }
 
 impl Matched {
@@ -189,13 +191,17 @@ impl Matched {
         if !self.pairs.is_empty() {
             return;
         }
-        for (long, short, flag) in [(0, 1, "--strip-prefix-a"), (1, 0, "--strip-prefix-b")] {
+        for (long, short, side, flag) in
+            [(0, 1, Side::A, "--strip-prefix-a"), (1, 0, Side::B, "--strip-prefix-b")]
+        {
             let Some(first) = names[short].first() else { continue };
             let prefix = names[long].iter().find_map(|called| {
                 let prefix = called.name.strip_suffix(first.name.as_str())?.strip_suffix('.')?;
-                (!prefix.is_empty()).then(|| escape(prefix).into_owned())
+                (!prefix.is_empty()).then(|| prefix.to_owned())
             });
             if let Some(prefix) = prefix {
+                self.strip.get_or_insert((side, prefix.clone()));
+                let prefix = escape(&prefix);
                 self.notes.push(format!("no name is in both; {flag} {prefix} would make some the same"));
             }
         }
