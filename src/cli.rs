@@ -7,6 +7,7 @@
 pub mod align;
 pub mod convert;
 pub mod diagnose;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod fix;
@@ -121,6 +122,8 @@ pub enum Command {
     Align(align::Align),
     /// Show what loading, generating and training take, against free memory.
     Memory(memory::Memory),
+    /// Compare two checkpoints of any formats: layers, shapes, formats, and with --values all values.
+    Diff(diff::Diff),
     /// Convert a checkpoint to another format, in a new folder.
     Convert(convert::Convert),
     /// Merge adapters into a checkpoint, in a new folder.
@@ -159,6 +162,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
                 | Command::Diagnose(diagnose::Diagnose { json: true, .. })
                 | Command::Align(align::Align { json: true, .. })
                 | Command::Memory(memory::Memory { json: true, .. })
+                | Command::Diff(diff::Diff { json: true, .. })
                 | Command::Convert(convert::Convert {
                     what: convert::What { how: convert::How { json: true, .. }, .. },
                     ..
@@ -200,6 +204,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<u8> {
         Some(Command::Explain { code, markdown }) => explain::run(code.as_deref(), *markdown, out),
         Some(Command::Align(asked)) => align::run(asked, out),
         Some(Command::Memory(asked)) => memory::run(asked, out),
+        Some(Command::Diff(asked)) => diff::run(asked, cli.common.quiet, out),
         Some(Command::Convert(convert)) => convert::run(convert, cli.common.quiet, out),
         Some(Command::Merge(merge)) => merge::run(merge, cli.common.quiet, out),
         Some(Command::Fix(fix)) => fix::run(fix, cli.common.quiet, out),

@@ -16,7 +16,7 @@ mod order;
 pub mod packing;
 mod planner;
 pub mod repaired;
-mod select;
+pub(crate) mod select;
 mod settled;
 
 use std::collections::BTreeSet;

@@ -15,6 +15,7 @@ pub mod counts;
 pub mod histogram;
 pub mod matched;
 mod moments;
+pub mod pairs;
 mod pass;
 mod refine;
 pub mod scan;

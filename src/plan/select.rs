@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::name::escape;
 
 /// Patterns over layer names.
-pub(super) struct Selection {
+pub(crate) struct Selection {
     only: Option<RegexSet>,
     skip: RegexSet,
 }
@@ -18,7 +18,7 @@ impl Selection {
     }
 
     /// Returns the selection of what a pattern takes: of nothing, if there is none.
-    pub(super) fn only(globs: &[String]) -> Result<Self> {
+    pub(crate) fn only(globs: &[String]) -> Result<Self> {
         Ok(Self { only: Some(set(globs)?), skip: RegexSet::empty() })
     }
 
@@ -27,7 +27,7 @@ impl Selection {
         self.only.is_none() && self.skip.is_empty()
     }
 
-    pub(super) fn takes(&self, name: &str) -> bool {
+    pub(crate) fn takes(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only.is_match(name)) && !self.skip.is_match(name)
     }
 }

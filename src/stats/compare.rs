@@ -320,3 +320,6 @@ impl<V: Beside> State<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,9 @@ use crate::tensor::Dtype;
 pub use names::NameMap;
 use names::{Called, Caller};
 
+/// Names of a side whose endings are looked for on the other where none is in both.
+const HINTED_MAX: usize = 32;
+
 /// One of the two checkpoints that are held against each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -186,22 +189,21 @@ impl Matched {
         }
     }
 
-    /// Says what to strip, if no name of one side is one of the other for a prefix.
+    /// Says what to strip, if no name is in both but some are for a prefix.
     fn hint(&mut self, names: [&[Called]; 2]) {
         if !self.pairs.is_empty() {
             return;
         }
-        for (long, short, side, flag) in
-            [(0, 1, Side::A, "--strip-prefix-a"), (1, 0, Side::B, "--strip-prefix-b")]
-        {
-            let Some(first) = names[short].first() else { continue };
-            let prefix = names[long].iter().find_map(|called| {
-                let prefix = called.name.strip_suffix(first.name.as_str())?.strip_suffix('.')?;
-                (!prefix.is_empty()).then(|| prefix.to_owned())
+        let ways = [(0, 1, Side::A, "--strip-prefix-a"), (1, 0, Side::B, "--strip-prefix-b")];
+        for (long, short, side, flag) in ways {
+            let prefix = names[short].iter().take(HINTED_MAX).find_map(|wanted| {
+                let prefix =
+                    |of: &Called| of.name.strip_suffix(&wanted.name)?.strip_suffix('.').map(str::to_owned);
+                names[long].iter().find_map(prefix).filter(|prefix| !prefix.is_empty())
             });
             if let Some(prefix) = prefix {
-                self.strip.get_or_insert((side, prefix.clone()));
-                let prefix = escape(&prefix);
+                self.strip.get_or_insert_with(|| (side, prefix.clone()));
+                let prefix = escape(&prefix).into_owned();
                 self.notes.push(format!("no name is in both; {flag} {prefix} would make some the same"));
             }
         }

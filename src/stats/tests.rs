@@ -7,11 +7,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Dtype;
 
 /// A folder with one tensor `w`, removed when it goes.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
     #[expect(clippy::disallowed_methods, reason = "a file to read, in the temporary folder")]
-    fn with(name: &str, dtype: &str, shape: &[u64], bytes: &[u8]) -> Self {
+    pub(super) fn with(name: &str, dtype: &str, shape: &[u64], bytes: &[u8]) -> Self {
         let folder = std::env::temp_dir().join(format!("ckpt-stats-{name}-{}", std::process::id()));
         let header =
             format!(r#"{{"w":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[0,{}]}}}}"#, bytes.len());
@@ -23,8 +23,12 @@ impl Folder {
         Self(folder)
     }
 
-    fn summary(&self, options: &Options) -> Summary {
-        let checkpoint = Checkpoint::open_examined(&self.0.display().to_string()).expect("it was just made");
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::open_examined(&self.0.display().to_string()).expect("it was just made")
+    }
+
+    pub(super) fn summary(&self, options: &Options) -> Summary {
+        let checkpoint = self.checkpoint();
         let source = Source::open(&checkpoint, Of::Tensor(0), Part::Weights).expect("plain values");
         scan(&source, options, &Quiet).expect("nobody cancels")
     }
@@ -36,12 +40,12 @@ impl Drop for Folder {
     }
 }
 
-struct Quiet;
+pub(super) struct Quiet;
 
 impl Watch for Quiet {}
 
 /// Numbers without a pattern, about normal.
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
+pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed | 1;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -14,6 +14,7 @@ mod convert;
 mod decode;
 mod decode_hostile;
 mod deltas;
+mod diff;
 mod doctor;
 mod fix;
 mod fix_form;
