@@ -21,7 +21,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::names::NodeId;
 use crate::checkpoint::tree::{Mode, RowKind, Sort};
 use crate::stats::matched::{Matched, NameMap, Pair, Side};
-pub(super) use acts::{can_compare, on_screen, pick};
+pub(super) use acts::{can_compare, is_matched, on_screen, pick};
 pub(super) use acts::{copy_command, end, is_running, is_strippable, sort, stop, strip};
 use close::Close;
 use figures::{Cell, Table};
@@ -233,8 +233,19 @@ impl App {
                 }
             }
         }
+        self.end_left_walk();
         effects.extend(self.look_closer());
         effects
+    }
+
+    /// Ends the walk along a strip that the cursor has left.
+    fn end_left_walk(&mut self) {
+        let node = self.ready().and_then(|ready| ready.tree.current()).map(|row| row.node);
+        if let Some(compare) = self.compare_mut()
+            && compare.walk.is_some_and(|(of, _)| Some(of) != node)
+        {
+            compare.walk = None;
+        }
     }
 
     /// Begins anew with the names as they are to be matched.

@@ -3,8 +3,8 @@
 use super::{Command, row};
 use crate::app::App;
 use crate::app::compare::{
-    copy_command, end, is_on_strip, is_running, is_strippable, is_walking, next_cell, next_differing,
-    on_screen, previous_cell, previous_differing, sort, stop, strip,
+    copy_command, end, is_matched, is_on_strip, is_running, is_strippable, is_walking, next_cell,
+    next_differing, on_screen, previous_cell, previous_differing, sort, stop, strip,
 };
 
 /// They come first: in the footer, and for the keys.
@@ -15,15 +15,15 @@ pub(super) const TABLE: &[Command] = &[
         .needs(can_strip),
     row("next-differing", "Next row that differs", &[], "next that differs", next_differing)
         .via("next")
-        .foot(on_screen)
+        .foot(is_matched)
         .needs(is_comparing),
     row("previous-differing", "Previous row that differs", &[], "previous", previous_differing)
         .via("previous")
-        .only(on_screen)
+        .only(is_matched)
         .needs(is_comparing),
     row("sort-compared", "Sort, also by difference…", &[], "sort", sort)
         .via("sort")
-        .foot(on_screen)
+        .foot(is_matched)
         .needs(is_comparing),
     row("next-cell", "Next layer of the strip", &[], "walk the strip", next_cell)
         .via("expand")
@@ -41,7 +41,7 @@ pub(super) const TABLE: &[Command] = &[
         .via("copy-command")
         .only(on_screen)
         .needs(is_comparing),
-    row("end-compare", "End the comparison; B stays open", &[], "end", end)
+    row("end-compare", "End the comparison; B stays open", &[], "end compare", end)
         .via("back")
         .foot(on_screen)
         .needs(is_comparing),

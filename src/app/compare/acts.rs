@@ -36,9 +36,14 @@ pub(in crate::app) fn can_compare(app: &App) -> Result<(), String> {
     if app.is_readable() { Ok(()) } else { Err("nothing of this checkpoint could be read".into()) }
 }
 
-/// Two are compared, and their tree shows.
+/// Two are compared, and the tree of A shows.
 pub(in crate::app) fn on_screen(app: &App) -> bool {
     app.tab == Tab::Detail && app.compare().is_some()
+}
+
+/// There is something to see of the comparison.
+pub(in crate::app) fn is_matched(app: &App) -> bool {
+    on_screen(app) && app.compare().is_some_and(|compare| compare.facts.is_some())
 }
 
 /// Values are being compared.

@@ -391,6 +391,7 @@ fn a_row_stands_for_the_layers_of_all_alike_members() {
     assert_eq!(names(&tree, "lm_head"), ["lm_head"]);
     let row = row_of(&tree, &checkpoint, "model.layers.0.mlp");
     tree.toggle_unfold(&checkpoint, row);
+    tree.open_all(&checkpoint);
     assert_eq!(names(&tree, "model.layers.1.mlp.up_proj"), [up(1)], "unfolded, each stands for itself");
     tree.set_sort(&checkpoint, Sort::Bytes);
     assert_eq!(names(&tree, "model.layers.2.mlp.up_proj"), [up(2)]);

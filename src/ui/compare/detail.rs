@@ -1,5 +1,7 @@
 //! Detail while two are compared: how far the layer of A lies from that of B.
 
+mod whole;
+
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -9,7 +11,6 @@ use crate::app::compare::{Compare, Focused, Stage};
 use crate::app::{App, Ready};
 use crate::checkpoint::tree::RowKind;
 use crate::name::escape;
-use crate::stats::matched::Side;
 use crate::ui::pane::wrap;
 use crate::ui::theme::{Role, Theme};
 use crate::units;
@@ -123,7 +124,10 @@ impl Page<'_> {
             Some(Some(Ok(figures))) => lines.extend(self.figures(figures, focused)),
             Some(Some(Err(why))) => {
                 lines.push(self.line("× values cannot be compared", Role::Error));
-                lines.extend(self.words(&escape(why), Role::Text));
+                // What the shapes are has been said.
+                if pair.differs(of[0], of[1]).shape.is_none() {
+                    lines.extend(self.words(&escape(without_name(why, &pair.name)), Role::Text));
+                }
                 return lines;
             }
             _ => lines.push(self.line("not compared yet", Role::Muted)),
@@ -189,7 +193,7 @@ impl Page<'_> {
                 (units::value(value), place)
             },
         );
-        let cosine = figures.cosine.map_or_else(|| "none".to_owned(), |cosine| format!("{cosine:.4}"));
+        let cosine = figures.cosine.map_or_else(|| "none".to_owned(), cosine_words);
         let share = figures.changed as f64 / figures.count.max(1) as f64;
         let changed = format!("{} of {}", units::exact(figures.changed), units::exact(figures.count));
         let mut lines = vec![
@@ -294,11 +298,11 @@ impl Page<'_> {
         if !worst.is_empty() {
             lines.extend([Line::default(), self.line("differ most", Role::Heading)]);
         }
-        for (far, layer) in worst {
-            let full = self.ready.checkpoint.layers.name(names, layer);
-            let below =
-                full.strip_prefix(name.as_str()).map_or(full.as_str(), |rest| rest.trim_start_matches('.'));
-            lines.push(self.listed(if below.is_empty() { &full } else { below }, &relative(far)));
+        let full: Vec<String> =
+            worst.iter().map(|(_, layer)| self.ready.checkpoint.layers.name(names, *layer)).collect();
+        let shared = shared_prefix(&full);
+        for ((far, _), name) in worst.iter().zip(&full) {
+            lines.push(self.listed(&name[shared..], &relative(*far)));
         }
         lines
     }
@@ -341,69 +345,30 @@ impl Page<'_> {
         }
         lines
     }
+}
 
-    /// What is said once, on the first row: how names were matched, what only one side has, why some have no values.
-    fn whole(&self) -> Vec<Line<'static>> {
-        let Some(facts) = &self.compare.facts else { return Vec::new() };
-        let matched = &facts.matched;
-        let mut lines = Vec::new();
-        if let Stage::Stopped(why) = &self.compare.stage {
-            let words = why
-                .as_ref()
-                .map_or_else(|| "stopped before all were compared".into(), |why| format!("ended: {why}"));
-            lines.push(Line::default());
-            lines.extend(self.words(&escape(&words), Role::Warn));
-        }
-        if !matched.notes.is_empty() {
-            lines.extend([Line::default(), self.line("names", Role::Heading)]);
-        }
-        for note in &matched.notes {
-            lines.extend(self.words(note, Role::Warn));
-        }
-        if let Some((side, prefix)) = self.compare.strippable() {
-            let words = format!("Enter matches again without {} in {}", escape(prefix), side.name());
-            lines.extend(self.words(&words, Role::Key));
-        }
-        for (side, only) in [(Side::A, &matched.only_a), (Side::B, &matched.only_b)] {
-            if only.is_empty() {
-                continue;
-            }
-            let of = &facts.of[side as usize];
-            let count = units::exact(only.len() as u64);
-            lines.extend([
-                Line::default(),
-                self.line(&format!("only in {}: {count}", side.name()), Role::Heading),
-            ]);
-            for layer in only.iter().take(LIST_MAX) {
-                let name = of.layers.name(&of.files.names, *layer);
-                lines.push(self.listed(&name, &escape(&of.layers.spec(*layer).label())));
-            }
-            lines.extend(self.more(only.len()));
-        }
-        if !matched.lone_biases.is_empty() {
-            lines.extend([Line::default(), self.line("biases of one side", Role::Heading)]);
-            for (side, tensor) in matched.lone_biases.iter().take(LIST_MAX) {
-                lines.push(self.listed(&facts.of[*side as usize].files.tensor_name(*tensor), side.name()));
-            }
-            lines.extend(self.more(matched.lone_biases.len()));
-        }
-        let known = self.compare.table.known.iter().zip(&matched.pairs);
-        let why: Vec<_> =
-            known.filter_map(|(known, pair)| Some((pair, known.as_ref()?.as_ref().err()?))).collect();
-        if !why.is_empty() {
-            lines.extend([Line::default(), self.line("no values", Role::Heading)]);
-        }
-        for (pair, why) in why.iter().take(LIST_MAX) {
-            lines.extend(self.words(&format!("× {}: {}", escape(&pair.name), escape(why)), Role::Text));
-        }
-        lines.extend(self.more(why.len()));
-        lines
-    }
+/// Returns the bytes of the whole components that all names begin with; none of a single name.
+fn shared_prefix(names: &[String]) -> usize {
+    let Some((first, others)) = names.split_first().filter(|(_, others)| !others.is_empty()) else {
+        return 0;
+    };
+    let dots = first.match_indices('.').map(|(at, _)| at + 1);
+    dots.take_while(|&at| others.iter().all(|name| name.starts_with(&first[..at]))).last().unwrap_or(0)
+}
 
-    fn more(&self, count: usize) -> Option<Line<'static>> {
-        (count > LIST_MAX)
-            .then(|| self.line(&format!("  {} more", units::exact((count - LIST_MAX) as u64)), Role::Muted))
+/// Returns a cosine with as many digits as tell it from 1.
+fn cosine_words(cosine: f64) -> String {
+    match 1.0 - cosine {
+        gap if gap > 0.000_05 => format!("{cosine:.4}"),
+        gap if gap > 0.000_000_05 => format!("{cosine:.7}"),
+        gap if gap > 0.0 => ">0.9999999".to_owned(),
+        _ => "1".to_owned(),
     }
+}
+
+/// Returns why a pair has no values, without its name before it.
+fn without_name<'w>(why: &'w str, name: &str) -> &'w str {
+    why.strip_prefix(&*escape(name)).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why)
 }
 
 /// Returns a share in percent: never 0% of something, never 100% of less than all.

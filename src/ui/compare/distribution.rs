@@ -83,7 +83,8 @@ fn beyond(close: &Close, theme: &Theme) -> Option<Line<'static>> {
         let none = close.figures.nan[side] + close.figures.infinite[side];
         close.figures.count.saturating_sub(none)
     };
-    let outside = (finite(0) + finite(1)).saturating_sub(inside);
-    let words = format!("  {} of both lie outside", units::exact(outside));
+    let all = finite(0) + finite(1);
+    let outside = all.saturating_sub(inside);
+    let words = format!("  {} of {} lie outside", units::exact(outside), units::exact(all));
     (outside > 0).then(|| Line::from(Span::styled(words, theme.style(Role::Muted))))
 }

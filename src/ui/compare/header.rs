@@ -22,8 +22,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, compare: &Compare, the
     let (status, role) = status(compare, is_wide);
     let sides = [(compare.a, "A", Role::SideA), (compare.b, "B", Role::SideB)];
     let facts = sides.map(|(id, ..)| facts(app, id, is_wide));
-    let fixed: usize = facts.iter().map(|(_, facts)| facts.width() + 7).sum();
-    let room = usize::from(area.width).saturating_sub(fixed + status.width() + 2);
+    let fixed: usize = facts.iter().map(|(_, facts)| facts.width() + 5).sum();
+    let room = usize::from(area.width).saturating_sub(fixed + status.width() + 1);
     // What one name does not take the other has.
     let widths = [0, 1].map(|side: usize| facts[side].0.width());
     let half = (room / 2).max(8);
@@ -49,7 +49,10 @@ fn facts(app: &App, id: u32, is_wide: bool) -> (String, String) {
     match &open.state {
         OpenState::Ready(ready) => {
             let title = escape(&ready.files().title).into_owned();
-            let format = cut_middle(&escape(&ready.headline), if is_wide { 16 } else { 8 }).into_owned();
+            // Where there is little room the first word says most.
+            let words =
+                if is_wide { &ready.headline } else { ready.headline.split(' ').next().unwrap_or_default() };
+            let format = cut_middle(&escape(words), 16).into_owned();
             let size =
                 if is_wide { format!("  {}", units::bytes(ready.summary.bytes)) } else { String::new() };
             (title, format!("  {format}{size}"))
