@@ -82,7 +82,19 @@ pub fn relative(far: f64) -> String {
 fn sum_words(sum: &Sum) -> (String, Role) {
     let waits = sum.waiting() > 0;
     match sum.mean() {
-        Some(mean) => (relative(mean), if waits { Role::Muted } else { Role::Number }),
+        Some(mean) => {
+            // A mean that leaves some out says so.
+            let left_out = if sum.unknown > 0 {
+                "×"
+            } else if sum.only_a > 0 {
+                "-"
+            } else {
+                ""
+            };
+            let words = relative(mean);
+            let gap = if !left_out.is_empty() && words.len() < 6 { " " } else { "" };
+            (format!("{words}{gap}{left_out}"), if waits { Role::Muted } else { Role::Number })
+        }
         None if sum.infinite > 0 => ("Inf".into(), Role::Error),
         None if waits => (String::new(), Role::Muted),
         None if sum.unknown > 0 => ("×".into(), Role::Error),
@@ -304,22 +316,26 @@ pub fn title(ready: &Ready) -> String {
     }
 }
 
-/// Returns the counts in the lower border of the tree's pane.
+/// Returns the counts in the lower border of the tree's pane, in glyphs where words have no room.
 #[must_use]
-pub fn counts(compare: &Compare) -> String {
+pub fn counts(compare: &Compare, width: usize) -> String {
     let whole = compare.table.whole();
-    let mut words = format!(
+    let only_b = compare.matched().map_or(0, |matched| matched.only_b.len() as u32);
+    let first = format!(
         " {} compared  {} equal ",
         units::exact(u64::from(whole.compared)),
         units::exact(u64::from(whole.equal))
     );
-    let only_b = compare.matched().map_or(0, |matched| matched.only_b.len() as u32);
-    for (count, what) in
-        [(whole.unknown, "not comparable"), (whole.only_a, "only in A"), (only_b, "only in B")]
-    {
-        if count > 0 {
-            words = format!("{words} {} {what} ", units::exact(u64::from(count)));
-        }
+    let rest = [
+        (whole.unknown, "× ", "incomparable"),
+        (whole.only_a, "- ", "only in A"),
+        (only_b, "+ ", "only in B"),
+    ];
+    let rest = || rest.iter().filter(|(count, ..)| *count > 0);
+    let exact = |count: &u32| units::exact(u64::from(*count));
+    let words: String = rest().map(|(count, _, words)| format!(" {} {words} ", exact(count))).collect();
+    if first.width() + words.width() <= width {
+        return first + &words;
     }
-    words
+    first + &rest().map(|(count, glyph, _)| format!(" {glyph}{} ", exact(count))).collect::<String>()
 }

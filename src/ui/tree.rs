@@ -67,7 +67,7 @@ impl TreePane {
 /// Draws the tree pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, pane_state: &mut TreePane, theme: &Theme) {
     let Some(ready) = app.ready() else { return };
-    let block = frame_block(app, ready, theme);
+    let block = frame_block(app, ready, area.width, theme);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let gutter = Rect { width: 1.min(inner.width), ..inner };
@@ -125,10 +125,12 @@ fn around_rows(frame: &mut Frame<'_>, inner: Rect, body: Rect, columns: &Columns
     (cut(inner), cut(body))
 }
 
-fn frame_block(app: &App, ready: &Ready, theme: &Theme) -> Block<'static> {
+fn frame_block(app: &App, ready: &Ready, width: u16, theme: &Theme) -> Block<'static> {
     let is_focused = app.focus == Focus::Tree;
     if let Some(of) = app.compare().filter(|of| of.matched().is_some() && ready.tree.filter().is_none()) {
-        let foot = Line::styled(compare::counts(of), theme.style(Role::Muted)).right_aligned();
+        let foot =
+            Line::styled(compare::counts(of, usize::from(width.saturating_sub(2))), theme.style(Role::Muted))
+                .right_aligned();
         return pane::block(&compare::title(ready), is_focused, theme).title_bottom(foot);
     }
     let tree = &ready.tree;

@@ -124,7 +124,10 @@ fn made(folder: &Path, layers: &[Layer]) {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, moved) in layers {
         let begin = data.len();
-        let seed = name.bytes().fold(7, |hash: u64, byte| hash.wrapping_mul(31) + u64::from(byte));
+        let seed = name
+            .trim_start_matches("base.")
+            .bytes()
+            .fold(7, |hash: u64, byte| hash.wrapping_mul(31) + u64::from(byte));
         let noise = values(1024, seed ^ 0x5555);
         let moved = values(1024, seed).zip(noise).map(|(value, noise)| value + noise * moved);
         data.extend(moved.flat_map(f32::to_le_bytes));
@@ -205,7 +208,7 @@ fn comparisons_are_as_they_were_looked_at() {
     let mut stopped = View::open(GPTQ, BASE);
     stopped.press("b enter").tell(8).press("x");
     pictures.push(("stopped", stopped));
-    let mut failed = View::open(GPTQ, "samples/not-here");
+    let mut failed = View::open(GPTQ, "./samples/not-here");
     failed.press("b enter");
     pictures.push(("failed", failed));
     let mut choosing = View::open(GPTQ, BASE);
@@ -258,7 +261,7 @@ fn glyphs_and_letters_say_what_colors_do() {
     let two = folders(&scratch);
     let mut view = compared(&two, "n n right right");
     let colored = view.draw(LARGE, FULL);
-    let heat = |symbol: &str| cells(&colored, "mlp.up_proj", symbol).first().map(|cell| cell.fg);
+    let heat = |symbol: &str| cells(&colored, "· up_proj", symbol).first().map(|cell| cell.fg);
     let legend = |symbol: &str| cells(&colored, "strip:", symbol).first().map(|cell| cell.fg);
     let steps: Vec<_> = ["=", "░", "▒", "▓", "█"].into_iter().filter_map(legend).collect();
     assert_eq!(steps.len(), 5, "all steps are explained");

@@ -25,6 +25,10 @@ pub(super) const TABLE: &[Command] = &[
         .via("sort")
         .foot(is_matched)
         .needs(is_comparing),
+    row("end-compare", "End the comparison; B stays open", &[], "end compare", end)
+        .via("back")
+        .foot(on_screen)
+        .needs(is_comparing),
     row("next-cell", "Next layer of the strip", &[], "walk the strip", next_cell)
         .via("expand")
         .foot(is_on_strip)
@@ -40,10 +44,6 @@ pub(super) const TABLE: &[Command] = &[
     row("copy-diff", "Copy the command line of the comparison", &[], "copy command", copy_command)
         .via("copy-command")
         .only(on_screen)
-        .needs(is_comparing),
-    row("end-compare", "End the comparison; B stays open", &[], "end compare", end)
-        .via("back")
-        .foot(on_screen)
         .needs(is_comparing),
 ];
 

@@ -256,7 +256,7 @@ impl Page<'_> {
             )
         } else {
             format!(
-                "As the others: the {} alike layers have {} in the middle.",
+                "As the others: the middle one of the {} alike layers has {}.",
                 alike.len(),
                 relative(middle)
             )
@@ -324,7 +324,8 @@ impl Page<'_> {
             units::exact(u64::from(sum.compared)),
             units::exact(u64::from(of))
         );
-        let mut lines = vec![self.line(&words, Role::Muted), Line::default()];
+        let words = if of == 0 { "no layer of it is in B" } else { &words };
+        let mut lines = vec![self.line(words, Role::Muted), Line::default()];
         if let Some(mean) = sum.mean() {
             let note = if sum.waiting() > 0 { "mean so far" } else { "mean" };
             lines.push(self.fact("relative L2", &relative(mean), note));
@@ -333,7 +334,7 @@ impl Page<'_> {
             ("equal", sum.equal, Role::Ok),
             ("no number", sum.infinite, Role::Error),
             ("only in A", sum.only_a, Role::Warn),
-            ("no values", sum.unknown, Role::Error),
+            ("incomparable", sum.unknown, Role::Error),
         ];
         for (what, count, role) in counts {
             if count > 0 {

@@ -59,7 +59,7 @@ impl Page<'_> {
         let why: Vec<_> =
             known.filter_map(|(known, pair)| Some((pair, known.as_ref()?.as_ref().err()?))).collect();
         if !why.is_empty() {
-            lines.extend([Line::default(), self.line("no values", Role::Heading)]);
+            lines.extend([Line::default(), self.line("incomparable", Role::Heading)]);
         }
         for (pair, why) in why.iter().take(LIST_MAX) {
             lines.extend({
