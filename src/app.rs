@@ -8,6 +8,7 @@ mod arrived;
 pub mod attach;
 pub mod board;
 pub mod command;
+pub mod compare;
 pub mod convert;
 mod copy;
 mod device;
@@ -44,6 +45,7 @@ use crate::error::Error;
 use crate::gauges::Sample;
 use attach::Attached;
 use command::{COMMANDS, Command};
+use compare::Compare;
 use error::ErrorText;
 pub use event::{Effect, Event};
 use findings::Findings;
@@ -81,6 +83,8 @@ pub struct App {
     pub filter_input: Option<Input>,
     /// A line that stays until the next key, and as long as it takes to read.
     pub toast: Option<String>,
+    /// Two checkpoints that are compared.
+    compare: Option<Box<Compare>>,
     /// The machine, if gauges are on and have been sampled.
     pub sample: Option<Sample>,
     /// What the tab of GPUs keeps.
@@ -181,6 +185,7 @@ impl App {
             error: ErrorText::default(),
             filter_input: None,
             toast: None,
+            compare: None,
             sample: None,
             gpus: Gpus::default(),
             values: Values::default(),
@@ -266,6 +271,7 @@ impl App {
         let mut effects = self.take(event);
         effects.extend(self.ask_gpus());
         effects.extend(self.ask_values());
+        effects.extend(self.tend_compare());
         self.note_toast(before.as_deref());
         effects
     }
@@ -329,7 +335,7 @@ impl App {
             }
             Event::Places(places) => {
                 if let Some(Overlay::Picker(picker)) = &mut self.overlay {
-                    picker.places = Some(places);
+                    picker.take(places);
                 }
                 Vec::new()
             }
@@ -362,6 +368,10 @@ impl App {
             Event::Held(number, held) => self.held_for_form(number, *held),
             Event::ClickBoard(row) => self.click_board(row),
             Event::ClickFinding(row) => self.click_finding(row),
+            Event::Compared(number, news) => {
+                self.compared(number, *news);
+                Vec::new()
+            }
             Event::Planned(question, plan) => self.planned(question, *plan),
             Event::Looked(candidate) => {
                 self.looked(*candidate);

@@ -7,6 +7,7 @@
 pub mod adapter;
 pub mod board;
 pub mod command_line;
+pub mod compare;
 pub mod degrade;
 pub mod detail;
 pub mod error;
@@ -143,7 +144,7 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, 
     }
     let (left, right) = match (shows_tree, shows_side) {
         (true, true) => {
-            let width = u32::from(area.width) * u32::from(app.tree_percent()) / 100;
+            let width = u32::from(area.width) * u32::from(compare::tree_percent(app, area.width)) / 100;
             let [left, right] =
                 Layout::horizontal([Constraint::Length(width as u16), Constraint::Min(20)]).areas(area);
             (Some(left), Some(right))

@@ -5,6 +5,7 @@
 //! the gauges' tick, and nothing is drawn unless a figure changed.
 
 mod burst;
+mod comparing;
 mod places;
 mod script;
 mod translate;
@@ -369,6 +370,8 @@ impl Session {
                         work::look(request, self.sender.clone());
                     }
                 }
+                Effect::Compare(number) => comparing::start(app, number, &self.sender),
+                Effect::LookAtPair(number) => comparing::look(app, number, &self.sender),
                 Effect::AskGpus => work::ask_gpus(self.sender.clone()),
                 Effect::ScanValues(number) => self.values.scan(app, number),
                 Effect::StopValues => self.values.stop(),

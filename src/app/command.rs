@@ -2,6 +2,8 @@
 //!
 //! A command that cannot run now says why: the missing thing and the key that brings it.
 
+mod all;
+mod compare;
 mod conditions;
 mod walk;
 
@@ -14,6 +16,7 @@ use super::{
     repair, screenshot, values,
 };
 
+pub use self::all::COMMANDS;
 pub(super) use self::conditions::has_checkpoint;
 use self::conditions::{
     can_sort, can_unfold, everywhere, has_open, has_rows, has_several, in_findings, in_jobs, in_tree,
@@ -30,6 +33,7 @@ pub(super) use self::walk::{first, open};
 pub const DOC_CELLS_MAX: usize = 37;
 
 /// One row of `COMMANDS`.
+#[derive(Clone, Copy)]
 pub struct Command {
     /// Its name in the palette, the key map and the log.
     pub name: &'static str,
@@ -51,10 +55,9 @@ pub struct Command {
     pub run: fn(&mut App) -> Vec<Effect>,
 }
 
-/// The commands, in the order of help and footer.
-pub static COMMANDS: &[Command] = &[
+const TABLE: &[Command] = &[
     row("details", "Details of the row; into the tab", &["enter"], "details", enter)
-        .foot(in_tree)
+        .foot(|app| in_tree(app) && !super::compare::is_strippable(app))
         .needs(has_rows),
     row("keys", "Keys of the module; unfold alike ones", &[], "keys", enter)
         .via("details")
@@ -154,6 +157,9 @@ pub static COMMANDS: &[Command] = &[
     row("attach", "Attach an adapter to this base…", &["a"], "attach", attach::pick)
         .foot(with_base)
         .needs(attach::can_attach),
+    row("compare", "Compare with another checkpoint…", &["b"], "other B", super::compare::pick)
+        .foot(super::compare::on_screen)
+        .needs(super::compare::can_compare),
     row("convert", "Convert… (a plan first, always)", &["c"], "convert", convert::open)
         .foot(off_board_with_weights)
         .needs(convert::can_convert),

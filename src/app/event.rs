@@ -1,5 +1,6 @@
 //! Events and effects: what happens to the workbench, and what only the loop can do.
 
+use super::compare::News;
 use super::form::Planned;
 use super::jobs::meter::Counts;
 use super::values::{RegionRead, Seen};
@@ -73,6 +74,8 @@ pub enum Event {
     BaseFound(u32, Box<Search>),
     /// A further adapter was held against the base of the form, or could not be: the number of the question.
     Held(u32, Box<Result<Held, Error>>),
+    /// A comparison has found something: its number.
+    Compared(u32, Box<News>),
     /// A plan has been made, or could not be, for the question of this number.
     Planned(u32, Box<Result<Planned, Error>>),
     /// A format that could be written was looked at.
@@ -116,6 +119,10 @@ pub enum Effect {
     FindBase(u32),
     /// Open an adapter and hold it against a checkpoint, for its form: the number of the question, the adapter.
     Hold(u32, u32, String),
+    /// Compare two checkpoints: the number of the comparison.
+    Compare(u32),
+    /// Look closely at the pair of layers that a comparison asks for: the number of the comparison.
+    LookAtPair(u32),
     /// Make the plan that the form asks for; the number of the question.
     Plan(u32),
     /// Look at formats that could be written; the number of the question.

@@ -24,6 +24,8 @@ pub struct Place {
 /// The headings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
+    /// Open in this session.
+    Open,
     /// Opened before.
     Recent,
     /// Beside the checkpoint that an adapter is looked for.
@@ -39,6 +41,7 @@ impl Group {
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
+            Self::Open => "open",
             Self::Recent => "recent",
             Self::Beside => "beside this checkpoint",
             Self::Hub => "in the Hub cache",
@@ -75,6 +78,8 @@ pub struct Picker {
     pub input: Input,
     /// The places, once they were looked for.
     pub places: Option<Vec<Place>>,
+    /// Places that are open, which stand first.
+    pub open: Vec<Place>,
     /// Row under the cursor.
     pub cursor: usize,
     /// True if no checkpoint is open behind it.
@@ -95,6 +100,8 @@ pub enum Purpose {
     Merge,
     /// To be opened as the base of the adapter that is shown, which is attached to it.
     Base,
+    /// To be compared with the checkpoint that is shown.
+    Compare,
 }
 
 impl Purpose {
@@ -124,12 +131,19 @@ impl Picker {
     pub fn shown(&self) -> Vec<(usize, &Place)> {
         let typed = self.input.value().to_lowercase();
         let words: Vec<&str> = typed.split_whitespace().collect();
-        let places = self.places.as_deref().unwrap_or_default();
+        let places = self.places.as_deref().unwrap_or(&self.open);
         let matches = |place: &Place| {
             let text = format!("{} {}", place.label, place.path).to_lowercase();
             words.iter().all(|word| text.contains(word))
         };
         places.iter().enumerate().filter(|(_, place)| matches(place)).collect()
+    }
+
+    /// Takes the places that were found.
+    pub fn take(&mut self, found: Vec<Place>) {
+        let mut places = self.open.clone();
+        places.extend(found);
+        self.places = Some(places);
     }
 
     /// Takes facts about a place. By its path: the list can be another than the one that was read for.

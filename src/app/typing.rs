@@ -6,7 +6,7 @@ use tui_input::Input;
 
 use super::picker::{self, Picker, Purpose};
 use super::{App, Effect, Overlay, command, keys};
-use crate::checkpoint::tree::{Filter, Sort};
+use crate::checkpoint::tree::Filter;
 
 impl App {
     pub(super) fn overlay_key(&mut self, key: &str) -> Vec<Effect> {
@@ -74,14 +74,15 @@ impl App {
     }
 
     fn sort_key(&mut self, at: usize, key: &str) -> Vec<Effect> {
+        let sorts = self.sorts();
         match key {
             "esc" | "q" | "s" => {}
-            "j" | "down" => self.overlay = Some(Overlay::SortMenu((at + 1).min(Sort::ALL.len() - 1))),
+            "j" | "down" => self.overlay = Some(Overlay::SortMenu((at + 1).min(sorts.len() - 1))),
             "k" | "up" => self.overlay = Some(Overlay::SortMenu(at.saturating_sub(1))),
             "enter" => {
                 if let Some(ready) = self.ready_mut() {
                     let checkpoint = Arc::clone(&ready.checkpoint);
-                    ready.tree.set_sort(&checkpoint, Sort::ALL[at.min(Sort::ALL.len() - 1)]);
+                    ready.tree.set_sort(&checkpoint, sorts[at.min(sorts.len() - 1)]);
                 }
             }
             _ => self.overlay = Some(Overlay::SortMenu(at)),
@@ -107,6 +108,7 @@ impl App {
                 Purpose::Open => self.open(&path),
                 Purpose::Attach => self.attach(&path),
                 Purpose::Base => self.open_base(&path),
+                Purpose::Compare => self.compare_with(&path),
                 Purpose::Merge => self.add_adapter(&path),
             },
         }

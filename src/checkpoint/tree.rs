@@ -16,6 +16,7 @@ mod matches;
 mod reopen;
 mod rows;
 pub mod sort;
+mod stands;
 mod structure;
 pub mod text;
 mod words;
@@ -76,6 +77,8 @@ pub struct Tree {
     filter: Option<Filter>,
     matches: Option<Matches>,
     sort: Sort,
+    /// How much each layer differs from another checkpoint's, for `Sort::Difference`.
+    differences: Vec<f64>,
     totals: Totals,
     rows: Vec<Row>,
     cursor: usize,
@@ -131,6 +134,7 @@ impl Tree {
             filter: None,
             matches: None,
             sort: Sort::Natural,
+            differences: Vec::new(),
             totals: Totals::of(checkpoint),
             rows: Vec::new(),
             cursor: 0,

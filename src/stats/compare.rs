@@ -211,13 +211,13 @@ impl<V: Beside> State<V> {
 
     /// Counts the values of a block by their upper bits, in the dtype of their side.
     fn add_upper(&mut self, side: usize) {
-        let block = self.blocks[side].iter();
+        let block = &self.blocks[side];
         if self.counts[side].keys() == Keys::F32 {
             // In f64 where the other side is.
             let upper = |value: &V| ((value.wide() as f32).to_bits() >> 16) as u16;
-            self.counts[side].add_upper(block.map(upper));
+            self.counts[side].add_upper(block, upper);
         } else {
-            self.counts[side].add_upper(block.map(|value| (value.bits() >> 48) as u16));
+            self.counts[side].add_upper(block, |value| (value.bits() >> 48) as u16);
         }
     }
 
@@ -237,7 +237,7 @@ impl<V: Beside> State<V> {
             self.error.add_zeros(self.errors.len());
             self.errors.clear();
         }
-        self.error.add_upper(self.errors.iter().copied());
+        self.error.add_upper(&self.errors, |upper| *upper);
         self.changed += against.changed;
         for (sum, of) in self.sums.iter_mut().zip(against.sums) {
             sum.add(of);

@@ -167,7 +167,7 @@ impl Counts {
     /// Counts zeros, so many.
     pub(super) fn add_zeros(&mut self, count: usize) {
         self.expect(count);
-        if let Some(zeros) = self.table.first_mut() {
+        if let Some(zeros) = self.tables[0].first_mut() {
             *zeros += count as u32;
         }
     }

@@ -96,6 +96,8 @@ pub struct Matched {
     pub lone_biases: Vec<(Side, u32)>,
     /// What a person should know of how they were matched, one sentence each.
     pub notes: Vec<String>,
+    /// If no name is in both: the side and the prefix of its names that makes some the same.
+    pub strip: Option<(Side, String)>,
 }
 
 impl Matched {
@@ -210,13 +212,15 @@ impl Matched {
         if !self.pairs.is_empty() {
             return;
         }
-        for (long, short, flag) in [(0, 1, "--strip-prefix-a"), (1, 0, "--strip-prefix-b")] {
+        let ways = [(0, 1, Side::A, "--strip-prefix-a"), (1, 0, Side::B, "--strip-prefix-b")];
+        for (long, short, side, flag) in ways {
             let prefix = names[short].iter().take(HINTED_MAX).find_map(|wanted| {
                 let prefix =
                     |of: &Called| of.name.strip_suffix(&wanted.name)?.strip_suffix('.').map(str::to_owned);
                 names[long].iter().find_map(prefix).filter(|prefix| !prefix.is_empty())
             });
             if let Some(prefix) = prefix {
+                self.strip.get_or_insert_with(|| (side, prefix.clone()));
                 let prefix = escape(&prefix).into_owned();
                 self.notes.push(format!("no name is in both; {flag} {prefix} would make some the same"));
             }

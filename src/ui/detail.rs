@@ -28,10 +28,11 @@ const LIST_MAX: usize = 40;
 pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, theme: &Theme) {
     let width = usize::from(block.inner(area).width.saturating_sub(2));
     let good_for = good_for(app, width, theme);
+    let compared = super::compare::detail::lines(app, width, theme);
     let Some(ready) = app.ready_mut() else { return };
     ready.sum_group();
     let page = Page { ready, good_for, width, theme };
-    let lines = page.lines();
+    let lines = compared.unwrap_or_else(|| page.lines());
     let lines = lines.into_iter().map(|mut line| {
         line.spans.insert(0, Span::raw(" "));
         line

@@ -25,6 +25,9 @@ const WIDE: u16 = 100;
 
 /// Draws the header row.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
+    if let Some(compare) = app.compare() {
+        return super::compare::header::draw(frame, area, app, compare, theme);
+    }
     let gap = if area.width >= WIDE { "   " } else { "  " };
     let verdict = verdict(app, area.width >= WIDE, theme);
     let room = usize::from(area.width).saturating_sub(width_of(&verdict) + 2);
@@ -255,6 +258,9 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::Ask(Question::Quit) => "q cancel the job and quit   Esc stay",
         Overlay::Picker(_) if app.opens.is_empty() => {
             "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   q quit"
+        }
+        Overlay::Picker(picker) if picker.purpose == Picking::Compare => {
+            "Enter compare with it   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
         }
         Overlay::Picker(picker) if picker.purpose == Picking::Base => {
             "Enter open it as the base   ↑↓ choose   type to filter, or a path   Esc back"

@@ -39,7 +39,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     match &app.overlay {
         Some(Overlay::Help(input, top)) => help(frame, area, app, (input.value(), *top), theme),
         Some(Overlay::Palette(input, at)) => palette(frame, area, app, (input, *at), theme),
-        Some(Overlay::SortMenu(at)) => sort_menu(frame, area, *at, theme),
+        Some(Overlay::SortMenu(at)) => sort_menu(frame, area, (&app.sorts(), *at), theme),
         Some(Overlay::StatesMenu(at)) => {
             menu(frame, area, ("Show", 30), &Show::ALL.map(Show::name), *at, theme);
         }
@@ -171,8 +171,8 @@ fn palette(frame: &mut Frame<'_>, area: Rect, app: &App, typed: (&tui_input::Inp
     frame.set_cursor_position((area.x + 4 + cursor as u16, area.y + 1));
 }
 
-fn sort_menu(frame: &mut Frame<'_>, area: Rect, at: usize, theme: &Theme) {
-    let lines = Sort::ALL.iter().enumerate().map(|(index, sort)| {
+fn sort_menu(frame: &mut Frame<'_>, area: Rect, (sorts, at): (&[Sort], usize), theme: &Theme) {
+    let lines = sorts.iter().enumerate().map(|(index, sort)| {
         let words = match sort {
             Sort::Natural => "name: the tree".to_owned(),
             sort => format!("{}: a flat list, most first", sort.name()),

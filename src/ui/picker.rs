@@ -21,7 +21,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
         field_text(picker.input.value(), picker.input.visual_cursor(), width.saturating_sub(6));
     let field = if picker.input.value().is_empty() {
         match picker.purpose {
-            Purpose::Open | Purpose::Base => "path or Hub name (nothing is downloaded)".to_owned(),
+            Purpose::Open | Purpose::Base | Purpose::Compare => {
+                "path or Hub name (nothing is downloaded)".to_owned()
+            }
             Purpose::Attach | Purpose::Merge => "an adapter's folder, file or Hub name".to_owned(),
         }
     } else {
@@ -36,7 +38,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     let shown = picker.shown();
     let mut marked = 0;
     let mut places = Vec::new();
-    for group in [Group::Beside, Group::Recent, Group::Hub, Group::Here] {
+    for group in [Group::Open, Group::Beside, Group::Recent, Group::Hub, Group::Here] {
         let of_group = shown.iter().enumerate().filter(|(_, (_, place))| place.group == group);
         let rows: Vec<(usize, &Place)> = of_group.map(|(at, (_, place))| (at, *place)).collect();
         if rows.is_empty() {
@@ -71,6 +73,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     let title = match picker.purpose {
         Purpose::Open => "Open",
         Purpose::Attach => "Attach an adapter",
+        Purpose::Compare => "Compare with",
         Purpose::Merge => "Merge another adapter too",
         Purpose::Base => "Open the base of this adapter",
     };

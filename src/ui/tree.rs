@@ -15,6 +15,7 @@ use ratatui::widgets::{Block, Scrollbar, ScrollbarOrientation, ScrollbarState, S
 use tui_tree_widget::{Tree as TreeWidget, TreeItem, TreeState};
 use unicode_width::UnicodeWidthStr as _;
 
+use super::compare::{self, Columns};
 use super::pane;
 use super::theme::{Role, Theme};
 use crate::app::board::Board;
@@ -70,11 +71,16 @@ impl TreePane {
 /// Draws the tree pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, pane_state: &mut TreePane, theme: &Theme) {
     let Some(ready) = app.ready() else { return };
-    let block = frame_block(ready, app.focus == Focus::Tree, theme);
+    let block = frame_block(app, ready, area.width, theme);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let gutter = Rect { width: 1.min(inner.width), ..inner };
     let body = Rect { x: inner.x + gutter.width, width: inner.width.saturating_sub(2), ..inner };
+    let compared = Columns::of(app, usize::from(body.width), theme);
+    let (inner, body) = match &compared {
+        Some(columns) => around_rows(frame, inner, body, columns),
+        None => (inner, body),
+    };
     let rows = ready.tree.rows().len();
     pane_state.follow(ready.tree.cursor(), rows, usize::from(inner.height));
     pane_state.area = inner;
@@ -87,9 +93,13 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, pane_state: &mut TreeP
         return frame.render_widget(Line::from(Span::styled(what, theme.style(Role::Muted))), body);
     }
     let format_cells = ready.summary.formats.iter().map(|f| f.label.width()).max().unwrap_or(0).clamp(4, 9);
-    let lines = Lines { ready, board: app.board(), width: usize::from(body.width), format_cells, theme };
+    let width = usize::from(body.width);
+    let lines = Lines { ready, board: app.board(), compared, width, format_cells, theme };
     window(frame.buffer_mut(), body, &lines, pane_state);
-    cursor(frame.buffer_mut(), inner, ready, pane_state, app.focus == Focus::Tree, theme);
+    let line = cursor(frame.buffer_mut(), inner, ready, pane_state, app.focus == Focus::Tree, theme);
+    if let Some((columns, line)) = lines.compared.as_ref().zip(line) {
+        columns.mark_walked(frame.buffer_mut(), Rect { width: line.width.saturating_sub(1), ..line });
+    }
     if rows > usize::from(inner.height) {
         let mut state = ScrollbarState::new(rows.saturating_sub(usize::from(inner.height)))
             .position(pane_state.top)
@@ -106,7 +116,27 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, pane_state: &mut TreeP
     }
 }
 
-fn frame_block(ready: &Ready, is_focused: bool, theme: &Theme) -> Block<'static> {
+/// Draws what stands above and below the rows while two are compared; returns the areas that are left.
+fn around_rows(frame: &mut Frame<'_>, inner: Rect, body: Rect, columns: &Columns<'_>) -> (Rect, Rect) {
+    let width = usize::from(body.width);
+    let foot = columns.foot(width, inner.height);
+    let rows = inner.height.saturating_sub(1 + foot.len() as u16);
+    frame.render_widget(columns.head(width), Rect { height: 1.min(body.height), ..body });
+    for (y, line) in (inner.y + 1 + rows..inner.bottom()).zip(foot) {
+        frame.render_widget(line, Rect { y, height: 1, ..body });
+    }
+    let cut = |area: Rect| Rect { y: area.y + 1, height: rows, ..area };
+    (cut(inner), cut(body))
+}
+
+fn frame_block(app: &App, ready: &Ready, width: u16, theme: &Theme) -> Block<'static> {
+    let is_focused = app.focus == Focus::Tree;
+    if let Some(of) = app.compare().filter(|of| of.matched().is_some() && ready.tree.filter().is_none()) {
+        let foot =
+            Line::styled(compare::counts(of, usize::from(width.saturating_sub(2))), theme.style(Role::Muted))
+                .right_aligned();
+        return pane::block(&compare::title(ready), is_focused, theme).title_bottom(foot);
+    }
     let tree = &ready.tree;
     let mut title = match tree.mode() {
         Mode::Layers => "Layers".to_owned(),
@@ -236,6 +266,8 @@ struct Lines<'a> {
     ready: &'a Ready,
     /// The adapter that is attached.
     board: Option<&'a Board>,
+    /// The checkpoint that this one is compared with.
+    compared: Option<Columns<'a>>,
     width: usize,
     /// Cells of the format column: as wide as the widest word, within reason.
     format_cells: usize,
@@ -249,6 +281,9 @@ impl<'a> Lines<'a> {
 
     /// Returns the columns at the right of a row, as they are written.
     fn right(&self, row: usize, text: &RowText) -> Vec<(String, Role)> {
+        if let Some(columns) = &self.compared {
+            return columns.right(row);
+        }
         let mut columns = Vec::new();
         let width = self.width as u16 + 2;
         let role = if text.state == State::Quantized { Role::Quant } else { Role::Dense };
@@ -396,13 +431,18 @@ impl<'a> Lines<'a> {
             // Only the words are drawn: blanks would wipe a label that lies over an empty column.
             let blanks = (text.width() - text.trim_start().width()) as u16;
             let room = usize::from(line.right().saturating_sub(x + blanks));
-            buffer.set_stringn(x + blanks, line.y, text.trim(), room, self.theme.style(role));
+            match &self.compared {
+                Some(columns) if role == Role::Heat1 => columns.draw_strip(buffer, (x, line.y), &text),
+                _ => {
+                    buffer.set_stringn(x + blanks, line.y, text.trim(), room, self.theme.style(role));
+                }
+            }
             x += text.width() as u16;
         }
     }
 }
 
-/// Marks the row under the cursor: a bar in the gutter, and its style over the whole row.
+/// Marks the row under the cursor: a bar in the gutter, and its style over the whole row. Returns its line.
 fn cursor(
     buffer: &mut Buffer,
     inner: Rect,
@@ -410,15 +450,16 @@ fn cursor(
     pane_state: &TreePane,
     is_focused: bool,
     theme: &Theme,
-) {
+) -> Option<Rect> {
     let row = ready.tree.cursor();
     if row < pane_state.top || row - pane_state.top >= usize::from(inner.height) {
-        return;
+        return None;
     }
     let line = Rect { y: inner.y + (row - pane_state.top) as u16, height: 1, ..inner };
     let style = theme.style(if is_focused { Role::Cursor } else { Role::CursorAway });
     buffer.set_style(line, style);
     buffer.set_string(line.x, line.y, "▌", Style::new());
+    Some(line)
 }
 
 #[cfg(test)]

@@ -105,8 +105,14 @@ fn fault(app: &App, pane: &TreePane, buffer: &Buffer, checked: &mut usize) -> Op
     let ready = app.ready()?;
     let width = usize::from(pane.area.width.saturating_sub(2));
     let widest = ready.summary.formats.iter().map(|f| f.label.width()).max().unwrap_or(0);
-    let lines =
-        Lines { ready, board: None, width, format_cells: widest.clamp(4, 9), theme: &Theme::default() };
+    let lines = Lines {
+        ready,
+        board: None,
+        compared: None,
+        width,
+        format_cells: widest.clamp(4, 9),
+        theme: &Theme::default(),
+    };
     for (line, y) in (pane.area.y..pane.area.bottom()).enumerate() {
         let row = pane.top + line;
         if row >= ready.tree.rows().len() {

@@ -9,7 +9,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
 use super::values::{Attention, region_of, seen};
-use super::{checkpoint_of, evidence, open_path, places, work};
+use super::{checkpoint_of, comparing, evidence, open_path, places, work};
 use crate::app::board::weighed;
 use crate::app::{App, Effect, Event, Tab, keys};
 use crate::checkpoint::Progress;
@@ -188,6 +188,16 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 }
                 continue;
             }
+            Effect::Compare(number) => {
+                for event in comparing::compare_now(app, number) {
+                    waiting.extend(app.update(event));
+                }
+                continue;
+            }
+            Effect::LookAtPair(number) => match comparing::look_now(app, number) {
+                Some(event) => event,
+                None => continue,
+            },
             Effect::AskGpus => {
                 app.update(Event::Sampled(Box::new(Sampler::new().sample())));
                 Event::Probed(Box::new(probe()))

@@ -10,6 +10,7 @@ mod board;
 mod cli;
 mod codes;
 mod combine;
+mod compare_view;
 mod convert;
 mod decode;
 mod decode_hostile;

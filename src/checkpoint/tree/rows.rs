@@ -22,7 +22,8 @@ impl Tree {
         if self.sort == Sort::Natural {
             self.scan(checkpoint, (0, checkpoint.files.names.len() as u32), 0, &mut rows);
         } else {
-            sort::flat(checkpoint, self.mode, self.sort, self.matches.as_ref(), &mut rows);
+            let by = (self.sort, &self.differences[..]);
+            sort::flat(checkpoint, self.mode, by, self.matches.as_ref(), &mut rows);
         }
         self.rows = rows;
     }
@@ -242,7 +243,7 @@ impl Tree {
     }
 
     /// Returns the node that stands for a node: the same, or its twin in the first member of a fold.
-    fn represented(&self, checkpoint: &Checkpoint, node: NodeId) -> NodeId {
+    pub(super) fn represented(&self, checkpoint: &Checkpoint, node: NodeId) -> NodeId {
         let names = &checkpoint.files.names;
         let mut node = node;
         for _ in 0..=DEPTH_MAX {

@@ -27,10 +27,12 @@ pub enum Sort {
     Format,
     /// By the first shard.
     Shard,
+    /// By how much the layer differs from another checkpoint's, most first. Only while two are compared.
+    Difference,
 }
 
 impl Sort {
-    /// All orders, as a menu lists them.
+    /// The orders of a checkpoint by itself, as a menu lists them.
     pub const ALL: [Self; 6] =
         [Self::Natural, Self::Bytes, Self::Parameters, Self::Bits, Self::Format, Self::Shard];
 
@@ -44,6 +46,7 @@ impl Sort {
             Self::Bits => "bits",
             Self::Format => "format",
             Self::Shard => "shard",
+            Self::Difference => "difference",
         }
     }
 }
@@ -54,7 +57,7 @@ impl Sort {
 pub(super) fn flat(
     checkpoint: &Checkpoint,
     mode: Mode,
-    sort: Sort,
+    (sort, differences): (Sort, &[f64]),
     matches: Option<&Matches>,
     rows: &mut Vec<Row>,
 ) {
@@ -62,7 +65,7 @@ pub(super) fn flat(
         Mode::Layers => checkpoint.layers.len(),
         Mode::Tensors => checkpoint.files.tensors.len(),
     } as u32;
-    let keys = Keys::new(checkpoint, mode, sort);
+    let keys = Keys::new(checkpoint, mode, (sort, differences));
     let wanted = || (0..count).filter(|&item| matches.is_none_or(|matches| matches.hit(item)));
     let mut kinds = KeyKinds::default();
     let kind_of: Vec<u32> = wanted().map(|item| kinds.count(keys.of(item))).collect();
@@ -126,10 +129,12 @@ struct Keys<'a> {
     sort: Sort,
     /// By spec or dtype: ranks of the formats' words.
     ranks: Vec<u64>,
+    /// By layer.
+    differences: &'a [f64],
 }
 
 impl<'a> Keys<'a> {
-    fn new(checkpoint: &'a Checkpoint, mode: Mode, sort: Sort) -> Self {
+    fn new(checkpoint: &'a Checkpoint, mode: Mode, (sort, differences): (Sort, &'a [f64])) -> Self {
         let mut ranks = Vec::new();
         if (mode, sort) == (Mode::Layers, Sort::Format) {
             let words: Vec<String> = checkpoint.layers.specs().iter().map(LayerSpec::label).collect();
@@ -139,7 +144,7 @@ impl<'a> Keys<'a> {
             ranks =
                 words.iter().map(|word| distinct.partition_point(|&w| w < word.as_str()) as u64).collect();
         }
-        Self { checkpoint, mode, sort, ranks }
+        Self { checkpoint, mode, sort, ranks, differences }
     }
 
     fn of(&self, item: u32) -> u64 {
@@ -162,6 +167,8 @@ impl<'a> Keys<'a> {
                 let first = layers.tensors(layer).iter().map(|&t| files.tensors[t as usize].shard).min();
                 first.map_or(u64::MAX, u64::from)
             }
+            // Bits of floats that are not negative are in their order.
+            Sort::Difference => !self.differences.get(layer as usize).map_or(0, |far| far.max(0.0).to_bits()),
         }
     }
 
@@ -182,6 +189,10 @@ impl<'a> Keys<'a> {
                 u64::from_be_bytes(head)
             }
             Sort::Shard => u64::from(record.shard),
+            Sort::Difference => match self.checkpoint.layers.of_tensor(files, tensor) {
+                Some(layer) => self.of_layer(layer),
+                None => u64::MAX,
+            },
         }
     }
 }

@@ -373,3 +373,82 @@ fn a_sorted_list_is_flat_with_full_names() {
     tree.set_sort(&checkpoint, Sort::Natural);
     assert_eq!(tree.hits(), Some(3));
 }
+
+#[test]
+fn a_row_stands_for_the_layers_of_all_alike_members() {
+    let checkpoint = model(3, None).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    let names = |tree: &Tree, row: &str| -> Vec<String> {
+        let layers = tree.alike_layers(&checkpoint, row_of(tree, &checkpoint, row));
+        let name = |layer| checkpoint.layers.name(&checkpoint.files.names, layer);
+        layers.into_iter().flatten().map(name).collect()
+    };
+    let up = |layer: u32| format!("model.layers.{layer}.mlp.up_proj");
+    assert_eq!(names(&tree, "model.layers.0.mlp.up_proj"), [up(0), up(1), up(2)]);
+    assert_eq!(names(&tree, "model.layers.0.mlp"), [up(0), up(1), up(2)], "a group is all that is below");
+    assert_eq!(names(&tree, "model.layers.0").len(), 9);
+    assert_eq!(names(&tree, "model").len(), 11);
+    assert_eq!(names(&tree, "lm_head"), ["lm_head"]);
+    let row = row_of(&tree, &checkpoint, "model.layers.0.mlp");
+    tree.toggle_unfold(&checkpoint, row);
+    tree.open_all(&checkpoint);
+    assert_eq!(names(&tree, "model.layers.1.mlp.up_proj"), [up(1)], "unfolded, each stands for itself");
+    tree.set_sort(&checkpoint, Sort::Bytes);
+    assert_eq!(names(&tree, "model.layers.2.mlp.up_proj"), [up(2)]);
+    tree.set_mode(&checkpoint, Mode::Tensors);
+    assert_eq!(tree.alike_layers(&checkpoint, 0), []);
+    assert_eq!(tree.alike_layers(&checkpoint, 999), []);
+}
+
+#[test]
+fn folds_inside_folds_stand_for_all_of_them_in_order() {
+    let mut made = Made::default();
+    for (layer, expert) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
+        made = made.add(&format!("layers.{layer}.experts.{expert}.up.weight"), Dtype::F16, &[8, 8]);
+        made = made.add(&format!("layers.{layer}.experts.{expert}.down.weight"), Dtype::F16, &[8, 8]);
+    }
+    let checkpoint = made.checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    tree.open_all(&checkpoint);
+    let row = row_of(&tree, &checkpoint, "layers.0.experts.0.up");
+    let name = |layer| checkpoint.layers.name(&checkpoint.files.names, layer);
+    let stands: Vec<String> = tree.alike_layers(&checkpoint, row).into_iter().flatten().map(name).collect();
+    let wanted = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)];
+    let wanted = wanted.map(|(layer, expert)| format!("layers.{layer}.experts.{expert}.up"));
+    assert_eq!(stands, wanted);
+}
+
+#[test]
+fn the_next_row_of_some_layers_is_the_one_that_stands_for_them() {
+    let checkpoint = model(4, None).checkpoint();
+    let mut tree = Tree::new(&checkpoint);
+    let layer = |name: &str| checkpoint.layers.find_name(&checkpoint.files.names, name).unwrap();
+    let wanted = [layer("model.layers.2.norm"), layer("model.norm")];
+    let is_wanted = |layer: u32| wanted.contains(&layer);
+    let name = |tree: &Tree| checkpoint.files.names.name(tree.current().unwrap().node);
+    let all = row_of(&tree, &checkpoint, "model");
+    tree.close(&checkpoint, all);
+    tree.set_cursor(0);
+    for wanted in ["model.layers.0.norm", "model.norm", "model.layers.0.norm"] {
+        assert!(tree.next_of(&checkpoint, true, is_wanted).is_some());
+        assert_eq!(name(&tree), wanted);
+    }
+    for wanted in ["model.norm", "model.layers.0.norm"] {
+        assert!(tree.next_of(&checkpoint, false, is_wanted).is_some());
+        assert_eq!(name(&tree), wanted);
+    }
+    assert_eq!(tree.next_of(&checkpoint, true, |_| false), None);
+    let mut differences = vec![0.0; checkpoint.layers.len()];
+    for (at, layer) in wanted.into_iter().enumerate() {
+        differences[layer as usize] = 0.5 + at as f64;
+    }
+    tree.set_sort(&checkpoint, Sort::Difference);
+    tree.set_differences(&checkpoint, differences);
+    assert_eq!(name(&tree), "model.layers.0.norm", "the cursor stays on its name");
+    tree.set_cursor(0);
+    assert_eq!(name(&tree), "model.norm", "what differs most is first");
+    tree.next_of(&checkpoint, true, is_wanted).unwrap();
+    assert_eq!(name(&tree), "model.layers.2.norm");
+    tree.next_of(&checkpoint, true, is_wanted).unwrap();
+    assert_eq!(name(&tree), "model.norm", "it goes round");
+}

@@ -53,7 +53,7 @@ fn nothing_has_no_quantile_and_empty_bins() {
 fn wider_values_lie_evenly_in_their_buckets() {
     let mut counts = Counts::new(Keys::F32);
     // All of 1.0 to 1.0078125, whose upper 16 bits are alike.
-    counts.add_upper([0x3f80u16; 1000].into_iter());
+    counts.add_upper(&[0x3f80u16; 1000], |upper| *upper);
     let of = Distribution::of(&counts);
     assert_eq!((of.below(1.0), of.below(1.003_906_25), of.below(1.01)), (0, 500, 1000));
     assert!(!of.is_exact() && of.single(4).is_none());

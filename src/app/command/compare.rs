@@ -1,0 +1,62 @@
+//! Commands while two checkpoints are compared. They are run by the keys of others, in whose place they stand there.
+
+use super::{Command, row};
+use crate::app::App;
+use crate::app::compare::{
+    copy_command, end, is_matched, is_on_strip, is_running, is_strippable, is_walking, next_cell,
+    next_differing, on_screen, previous_cell, previous_differing, sort, stop, strip,
+};
+
+/// They come first: in the footer, and for the keys.
+pub(super) const TABLE: &[Command] = &[
+    row("strip-prefix", "Match names without the prefix", &[], "strip the prefix", strip)
+        .via("details")
+        .foot(is_strippable)
+        .needs(can_strip),
+    row("next-differing", "Next row that differs", &[], "next that differs", next_differing)
+        .via("next")
+        .foot(is_matched)
+        .needs(is_comparing),
+    row("previous-differing", "Previous row that differs", &[], "previous", previous_differing)
+        .via("previous")
+        .only(is_matched)
+        .needs(is_comparing),
+    row("sort-compared", "Sort, also by difference…", &[], "sort", sort)
+        .via("sort")
+        .foot(is_matched)
+        .needs(is_comparing),
+    row("end-compare", "End the comparison; B stays open", &[], "end compare", end)
+        .via("back")
+        .foot(on_screen)
+        .needs(is_comparing),
+    row("next-cell", "Next layer of the strip", &[], "walk the strip", next_cell)
+        .via("expand")
+        .foot(is_on_strip)
+        .needs(is_comparing),
+    row("previous-cell", "Previous layer of the strip", &[], "back", previous_cell)
+        .via("collapse")
+        .only(is_walking)
+        .needs(is_comparing),
+    row("stop-compare", "Stop comparing values", &[], "stop", stop)
+        .via("cancel-job")
+        .foot(is_running)
+        .needs(can_stop),
+    row("copy-diff", "Copy the command line of the comparison", &[], "copy command", copy_command)
+        .via("copy-command")
+        .only(on_screen)
+        .needs(is_comparing),
+];
+
+fn is_comparing(app: &App) -> Result<(), String> {
+    if app.compare().is_some() { Ok(()) } else { Err("nothing is compared (b compares)".into()) }
+}
+
+fn can_strip(app: &App) -> Result<(), String> {
+    is_comparing(app)?;
+    if is_strippable(app) { Ok(()) } else { Err("no prefix stands in the way".into()) }
+}
+
+fn can_stop(app: &App) -> Result<(), String> {
+    is_comparing(app)?;
+    if is_running(app) { Ok(()) } else { Err("nothing is being compared".into()) }
+}

@@ -1,0 +1,124 @@
+//! Requests: what a comparison asks of a thread, and what it is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::close::Close;
+use super::figures::Figures;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::job;
+use crate::stats::matched::{Matched, NameMap, Pair};
+use crate::stats::{Compared, Options, Watch, compare};
+
+/// What a job has found.
+pub enum News {
+    /// What was matched.
+    Matched(Box<Facts>),
+    /// Figures of pairs, by their number, or why there are none.
+    Figures(Vec<(u32, std::result::Result<Figures, String>)>),
+    /// It has ended; the fault, if by one.
+    Ended(Option<String>),
+    /// A pair was looked at closely, or could not be.
+    Close(u32, std::result::Result<Close, String>),
+}
+
+/// What was matched, and of which checkpoints.
+pub struct Facts {
+    /// A and B, as they were matched.
+    pub of: [Arc<Checkpoint>; 2],
+    /// Their layers.
+    pub matched: Matched,
+}
+
+/// A comparison, as a thread is asked for it.
+pub struct Request {
+    /// Its number.
+    pub number: u32,
+    of: [Arc<Checkpoint>; 2],
+    names: NameMap,
+    cancel: Cancel,
+}
+
+impl Request {
+    pub(super) fn new(
+        number: u32,
+        of: [Arc<Checkpoint>; 2],
+        names: &NameMap,
+        cancel: &Arc<AtomicBool>,
+    ) -> Self {
+        Self { number, of, names: names.clone(), cancel: Cancel(Arc::clone(cancel)) }
+    }
+
+    /// Matches both, then compares pair by pair; `tell` is told, and says whether to go on.
+    pub fn run(&self, tell: &mut dyn FnMut(News) -> bool) {
+        let of = self.of.clone();
+        let matched = Matched::of(&of[0], &of[1], &self.names);
+        let pairs = matched.pairs.clone();
+        if !tell(News::Matched(Box::new(Facts { of, matched }))) {
+            return;
+        }
+        for (number, pair) in (0..).zip(&pairs) {
+            let found = hold(pair, &self.of, &self.cancel);
+            if self.cancel.check().is_err() {
+                break;
+            }
+            if !tell(News::Figures(vec![(number, found.map(|compared| Figures::of(&compared)))])) {
+                return;
+            }
+        }
+        tell(News::Ended(None));
+    }
+}
+
+/// A pair, as a thread is asked to look at it closely.
+pub struct CloseRequest {
+    /// The number of the comparison.
+    pub number: u32,
+    /// The number of the pair.
+    pub at: u32,
+    pair: Pair,
+    of: [Arc<Checkpoint>; 2],
+    cancel: Cancel,
+}
+
+impl CloseRequest {
+    pub(super) fn new(
+        (number, at): (u32, u32),
+        pair: Pair,
+        of: [Arc<Checkpoint>; 2],
+        cancel: &Arc<AtomicBool>,
+    ) -> Self {
+        Self { number, at, pair, of, cancel: Cancel(Arc::clone(cancel)) }
+    }
+
+    /// Looks at it. `None` if it was cancelled.
+    #[must_use]
+    pub fn look(&self) -> Option<News> {
+        let found = hold(&self.pair, &self.of, &self.cancel);
+        self.cancel.check().ok()?;
+        Some(News::Close(self.at, found.map(|compared| Close::of(&compared))))
+    }
+}
+
+/// Holds the two of a pair against each other. A fault of one pair does not end the others.
+fn hold(pair: &Pair, of: &[Arc<Checkpoint>; 2], cancel: &Cancel) -> std::result::Result<Compared, String> {
+    let found = job::caught(|| -> Result<Compared> {
+        let [a, b] = pair.open(&of[0], &of[1])?;
+        compare(&a, &b, &Options::default(), cancel)
+    });
+    found?.map_err(|error| error.message)
+}
+
+/// Ends a job when it is told to.
+struct Cancel(Arc<AtomicBool>);
+
+impl Watch for Cancel {
+    fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            Err(Error::new(ErrorKind::Cancelled, "cancelled"))
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Tests of comparing: what is asked for, what is dropped, what keys do. Figures are put in.
+
+use super::*;
+use crate::app::tests::Robot;
+use crate::app::{Event, Overlay};
+use crate::checkpoint::made::Made;
+use crate::error::Error;
+use crate::tensor::Dtype;
+use figures::Figures;
+
+/// Four alike layers of two, and a head.
+fn model(prefix: &str, head: bool) -> Checkpoint {
+    let mut made = Made::default();
+    for layer in 0..4 {
+        for part in ["norm", "up"] {
+            made = made.add(&format!("{prefix}layers.{layer}.{part}.weight"), Dtype::F16, &[8, 8]);
+        }
+    }
+    if head {
+        made = made.add(&format!("{prefix}lm_head.weight"), Dtype::F16, &[8, 8]);
+    }
+    Checkpoint { examined: true, ..made.checkpoint() }
+}
+
+/// A robot with A and B open.
+fn robot(a: Checkpoint, b: Checkpoint) -> Robot {
+    let mut robot = Robot::new(&["a", "b"], &[]);
+    for (id, checkpoint) in [(0, a), (1, b)] {
+        robot.app.update(Event::Opened(id, Box::new(Ok(checkpoint))));
+    }
+    robot
+}
+
+/// Figures of values that lie so far apart.
+fn far(relative: f64) -> Figures {
+    Figures {
+        count: 64,
+        changed: if relative > 0.0 { 60 } else { 0 },
+        relative_l2: Some(relative),
+        cosine: Some(1.0 - relative),
+        max_abs: Some((relative, [1, 2])),
+        mean_abs: Some(relative / 2.0),
+        nan: [0; 2],
+        infinite: [0; 2],
+    }
+}
+
+/// Returns the number of the comparison that was asked for last.
+fn asked(robot: &Robot) -> u32 {
+    let numbers = robot.asked.iter().filter_map(|effect| match effect {
+        Effect::Compare(number) => Some(*number),
+        _ => None,
+    });
+    numbers.last().expect("a comparison was asked for")
+}
+
+/// Tells the app what a job has found.
+fn tell(robot: &mut Robot, number: u32, news: News) -> Vec<Effect> {
+    robot.app.update(Event::Compared(number, Box::new(news)))
+}
+
+/// Begins to compare what is shown with the other, and matches both; returns the number.
+fn begin(robot: &mut Robot) -> u32 {
+    robot.press("b enter");
+    let number = asked(robot);
+    let (a, b) = (robot.app.checkpoint_of(0).unwrap(), robot.app.checkpoint_of(1).unwrap());
+    let facts = Facts {
+        matched: Matched::of(a, b, &robot.app.compare().unwrap().names),
+        of: [Arc::clone(a), Arc::clone(b)],
+    };
+    tell(robot, number, News::Matched(Box::new(facts)));
+    number
+}
+
+fn name(robot: &Robot) -> String {
+    let ready = robot.app.ready().unwrap();
+    ready.files().names.name(ready.tree.current().unwrap().node)
+}
+
+fn stage(robot: &Robot) -> &Stage {
+    &robot.app.compare().unwrap().stage
+}
+
+#[test]
+fn what_comes_late_is_dropped() {
+    let mut robot = robot(model("", true), model("", true));
+    let first = begin(&mut robot);
+    assert_eq!(*stage(&robot), Stage::Running);
+    tell(&mut robot, first, News::Figures(vec![(0, Ok(far(0.1)))]));
+    assert_eq!(robot.app.compare().unwrap().table.done(), 1);
+    robot.press("esc");
+    assert!(robot.app.compare.is_none(), "it has ended");
+    assert_eq!(robot.app.opens.len(), 2, "B stays open");
+    tell(&mut robot, first, News::Figures(vec![(1, Ok(far(0.1)))]));
+    tell(&mut robot, first, News::Ended(None));
+    assert!(robot.app.compare.is_none());
+    let second = begin(&mut robot);
+    assert_ne!(first, second);
+    tell(&mut robot, first, News::Figures(vec![(2, Ok(far(0.1)))]));
+    tell(&mut robot, first, News::Ended(None));
+    assert_eq!((robot.app.compare().unwrap().table.done(), stage(&robot)), (0, &Stage::Running));
+    tell(&mut robot, second, News::Figures(vec![(99, Ok(far(0.1)))]));
+    assert_eq!(robot.app.compare().unwrap().table.done(), 0, "there is no such pair");
+    assert!(robot.app.compare_request(first).is_none() && robot.app.close_request(first).is_none());
+}
+
+#[test]
+fn stopping_ends_the_job_and_keeps_what_was_found() {
+    let mut robot = robot(model("", true), model("", true));
+    let number = begin(&mut robot);
+    let request = robot.app.compare_request(number).unwrap();
+    tell(&mut robot, number, News::Figures(vec![(0, Ok(far(0.1)))]));
+    robot.press("x");
+    let mut told = 0;
+    request.run(&mut |news| {
+        told += usize::from(matches!(news, News::Figures(_)));
+        true
+    });
+    assert_eq!(told, 0, "nothing is compared any more");
+    tell(&mut robot, number, News::Ended(None));
+    assert_eq!((stage(&robot), robot.app.compare().unwrap().table.done()), (&Stage::Stopped(None), 1));
+    assert_eq!(robot.press("x").toast(), "cancel-job: no job runs");
+    robot.press("esc");
+    assert!(robot.app.compare.is_none());
+}
+
+#[test]
+fn a_job_ends_with_the_comparison() {
+    let mut robot = robot(model("", true), model("", true));
+    let number = begin(&mut robot);
+    let request = robot.app.compare_request(number).unwrap();
+    robot.press("esc");
+    let mut told = 0;
+    request.run(&mut |news| {
+        told += usize::from(matches!(news, News::Figures(_)));
+        true
+    });
+    assert_eq!(told, 0);
+}
+
+#[test]
+fn a_b_that_does_not_open_says_why() {
+    let mut robot = Robot::new(&["a"], &[]);
+    robot.press("b").write("/gone").press("enter");
+    assert_eq!(robot.app.current, 0, "A stays on screen");
+    let opened = robot.asked.iter().find_map(|effect| match effect {
+        Effect::Open(id, path) => Some((*id, path.clone())),
+        _ => None,
+    });
+    let (id, path) = opened.expect("B is opened");
+    assert_eq!((path.as_str(), stage(&robot)), ("/gone", &Stage::Opening));
+    let effects = robot.app.update(Event::Opened(id, Box::new(Err(Error::input("/gone: no such folder")))));
+    assert_eq!(effects, [], "nothing is compared");
+    assert_eq!(*stage(&robot), Stage::Failed("/gone: no such folder".into()));
+    robot.app.update(Event::Opened(id, Box::new(Ok(model("", true)))));
+    assert_eq!(*stage(&robot), Stage::Matching, "it can be read again");
+    robot.press("esc");
+    assert!(robot.app.compare.is_none());
+}
+
+#[test]
+fn a_fault_ends_it_once() {
+    let mut robot = robot(model("", true), model("", true));
+    robot.press("b enter");
+    let number = asked(&robot);
+    let effects = tell(&mut robot, number, News::Ended(Some("a fault".into())));
+    assert_eq!(effects, [], "it is not tried again");
+    assert_eq!(*stage(&robot), Stage::Stopped(Some("a fault".into())));
+}
+
+#[test]
+fn what_is_read_again_is_compared_anew() {
+    let mut robot = robot(model("", true), model("", true));
+    let first = begin(&mut robot);
+    tell(&mut robot, first, News::Figures(vec![(0, Ok(far(0.1)))]));
+    let effects = robot.app.update(Event::Opened(1, Box::new(Ok(model("", false)))));
+    let Some(Effect::Compare(second)) = effects.iter().find(|effect| matches!(effect, Effect::Compare(_)))
+    else {
+        panic!("{effects:?}")
+    };
+    assert_ne!(first, *second);
+    assert_eq!(*stage(&robot), Stage::Matching);
+    assert!(robot.app.compare().unwrap().facts.is_none(), "what was matched is of other files");
+}
+
+#[test]
+fn the_cells_of_a_strip_are_walked() {
+    let mut robot = robot(model("", true), model("", false));
+    let number = begin(&mut robot);
+    let found: Vec<_> = (0..8).map(|pair| (pair, Ok(far(f64::from(pair) / 100.0)))).collect();
+    tell(&mut robot, number, News::Figures(found[..7].to_vec()));
+    while name(&robot) != "layers.0.up" {
+        robot.press("j");
+    }
+    assert_eq!(robot.app.focused(), None, "one of the four is not known");
+    tell(&mut robot, number, News::Figures(found));
+    let of = |layer, place, is_walked| Some(Focused { layer, place, of: 4, is_walked });
+    assert_eq!(robot.app.focused(), of(7, 3, false), "the last differs most");
+    let mut before = 7;
+    for (key, place, layer) in
+        [("right", 0, 1), ("l", 1, 3), ("right", 2, 5), ("right", 3, 7), ("right", 3, 7), ("h", 2, 5)]
+    {
+        robot.press(key);
+        assert_eq!(robot.app.focused(), of(layer, place, true), "{key}");
+        let is_same = std::mem::replace(&mut before, layer) == layer;
+        let wanted = if is_same { vec![] } else { vec![Effect::LookAtPair(number)] };
+        assert_eq!(robot.asked, wanted, "a close look at what is new, once");
+    }
+    robot.press("esc");
+    assert_eq!(robot.app.focused(), of(7, 3, false), "the walk is over");
+    assert!(robot.app.compare().is_some(), "the comparison is not");
+    robot.press("right k j");
+    assert_eq!(robot.app.focused(), of(7, 3, false), "another row ends the walk for now");
+    while name(&robot) != "layers.0" {
+        robot.press("k");
+    }
+    robot.press("right");
+    assert_eq!(robot.app.focused(), None, "a group has no strip");
+    robot.press("h");
+    assert!(robot.app.compare().is_some());
+}
+
+#[test]
+fn what_differs_is_next_and_first() {
+    let mut robot = robot(model("", true), model("", false));
+    let number = begin(&mut robot);
+    assert_eq!(robot.press("n").app.compare().unwrap().table.whole().only_a, 1);
+    assert_eq!(name(&robot), "lm_head", "only A has it");
+    let mut found: Vec<_> = (0..8).map(|pair| (pair, Ok(far(0.0)))).collect();
+    found[5].1 = Ok(far(0.3));
+    found[0].1 = Ok(far(0.1));
+    found[2].1 = Err("no values".into());
+    tell(&mut robot, number, News::Figures(found));
+    tell(&mut robot, number, News::Ended(None));
+    for wanted in ["layers.0.norm", "layers.0.up", "lm_head"] {
+        assert_eq!(name(robot.press("n")), wanted);
+    }
+    assert_eq!(name(robot.press("N")), "layers.0.up");
+    robot.press("s j j j j j j");
+    assert!(matches!(robot.app.overlay, Some(Overlay::SortMenu(6))));
+    robot.press("enter home");
+    assert_eq!(robot.app.ready().unwrap().tree.sort(), Sort::Difference);
+    assert_eq!(name(&robot), "layers.2.up");
+    for wanted in ["layers.0.norm", "lm_head", "layers.1.norm"] {
+        assert_eq!(name(robot.press("n")), wanted);
+    }
+    robot.press("esc");
+    assert_eq!(robot.app.ready().unwrap().tree.sort(), Sort::Natural, "there is nothing to sort by any more");
+    assert!(!robot.app.sorts().contains(&Sort::Difference));
+}
+
+#[test]
+fn a_prefix_is_stripped_by_one_key() {
+    let mut robot = robot(model("base.model.", true), model("", true));
+    begin(&mut robot);
+    assert_eq!(robot.app.compare().unwrap().strippable(), Some((Side::A, "base.model")));
+    assert_eq!(robot.press("Y").toast(), "copied ckpt diff a b --values");
+    robot.press("enter");
+    let number = asked(&robot);
+    let mut matched = 0;
+    robot.app.compare_request(number).unwrap().run(&mut |news| {
+        if let News::Matched(facts) = news {
+            matched = facts.matched.pairs.len();
+        }
+        false
+    });
+    assert_eq!(matched, 9);
+    assert_eq!(robot.press("Y").toast(), "copied ckpt diff a b --values --strip-prefix-a base.model");
+}
+
+#[test]
+fn another_checkpoint_on_screen_is_not_compared() {
+    let mut robot = robot(model("", true), model("", true));
+    begin(&mut robot);
+    robot.press(".");
+    assert!(robot.app.compare().is_none());
+    assert_eq!(robot.press("x").toast(), "cancel-job: no job runs");
+    robot.press(",");
+    assert!(robot.app.compare().is_some());
+}
