@@ -322,14 +322,7 @@ impl Session {
                 }
                 Effect::Diagnose(id, number) => {
                     if let Some(checkpoint) = checkpoint_of(app, id) {
-                        let held = app.held_of(id);
-                        let look = move |_: &Sender<Message>| {
-                            let found = work::diagnosed(&checkpoint, held.as_deref());
-                            Some(Message::App(Event::Diagnosed(id, number, Box::new(found))))
-                        };
-                        job::spawn("diagnose", self.sender.clone(), look, |text| {
-                            Message::App(Event::JobPanicked("diagnosing", text))
-                        });
+                        work::diagnose((id, number), checkpoint, app.held_of(id), self.sender.clone());
                     }
                 }
                 Effect::Weigh(id, number) => {

@@ -257,6 +257,20 @@ pub(super) fn ask_gpus(sender: Sender<Message>) {
     job::spawn("gpus", sender, ask, |text| Message::App(Event::JobPanicked("asking CUDA", text)));
 }
 
+/// Asks the rules on a thread; the ids of the checkpoint and of the question.
+pub(super) fn diagnose(
+    (id, number): (u32, u32),
+    checkpoint: Arc<Checkpoint>,
+    held: Option<Arc<Held>>,
+    sender: Sender<Message>,
+) {
+    let look = move |_: &Sender<Message>| {
+        let found = diagnosed(&checkpoint, held.as_deref());
+        Some(Message::App(Event::Diagnosed(id, number, Box::new(found))))
+    };
+    job::spawn("diagnose", sender, look, |text| Message::App(Event::JobPanicked("diagnosing", text)));
+}
+
 /// Asks the rules about a checkpoint and the adapter that is held against it.
 pub(super) fn diagnosed(checkpoint: &Checkpoint, held: Option<&Held>) -> Diagnosis {
     let facts = Adapter::of(checkpoint);
