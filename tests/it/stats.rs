@@ -220,10 +220,10 @@ fn csv_has_the_figures_of_json() {
     let of = "base-A-bf16/model";
     let (entries, _) = json(of, &[]);
     let text = text(stats(&[&path(of), "--csv"]).stdout);
-    // serde_json reads numbers of many digits one bit off.
+    // serde_json reads numbers of many digits some bits off.
     let is_same = |cell: &str, json: &Value| {
         let (cell, json) = (cell.parse::<f64>().unwrap(), json.as_f64().unwrap());
-        (cell - json).abs() <= cell.abs() * f64::EPSILON
+        (cell - json).abs() <= 1e-14 * cell.abs()
     };
     let mut lines = text.split_terminator("\r\n");
     let head: Vec<&str> = lines.next().unwrap().split(',').collect();
