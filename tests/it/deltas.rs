@@ -66,7 +66,7 @@ fn stats_of_an_adapter_print_its_changes() {
     assert!(text.ends_with("2 layers changed, 0 with a change that is all zero\n"), "{text}");
     let csv = stats(&adapter, &["--csv"]);
     assert_eq!((csv.lines().count(), csv.lines().next().unwrap().split(',').count()), (15, 8), "{csv}");
-    let partial = stats(&sample("peft-bad-keys/wrong-shape"), &[]);
+    let partial = stats(&sample("peft-bad-keys/extra-layer"), &[]);
     assert!(partial.contains("not merged:"), "{partial}");
 }
 

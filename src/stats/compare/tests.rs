@@ -15,6 +15,9 @@ fn between(a: &Folder, b: &Folder) -> Compared {
         compare(&a, &b, &Options { threads, ..Options::default() }, &Quiet).expect("nobody cancels")
     };
     let one = with(1);
+    let uncounted = super::figures(&a, &b, &Options::default(), &Quiet).expect("nobody cancels");
+    assert_eq!(figures(&one), figures(&uncounted), "without counts");
+    assert!([&uncounted.a, &uncounted.b, &uncounted.error].iter().all(|counts| counts.buckets().is_empty()));
     for threads in [3, 16] {
         let many = with(threads);
         assert_eq!(figures(&one), figures(&many), "{threads} threads");
