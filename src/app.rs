@@ -297,10 +297,7 @@ impl App {
                 self.offer_devices();
                 Vec::new()
             }
-            Event::ClickCell(cell) => {
-                self.click_cell(cell);
-                Vec::new()
-            }
+            Event::ClickCell(cell) => self.click_cell(cell),
             Event::ValuesSeen(number, seen) => {
                 self.values_seen(number, *seen);
                 Vec::new()

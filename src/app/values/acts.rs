@@ -127,11 +127,12 @@ impl App {
     }
 
     /// Puts the cursor on a cell of the map.
-    pub(in crate::app) fn click_cell(&mut self, cell: [usize; 2]) {
+    pub(in crate::app) fn click_cell(&mut self, cell: [usize; 2]) -> Vec<Effect> {
         if let Some(sides) = self.values.sides() {
             self.focus = Focus::Side;
             self.values.view.click(sides, cell);
         }
+        Vec::new()
     }
 
     /// Takes a key for the menu of parts.

@@ -91,10 +91,14 @@ impl Scales {
 impl Figures {
     /// Returns what is to be said of a summary.
     #[must_use]
-    pub fn of(name: String, (part, parts): (Part, Vec<Part>), total: u64, summary: Summary) -> Self {
+    pub fn of(name: String, (part, parts): (Part, Vec<Part>), total: u64, mut summary: Summary) -> Self {
         let distribution = Distribution::of(&summary.counts);
         let distribution = match summary.min.zip(summary.max) {
-            Some((min, max)) => distribution.within(min.value, max.value),
+            Some((min, max)) => {
+                // Those of a first look are the middle of what a bucket may hold.
+                summary.quantiles.iter_mut().for_each(|of| *of = of.clamp(min.value, max.value));
+                distribution.within(min.value, max.value)
+            }
             None => distribution,
         };
         let energy =

@@ -42,8 +42,8 @@ fn figures(name: &str, [rows, columns]: [u64; 2], parts: &[Part]) -> Arc<Figures
     Arc::new(Figures::of(name.into(), (parts[0], parts.to_vec()), rows * columns, summary))
 }
 
-fn done(name: &str) -> Box<Seen> {
-    Box::new(Seen::Done(figures(name, [1000, 600], &[Part::Weights, Part::Codes])))
+fn done(name: &str) -> Seen {
+    Seen::Done(figures(name, [1000, 600], &[Part::Weights, Part::Codes]))
 }
 
 /// Opens the tab with all rows open, on the first of two layers.
@@ -53,7 +53,7 @@ fn robot() -> Robot {
     let checkpoint = Arc::clone(&ready.checkpoint);
     ready.tree.open_all(&checkpoint);
     // Two layers stand one below the other there.
-    while robot.app.ready().and_then(|ready| ready.layer()) != Some(1) {
+    while robot.app.ready().and_then(super::super::Ready::layer) != Some(1) {
         robot.press("j");
     }
     robot.press("v");
@@ -91,29 +91,29 @@ fn opening_the_tab_asks_at_once_and_a_moving_cursor_is_waited_for() {
 fn answers_of_a_question_that_was_overtaken_are_dropped() {
     let mut robot = robot();
     robot.press("j");
-    robot.app.update(Event::ValuesSeen(1, done("old")));
+    robot.app.update(Event::ValuesSeen(1, Box::new(done("old"))));
     assert!(matches!(robot.app.values_looked(), Looked::Reading(None)));
     robot
         .app
         .update(Event::ValuesSeen(2, Box::new(Seen::SoFar(figures("so far", [9, 9], &[Part::Weights])))));
     assert!(matches!(robot.app.values_looked(), Looked::Reading(Some(figures)) if figures.name == "so far"));
-    robot.app.update(Event::ValuesSeen(2, done("new")));
+    robot.app.update(Event::ValuesSeen(2, Box::new(done("new"))));
     assert_eq!(name_shown(&robot), Some("new"));
     // What comes after the end is of no question.
-    robot.app.update(Event::ValuesSeen(2, done("again")));
+    robot.app.update(Event::ValuesSeen(2, Box::new(done("again"))));
     assert_eq!(name_shown(&robot), Some("new"));
 }
 
 #[test]
 fn what_was_read_is_there_when_the_cursor_comes_back() {
     let mut robot = robot();
-    robot.app.update(Event::ValuesSeen(1, done("first")));
+    robot.app.update(Event::ValuesSeen(1, Box::new(done("first"))));
     assert_eq!(scans(robot.press("j")), [2]);
     // The way back ends what is still being read.
     assert!(robot.press("k").asked.contains(&Effect::StopValues));
     assert_eq!(name_shown(&robot), Some("first"));
     assert_eq!(scans(robot.press("j")), [3]);
-    robot.app.update(Event::ValuesSeen(3, done("second")));
+    robot.app.update(Event::ValuesSeen(3, Box::new(done("second"))));
     assert!(scans(robot.press("k j")).is_empty());
     assert_eq!(name_shown(&robot), Some("second"));
     // A checkpoint that is read again is another.
@@ -129,7 +129,7 @@ fn only_so_many_rows_are_kept() {
     for at in 0..20 {
         let key = Key { id: 0, of: Of::Layer(at), part: Part::Weights };
         assert_eq!(values.want(Some(key)), Some(Effect::ScanValues(at + 1)));
-        values.take(at + 1, *done("any"));
+        values.take(at + 1, done("any"));
     }
     assert_eq!(values.seen.len(), KEPT);
     let key = |at| Some(Key { id: 0, of: Of::Layer(at), part: Part::Weights });
@@ -142,7 +142,7 @@ fn another_tab_stops_reading_and_a_form_does_too() {
     assert_eq!(robot().press("3").asked, [Effect::StopValues]);
     assert_eq!(robot().press("esc").asked, [Effect::StopValues]);
     let mut robot = robot();
-    robot.app.update(Event::ValuesSeen(1, done("first")));
+    robot.app.update(Event::ValuesSeen(1, Box::new(done("first"))));
     assert_eq!(robot.press("3").asked, [], "nothing ran");
     assert!(scans(robot.press("2")).is_empty());
     assert_eq!(name_shown(&robot), Some("first"));
@@ -153,10 +153,10 @@ fn x_stops_and_reads_on() {
     let mut robot = robot();
     assert_eq!(robot.press("x").asked, [Effect::StopValues]);
     assert!(matches!(robot.app.values_looked(), Looked::Stopped(None)));
-    robot.app.update(Event::ValuesSeen(1, done("late")));
+    robot.app.update(Event::ValuesSeen(1, Box::new(done("late"))));
     assert!(matches!(robot.app.values_looked(), Looked::Stopped(None)));
     assert_eq!(scans(robot.press("x")), [2]);
-    robot.app.update(Event::ValuesSeen(2, done("all")));
+    robot.app.update(Event::ValuesSeen(2, Box::new(done("all"))));
     assert_eq!(name_shown(&robot), Some("all"));
     robot.press("x");
     assert!(robot.toast().contains("no job runs") || robot.toast().contains("nothing"), "{}", robot.toast());
@@ -190,7 +190,7 @@ fn a_group_says_what_to_select_and_asks_for_nothing() {
 fn escape_goes_from_the_map_to_the_tree_and_then_to_details() {
     let mut robot = robot();
     assert_eq!(robot.press("tab").toast(), "no values are read yet");
-    robot.app.update(Event::ValuesSeen(1, done("first")));
+    robot.app.update(Event::ValuesSeen(1, Box::new(done("first"))));
     robot.press("tab");
     assert_eq!((robot.app.tab, robot.app.focus), (Tab::Values, Focus::Side));
     robot.press("2");
@@ -204,7 +204,7 @@ fn escape_goes_from_the_map_to_the_tree_and_then_to_details() {
 #[test]
 fn the_part_is_chosen_from_a_menu_and_asked_for_at_once() {
     let mut robot = robot();
-    robot.app.update(Event::ValuesSeen(1, done("first")));
+    robot.app.update(Event::ValuesSeen(1, Box::new(done("first"))));
     robot.press("f");
     assert!(matches!(robot.app.overlay, Some(Overlay::PartMenu(0))));
     assert_eq!(scans(robot.press("j enter")), [2]);
@@ -219,7 +219,7 @@ fn the_cursor_of_the_map_asks_for_the_numbers_around_it() {
     let mut robot = robot();
     robot.app.values.map_room = [10, 50];
     robot.app.values.number_room = [5, 4];
-    robot.app.update(Event::ValuesSeen(1, done("first")));
+    robot.app.update(Event::ValuesSeen(1, Box::new(done("first"))));
     let region = |robot: &Robot| {
         let Some(Effect::ReadRegion(number)) = robot.asked.last() else { panic!("{:?}", robot.asked) };
         let (request, region) = robot.app.region_request(*number).expect("it is wanted");

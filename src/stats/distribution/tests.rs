@@ -1,3 +1,5 @@
+//! Tests: bins, quantiles and ends against counting one by one.
+
 use super::*;
 use crate::stats::counts::Keys;
 use crate::tensor::Dtype;

@@ -1,3 +1,5 @@
+//! Tests: regions of layers of several formats against reading everything.
+
 use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::stats::{Of, Part};

@@ -26,9 +26,11 @@ pub(super) fn lines(app: &App, width: usize, height: usize, theme: &Theme) -> Ve
         return lines;
     };
     let wide = (shown.end - shown.start) as usize;
-    let heads: String =
-        shown.clone().take(columns(width)).map(|column| format!("{column:>NUMBER$}")).collect();
-    lines.push(Line::from(span(" ".repeat(LABEL) + &heads, Role::Muted)));
+    let mut heads = " ".repeat(LABEL);
+    for column in shown.clone().take(columns(width)) {
+        heads = format!("{heads}{column:>NUMBER$}");
+    }
+    lines.push(Line::from(span(heads, Role::Muted)));
     for (row, line) in rows.clone().zip(numbers.chunks(wide.max(1))).take(height) {
         let mut spans = vec![span(format!("{row:>width$} ", width = LABEL - 1), Role::Muted)];
         for (column, number) in shown.clone().zip(line).take(columns(width)) {
