@@ -39,7 +39,9 @@ pub(super) fn look(app: &App, number: u32, sender: &Sender<Message>) {
     let Some(request) = app.close_request(number) else { return };
     let pair = request.at;
     let work = move |_: &Sender<Message>| request.look().map(|news| message(number, news));
-    job::spawn("look", sender.clone(), work, move |text| message(number, News::Close(pair, Err(text))));
+    job::spawn("look", sender.clone(), work, move |text| {
+        message(number, News::Close(pair, Box::new(Err(text))))
+    });
 }
 
 fn message(number: u32, news: News) -> Message {

@@ -20,7 +20,7 @@ pub enum News {
     /// It has ended; the fault, if by one.
     Ended(Option<String>),
     /// A pair was looked at closely, or could not be.
-    Close(u32, std::result::Result<Close, String>),
+    Close(u32, Box<std::result::Result<Close, String>>),
 }
 
 /// What was matched, and of which checkpoints.
@@ -97,7 +97,7 @@ impl CloseRequest {
     pub fn look(&self) -> Option<News> {
         let found = hold(&self.pair, &self.of, &self.cancel);
         self.cancel.check().ok()?;
-        Some(News::Close(self.at, found.map(|compared| Close::of(&compared))))
+        Some(News::Close(self.at, Box::new(found.map(|compared| Close::of(&compared)))))
     }
 }
 

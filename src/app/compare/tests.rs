@@ -47,11 +47,11 @@ fn far(relative: f64) -> Figures {
 
 /// Returns the number of the comparison that was asked for last.
 fn asked(robot: &Robot) -> u32 {
-    let numbers = robot.asked.iter().filter_map(|effect| match effect {
+    let mut numbers = robot.asked.iter().filter_map(|effect| match effect {
         Effect::Compare(number) => Some(*number),
         _ => None,
     });
-    numbers.last().expect("a comparison was asked for")
+    numbers.next_back().expect("a comparison was asked for")
 }
 
 /// Tells the app what a job has found.
