@@ -217,7 +217,7 @@ impl<'a> Report<'a> {
         }
         let pairs: Vec<&Pair> = list.iter().map(|&at| &self.entries[at].pair).collect();
         let total = pairs.iter().map(|pair| self.of.count(pair)).fold(0, u64::saturating_add);
-        let watch = Shown { total, is_shown: !quiet && shows_progress(), ..Shown::default() };
+        let watch = Shown { total, on_terminal: !quiet && shows_progress(), ..Shown::default() };
         let found = Mutex::new(Vec::with_capacity(pairs.len()));
         let threads = self.asked.threads.map(usize::from);
         let threads =
@@ -277,7 +277,7 @@ struct Shown {
     total: u64,
     done: AtomicU64,
     percent: AtomicU64,
-    is_shown: bool,
+    on_terminal: bool,
 }
 
 impl Watch for Shown {
@@ -285,7 +285,7 @@ impl Watch for Shown {
         let done = self.done.fetch_add(values, Ordering::Relaxed).saturating_add(values);
         let percent = done.saturating_mul(100) / self.total.max(1);
         // One line a percent at most; never 100 before it is done.
-        if self.is_shown && self.percent.fetch_max(percent, Ordering::Relaxed) < percent && percent < 100 {
+        if self.on_terminal && self.percent.fetch_max(percent, Ordering::Relaxed) < percent && percent < 100 {
             let of = units::count(self.total);
             let _ = write!(std::io::stderr(), "\rcompared {percent}% of {of} values");
         }
@@ -294,7 +294,7 @@ impl Watch for Shown {
 
 impl Shown {
     fn clear(&self) {
-        if self.is_shown {
+        if self.on_terminal {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }

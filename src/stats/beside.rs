@@ -31,7 +31,7 @@ macro_rules! against {
         mod $name {
             use super::{Against, LANES, multiversion};
 
-            #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
+            #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
             pub(super) fn against(a: &[$value], b: &[$value], errors: &mut [u16]) -> Against {
                 const MAGNITUDE: $bits = <$bits>::MAX >> 1;
                 let mut sums = [[0f64; LANES]; 5];

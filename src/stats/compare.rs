@@ -87,16 +87,33 @@ impl Compared {
 /// # Errors
 /// Their shapes differ, they cannot be read, or it was cancelled.
 pub fn compare(a: &Source<'_>, b: &Source<'_>, options: &Options, watch: &dyn Watch) -> Result<Compared> {
+    with(&Two { a, b, has_counts: true }, options, watch)
+}
+
+/// Does the same without counting how often values and differences occur, which takes as long as all else.
+///
+/// # Errors
+/// As `compare`.
+pub(super) fn figures(
+    a: &Source<'_>,
+    b: &Source<'_>,
+    options: &Options,
+    watch: &dyn Watch,
+) -> Result<Compared> {
+    with(&Two { a, b, has_counts: false }, options, watch)
+}
+
+fn with(two: &Two<'_, '_>, options: &Options, watch: &dyn Watch) -> Result<Compared> {
+    let Two { a, b, .. } = *two;
     if a.shape != b.shape {
         let (of_a, of_b) = (units::shape(&a.shape), units::shape(&b.shape));
         return Err(Error::input(format!("{}: {of_a} in A, {of_b} in B", escape(&a.name))));
     }
-    let two = Two { a, b };
     let is_wide = |source: &Source<'_>| Keys::of(source.dtype) == Keys::F64;
     if is_wide(a) || is_wide(b) {
-        compare_as::<f64>(&two, options, watch)
+        compare_as::<f64>(two, options, watch)
     } else {
-        compare_as::<f32>(&two, options, watch)
+        compare_as::<f32>(two, options, watch)
     }
 }
 
@@ -124,6 +141,8 @@ fn compare_as<V: Beside>(two: &Two<'_, '_>, options: &Options, watch: &dyn Watch
 struct Two<'a, 's> {
     a: &'a Source<'s>,
     b: &'a Source<'s>,
+    /// True if it is counted how often values and differences occur.
+    has_counts: bool,
 }
 
 impl Pieces for Two<'_, '_> {
@@ -159,6 +178,7 @@ struct State<V> {
     max_abs: Option<(f64, u64)>,
     /// As those of `Against`.
     sums: [Sum; 5],
+    has_counts: bool,
     counts: [Counts; 2],
     error: Counts,
 }
@@ -177,6 +197,7 @@ impl<V: Beside> State<V> {
             infinite: [0; 2],
             max_abs: None,
             sums: [Sum::default(); 5],
+            has_counts: two.has_counts,
             counts: dtypes.map(|dtype| Counts::new(Keys::of(dtype))),
             error: Counts::new(Keys::F32),
         }
@@ -185,7 +206,7 @@ impl<V: Beside> State<V> {
     /// Takes the values of both from number `start` on.
     fn take(&mut self, start: u64, pieces: [&[u8]; 2]) -> Result<()> {
         for (counts, bytes) in self.counts.iter_mut().zip(pieces) {
-            if counts.keys().is_exact() {
+            if self.has_counts && counts.keys().is_exact() {
                 counts.add_patterns(bytes);
             }
         }
@@ -199,7 +220,7 @@ impl<V: Beside> State<V> {
                 if !V::read(self.dtypes[side], bytes, &mut self.blocks[side]) {
                     return Err(Error::input(format!("{} has no plain values", self.dtypes[side])));
                 }
-                if !self.counts[side].keys().is_exact() {
+                if self.has_counts && !self.counts[side].keys().is_exact() {
                     self.add_upper(side);
                 }
             }
@@ -233,11 +254,13 @@ impl<V: Beside> State<V> {
             for at in left_out {
                 self.errors[at] = NONE;
             }
-        } else if against.changed == 0 {
+        } else if against.changed == 0 && self.has_counts {
             self.error.add_zeros(self.errors.len());
             self.errors.clear();
         }
-        self.error.add_upper(self.errors.iter().copied());
+        if self.has_counts {
+            self.error.add_upper(self.errors.iter().copied());
+        }
         self.changed += against.changed;
         for (sum, of) in self.sums.iter_mut().zip(against.sums) {
             sum.add(of);

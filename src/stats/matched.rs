@@ -17,6 +17,7 @@ use crate::name::escape;
 use crate::plan::conv1d;
 use crate::quant::change::Change;
 use crate::tensor::Dtype;
+use crate::units;
 pub use names::NameMap;
 use names::{Called, Caller};
 
@@ -115,6 +116,9 @@ impl Matched {
 
     /// Pairs the layers of equal names; alike ones of a side in their order.
     fn pair(&mut self, of: [&Checkpoint; 2], names: [&[Called]; 2]) {
+        for (side, names) in Side::BOTH.into_iter().zip(names) {
+            self.again(side, names);
+        }
         let mut free: FxHashMap<&str, Vec<u32>> = FxHashMap::default();
         for (layer, called) in names[1].iter().enumerate().rev() {
             if !called.is_dropped {
@@ -146,25 +150,39 @@ impl Matched {
         }
     }
 
+    /// Says which name several layers of a side have.
+    fn again(&mut self, side: Side, names: &[Called]) {
+        let mut counts: FxHashMap<&str, usize> = FxHashMap::default();
+        for called in names.iter().filter(|called| !called.is_dropped) {
+            *counts.entry(&called.name).or_default() += 1;
+        }
+        let mut again =
+            names.iter().filter(|called| counts.get(called.name.as_str()).is_some_and(|&n| n > 1));
+        let Some(first) = again.next() else { return };
+        let count = counts.get(first.name.as_str()).copied().unwrap_or(0);
+        let more = counts.values().filter(|&&count| count > 1).count() - 1;
+        let more =
+            if more == 0 { String::new() } else { format!(", and {} so", units::plural(more, "more name")) };
+        let (side, name) = (side.name(), escape(&first.name));
+        self.notes.push(format!(
+            "{count} layers of {side} are called {name}{more}: each is matched once, in their order"
+        ));
+    }
+
     /// Adds the pair of two layers, and that of their biases.
     fn push(&mut self, of: [&Checkpoint; 2], names: [&[Called]; 2], (a, b): (u32, u32), name: String) {
         let called = [&names[0][a as usize], &names[1][b as usize]];
         let changes = changes_of(of, [a, b], called.map(|called| called.change));
         let biases = [bias_of(of[0], a), bias_of(of[1], b)];
-        match biases {
-            [Some(of_a), Some(of_b)] => {
-                let bias = format!("{name}.bias");
-                self.pairs.push(Pair { name, a, b, bias: None, tied: None, changes });
-                let changes =
-                    changes.map(|change| if change == Change::Turned { Change::None } else { change });
-                let bias = Pair { name: bias, a, b, bias: Some([of_a, of_b]), tied: None, changes };
-                self.pairs.push(bias);
-            }
-            _ => {
-                self.pairs.push(Pair { name, a, b, bias: None, tied: None, changes });
-                let lone = Side::BOTH.into_iter().zip(biases);
-                self.lone_biases.extend(lone.filter_map(|(side, bias)| Some((side, bias?))));
-            }
+        if let [Some(of_a), Some(of_b)] = biases {
+            let of_bias = changes.map(|change| if change == Change::Turned { Change::None } else { change });
+            let bias = Some([of_a, of_b]);
+            let bias = Pair { name: format!("{name}.bias"), a, b, bias, tied: None, changes: of_bias };
+            self.pairs.extend([Pair { name, a, b, bias: None, tied: None, changes }, bias]);
+        } else {
+            self.pairs.push(Pair { name, a, b, bias: None, tied: None, changes });
+            let lone = Side::BOTH.into_iter().zip(biases);
+            self.lone_biases.extend(lone.filter_map(|(side, bias)| Some((side, bias?))));
         }
     }
 
@@ -227,7 +245,7 @@ fn changes_of(of: [&Checkpoint; 2], layers: [u32; 2], changes: [Change; 2]) -> [
 /// Returns the bias of a layer, if it has one beside other tensors.
 fn bias_of(checkpoint: &Checkpoint, layer: u32) -> Option<u32> {
     let (files, layers) = (&checkpoint.files, &checkpoint.layers);
-    if !layers.spec(layer).bias {
+    if layers.tensors(layer).len() < 2 {
         return None;
     }
     let name = layers.name(&files.names, layer);
@@ -289,3 +307,6 @@ impl Pair {
         [one(a, self.a, 0), one(b, self.b, 1)]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::compare::{Compared, compare};
+use super::compare::{Compared, figures};
 use super::matched::Pair;
 use super::pass::Watch;
 use super::scan::Options;
@@ -33,8 +33,8 @@ impl Of<'_> {
     }
 
     /// Holds the values of pairs against each other, and gives each to `found` with its place when it is done, from any
-    /// thread: what cannot be read, decoded or compared does not stop the others. `watch` is asked whether to go on, and
-    /// told of as many values as the pairs have by their headers.
+    /// thread, without the counts of values. What cannot be read, decoded or compared does not stop the others. `watch`
+    /// is asked whether to go on, and told of as many values as the pairs have by their headers.
     pub fn compare(
         &self,
         pairs: &[&Pair],
@@ -46,7 +46,7 @@ impl Of<'_> {
         share_out(&counts, threads, WIDE_MIN, &|at, threads| {
             let told = Told { watch, count: counts[at], seen: AtomicU64::new(0) };
             let options = Options { threads, ..Options::default() };
-            let compared = pairs[at].open(self.a, self.b).and_then(|[a, b]| compare(&a, &b, &options, &told));
+            let compared = pairs[at].open(self.a, self.b).and_then(|[a, b]| figures(&a, &b, &options, &told));
             watch.read(told.count - told.seen.into_inner());
             found(at, compared);
         });

@@ -278,6 +278,26 @@ fn a_gguf_file_is_held_against_safetensors_both_ways() {
 }
 
 #[test]
+fn a_merge_differs_from_its_base_in_the_layers_of_the_adapter() {
+    let scratch = Scratch::new("diff-merge");
+    let (base, merged) = (sample("base-A-bf16/model"), scratch.join("merged"));
+    let merge = Command::new(env!("CARGO_BIN_EXE_ckpt"))
+        .args(["merge", "-o"])
+        .args([&merged, &base])
+        .arg("-a")
+        .arg(sample("peft-lora-all-A/adapter"))
+        .output()
+        .unwrap();
+    done(&merge);
+    let (document, code) = document(&base, &merged, &["--values"]);
+    assert_eq!((code, &document["compared"], &document["equal"]), (1, &json!(21), &json!(7)));
+    for (name, values) in by_name(&document["values"]) {
+        let is_target = name.contains("_proj");
+        assert_eq!(values["equal"], Value::from(!is_target), "{name}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_said() {
     let scratch = Scratch::new("diff-hostile");
     let a = folder(&scratch, "a", &[("x.weight", &[2, 2], &[1.0; 4]), ("none.weight", &[0, 4], &[])]);

@@ -39,7 +39,8 @@ impl Report<'_> {
             let (a, b) = of.shape.as_ref()?;
             Some((name, format!("{} in A, {} in B", units::shape(a), units::shape(b))))
         });
-        section(out, "shapes differ", shapes)?;
+        let head = if self.asked.values { "shapes differ, values not compared" } else { "shapes differ" };
+        section(out, head, shapes)?;
         // A packed layer's dtype says less than its format.
         let dtypes = differs().filter(|(_, of)| of.format.is_none()).filter_map(|(name, of)| {
             let (a, b) = of.dtype?;
@@ -53,10 +54,11 @@ impl Report<'_> {
         section(out, "formats differ", formats)?;
         if self.asked.values {
             self.values(out)?;
+            let others = self.not_compared().filter(|(entry, _)| entry.differs.shape.is_none());
             section(
                 out,
                 "values not compared",
-                self.not_compared().map(|(entry, why)| (entry.pair.name.as_str(), why.to_owned())),
+                others.map(|(entry, why)| (entry.pair.name.as_str(), why.to_owned())),
             )?;
         }
         writeln!(out, "\n{}", self.counts())
