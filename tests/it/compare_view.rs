@@ -54,7 +54,7 @@ impl View {
                     Event::Examined(id, Box::new(ready.checkpoint.examine()))
                 }
                 Effect::Compare(number) => {
-                    self.app.compare_request(number).unwrap().run(&mut |news| {
+                    self.app.compare_request(number).unwrap().run(1, &mut |news| {
                         self.found.push_back(Event::Compared(number, Box::new(news)));
                         true
                     });
