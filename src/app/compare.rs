@@ -169,12 +169,11 @@ impl App {
         // Another that is open under this path comes first; the same is held against itself.
         let others = self.opens.iter().filter(|open| open.path == path);
         let open = others.clone().find(|open| open.id != a.0).or_else(|| others.clone().next());
-        let (b, effects) = match open.map(|open| open.id) {
-            Some(id) => (id, Vec::new()),
-            None => {
-                let effects = self.open(path);
-                (self.next_id - 1, effects)
-            }
+        let (b, effects) = if let Some(open) = open {
+            (open.id, Vec::new())
+        } else {
+            let effects = self.open(path);
+            (self.next_id - 1, effects)
         };
         self.current = at;
         self.log.push(diff_command([&a.1, path], &NameMap::default()));
@@ -224,12 +223,10 @@ impl App {
             [a, b] => {
                 let why = [a.err(), b.err()].into_iter().flatten().flatten().next();
                 let stage = why.map_or(Stage::Opening, Stage::Failed);
-                if compare.facts.is_some() || compare.stage != stage {
-                    let compare = self.compare.as_deref_mut();
-                    compare.into_iter().for_each(|compare| {
-                        compare.forget();
-                        compare.stage = stage.clone();
-                    });
+                let is_news = compare.facts.is_some() || compare.stage != stage;
+                if let Some(compare) = self.compare.as_deref_mut().filter(|_| is_news) {
+                    compare.forget();
+                    compare.stage = stage;
                 }
             }
         }
@@ -299,7 +296,7 @@ impl App {
                 if let Some((asked, close)) = &mut compare.close
                     && *asked == pair
                 {
-                    *close = Some(found);
+                    *close = Some(*found);
                 }
             }
         }

@@ -281,8 +281,11 @@ impl<'a> Columns<'a> {
             1 => "one cell a layer".to_owned(),
             per => format!("one cell {per} layers, the worst"),
         };
-        let signs =
-            if width >= 54 { "   ? not yet  - only in A  × no values" } else { "  ?not yet  -only A" };
+        let signs = match (width >= 54, self.per) {
+            (true, _) => "   ? not yet  - only in A  × incomparable",
+            (false, 1) => "  ? not yet  - only in A",
+            (false, _) => "  ? not yet",
+        };
         lines.push(Line::from(Span::styled(format!("{each}{signs}"), muted)));
         lines
     }
@@ -333,9 +336,11 @@ pub fn counts(compare: &Compare, width: usize) -> String {
     ];
     let rest = || rest.iter().filter(|(count, ..)| *count > 0);
     let exact = |count: &u32| units::exact(u64::from(*count));
-    let words: String = rest().map(|(count, _, words)| format!(" {} {words} ", exact(count))).collect();
-    if first.width() + words.width() <= width {
-        return first + &words;
+    let words: Vec<String> = rest().map(|(count, _, words)| format!(" {} {words} ", exact(count))).collect();
+    let words = first.clone() + &words.concat();
+    if words.width() <= width {
+        return words;
     }
-    first + &rest().map(|(count, glyph, _)| format!(" {glyph}{} ", exact(count))).collect::<String>()
+    let glyphs: Vec<String> = rest().map(|(count, glyph, _)| format!(" {glyph}{} ", exact(count))).collect();
+    first + &glyphs.concat()
 }

@@ -17,7 +17,7 @@ pub(super) fn start(app: &App, number: u32, sender: &Sender<Message>) {
     let work = move |sender: &Sender<Message>| {
         let send = |news| sender.send(message(number, news)).is_ok();
         let (mut found, mut sent) = (Vec::new(), Instant::now());
-        request.run(&mut |news| match news {
+        request.run(threads(), &mut |news| match news {
             News::Figures(figures) => {
                 found.extend(figures);
                 if sent.elapsed() < SEND_EVERY {
@@ -39,18 +39,25 @@ pub(super) fn look(app: &App, number: u32, sender: &Sender<Message>) {
     let Some(request) = app.close_request(number) else { return };
     let pair = request.at;
     let work = move |_: &Sender<Message>| request.look().map(|news| message(number, news));
-    job::spawn("look", sender.clone(), work, move |text| message(number, News::Close(pair, Err(text))));
+    job::spawn("look", sender.clone(), work, move |text| {
+        message(number, News::Close(pair, Box::new(Err(text))))
+    });
 }
 
 fn message(number: u32, news: News) -> Message {
     Message::App(Event::Compared(number, Box::new(news)))
 }
 
+/// Returns on how many threads values are compared.
+fn threads() -> usize {
+    crate::engine::Options::default().threads
+}
+
 /// Does all of a comparison at once; returns what happened, in order.
 pub(super) fn compare_now(app: &App, number: u32) -> Vec<Event> {
     let (mut events, mut found) = (Vec::new(), Vec::new());
     if let Some(request) = app.compare_request(number) {
-        request.run(&mut |news| {
+        request.run(threads(), &mut |news| {
             match news {
                 News::Figures(figures) => found.extend(figures),
                 news => events.push(Event::Compared(number, Box::new(news))),

@@ -54,7 +54,7 @@ impl View {
                     Event::Examined(id, Box::new(ready.checkpoint.examine()))
                 }
                 Effect::Compare(number) => {
-                    self.app.compare_request(number).unwrap().run(&mut |news| {
+                    self.app.compare_request(number).unwrap().run(1, &mut |news| {
                         self.found.push_back(Event::Compared(number, Box::new(news)));
                         true
                     });
@@ -193,6 +193,7 @@ fn comparisons_are_as_they_were_looked_at() {
         ("shapes", View::compared("samples/base-B-bf16/model", BASE, "")),
         ("no-values", View::compared("samples/layout-vptq/model", "samples/layout-vptq/model", "n")),
         ("deep", compared(&two, "n")),
+        ("deep-worst", compared(&two, "n n n")),
         ("deep-root", compared(&two, "home")),
         ("deep-walked", compared(&two, "n n right right")),
         ("prefix", compared(&without, "home")),
@@ -261,18 +262,20 @@ fn glyphs_and_letters_say_what_colors_do() {
     let two = folders(&scratch);
     let mut view = compared(&two, "n n right right");
     let colored = view.draw(LARGE, FULL);
-    let heat = |symbol: &str| cells(&colored, "· up_proj", symbol).first().map(|cell| cell.fg);
+    let heat = |symbol: &str| cells(&colored, "· k_proj", symbol).first().map(|cell| cell.fg);
     let legend = |symbol: &str| cells(&colored, "strip:", symbol).first().map(|cell| cell.fg);
     let steps: Vec<_> = ["=", "░", "▒", "▓", "█"].into_iter().filter_map(legend).collect();
     assert_eq!(steps.len(), 5, "all steps are explained");
     assert!(steps.windows(2).all(|two| two[0] != two[1]), "{steps:?}");
-    assert_eq!(heat("░"), legend("░"), "the strip has the colors of its legend");
+    for symbol in ["░", "▒", "▓", "█"] {
+        assert_eq!(heat(symbol), legend(symbol), "the strip has the colors of its legend: {symbol}");
+    }
     let plain = view.draw(LARGE, Degrade { colors: Colors::None, is_ascii: false });
     let all = plain.content();
     assert!(all.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
     assert_eq!(text_of(&plain), text_of(&colored), "nothing is said by colors alone");
     // On the row under the cursor, which is reversed, the cell that is walked to is not.
-    let strip = cells(&plain, "k_proj", "▒");
+    let strip = cells(&plain, "· up_proj", "░");
     let upright = strip.iter().filter(|cell| !cell.modifier.contains(Modifier::REVERSED));
     assert_eq!(upright.count(), 1, "one cell is marked");
 }

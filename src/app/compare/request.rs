@@ -1,7 +1,7 @@
 //! Requests: what a comparison asks of a thread, and what it is told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::close::Close;
 use super::figures::Figures;
@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job;
 use crate::stats::matched::{Matched, NameMap, Pair};
+use crate::stats::pairs::Of;
 use crate::stats::{Compared, Options, Watch, compare};
 
 /// What a job has found.
@@ -20,7 +21,7 @@ pub enum News {
     /// It has ended; the fault, if by one.
     Ended(Option<String>),
     /// A pair was looked at closely, or could not be.
-    Close(u32, std::result::Result<Close, String>),
+    Close(u32, Box<std::result::Result<Close, String>>),
 }
 
 /// What was matched, and of which checkpoints.
@@ -50,23 +51,29 @@ impl Request {
         Self { number, of, names: names.clone(), cancel: Cancel(Arc::clone(cancel)) }
     }
 
-    /// Matches both, then compares pair by pair; `tell` is told, and says whether to go on.
-    pub fn run(&self, tell: &mut dyn FnMut(News) -> bool) {
+    /// Matches both, then compares pair by pair on so many threads; `tell` is told, and says whether to go on.
+    pub fn run(&self, threads: usize, tell: &mut (dyn FnMut(News) -> bool + Send)) {
         let of = self.of.clone();
         let matched = Matched::of(&of[0], &of[1], &self.names);
         let pairs = matched.pairs.clone();
         if !tell(News::Matched(Box::new(Facts { of, matched }))) {
             return;
         }
-        for (number, pair) in (0..).zip(&pairs) {
-            let found = hold(pair, &self.of, &self.cancel);
+        let wanted: Vec<&Pair> = pairs.iter().collect();
+        let both = Of { a: &self.of[0], b: &self.of[1] };
+        let tell = Mutex::new(tell);
+        both.compare(&wanted, threads, &self.cancel, &|number, found| {
+            // What was cancelled has no figures, which is not its fault.
             if self.cancel.check().is_err() {
-                break;
-            }
-            if !tell(News::Figures(vec![(number, found.map(|compared| Figures::of(&compared)))])) {
                 return;
             }
-        }
+            let found = found.map(|compared| Figures::of(&compared)).map_err(|error| error.message);
+            let mut tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
+            if !tell(News::Figures(vec![(number as u32, found)])) {
+                self.cancel.0.store(true, Ordering::Relaxed);
+            }
+        });
+        let mut tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
         tell(News::Ended(None));
     }
 }
@@ -97,11 +104,11 @@ impl CloseRequest {
     pub fn look(&self) -> Option<News> {
         let found = hold(&self.pair, &self.of, &self.cancel);
         self.cancel.check().ok()?;
-        Some(News::Close(self.at, found.map(|compared| Close::of(&compared))))
+        Some(News::Close(self.at, Box::new(found.map(|compared| Close::of(&compared)))))
     }
 }
 
-/// Holds the two of a pair against each other. A fault of one pair does not end the others.
+/// Holds the two of a pair against each other, with the counts of their values.
 fn hold(pair: &Pair, of: &[Arc<Checkpoint>; 2], cancel: &Cancel) -> std::result::Result<Compared, String> {
     let found = job::caught(|| -> Result<Compared> {
         let [a, b] = pair.open(&of[0], &of[1])?;

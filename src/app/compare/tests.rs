@@ -47,11 +47,11 @@ fn far(relative: f64) -> Figures {
 
 /// Returns the number of the comparison that was asked for last.
 fn asked(robot: &Robot) -> u32 {
-    let numbers = robot.asked.iter().filter_map(|effect| match effect {
+    let mut numbers = robot.asked.iter().filter_map(|effect| match effect {
         Effect::Compare(number) => Some(*number),
         _ => None,
     });
-    numbers.last().expect("a comparison was asked for")
+    numbers.next_back().expect("a comparison was asked for")
 }
 
 /// Tells the app what a job has found.
@@ -112,7 +112,7 @@ fn stopping_ends_the_job_and_keeps_what_was_found() {
     tell(&mut robot, number, News::Figures(vec![(0, Ok(far(0.1)))]));
     robot.press("x");
     let mut told = 0;
-    request.run(&mut |news| {
+    request.run(1, &mut |news| {
         told += usize::from(matches!(news, News::Figures(_)));
         true
     });
@@ -131,7 +131,7 @@ fn a_job_ends_with_the_comparison() {
     let request = robot.app.compare_request(number).unwrap();
     robot.press("esc");
     let mut told = 0;
-    request.run(&mut |news| {
+    request.run(1, &mut |news| {
         told += usize::from(matches!(news, News::Figures(_)));
         true
     });
@@ -258,7 +258,7 @@ fn a_prefix_is_stripped_by_one_key() {
     robot.press("enter");
     let number = asked(&robot);
     let mut matched = 0;
-    robot.app.compare_request(number).unwrap().run(&mut |news| {
+    robot.app.compare_request(number).unwrap().run(1, &mut |news| {
         if let News::Matched(facts) = news {
             matched = facts.matched.pairs.len();
         }

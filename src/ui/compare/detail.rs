@@ -121,7 +121,10 @@ impl Page<'_> {
         lines.extend(self.sides(pair, of));
         lines.push(Line::default());
         match table.known.get(number as usize) {
-            Some(Some(Ok(figures))) => lines.extend(self.figures(figures, focused)),
+            Some(Some(Ok(figures))) => {
+                let is_vector = pair.bias.is_some() || of[0].layers.spec(pair.a).shape.len() < 2;
+                lines.extend(self.figures(figures, focused, is_vector));
+            }
             Some(Some(Err(why))) => {
                 lines.push(self.line("× values cannot be compared", Role::Error));
                 // What the shapes are has been said.
@@ -173,7 +176,7 @@ impl Page<'_> {
         lines
     }
 
-    fn figures(&self, figures: &Figures, focused: Focused) -> Vec<Line<'static>> {
+    fn figures(&self, figures: &Figures, focused: Focused, is_vector: bool) -> Vec<Line<'static>> {
         let number = |figure: Option<f64>| figure.map_or_else(|| "none".to_owned(), units::value);
         if figures.changed == 0 {
             let words = format!("= all {} values are the same", units::exact(figures.count));
@@ -189,7 +192,11 @@ impl Page<'_> {
         let (most, place) = figures.max_abs.map_or_else(
             || ("none".to_owned(), String::new()),
             |(value, [row, column])| {
-                let place = format!("at [{}, {}]", units::exact(row), units::exact(column));
+                let place = if is_vector {
+                    format!("at [{}]", units::exact(column))
+                } else {
+                    format!("at [{}, {}]", units::exact(row), units::exact(column))
+                };
                 (units::value(value), place)
             },
         );
