@@ -1,3 +1,5 @@
+//! Figures held against the plainest way to compute them.
+
 use std::path::PathBuf;
 
 use super::summary::QUANTILES;

@@ -1,3 +1,5 @@
+//! What looks odd, and what does not.
+
 use super::super::counts::{Counts, Keys};
 use super::super::summary::{Extreme, Summary};
 use super::{LOOKS, odd, role};

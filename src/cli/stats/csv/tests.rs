@@ -1,3 +1,5 @@
+//! Cells that need quotes.
+
 use super::quoted;
 
 #[test]
