@@ -21,11 +21,11 @@ pub(super) const TABLE: &[Command] = &[
         .via("previous")
         .only(is_matched)
         .needs(is_comparing),
-    row("sort-compared", "Sort, also by difference…", &[], "sort", sort)
+    row("compare-sort", "Sort, also by difference…", &[], "sort", sort)
         .via("sort")
         .foot(is_matched)
         .needs(is_comparing),
-    row("end-compare", "End the comparison; B stays open", &[], "end compare", end)
+    row("compare-end", "End the comparison; B stays open", &[], "end compare", end)
         .via("back")
         .foot(on_screen)
         .needs(is_comparing),
@@ -37,7 +37,7 @@ pub(super) const TABLE: &[Command] = &[
         .via("collapse")
         .only(is_walking)
         .needs(is_comparing),
-    row("stop-compare", "Stop comparing values", &[], "stop", stop)
+    row("compare-stop", "Stop comparing values", &[], "stop", stop)
         .via("cancel-job")
         .foot(is_running)
         .needs(can_stop),

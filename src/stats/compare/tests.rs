@@ -1,3 +1,5 @@
+//! Laws of comparing.
+
 use std::sync::Mutex;
 
 use super::super::tests::{Folder, Quiet, numbers};

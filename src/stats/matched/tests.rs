@@ -1,3 +1,5 @@
+//! Layers matched by their names.
+
 use serde_json::json;
 
 use super::{Matched, NameMap, Pair, Side};

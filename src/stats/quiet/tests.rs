@@ -1,3 +1,5 @@
+//! Blocks that are passed over, beside those that are looked at.
+
 use super::{Quiet, order};
 use crate::tensor::{Dtype, values};
 
