@@ -292,11 +292,7 @@ impl App {
                 self.step_gpu(row as isize - self.gpus.cursor as isize);
                 Vec::new()
             }
-            Event::Probed(probed) => {
-                self.gpus.probed = Some(*probed);
-                self.offer_devices();
-                Vec::new()
-            }
+            Event::Probed(probed) => self.probed(*probed),
             Event::ClickCell(cell) => self.click_cell(cell),
             Event::ValuesSeen(number, seen) => {
                 self.values_seen(number, *seen);
@@ -318,30 +314,10 @@ impl App {
             }
             Event::Opened(id, opened) => self.opened(id, *opened),
             Event::Examined(id, checkpoint) => self.examined(id, *checkpoint),
-            Event::Explained(id, layer, evidence) => {
-                // An answer that the cursor has left behind would take the place of the one to come.
-                if let Some(ready) = self.by_id(id).filter(|ready| ready.asked == Some(layer)) {
-                    ready.evidence = Some((layer, evidence));
-                }
-                Vec::new()
-            }
-            Event::Sampled(sample) => {
-                self.gpus.take(&sample);
-                self.sample = Some(*sample);
-                Vec::new()
-            }
-            Event::Places(places) => {
-                if let Some(Overlay::Picker(picker)) = &mut self.overlay {
-                    picker.take(places);
-                }
-                Vec::new()
-            }
-            Event::PlaceFacts(path, facts) => {
-                if let Some(Overlay::Picker(picker)) = &mut self.overlay {
-                    picker.learn(&path, &facts);
-                }
-                Vec::new()
-            }
+            Event::Explained(id, layer, evidence) => self.explained(id, (layer, evidence)),
+            Event::Sampled(sample) => self.sampled(*sample),
+            Event::Places(places) => self.in_picker(|picker| picker.take(places)),
+            Event::PlaceFacts(path, facts) => self.in_picker(|picker| picker.learn(&path, &facts)),
             Event::Attached(id, number, held) => self.attached_to(id, number, *held),
             Event::Weighing(number, done) => {
                 self.weighing(number, done);

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{App, Effect, OpenState, Ready, attach};
+use super::picker::Picker;
+use super::{App, Effect, OpenState, Overlay, Ready, attach};
 use crate::checkpoint::Checkpoint;
+use crate::engine::cuda::probe::Probed;
 use crate::error::Error;
+use crate::gauges::Sample;
+use crate::quant::Evidence;
 
 impl App {
     pub(super) fn by_id(&mut self, id: u32) -> Option<&mut Ready> {
@@ -13,6 +17,34 @@ impl App {
             OpenState::Ready(ready) => Some(ready),
             _ => None,
         }
+    }
+
+    pub(super) fn probed(&mut self, probed: Probed) -> Vec<Effect> {
+        self.gpus.probed = Some(probed);
+        self.offer_devices();
+        Vec::new()
+    }
+
+    pub(super) fn sampled(&mut self, sample: Sample) -> Vec<Effect> {
+        self.gpus.take(&sample);
+        self.sample = Some(sample);
+        Vec::new()
+    }
+
+    pub(super) fn explained(&mut self, id: u32, evidence: (u32, Vec<Evidence>)) -> Vec<Effect> {
+        // An answer that the cursor has left behind would take the place of the one to come.
+        if let Some(ready) = self.by_id(id).filter(|ready| ready.asked == Some(evidence.0)) {
+            ready.evidence = Some(evidence);
+        }
+        Vec::new()
+    }
+
+    /// Hands something to the picker, if it is there still.
+    pub(super) fn in_picker(&mut self, hand: impl FnOnce(&mut Picker)) -> Vec<Effect> {
+        if let Some(Overlay::Picker(picker)) = &mut self.overlay {
+            hand(picker);
+        }
+        Vec::new()
     }
 
     pub(super) fn opened(&mut self, id: u32, opened: Result<Checkpoint, Error>) -> Vec<Effect> {

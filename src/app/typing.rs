@@ -158,7 +158,7 @@ impl App {
         match (&mut self.overlay, &mut self.filter_input) {
             (Some(Overlay::Picker(picker)), _) => picker.insert(&line),
             (Some(Overlay::Palette(input, _) | Overlay::Help(input, _) | Overlay::Picture(input)), _) => {
-                keys::insert(input, &line)
+                keys::insert(input, &line);
             }
             (None, _) if is_in_form => return self.paste_into_form(&line),
             (None, Some(input)) => {

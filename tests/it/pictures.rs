@@ -39,7 +39,8 @@ fn the_readmes_pictures_show_the_workbench_as_it_is() {
             continue;
         }
         if updates {
-            std::fs::File::create(&file).unwrap().write_all(made.as_bytes()).unwrap();
+            std::fs::remove_file(&file).unwrap_or_default();
+            std::fs::File::create_new(&file).unwrap().write_all(made.as_bytes()).unwrap();
         } else {
             stale.push(file);
         }
