@@ -204,7 +204,7 @@ fn comparisons_are_as_they_were_looked_at() {
         }),
     ];
     let mut running = View::open(GPTQ, BASE);
-    running.press("b enter j j j j j j").tell(8);
+    running.press("b enter j j j j j j j").tell(5);
     pictures.push(("running", running));
     let mut stopped = View::open(GPTQ, BASE);
     stopped.press("b enter").tell(8).press("x");
