@@ -139,7 +139,7 @@ fn made(folder: &Path, layers: &[Layer]) {
     let header = serde_json::Value::Object(header).to_string();
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
     std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
+    crate::convert::put(&folder.join("model.safetensors"), &bytes);
 }
 
 /// The layers of a deep model; `far` moves one by its layer and part.
