@@ -139,7 +139,7 @@ fn made(folder: &Path, layers: &[Layer]) {
     let header = serde_json::Value::Object(header).to_string();
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
     std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
+    crate::convert::put(&folder.join("model.safetensors"), &bytes);
 }
 
 /// The layers of a deep model; `far` moves one by its layer and part.
@@ -204,7 +204,7 @@ fn comparisons_are_as_they_were_looked_at() {
         }),
     ];
     let mut running = View::open(GPTQ, BASE);
-    running.press("b enter j j j j j j").tell(8);
+    running.press("b enter j j j j j j j").tell(5);
     pictures.push(("running", running));
     let mut stopped = View::open(GPTQ, BASE);
     stopped.press("b enter").tell(8).press("x");

@@ -41,7 +41,7 @@ pub(super) const TABLE: &[Command] = &[
         .via("cancel-job")
         .foot(is_running)
         .needs(can_stop),
-    row("copy-diff", "Copy the command line of the comparison", &[], "copy command", copy_command)
+    row("copy-diff", "Copy the command of the comparison", &[], "copy command", copy_command)
         .via("copy-command")
         .only(on_screen)
         .needs(is_comparing),
