@@ -14,11 +14,7 @@ use ckpt::workbench::{Script, screenshot};
 const PICTURES: [(&str, &str, &str); 4] = [
     ("screen", "samples/gptq-w4-g128-sym-v1-A/model", "j j j j j j"),
     ("values", "samples/gptq-w4-g128-sym-v1-A/model", "v j j j j j j"),
-    (
-        "compare",
-        "samples/gptq-w4-g128-sym-v1-A/model",
-        "b type:samples/base-A-bf16/model enter j j j j j j",
-    ),
+    ("compare", "samples/gptq-w4-g128-sym-v1-A/model", "b type:samples/base-A-bf16/model enter j j j j j j"),
     ("error", "samples/gptq-w4-g128-sym-v1-A/model", "e paste:tests/it/stories/2-bitsandbytes-config.txt"),
 ];
 
