@@ -5,12 +5,13 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::scan::{Options, Watch, scan};
+use super::share_out::share_out;
 use super::source::{Of, Part, Source};
 use super::summary::Summary;
-use crate::checkpoint::{Checkpoint, joined};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
 /// What many layers are asked.
@@ -41,28 +42,10 @@ impl Asked<'_> {
     #[must_use]
     pub fn scan(&self, checkpoint: &Checkpoint, progress: &(dyn Fn(u64) + Sync)) -> Vec<Result<Summary>> {
         let sizes: Vec<u64> = self.list.iter().map(|of| bytes(checkpoint, *of)).collect();
-        let mut order: Vec<usize> = (0..self.list.len()).collect();
-        order.sort_by_key(|&at| std::cmp::Reverse(sizes[at]));
-        let threads = self.threads.max(1);
-        // With all others a fourth as large as a thread's share, none of them can be last for long.
-        let share = self.bytes(checkpoint) / threads as u64 / 4;
-        let wide = order.partition_point(|&at| sizes[at] > share.max(WIDE_BYTES_MIN));
         let found: Vec<Mutex<Option<Result<Summary>>>> = self.list.iter().map(|_| Mutex::default()).collect();
-        let one = |at: usize, threads: usize| {
+        share_out(&sizes, self.threads, WIDE_BYTES_MIN, &|at, threads| {
             let figures = self.one(checkpoint, (self.list[at], sizes[at]), threads, progress);
             *found[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
-        };
-        order[..wide].iter().for_each(|&at| one(at, threads));
-        let (rest, next) = (&order[wide..], AtomicUsize::new(0));
-        let work = || {
-            while let Some(&at) = rest.get(next.fetch_add(1, Ordering::Relaxed)) {
-                one(at, 1);
-            }
-        };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads.min(rest.len())).map(|_| scope.spawn(work)).collect();
-            work();
-            others.into_iter().for_each(joined);
         });
         // Each place was taken once, and filled.
         found.into_iter().filter_map(|of| of.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
