@@ -97,13 +97,16 @@ fn llama_2_7b_is_as_large_as_its_figures_say() {
         assert_eq!(packed.others, (262_144_000 + 65 * 4096) * 2);
         assert_eq!(weights::nf4(&anatomy, is_double, 4).others, (262_144_000 + 65 * 4096) * 4);
     }
-    let cache = anatomy.architecture.cache.as_ref().unwrap();
+    let cache = anatomy.architecture.cache.as_ref().expect("known of these models");
     assert_eq!(cache.bytes_per_token(CacheDtype::Bits16), Some(524_288));
-    let lora = Trainable::lora(&anatomy, 16, &Targets::All).unwrap();
+    let lora = Trainable::lora(&anatomy, 16, &Targets::All).expect("known of these models");
     assert_eq!(lora.values, 39_976_960);
     let states = lora.values * 4 * 2 + Optimizer::AdamW.bytes(&lora, 4);
     assert_eq!(states, 39_976_960 * 16, "a weight, a gradient and two moments");
-    assert_eq!(Trainable::lora(&LLAMA_3_8B.anatomy(), 16, &Targets::All).unwrap().values, 41_943_040);
+    assert_eq!(
+        Trainable::lora(&LLAMA_3_8B.anatomy(), 16, &Targets::All).expect("known of these models").values,
+        41_943_040
+    );
 }
 
 #[test]
@@ -152,11 +155,14 @@ fn minimax_m2_is_to_the_byte_what_hf_mem_says() {
     });
     let anatomy = Anatomy::of(&made.checkpoint_with(config));
     assert_eq!(weights::stored(&anatomy), 230_121_630_720);
-    let cache = anatomy.architecture.cache.as_ref().unwrap();
+    let cache = anatomy.architecture.cache.as_ref().expect("known of these models");
     assert_eq!(cache.bytes(196_608, 1, CacheDtype::Fp8), Some(24_964_497_408));
     // What hf-mem has no word on: experts are 3/4 of 62 × 256 × 3 linear layers, and no formula was measured there.
     assert_eq!(anatomy.linear_count(), 62 * (4 + 256 * 3));
-    assert!(matches!(anatomy.architecture.shape.as_ref().unwrap().known, Known::Guess(_)));
+    assert!(matches!(
+        anatomy.architecture.shape.as_ref().expect("known of these models").known,
+        Known::Guess(_)
+    ));
 }
 
 /// `BertModel` of bert-base-cased.
@@ -199,7 +205,7 @@ fn accelerate_estimates_the_same() {
     let bert = bert();
     near("bert-base-cased", weights::plain(&bert, 4) as f64, 413.18 * 1024.0 * 1024.0, 1.0);
     let footprint = Footprint::of(&bert, &Settings::first(Some(512)), None);
-    let inference = footprint.task(TaskKind::Inference).unwrap();
+    let inference = footprint.task(TaskKind::Inference).expect("known of these models");
     assert!(inference.part(PartKind::KvCache).is_some_and(|part| part.bytes == 0), "an encoder keeps none");
     // Of idefics-80b it prints what loading takes, and four times that for training with Adam.
     let mut made = Made::default();
@@ -207,9 +213,9 @@ fn accelerate_estimates_the_same() {
     made.push("model.layers.0.mlp.up_proj.weight", Dtype::F32, &[parameters / 1024, 1024]);
     let anatomy = Anatomy::of(&made.checkpoint());
     let footprint = Footprint::of(&anatomy, &settings(1024, 16), None);
-    let full = footprint.task(TaskKind::Full).unwrap();
+    let full = footprint.task(TaskKind::Full).expect("known of these models");
     let states = [PartKind::Weights, PartKind::Gradients, PartKind::Optimizer];
-    let sum: u64 = states.iter().map(|kind| full.part(*kind).unwrap().bytes).sum();
+    let sum: u64 = states.iter().map(|kind| full.part(*kind).expect("known of these models").bytes).sum();
     near("idefics-80b, loaded", weights::stored(&anatomy) as f64, 297.12 * GIB, 1.0);
     near("idefics-80b, trained", sum as f64, 1.16 * 1024.0 * GIB, 1.0);
 }
@@ -229,7 +235,7 @@ fn llama_factory_s_table_has_the_same_order() {
     for (at, model) in models.into_iter().enumerate() {
         let footprint = Footprint::of(&model.anatomy(), &settings, None);
         for (kind, sizes) in rows {
-            let task = footprint.task(kind).unwrap();
+            let task = footprint.task(kind).expect("known of these models");
             let ratio = task.likely() as f64 / (sizes[at] * GB);
             println!(
                 "{} of model {at}: {:.1} GB, {ratio:.2} of the table's",
@@ -249,13 +255,13 @@ fn llama_factory_s_table_has_the_same_order() {
 fn a_65b_model_trains_on_one_card_of_48_gb_as_the_qlora_paper_says() {
     let settings = Settings { double_quant: true, optimizer: Optimizer::PagedAdamW, ..settings(512, 64) };
     let footprint = Footprint::of(&LLAMA_65B.anatomy(), &settings, None);
-    let qlora = footprint.task(TaskKind::Qlora).unwrap();
+    let qlora = footprint.task(TaskKind::Qlora).expect("known of these models");
     let ratio = qlora.likely() as f64 / (48.0 * GB);
     println!("{:.1} GB, {ratio:.2} of the card", qlora.likely() as f64 / GB);
     assert!((0.6..=1.4).contains(&ratio), "{ratio:.2}");
     // What the paper is about: its weights fit with much to spare, those in 16 bit do not.
-    assert!((qlora.part(PartKind::Weights).unwrap().bytes as f64) < 40.0 * GB);
-    assert!(footprint.task(TaskKind::Lora).unwrap().least() as f64 > 2.0 * 48.0 * GB);
+    assert!((qlora.part(PartKind::Weights).expect("known of these models").bytes as f64) < 40.0 * GB);
+    assert!(footprint.task(TaskKind::Lora).expect("known of these models").least() as f64 > 2.0 * 48.0 * GB);
 }
 
 /// A 27B model of Qwen with gated delta rule in three of four layers, and its vision tower.
@@ -316,11 +322,12 @@ fn qwen_27b() -> Anatomy {
 fn a_qwen_of_27b_trains_as_many_values_and_weighs_what_a_run_of_unsloth_reports() {
     let anatomy = qwen_27b();
     let names = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj";
-    let lora = Trainable::lora(&anatomy, 16, &Targets::parse(names).unwrap()).unwrap();
+    let lora = Trainable::lora(&anatomy, 16, &Targets::parse(names).expect("known of these models"))
+        .expect("known of these models");
     near("trainable values", lora.values as f64, 79.7e6, 0.1);
     let loaded = weights::nf4(&anatomy, false, 2);
     near("loaded", loaded.total() as f64, 20.57 * GB, 5.0);
-    let cache = anatomy.architecture.cache.as_ref().unwrap();
+    let cache = anatomy.architecture.cache.as_ref().expect("known of these models");
     assert_eq!((cache.groups[0].layers, cache.groups[0].values, cache.state_layers), (16, 2048, 48));
     // (2 * 16 * 128 + 48 * 128) * 4 values of 2 bytes, 48 * 128 * 128 of 4.
     assert_eq!(cache.state_bytes, Some(48 * (10_240 * 4 * 2 + 48 * 128 * 128 * 4)));
@@ -339,7 +346,7 @@ fn activations_are_those_that_were_measured() {
     let llama = shape(1.0, 11_008);
     let bytes = |trained, rank, is_kbit, checkpointing| {
         let settings = Settings { checkpointing, ..settings(2048, 16) };
-        llama.bytes(Pass { trained, rank, is_kbit }, &settings).unwrap() as f64 / GIB
+        llama.bytes(Pass { trained, rank, is_kbit }, &settings).expect("known of these models") as f64 / GIB
     };
     near("full, no checkpointing", bytes(Trained::All, 0, false, false), 11.4, 1.0);
     near("LoRA, no checkpointing", bytes(Trained::LoraAll, 16, false, false), 16.7, 1.0);

@@ -91,7 +91,7 @@ fn numbers_that_are_none_stop_what_depends_on_them() {
         assert!(why.contains(key) || why.contains("layers are no decoder's"), "{key} {value}: {why}");
         assert!(!why.contains('\x1b') && !why.contains('\u{202e}'), "{why:?}");
         let footprint = Footprint::of(&anatomy, &settings(100), None);
-        let inference = footprint.task(TaskKind::Inference).unwrap();
+        let inference = footprint.task(TaskKind::Inference).expect("every task has its figures");
         assert!(inference.part(PartKind::KvCache).is_none());
         assert_eq!(
             inference.verdict(u64::MAX),
@@ -151,7 +151,7 @@ fn any_key_may_hold_anything() {
                     words.iter().all(|line| !line.contains('\u{1b}') && !line.contains('\u{202e}')),
                     "{words:?}"
                 );
-                let inference = footprint.task(TaskKind::Inference).unwrap();
+                let inference = footprint.task(TaskKind::Inference).expect("every task has its figures");
                 if inference.part(PartKind::KvCache).is_some() {
                     computed += 1;
                 } else {

@@ -18,7 +18,7 @@ fn usual(kind: &str, more: &Value) -> Value {
         "model_type": kind, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 8,
         "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 100, "max_position_embeddings": 256,
     });
-    for (key, value) in more.as_object().unwrap() {
+    for (key, value) in more.as_object().expect("known of these models") {
         config[key] = value.clone();
     }
     config
@@ -115,13 +115,13 @@ fn caches_are_as_large_as_transformers_makes_them() {
         (json!({"model_type": "bloom", "hidden_size": 64, "n_layer": 4, "n_head": 8}), 40_960, 0),
     ];
     for (config, reference, sliding) in cases {
-        let name = config["model_type"].as_str().unwrap().to_owned();
+        let name = config["model_type"].as_str().expect("known of these models").to_owned();
         let cache = bare(config).architecture.cache.unwrap_or_else(|why| panic!("{name}: {why}"));
         assert!(cache.left_out.is_empty(), "{name}: {:?}", cache.left_out);
         let counted: u64 = cache.groups.iter().filter(|g| g.window.is_some()).map(|g| g.layers).sum();
         assert_eq!(counted, sliding, "{name}: layers that slide");
         // Of each sliding layer the reference lacks one token of 2 * 2 * 8 values, and keeps a count of 8 bytes.
-        let ours = cache.bytes(TOKENS, 1, CacheDtype::Bits16).unwrap();
+        let ours = cache.bytes(TOKENS, 1, CacheDtype::Bits16).expect("known of these models");
         assert_eq!(ours - sliding * (32 * 2 - 8), reference, "{name}");
         assert_eq!(cache.bytes(TOKENS, 3, CacheDtype::Bits16), Some(ours * 3), "{name}: three sequences");
     }

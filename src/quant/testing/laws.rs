@@ -20,8 +20,8 @@ impl Literal {
     /// Returns the codes and what stands beside them, as a format's decoder gives them.
     pub(crate) fn stored(&self, format: &dyn QuantFormat) -> Stored {
         self.with(|parts| {
-            let spec = format.recognize(parts).unwrap().spec;
-            let decoding = format.decode(parts, &spec).unwrap();
+            let spec = format.recognize(parts).expect("it was recognized before").spec;
+            let decoding = format.decode(parts, &spec).expect("it was decoded before");
             let Side::Bytes(bytes) = parts.data.read(decoding.codes, 0, u64::MAX) else { panic!("not read") };
             let [scales, zeros, terms] =
                 [Beside::Scales, Beside::ZeroPoints, Beside::Terms].map(|which| decoding.rows.beside(which));
