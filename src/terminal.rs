@@ -274,5 +274,4 @@ impl Listener {
 }
 
 #[cfg(test)]
-#[path = "terminal_tests.rs"]
 mod tests;

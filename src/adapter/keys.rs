@@ -416,5 +416,4 @@ impl Mark {
 }
 
 #[cfg(test)]
-#[path = "keys_tests.rs"]
 mod tests;

@@ -151,5 +151,4 @@ fn line(path: &Path) -> Reading<String> {
 }
 
 #[cfg(test)]
-#[path = "amd_tests.rs"]
 mod tests;

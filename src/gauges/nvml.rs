@@ -246,5 +246,4 @@ fn clean(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "nvml_tests.rs"]
 mod tests;

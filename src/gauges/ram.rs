@@ -145,5 +145,4 @@ fn read(path: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "ram_tests.rs"]
 mod tests;

@@ -332,5 +332,4 @@ fn nearest_of_16(rgb: [u8; 3]) -> u8 {
 }
 
 #[cfg(test)]
-#[path = "degrade_tests.rs"]
 mod tests;

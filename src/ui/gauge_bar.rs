@@ -420,5 +420,4 @@ pub fn short_name(name: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "gauge_bar_tests.rs"]
 mod tests;

@@ -417,5 +417,4 @@ fn nearest(wrong: &str) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "theme_tests.rs"]
 mod tests;

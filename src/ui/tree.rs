@@ -463,5 +463,4 @@ fn cursor(
 }
 
 #[cfg(test)]
-#[path = "tree_tests.rs"]
 mod tests;

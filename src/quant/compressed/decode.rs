@@ -382,5 +382,4 @@ impl DecodeRows for Coded {
 }
 
 #[cfg(test)]
-#[path = "decode_tests.rs"]
 mod tests;
