@@ -21,6 +21,7 @@ pub mod form;
 pub mod gpu;
 pub mod jobs;
 pub mod keys;
+pub mod marks;
 pub mod measured;
 pub mod memory;
 mod merge;

@@ -30,7 +30,7 @@ use self::merge::landing::Landings;
 pub use self::order::{Coverage, Merging, Names, Order, SHARD_BYTES, To};
 pub use self::packing::{How, Pack, Values};
 use self::planner::{Planner, list};
-use self::select::Selection;
+use self::select::{Selection, warn_of_idle};
 use crate::adapter::delta::EditSpec;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
@@ -331,6 +331,10 @@ impl Plan {
         let mut packs = merged_packs;
         let mut named = None;
         if let Some(target) = &target {
+            for flag in [("--keep", order.keep.as_slice()), ("--also", &order.also)] {
+                let names = tensors.iter().map(|tensor| packing::layer_of(&tensor.name).to_owned());
+                warn_of_idle(flag, names, &mut warnings)?;
+            }
             let packing = packing::apply((checkpoint, &order), &**target, &merges, &mut steps, tensors)?;
             (tensors, packs) = (packing.tensors, packing.packs);
             named = Some(packing.named);

@@ -12,8 +12,8 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
 use super::{
-    App, Effect, Overlay, Tab, attach, board, convert, copy, error, findings, gpu, jobs, memory, merge,
-    repair, screenshot, values,
+    App, Effect, Overlay, Tab, attach, board, convert, copy, error, findings, gpu, jobs, marks, memory,
+    merge, repair, screenshot, values,
 };
 
 pub use self::all::COMMANDS;
@@ -170,6 +170,10 @@ const TABLE: &[Command] = &[
     row("unfold", "Unfold alike layers, fold them again", &["u"], "unfold", unfold)
         .foot(on_fold)
         .needs(can_unfold),
+    row("mark", "Mark for convert, merge, stats", &["space"], "mark", marks::toggle)
+        .only(in_tree)
+        .needs(marks::can_toggle),
+    row("unmark", "Take all marks away", &[], "unmark", marks::clear).needs(marks::can_clear),
     row("sort", "Sort…", &["s"], "sort", sort).foot(App::is_on_board).needs(can_sort),
     row("next", "Next that stands out, or filter hit", &["n"], "next", |app| next(app, true))
         .foot(App::is_on_board)

@@ -276,6 +276,7 @@ fn begin(app: &mut App, format: Option<&str>) -> Vec<Effect> {
         }
     }
     app.follow_format();
+    app.fill_marked();
     app.show_form(seen)
 }
 

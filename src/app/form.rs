@@ -22,6 +22,7 @@ pub use self::planned::{Fixes, Fixing, Made, Planned, Request, Task};
 pub(super) use self::used::last;
 pub use self::used::{Holding, Used};
 pub use self::words::in_form_words;
+use super::marks::Marks;
 pub use super::packing::FORMAT;
 use super::{shell_path, shell_word};
 use crate::adapter::delta::{Combine, Recipe};
@@ -70,6 +71,8 @@ pub struct Form {
     pub top: usize,
     /// What was found of the formats that could be written.
     pub looks: Looks,
+    /// The layers that were marked when fields were last filled with them.
+    pub marks: Marks,
     pub(super) asked: u32,
     pub(super) answered: u32,
 }
@@ -91,6 +94,7 @@ impl Form {
             plan: None,
             top: 0,
             looks: Looks::default(),
+            marks: Marks::default(),
             asked: 0,
             answered: 0,
         }
@@ -167,6 +171,14 @@ impl Form {
     pub(super) fn set_output(&mut self, path: String) {
         let at = self.folder();
         self.values[at].text = Input::new(path);
+    }
+
+    /// Sets the patterns of the fields of a name.
+    pub(super) fn set_globs(&mut self, name: &str, globs: &str) {
+        let is_it = |field: &Field| field.name == name && matches!(field.kind, Kind::Globs { .. });
+        for (_, value) in self.fields.iter().zip(&mut self.values).filter(|(field, _)| is_it(field)) {
+            value.text = Input::new(globs.to_owned());
+        }
     }
 
     /// Takes the choices back that were about what stands in the folder: nothing is replaced that was not named

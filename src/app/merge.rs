@@ -181,6 +181,7 @@ pub(super) fn open(app: &mut App) -> Vec<Effect> {
         form.set_output(default_output(ready.files(), name));
         app.form = Some(Box::new(form));
     }
+    app.fill_marked();
     app.show_form(seen)
 }
 

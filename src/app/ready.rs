@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::marks::Marks;
 use super::measured::Measured;
 use super::memory::Memory;
 use crate::adapter::base::Search;
@@ -40,6 +41,8 @@ pub struct Ready {
     pub detail_top: usize,
     /// First line that shows in the other tabs.
     pub tab_top: usize,
+    /// Layers that are marked.
+    pub marks: Marks,
     /// What packing took of its layers, if a job of ours has made it.
     pub measured: Option<Measured>,
     /// What the tab of memory keeps, once it was shown.
@@ -64,6 +67,7 @@ impl Ready {
             sums: None,
             detail_top: 0,
             tab_top: 0,
+            marks: Marks::default(),
             measured: None,
             memory: None,
         }
@@ -102,6 +106,9 @@ impl Ready {
         self.summary = checkpoint.summary();
         self.headline = checkpoint.headline();
         self.tree.refresh(&checkpoint);
+        if self.checkpoint.layers.len() != checkpoint.layers.len() {
+            self.marks = self.marks.read_again(&self.checkpoint, &checkpoint);
+        }
         (self.asked, self.evidence, self.sums) = (None, None, None);
         self.checkpoint = checkpoint;
         self.refresh_memory();
@@ -110,6 +117,7 @@ impl Ready {
     /// Puts the cursor on the name that it was on before the files were read again.
     pub(super) fn return_to(&mut self, before: Self) {
         self.memory = before.memory;
+        self.marks = before.marks.read_again(&before.checkpoint, &self.checkpoint);
         self.refresh_memory();
         let Some(row) = before.tree.current() else { return };
         let name = before.checkpoint.files.names.name(row.node);

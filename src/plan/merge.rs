@@ -235,7 +235,7 @@ impl Applying<'_, '_> {
 fn vocabulary(checkpoint: &Checkpoint, resized: &[(u64, u64)], tensors: &[OutTensor]) -> Result<Option<u64>> {
     let Some(&(before, after)) = resized.first() else { return Ok(None) };
     let is_vocabulary = |tensor: &&OutTensor| {
-        let name = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
+        let name = super::packing::layer_of(&tensor.name);
         tensor.shape.len() == 2 && EMBEDDINGS.contains(&name.rsplit('.').next().unwrap_or(name))
     };
     let other = tensors.iter().filter(is_vocabulary).find(|tensor| tensor.shape[0] != after);

@@ -171,6 +171,11 @@ pub(super) fn leave_made(
     Ok(())
 }
 
+/// Returns the name of the layer that a tensor is the weight of.
+pub(super) fn layer_of(tensor: &str) -> &str {
+    tensor.strip_suffix(".weight").unwrap_or(tensor)
+}
+
 /// Packs layers of what would be written plain.
 ///
 /// # Errors
@@ -199,7 +204,7 @@ pub(super) fn apply(
             packing.tensors.push(tensor);
             continue;
         };
-        let name = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name).to_owned();
+        let name = layer_of(&tensor.name).to_owned();
         let change = turned(checkpoint, &name, target, &tensor.shape);
         let shape = change.shape(&tensor.shape);
         let candidate = Candidate { shape: &shape, dtype: tensor.dtype };
@@ -363,7 +368,7 @@ fn weight_of(checkpoint: &Checkpoint, merges: &[Merge], tensor: &OutTensor) -> O
         let layer = if at.input == 0 {
             layers.of_tensor(files, at.tensor)
         } else {
-            layers.find_name(&files.names, tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name))
+            layers.find_name(&files.names, layer_of(&tensor.name))
         };
         layer.filter(|_| is_float)
     };

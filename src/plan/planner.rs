@@ -1,6 +1,6 @@
 //! The planner: which layers are decoded, what stands in the way, and the tensors that are written.
 
-use super::select::Selection;
+use super::select::{Selection, warn_of_idle};
 use super::{Action, At, Order, OutTensor, Source, Step, conv1d};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::side::FileSide;
@@ -111,6 +111,10 @@ impl<'a> Planner<'a> {
                 "--only and --skip leave none of the {} layers",
                 units::exact(layers.len() as u64)
             )));
+        }
+        for flag in [("--only", self.order.only.as_slice()), ("--skip", &self.order.skip)] {
+            let names = (0..layers.len() as u32).map(|layer| layers.name(&files.names, layer));
+            warn_of_idle(flag, names, &mut self.warnings)?;
         }
         if refused.is_empty() {
             return Ok(chosen);

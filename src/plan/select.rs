@@ -32,6 +32,24 @@ impl Selection {
     }
 }
 
+/// Warns of patterns that match none of the names: one that is misspelled would otherwise do nothing without a word.
+pub(super) fn warn_of_idle(
+    (flag, globs): (&str, &[String]),
+    names: impl Iterator<Item = String>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    if globs.is_empty() {
+        return Ok(());
+    }
+    let (set, mut is_idle) = (set(globs)?, vec![true; globs.len()]);
+    for name in names {
+        set.matches(&name).into_iter().for_each(|at| is_idle[at] = false);
+    }
+    let idle = globs.iter().zip(is_idle).filter(|(_, is_idle)| *is_idle);
+    warnings.extend(idle.map(|(glob, _)| format!("{flag} {}: no layer has such a name", escape(glob))));
+    Ok(())
+}
+
 /// Returns the patterns: `*` is any text, `?` any character, all else itself.
 fn set(globs: &[String]) -> Result<RegexSet> {
     let pattern = |glob: &String| {

@@ -165,6 +165,9 @@ fn frame_block(app: &App, ready: &Ready, width: u16, theme: &Theme) -> Block<'st
     if totals.broken > 0 {
         foot = format!("{foot} {} ✗ ", totals.broken);
     }
+    if !ready.marks.is_empty() {
+        foot = format!(" {} marked {foot}", ready.marks.len());
+    }
     pane::block(&title, is_focused, theme)
         .title_bottom(Line::styled(foot, theme.style(Role::Muted)).right_aligned())
 }
@@ -361,13 +364,15 @@ impl<'a> Lines<'a> {
             let blank = if text.label.is_empty() { "" } else { " " };
             format!("{blank}{} ×{} alike", fold.members, fold.count)
         });
-        let tail = fold.width() + bias.width() + lands.width() + odd.width();
+        let marked = self.marked(row);
+        let tail = fold.width() + bias.width() + lands.width() + odd.width() + marked.width();
         let name_room = room.saturating_sub(tail).max(LABEL_MIN.min(room));
         spans.extend(self.name(&text, name_room));
         spans.push(Span::styled(fold, self.theme.style(Role::Muted)));
         spans.push(Span::styled(bias, self.theme.style(Role::Muted)));
         spans.push(Span::styled(lands, self.theme.style(Role::Adapter)));
         spans.push(Span::styled(odd, self.theme.style(Role::Warn)));
+        spans.push(Span::styled(marked, self.theme.style(Role::Match)));
         Line::from(spans)
     }
 
@@ -390,6 +395,19 @@ impl<'a> Lines<'a> {
         let is_low = measured.is_merged && share < 0.5;
         let role = if is_low { Role::Warn } else { Role::Number };
         Some((format!("{}{}{words:>6}", "█".repeat(filled), "░".repeat(bar_cells - filled)), role))
+    }
+
+    /// Returns which of the layers of a row a person has marked, in words.
+    fn marked(&self, row: usize) -> String {
+        if self.ready.marks.is_empty() {
+            return String::new();
+        }
+        let layers = self.ready.tree.alike_layers(&self.ready.checkpoint, row);
+        match self.ready.marks.among(&layers) {
+            [0, _] => String::new(),
+            [marked, all] if marked == all => " ✓".into(),
+            [marked, all] => format!(" ✓ {marked} of {all}"),
+        }
     }
 
     /// Returns the mark of a layer that the attached adapter changes.

@@ -163,6 +163,10 @@ impl App {
             Of::Layer(layer) => ready.checkpoint.layers.name(&files.names, layer),
             Of::Tensor(tensor) => files.tensor_name(tensor),
         };
-        Some(format!("ckpt stats {} {}", shell_path(&open.path), shell_word(&name)))
+        // What is marked is asked for together.
+        let marked = ready.marks.patterns(&ready.checkpoint).ok().filter(|patterns| !patterns.is_empty());
+        let names: Vec<String> =
+            marked.unwrap_or_else(|| vec![name]).iter().map(|name| shell_word(name)).collect();
+        Some(format!("ckpt stats {} {}", shell_path(&open.path), names.join(" ")))
     }
 }

@@ -9,6 +9,7 @@ use crate::container::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
 use crate::plan::packing;
+use crate::plan::packing::layer_of;
 use crate::plan::select::Selection;
 use crate::plan::{Action, At, Change, Order, OutTensor, Pack, Source, Step, Values, list};
 use crate::quant::ggml;
@@ -143,7 +144,7 @@ impl<'a> Making<'a> {
         values: Values,
         (kind, making): (GgmlType, packing::Making),
     ) -> u32 {
-        let name = name.strip_suffix(".weight").unwrap_or(name);
+        let name = layer_of(name);
         self.packs.push(Pack::in_blocks((layer, name), values, (kind, making)));
         self.packs.len() as u32 - 1
     }
@@ -158,7 +159,7 @@ impl<'a> Making<'a> {
         let Some(mixture) = self.mixture else { return Ok(None) };
         let (files, layers) = (&self.checkpoint.files, &self.checkpoint.layers);
         let record = &files.tensors[tensor as usize];
-        let layer_name = name.strip_suffix(".weight").unwrap_or(name);
+        let layer_name = layer_of(name);
         // What is asked for besides does not count among the others.
         let mut besides = self.before;
         let before = if is_quantized(name, shape, self.model.arch) {

@@ -17,8 +17,9 @@ use crate::container::bytes::SourceFile;
 use crate::container::gguf::written::{Changed, Head, Listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::escape;
+use crate::plan::packing::layer_of;
 use crate::plan::planner::{NOT_READABLE, Planner};
-use crate::plan::select::Selection;
+use crate::plan::select::{Selection, warn_of_idle};
 use crate::plan::{
     Attached, How, Names, Order, OutShard, OutTensor, Pack, Plan, SHARD_BYTES, folder, landings, merge,
 };
@@ -116,6 +117,10 @@ pub(in crate::plan) fn plan(
     let (numbers, mut tensors): (Vec<u32>, Vec<OutTensor>) = making.tensors()?.into_iter().unzip();
     planner.check_decodable(&making.decoded)?;
     let mut warnings = std::mem::take(&mut planner.warnings);
+    for flag in [("--keep", order.keep.as_slice()), ("--also", &order.also)] {
+        let names = tensors.iter().map(|tensor| layer_of(&tensor.name).to_owned());
+        warn_of_idle(flag, names, &mut warnings)?;
+    }
     let broken = std::mem::take(&mut planner.broken);
     warnings.extend(planner.problems(|problem| problem.kind.code.starts_with(['K', 'S', 'Q', 'V', 'C'])));
     let mut steps = making.steps(numbers.iter().copied().zip(&tensors));
