@@ -70,7 +70,8 @@ pub struct Sides {
     pub map: Map,
 }
 
-/// The largest magnitude in each of the cells into which rows and columns are cut.
+/// The largest magnitude in each of the cells into which rows and columns are cut: infinite where a value is NaN or
+/// infinite, so that a cell shows it whatever else it holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     /// Cells from the first row to the last.
