@@ -82,7 +82,7 @@ fn measure(folder: &Path, name: &str, tensors: &[Tensor], config: &str) -> Resul
         let (mut times, mut count) = (Vec::new(), 0);
         for _ in 0..RUNS {
             let start = Instant::now();
-            let asked = Asked { list: &list, part: Part::Weights, threads, bins: 64 };
+            let asked = Asked { list: &list, part: Part::Weights, threads, bins: 64, with_norms: false };
             let found = asked.scan(&checkpoint, &|_| ());
             times.push(start.elapsed().as_secs_f64());
             count = 0;

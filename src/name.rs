@@ -3,6 +3,8 @@
 //! Names come from strangers. Nothing here trusts them: control characters (C0, DEL, C1) and
 //! bidirectional controls are made visible before a name reaches a terminal or a log.
 
+pub mod json;
+
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::Write as _;

@@ -23,6 +23,7 @@ mod pass;
 mod quiet;
 mod refine;
 pub mod region;
+pub mod report;
 pub mod scan;
 mod share_out;
 mod sides;

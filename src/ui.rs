@@ -99,7 +99,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Lo
         let rows = [Constraint::Length(1), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)];
         let [top, main, gauges, foot] = Layout::vertical(rows).areas(area);
         header::draw(frame, top, app, look.theme);
-        body(frame, main, app, scroll, look.theme);
+        body(frame, main, app, scroll, look);
         let bar = GaugeBar { sample: app.sample.as_ref(), job: jobs::summary(app), theme: look.theme };
         bar.render(gauges, frame.buffer_mut());
         header::footer(frame, foot, app, look.theme);
@@ -108,7 +108,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, scroll: &mut Scroll, look: &Lo
     degrade::apply(frame.buffer_mut(), look.degrade);
 }
 
-fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, theme: &Theme) {
+fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, look: &Look<'_>) {
+    let theme = look.theme;
     scroll.tree.area = Rect::default();
     scroll.side = Rect::default();
     if let Some(Overlay::Picker(picker)) = &app.overlay {
@@ -122,7 +123,7 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, t
     let Some(open) = app.opens.get(app.current) else { return };
     match &open.state {
         // Jobs and GPUs are not of one checkpoint.
-        _ if app.tab.is_of_all() => panes(frame, area, app, scroll, theme),
+        _ if app.tab.is_of_all() => panes(frame, area, app, scroll, look),
         OpenState::Opening(progress) => overlay::opening(frame, area, progress, theme),
         OpenState::Failed(error) => overlay::failed(frame, area, error, theme),
         OpenState::Ready(ready)
@@ -130,11 +131,12 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, t
         {
             overlay::unreadable(frame, area, (ready, &open.findings), theme);
         }
-        OpenState::Ready(_) => panes(frame, area, app, scroll, theme),
+        OpenState::Ready(_) => panes(frame, area, app, scroll, look),
     }
 }
 
-fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, theme: &Theme) {
+fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, look: &Look<'_>) {
+    let theme = look.theme;
     let is_narrow = area.width < TWO_PANES_MIN;
     let (mut shows_tree, mut shows_side) = (app.shows_tree(), app.shows_side());
     if is_narrow && shows_tree && shows_side {
@@ -165,7 +167,7 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, 
     scroll.tabs = tabs;
     match app.tab {
         Tab::Detail => detail::draw(frame, right, block, app, theme),
-        Tab::Values => scroll.map = values::draw(frame, right, block, app, theme),
+        Tab::Values => scroll.map = values::draw(frame, right, block, app, look),
         Tab::Findings => scroll.findings = findings::draw(frame, right, block, app, theme),
         Tab::Adapter if app.attached().is_some() => {
             scroll.board = board::draw(frame, right, block, app, theme);

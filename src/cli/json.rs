@@ -1,39 +1,10 @@
-//! JSON on stdout: one line, names from strangers escaped.
-//!
-//! `serde_json` escapes C0 controls; this formatter also escapes DEL, C1 and bidirectional controls, so that
-//! a line of JSON can be printed to a terminal without being obeyed by it.
+//! JSON on stdout: one line, names from strangers escaped (`name::json`).
 
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{CharEscape, Formatter, Serializer};
 
 use crate::error::{Error, Result};
-use crate::name::is_unsafe_char;
-
-/// Writes compact JSON and escapes what a terminal would obey.
-struct Escaping;
-
-impl Formatter for Escaping {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // Nearly all names are ASCII without DEL: one look at the bytes settles them.
-        if fragment.bytes().all(|b| b.is_ascii() && b != 0x7f) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        let mut start = 0;
-        for (at, c) in fragment.char_indices().filter(|(_, c)| is_unsafe_char(*c)) {
-            writer.write_all(&fragment.as_bytes()[start..at])?;
-            // All unsafe characters are in the basic plane: four digits are enough.
-            write!(writer, "\\u{:04x}", c as u32)?;
-            start = at + c.len_utf8();
-        }
-        writer.write_all(&fragment.as_bytes()[start..])
-    }
-
-    fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
-        serde_json::ser::CompactFormatter.write_char_escape(writer, escape)
-    }
-}
 
 /// Writes `value` as one line of JSON.
 ///
@@ -41,8 +12,7 @@ impl Formatter for Escaping {
 /// The write fails.
 pub fn write_line(out: &mut dyn Write, value: &impl Serialize) -> Result<()> {
     let mut chunks = Chunks { buffer: Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2)), out };
-    let mut serializer = Serializer::with_formatter(&mut chunks, Escaping);
-    value.serialize(&mut serializer).map_err(|e| super::stdout_error(&io::Error::from(e)))?;
+    crate::name::json::write(&mut chunks, value).map_err(|e| super::stdout_error(&e))?;
     chunks.buffer.push(b'\n');
     chunks.flush().map_err(|e| super::stdout_error(&e))
 }
@@ -132,8 +102,7 @@ impl<'a> Object<'a> {
 
 /// Appends a value as JSON.
 pub(super) fn push(buffer: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
-    let mut serializer = Serializer::with_formatter(buffer, Escaping);
-    value.serialize(&mut serializer).map_err(|e| super::stdout_error(&io::Error::from(e)))
+    crate::name::json::write(buffer, value).map_err(|e| super::stdout_error(&e))
 }
 
 /// Appends a text as JSON.

@@ -1,8 +1,7 @@
 //! `ckpt stats`: the figures of all values of every layer, as a table sorted by what looks wrong, JSON or CSV.
 
 mod adapter;
-mod csv;
-mod document;
+mod norms;
 mod text;
 
 use std::collections::BTreeMap;
@@ -18,8 +17,10 @@ use crate::name::{distance, escape};
 use crate::plan::select::Selection;
 use crate::problem::{Problem, kind};
 use crate::stats::every::Asked;
-use crate::stats::odd::{Odd, odd, role};
-use crate::stats::{Of, Part, Source, Summary};
+use crate::stats::odd::role;
+use crate::stats::report::{Document, Entry, csv, find_odd, name};
+use crate::stats::summary::Axis;
+use crate::stats::{Of, Part};
 use crate::units;
 
 /// Show what the values of every layer are, what looks wrong first: NaN, dead rows, wild scales, outliers.
@@ -42,6 +43,9 @@ pub struct Stats {
     /// What of a packed layer: its weights, decoded, or what they are made of, as stored.
     #[arg(long, value_enum, default_value = "weights")]
     pub part: PartFlag,
+    /// The Euclidean norms of all rows or columns, instead of figures: sums of squares in f64, of the finite values.
+    #[arg(long, value_enum, value_name = "OF", conflicts_with = "adapter")]
+    pub norms: Option<AxisFlag>,
     /// Tensors as they are stored, instead of layers.
     #[arg(long, conflicts_with = "part")]
     pub tensors: bool,
@@ -65,6 +69,24 @@ pub enum PartFlag {
     Terms,
 }
 
+/// The words of `--norms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AxisFlag {
+    /// Of rows: one a line of the weight, an output of a linear layer.
+    Rows,
+    /// Of columns: an input of a linear layer.
+    Columns,
+}
+
+impl From<AxisFlag> for Axis {
+    fn from(flag: AxisFlag) -> Self {
+        match flag {
+            AxisFlag::Rows => Self::Rows,
+            AxisFlag::Columns => Self::Columns,
+        }
+    }
+}
+
 impl From<PartFlag> for Part {
     fn from(flag: PartFlag) -> Self {
         match flag {
@@ -83,31 +105,6 @@ const NAME_CELLS_MAX: usize = 60;
 const BINS: usize = 64;
 /// Names that are shown for a pattern that is of none.
 const NEAREST: usize = 3;
-
-/// A layer or tensor, and what was found.
-struct Entry {
-    name: String,
-    /// The format as the schema names it; of a tensor its dtype.
-    format: String,
-    /// The format as a row shows it.
-    label: String,
-    found: std::result::Result<Summary, Unread>,
-    odd: Vec<Odd>,
-}
-
-impl Entry {
-    /// Returns true if there are values, and they could not be had.
-    fn is_unread(&self) -> bool {
-        self.found.as_ref().is_err_and(|unread| !unread.is_without)
-    }
-}
-
-/// Why there are no figures.
-struct Unread {
-    why: String,
-    /// True if nothing is wrong: the layer has no such part.
-    is_without: bool,
-}
 
 /// Everything that was looked at.
 struct Report<'a> {
@@ -129,10 +126,13 @@ pub fn run(asked: &Stats, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     }
     let list = chosen(asked, &checkpoint)?;
     let report = Report::of(asked, &checkpoint, &list, quiet);
-    if asked.json {
-        report.write_json(out)?;
+    let document = Document { entries: &report.entries, files: &report.files };
+    if let Some(axis) = asked.norms {
+        report.write_norms(axis.into(), out)?;
+    } else if asked.json {
+        json::write_line(out, &document)?;
     } else if asked.csv {
-        report.write_csv(out).map_err(|e| stdout_error(&e))?;
+        csv::write(&document, out).map_err(|e| stdout_error(&e))?;
     } else {
         report.write_text(out).map_err(|e| stdout_error(&e))?;
     }
@@ -199,13 +199,6 @@ fn tail_distance(text: &[char], name: &str) -> usize {
 /// Characters of a name that are compared.
 const NAME_CHARS_MAX: usize = 200;
 
-fn name(checkpoint: &Checkpoint, of: Of) -> String {
-    match of {
-        Of::Layer(layer) => checkpoint.layers.name(&checkpoint.files.names, layer),
-        Of::Tensor(tensor) => checkpoint.files.tensor_name(tensor),
-    }
-}
-
 impl Stats {
     fn unit(&self) -> &'static str {
         if self.tensors { "tensor" } else { "layer" }
@@ -220,28 +213,16 @@ impl Stats {
 impl<'a> Report<'a> {
     fn of(asked: &'a Stats, checkpoint: &Checkpoint, list: &[Of], quiet: bool) -> Self {
         let part = asked.part.into();
-        let every = Asked { list, part, threads: asked.threads(), bins: BINS };
+        let every =
+            Asked { list, part, threads: asked.threads(), bins: BINS, with_norms: asked.norms.is_some() };
         let line = Line::new(every.bytes(checkpoint), !quiet && shows_progress());
         let found = every.scan(checkpoint, &|bytes| line.add(bytes));
         line.end();
-        let mut entries: Vec<Entry> = list
-            .iter()
-            .zip(found)
-            .map(|(of, found)| {
-                let (name, (format, label)) = (name(checkpoint, *of), formats(checkpoint, *of));
-                let found = found.map_err(|error| Unread {
-                    why: bare(&error, &name),
-                    is_without: is_without(checkpoint, *of, part),
-                });
-                Entry { name, format, label, found, odd: Vec::new() }
-            })
-            .collect();
-        let read = entries.iter().filter_map(|entry| Some((entry.name.as_str(), entry.found.as_ref().ok()?)));
-        // Codes, zero points and terms may all be zero and nothing be wrong.
-        let has_tests = matches!(part, Part::Weights | Part::Scales);
-        let mut odd = if has_tests { odd(&read.collect::<Vec<_>>()) } else { Vec::new() }.into_iter();
-        for entry in entries.iter_mut().filter(|entry| entry.found.is_ok()) {
-            entry.odd.extend(odd.next().into_iter().flatten());
+        let entry = |(of, found): (&Of, _)| Entry::of(checkpoint, *of, part, found);
+        let mut entries: Vec<Entry> = list.iter().zip(found).map(entry).collect();
+        match asked.norms {
+            None => find_odd(&mut entries),
+            Some(axis) => entries.iter_mut().for_each(|entry| norms::need(entry, axis.into())),
         }
         Self { asked, entries, files: unread_files(checkpoint) }
     }
@@ -251,14 +232,6 @@ impl<'a> Report<'a> {
         let is_some = self.entries.iter().any(|entry| entry.found.is_ok());
         is_some && self.files.is_empty() && !self.entries.iter().any(Entry::is_unread)
     }
-}
-
-/// Returns what an error says without the name before it, which stands in the row.
-fn bare(error: &Error, name: &str) -> String {
-    let names = [Some(name), error.tensor.as_deref()];
-    let prefixes = names.into_iter().flatten().map(|name| format!("{}: ", escape(name)));
-    let mut rests = prefixes.filter_map(|prefix| error.message.strip_prefix(&prefix));
-    rests.next().unwrap_or(&error.message).to_owned()
 }
 
 /// Returns the files that are named and missing, or cannot be read as what they are, and why.
@@ -271,26 +244,6 @@ fn unread_files(checkpoint: &Checkpoint) -> Vec<(String, String)> {
         is_it.then(|| (file.to_owned(), problem.message.clone()))
     };
     checkpoint.problems.iter().filter_map(of).collect()
-}
-
-/// Returns the format as the schema names it, and as a row shows it.
-fn formats(checkpoint: &Checkpoint, of: Of) -> (String, String) {
-    match of {
-        Of::Layer(layer) => {
-            let spec = checkpoint.layers.spec(layer);
-            (spec.format.get().name().to_owned(), spec.label())
-        }
-        Of::Tensor(tensor) => {
-            let dtype = checkpoint.files.tensors[tensor as usize].dtype.to_string();
-            (dtype.clone(), dtype)
-        }
-    }
-}
-
-/// Returns true if a layer's weights can be had and it just has no such part.
-fn is_without(checkpoint: &Checkpoint, of: Of, part: Part) -> bool {
-    part != Part::Weights
-        && Source::open(checkpoint, of, Part::Weights).is_ok_and(|source| !source.parts().contains(&part))
 }
 
 /// The line on stderr that says how far it is.

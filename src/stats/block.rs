@@ -120,7 +120,8 @@ macro_rules! loops {
             #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
             pub(super) fn raise(values: &[$value], most: &mut [f32]) {
                 for (value, most) in values.iter().zip(most) {
-                    let magnitude = value.abs() as f32;
+                    // A double beyond all floats is still finite: infinite is what marks a cell.
+                    let magnitude = (value.abs() as f32).min(f32::MAX);
                     *most = if magnitude > *most { magnitude } else { *most };
                 }
             }

@@ -25,6 +25,8 @@ pub struct Asked<'a> {
     pub threads: usize,
     /// Bins of each histogram.
     pub bins: usize,
+    /// True if the norms of rows and columns are wanted too.
+    pub with_norms: bool,
 }
 
 impl Asked<'_> {
@@ -60,7 +62,7 @@ impl Asked<'_> {
     ) -> Result<Summary> {
         let told = AtomicU64::new(0);
         let figures = Source::open(checkpoint, of, self.part).and_then(|source| {
-            let options = Options { threads, with_sides: false, bins: self.bins };
+            let options = Options { threads, with_sides: self.with_norms, bins: self.bins };
             let values = source.count().saturating_mul(source.passes()).max(1);
             let share = Share { progress, bytes, values, seen: AtomicU64::new(0), told: &told };
             scan(&source, &options, &share)

@@ -42,7 +42,7 @@ pub fn numbers(source: &Source<'_>, rows: Range<u64>, columns: Range<u64>) -> Re
 }
 
 /// Returns the largest magnitude in each cell between the given rows and columns, ascending: the first cell begins at
-/// the first of them, the last one ends at the last. What is not finite counts as zero, as in a scan.
+/// the first of them, the last one ends at the last. One with a value that is NaN or infinite is infinite, as in a scan.
 ///
 /// # Errors
 /// They lie outside of the shape, cannot be read, or it was cancelled.
@@ -71,8 +71,10 @@ fn pooled_as<V: Value>(source: &Source<'_>, rows: &[u64], columns: &[u64], watch
         for (most, ends) in line.iter_mut().zip(columns.windows(2)) {
             let [begin, end] = [ends[0] - left, ends[1] - left].map(|at| at as usize);
             for value in &values[begin..end] {
-                let magnitude = value.magnitude().wide() as f32;
-                *most = if magnitude.is_finite() && magnitude > *most { magnitude } else { *most };
+                let magnitude = value.magnitude().wide();
+                let cell =
+                    if magnitude.is_finite() { (magnitude as f32).min(f32::MAX) } else { f32::INFINITY };
+                *most = most.max(cell);
             }
         }
     })?;

@@ -253,6 +253,9 @@ impl<V: Value> State<V> {
             taken += 1;
             self.nan += u64::from(wide.is_nan());
             self.infinite += u64::from(wide.is_infinite());
+            if let Some(sides) = &mut self.sides {
+                sides.mark(at);
+            }
             *value = V::default();
         }
         taken

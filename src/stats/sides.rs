@@ -47,6 +47,16 @@ impl SidesState {
         V::raise(part, &mut self.band[column..column + part.len()]);
     }
 
+    /// Marks the cell of a value that is not finite.
+    pub(super) fn mark(&mut self, at: u64) {
+        let columns = self.columns.len() as u64;
+        let cell =
+            |at: u64, cells: usize, of: u64| (u128::from(at) * cells as u128 / u128::from(of)) as usize;
+        let line = cell(at / columns, self.map.rows, self.row_count);
+        let column = cell(at % columns, self.map.columns, columns);
+        self.map.cells[line * self.map.columns + column] = f32::INFINITY;
+    }
+
     pub(super) fn end_row(&mut self) {
         self.rows.push(std::mem::take(&mut self.row).sqrt());
     }

@@ -59,6 +59,39 @@ pub struct Summary {
     pub sides: Option<Sides>,
 }
 
+/// Rows or columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Axis {
+    /// Rows.
+    #[default]
+    Rows,
+    /// Columns.
+    Columns,
+}
+
+impl Axis {
+    /// Both, rows first.
+    pub const BOTH: [Self; 2] = [Self::Rows, Self::Columns];
+
+    /// Returns what they are called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Columns => "columns",
+        }
+    }
+
+    /// Returns what one of them is called.
+    #[must_use]
+    pub fn one(self) -> &'static str {
+        match self {
+            Self::Rows => "row",
+            Self::Columns => "column",
+        }
+    }
+}
+
 /// What was seen of rows and columns.
 #[derive(Clone, Debug)]
 pub struct Sides {
@@ -70,7 +103,8 @@ pub struct Sides {
     pub map: Map,
 }
 
-/// The largest magnitude in each of the cells into which rows and columns are cut.
+/// The largest magnitude in each of the cells into which rows and columns are cut: infinite where a value is NaN or
+/// infinite, so that a cell shows it whatever else it holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     /// Cells from the first row to the last.
@@ -81,6 +115,17 @@ pub struct Map {
     pub cells: Vec<f32>,
 }
 
+impl Sides {
+    /// Returns the Euclidean norm of each row or column.
+    #[must_use]
+    pub fn norms(&self, axis: Axis) -> &[f64] {
+        match axis {
+            Axis::Rows => &self.rows,
+            Axis::Columns => &self.columns,
+        }
+    }
+}
+
 impl Summary {
     /// Returns how many are finite.
     #[must_use]
@@ -88,10 +133,13 @@ impl Summary {
         self.count - self.nan - self.infinite
     }
 
-    /// Returns it without how often each value occurs: that takes more than all else together.
+    /// Returns it without how often each value occurs and without the map: they take more than all else together.
     #[must_use]
     pub fn without_counts(mut self) -> Self {
         self.counts = self.counts.nothing();
+        if let Some(sides) = &mut self.sides {
+            sides.map = Map { rows: 0, columns: 0, cells: Vec::new() };
+        }
         self
     }
 

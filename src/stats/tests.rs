@@ -117,9 +117,10 @@ fn hold(summary: &Summary, values: &[f64], columns: usize, what: &str) {
     let cells = &sides.map;
     let mut should = vec![0f32; cells.rows * cells.columns];
     for (row, values) in rows.iter().enumerate() {
-        for (column, value) in values.iter().enumerate().filter(|(_, value)| value.is_finite()) {
+        for (column, value) in values.iter().enumerate() {
             let at = row * cells.rows / rows.len() * cells.columns + column * cells.columns / columns;
-            should[at] = should[at].max(value.abs() as f32);
+            let magnitude = if value.is_finite() { value.abs() as f32 } else { f32::INFINITY };
+            should[at] = should[at].max(magnitude);
         }
     }
     assert_eq!((sides.rows.len(), &cells.cells), (rows.len(), &should), "{what}");
@@ -187,6 +188,20 @@ fn what_f32_does_not_hold_is_looked_at_in_f64() {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let folder = Folder::with("f64", "F64", &[3000], &bytes);
     hold(&folder.summary(&Options::default()), &values, 3000, "F64");
+}
+
+#[test]
+fn a_double_beyond_all_floats_is_not_marked_as_one_that_is_not_finite() {
+    let values = [1e300, 2.0, f64::NAN, -3.0];
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let folder = Folder::with("huge", "F64", &[2, 2], &bytes);
+    let summary = folder.summary(&Options { with_sides: true, ..Options::default() });
+    let wanted = vec![f32::MAX, 2.0, f32::INFINITY, 3.0];
+    assert_eq!(summary.sides.expect("rows and columns").map.cells, wanted);
+    let checkpoint = folder.checkpoint();
+    let source = Source::open(&checkpoint, Of::Tensor(0), Part::Weights).expect("plain values");
+    let ends = [0, 1, 2];
+    assert_eq!(super::region::pooled(&source, &ends, &ends, &Quiet).expect("it is there").cells, wanted);
 }
 
 #[test]

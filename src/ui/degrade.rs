@@ -263,6 +263,16 @@ pub fn map_color(color: Color, to: Colors) -> Color {
     }
 }
 
+/// Returns red, green and blue of a color that is the same on every terminal: of none of the 16 that each has its own of.
+#[must_use]
+pub fn rgb(color: Color) -> Option<[u8; 3]> {
+    match color {
+        Color::Rgb(r, g, b) => Some([r, g, b]),
+        Color::Indexed(index @ 16..) => Some(rgb_of_256(index)),
+        _ => None,
+    }
+}
+
 /// The levels of each channel in xterm's 6x6x6 cube, at 16-231; 232-255 are the grays 8, 18, … 238.
 const CUBE: [u8; 6] = [0, 95, 135, 175, 215, 255];
 

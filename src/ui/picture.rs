@@ -1,7 +1,7 @@
 //! A picture of a screen: a finished buffer as SVG, for the README and for looking at by eye.
 //!
 //! Cells are 9.03 × 17.5 px, the advance of `DejaVu` Sans Mono at 15 px, so that box lines join. Block
-//! elements are drawn as rectangles: fonts leave seams between them.
+//! elements are drawn as rectangles: fonts leave seams between them, and so would edges that are smoothed.
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,7 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.2} {height:.2}\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"{background}\"/>\n\
-         <g font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"15\" xml:space=\"preserve\">\n"
+         <g font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"15\" shape-rendering=\"crispEdges\" xml:space=\"preserve\">\n"
     );
     for y in area.y..area.bottom() {
         let mut x = area.x;
@@ -127,7 +127,16 @@ fn is_block(symbol: &str) -> bool {
 /// Returns left, width, top, height of a block element, in parts of a cell.
 fn block_part(symbol: &str) -> Option<(f64, f64, f64, f64)> {
     let eighth = |n: f64| (0.0, n / 8.0, 0.0, 1.0);
+    let lower = |n: f64| (0.0, 1.0, 1.0 - n / 8.0, n / 8.0);
     Some(match symbol {
+        "▀" => (0.0, 1.0, 0.0, 0.5),
+        "▁" => lower(1.0),
+        "▂" => lower(2.0),
+        "▃" => lower(3.0),
+        "▄" => lower(4.0),
+        "▅" => lower(5.0),
+        "▆" => lower(6.0),
+        "▇" => lower(7.0),
         "█" => eighth(8.0),
         "▉" => eighth(7.0),
         "▊" => eighth(6.0),

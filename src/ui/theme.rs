@@ -28,7 +28,7 @@ use super::degrade::Colors;
 use crate::error::{Error, Result};
 use crate::name;
 
-/// A theme has 28 roles, twice; a file beyond this is not a theme.
+/// A theme has 30 roles, twice; a file beyond this is not a theme.
 const THEME_BYTES_MAX: usize = 64 << 10;
 /// `inherits` chains of people are two or three long.
 const INHERITS_DEPTH_MAX: usize = 8;
@@ -113,6 +113,8 @@ roles! {
     Heat3 = "heat.3",
     /// The densest step, `█`.
     Heat4 = "heat.4",
+    /// The cell of the cursor on a heat map in colors: far from all four; inherits `warn`.
+    HeatCursor = "heat.cursor",
 }
 
 impl Role {
@@ -121,6 +123,7 @@ impl Role {
         match self {
             Self::Dense | Self::Unit => Some(Self::Muted),
             Self::Number => Some(Self::Text),
+            Self::HeatCursor => Some(Self::Warn),
             _ => None,
         }
     }

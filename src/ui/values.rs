@@ -7,7 +7,9 @@
 mod facts;
 mod heat;
 mod histogram;
+mod norms;
 mod numbers;
+mod ramp;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -15,6 +17,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 use unicode_width::UnicodeWidthStr as _;
 
+use self::ramp::Ramp;
+use super::Look;
 use super::pane::wrap;
 use super::theme::{Role, Theme};
 use crate::app::values::Looked;
@@ -28,33 +32,38 @@ const WIDE: usize = 66;
 /// From this height on blank lines part what belongs apart.
 const AIRY: usize = 26;
 
-/// What was drawn of the map: where, and how many cells of the screen a cell of it is wide.
+/// What was drawn of the map: where, how many cells of the screen a cell of it is wide, and how many rows a line has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drawn {
     /// Where its cells are.
     pub area: Rect,
     /// Cells of the screen that one of it has.
     pub cell: u16,
+    /// Rows of the map in a line of the screen.
+    pub rows: usize,
 }
 
 impl Drawn {
-    /// Returns the line and column of the cell at a place of the screen.
+    /// Returns the line and column of the cell at a place of the screen, of two in one line the upper one.
     #[must_use]
     pub fn at(&self, x: u16, y: u16) -> Option<[usize; 2]> {
         let is_inside = self.area.contains((x, y).into()) && self.cell > 0;
-        is_inside.then(|| [usize::from(y - self.area.y), usize::from((x - self.area.x) / self.cell)])
+        let line = || usize::from(y - self.area.y) * self.rows;
+        is_inside.then(|| [line(), usize::from((x - self.area.x) / self.cell)])
     }
 }
 
 /// Draws the tab; returns where the map is.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, theme: &Theme) -> Drawn {
+pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, look: &Look<'_>) -> Drawn {
+    let (theme, ramp) = (look.theme, Ramp::of(look));
     let inner = block.inner(area);
     let (width, height) = (usize::from(inner.width.saturating_sub(2)), usize::from(inner.height));
     let on_map = app.focus == Focus::Side && app.values.figures().is_some_and(|f| f.map_values().is_some());
     let room = Room::of(app, (width, height), on_map);
-    app.values.map_room = [room.map.max(1), width.saturating_sub(heat::LABEL).max(1)];
+    let rows_a_line = if ramp.is_some() { 2 } else { 1 };
+    app.values.map_room = [room.map.max(1) * rows_a_line, heat::columns(width)];
     app.values.number_room = [room.numbers as u64, numbers::columns(width) as u64];
-    let mut view = View { app, width, room, on_map, theme, lines: Vec::new(), map: None };
+    let mut view = View { app, width, room, on_map, theme, ramp, lines: Vec::new(), map: None };
     view.fill();
     let View { lines, map, .. } = view;
     let foot = if on_map { cursor_words(app) } else { String::new() };
@@ -96,6 +105,7 @@ impl Room {
         let head = facts::head_height(figures, width) + gap;
         let middle = facts::height(width) + gap;
         // The map and the histogram have a heading and an axis, numbers two lines above them.
+        let around = heat::lines_around(width);
         if on_map {
             let has_figures = height >= head + middle + 16;
             let left = height.saturating_sub(head + if has_figures { middle } else { 0 });
@@ -104,7 +114,7 @@ impl Room {
                 has_figures,
                 is_airy,
                 numbers,
-                map: left.saturating_sub(2 + gap + 2 + numbers),
+                map: left.saturating_sub(around + gap + 2 + numbers),
                 ..Self::default()
             };
         }
@@ -113,8 +123,8 @@ impl Room {
         let tail_lines = if tail > 0 { tail + gap } else { 0 };
         let both = left.saturating_sub(2 + tail_lines);
         let has_map = figures.map_values().is_some();
-        if has_map && both >= 3 + gap + 2 + 3 {
-            let shared = both - gap - 2;
+        if has_map && both >= 3 + gap + around + 3 {
+            let shared = both - gap - around;
             let bars = (shared * 9 / 20).clamp(3, 10);
             return Self { has_figures: true, is_airy, bars, map: shared - bars, numbers: 0, tail };
         }
@@ -130,6 +140,7 @@ struct View<'a> {
     room: Room,
     on_map: bool,
     theme: &'a Theme,
+    ramp: Option<Ramp>,
     lines: Vec<Line<'static>>,
     map: Option<heat::Place>,
 }
@@ -203,9 +214,16 @@ impl View<'_> {
     fn heat(&mut self, figures: &Figures) {
         let above = self.lines.len();
         let marked = self.on_map.then_some(self.app.values.view.cursor);
-        let Some((lines, place)) = heat::lines(self.app, figures, self.width, marked, self.theme) else {
-            return;
+        let heat = heat::Heat {
+            app: self.app,
+            figures,
+            width: self.width,
+            room: self.room.map,
+            marked,
+            theme: self.theme,
+            ramp: self.ramp.as_ref(),
         };
+        let Some((lines, place)) = heat.lines() else { return };
         self.lines.extend(lines);
         self.map = Some(heat::Place { line: place.line + above, ..place });
     }

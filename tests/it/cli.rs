@@ -87,11 +87,30 @@ fn an_error_with_json_is_an_event_that_names_the_file() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("nothing-here"));
 }
 
+/// All of them.
+const SUBCOMMANDS: [&str; 15] = [
+    "inspect",
+    "verify",
+    "diagnose",
+    "explain",
+    "align",
+    "memory",
+    "stats",
+    "diff",
+    "convert",
+    "merge",
+    "fix",
+    "run",
+    "doctor",
+    "completions",
+    "man",
+];
+
 #[test]
 fn completions_and_man_page_name_every_command() {
     for args in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {
         let text = String::from_utf8(ckpt(args).stdout).unwrap();
-        for command in ["inspect", "verify", "memory", "doctor", "completions"] {
+        for command in SUBCOMMANDS {
             assert!(text.contains(command), "{args:?} does not name {command}");
         }
     }

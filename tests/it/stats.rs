@@ -1,6 +1,7 @@
 //! `ckpt stats`, by the real binary: every figure against numpy's, and words where there is none.
 //!
-//! `stats/numpy.json` is what `samples/make/stats.py` made of the reference libraries' decoded layers.
+//! `stats/numpy.json` is what `samples/make/stats.py` made of the reference libraries' decoded layers, `stats/norms.json`
+//! what `norms.py` did.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
@@ -101,6 +102,63 @@ fn figures_are_those_of_numpy_over_what_the_libraries_decode() {
     }
     println!("{held} layers of {} checkpoints", numpy.len());
     assert!(held >= 295, "only {held} layers");
+}
+
+#[test]
+fn norms_of_rows_and_columns_are_those_of_numpy() {
+    let numpy: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<f64>>>> =
+        serde_json::from_str(include_str!("stats/norms.json")).unwrap();
+    let mut held = 0;
+    for (checkpoint, layers) in &numpy {
+        for (name, axes) in layers {
+            for (axis, numpy) in axes {
+                let (is, code) = json(checkpoint, &[name, "--norms", axis]);
+                let norms: Vec<f64> = serde_json::from_value(is[name]["norms"].clone()).unwrap();
+                assert_eq!((code, norms.len()), (0, numpy.len()), "{checkpoint} {name} {axis}");
+                assert_eq!(is[name]["axis"], axis.as_str());
+                let csv = text(stats(&[&path(checkpoint), name, "--norms", axis, "--csv"]).stdout);
+                let mut lines = csv.split_terminator("\r\n");
+                assert_eq!(lines.next(), Some("name,axis,index,norm,error"));
+                let table = text(stats(&[&path(checkpoint), name, "--norms", axis]).stdout);
+                let mut rows = table.lines().skip(2);
+                for (at, (is, numpy)) in norms.iter().zip(numpy).enumerate() {
+                    let what = format!("{checkpoint} {name}: {axis} {at}");
+                    assert!((is - numpy).abs() <= 1e-14 * numpy, "{what}: {is} {numpy}");
+                    // serde_json reads numbers of many digits a bit off.
+                    let cells = cells_of(lines.next().unwrap());
+                    assert_eq!(cells[..3], [name.as_str(), axis, &at.to_string()], "{what}");
+                    assert!((cells[3].parse::<f64>().unwrap() - numpy).abs() <= 1e-14 * numpy, "{what}");
+                    let row: Vec<&str> = rows.next().unwrap().split_whitespace().collect();
+                    assert_eq!(row[..2], [at.to_string(), ckpt::units::value(*numpy)], "{what}");
+                    held += 1;
+                }
+                assert_eq!((lines.next(), rows.next()), (None, Some("")), "{checkpoint} {name} {axis}");
+            }
+        }
+    }
+    println!("{held} norms of {} layers", numpy.len());
+    assert!(numpy.len() == 8 && held >= 1500, "{held} norms");
+}
+
+#[test]
+fn what_has_no_norms_is_said_and_they_are_of_the_part_that_is_asked_for() {
+    let of = "gptq-w4-g128-sym-v1-A/model";
+    let (some, code) = json(of, &["*.0.*.q_proj", "model.norm", "--norms", "columns", "--part", "codes"]);
+    assert_eq!(code, 0, "a vector is no fault");
+    assert_eq!(some["model.norm"]["error"], "its values are not packed");
+    let codes = &some["model.layers.0.self_attn.q_proj"];
+    let first = codes["norms"][0].as_f64().unwrap();
+    assert!(codes["part"] == "codes" && (first * first).fract().min(1.0 - (first * first).fract()) < 1e-9);
+    let output = stats(&[&path(of), "model.norm", "--norms", "rows"]);
+    assert_eq!(output.status.code(), Some(2), "there is none");
+    let said = text(output.stdout);
+    assert!(said.contains("· model.norm  a vector has no rows and columns\n"), "{said}");
+    // What is not finite is left out of its norms.
+    let (broken, code) = json("bad-quantized/gptq-inf-scale", &["*q_proj", "--norms", "rows"]);
+    let norms = broken["model.layers.0.self_attn.q_proj"]["norms"].as_array().unwrap();
+    assert!(code == 0 && norms.len() == 128 && norms.iter().all(|norm| norm.as_f64().unwrap() > 0.0));
+    let refused = stats(&[&path(of), "--norms", "rows", "-a", "x"]);
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 /// Returns the lines of the table's body: the name and the rest of each row.

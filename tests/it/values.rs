@@ -10,7 +10,8 @@ use ckpt::app::{App, Effect, Event, Focus, OpenState, Tab, keys};
 use ckpt::checkpoint::Checkpoint;
 use ckpt::stats::{Of, Options, Part, Source, Watch, scan};
 use ckpt::ui::degrade::{Colors, Degrade};
-use ckpt::ui::theme::Theme;
+use ckpt::ui::theme::{Role, Theme};
+use ckpt::ui::values::Drawn;
 use ckpt::ui::{Look, Scroll};
 use ckpt::workbench::{Script, screenshot, text_of};
 use ratatui::buffer::Buffer;
@@ -82,9 +83,10 @@ fn without_color_and_in_ascii_the_map_and_its_cursor_are_seen() {
     let buffer = draw(GPTQ, "v j j j j j j j tab j l", LARGE, PLAIN);
     let reversed = buffer.content.iter().filter(|cell| cell.modifier.contains(Modifier::REVERSED));
     let text: String = reversed.map(ratatui::buffer::Cell::symbol).collect();
-    // The number of the row, the cell of the map, and the number below it.
+    // The number of the row, the cell of the map, the mark below its column, and the number.
     let rest = text.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
-    assert!(rest.starts_with(['.', ':', '+', '#']) && rest[1..].trim().parse::<f64>().is_ok(), "{text}");
+    let number = rest.trim_start_matches(['.', ':', '+', '#']).strip_prefix('^');
+    assert!(number.is_some_and(|number| number.trim().parse::<f64>().is_ok()), "{text}");
 }
 
 #[test]
@@ -152,7 +154,12 @@ fn figures(checkpoint: &Checkpoint, layer: &str, total: Option<u64>) -> Figures 
     Figures::of(source.name.clone(), (Part::Weights, source.parts()), total, summary)
 }
 
-fn draw_app(app: &mut App, (width, height): (u16, u16)) -> String {
+fn draw_app(app: &mut App, size: (u16, u16)) -> String {
+    text_of(&draw_buffer(app, size).0)
+}
+
+/// Draws the app; also returns where the map is.
+fn draw_buffer(app: &mut App, (width, height): (u16, u16)) -> (Buffer, Drawn) {
     let theme = Theme::built_in("dark").unwrap();
     let look = Look { theme: &theme, degrade: FULL };
     let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(width, height)).unwrap();
@@ -160,7 +167,7 @@ fn draw_app(app: &mut App, (width, height): (u16, u16)) -> String {
     for _ in 0..2 {
         terminal.draw(|frame| ckpt::ui::draw(frame, app, &mut scroll, &look)).unwrap();
     }
-    text_of(terminal.backend().buffer())
+    (terminal.backend().buffer().clone(), scroll.map)
 }
 
 const LAYER: &str = "model.layers.0.mlp.gate_proj";
@@ -206,6 +213,65 @@ fn a_click_on_the_map_goes_there_and_the_wheel_moves_on() {
     assert!(app.values.view.cursor[0] > row && app.values.view.cursor[1] == column);
     app.update(Event::ClickCell([9000, 9000]));
     assert_eq!(app.tab, Tab::Values);
+}
+
+/// How bright a color is to the eye, about; a cell without one is darkest.
+fn luma(color: Color) -> u32 {
+    let Color::Rgb(r, g, b) = color else { return 0 };
+    3 * u32::from(r) + 6 * u32::from(g) + u32::from(b)
+}
+
+#[test]
+fn each_half_of_a_line_is_a_row_of_the_map_and_the_larger_the_brighter() {
+    let (mut app, number, checkpoint) = asked("base-A-bf16/model", LAYER);
+    let seen = figures(&checkpoint, LAYER, None);
+    app.update(Event::ValuesSeen(number, Box::new(Seen::Done(Arc::new(seen)))));
+    let theme = Theme::built_in("dark").unwrap();
+    for keys in ["", "tab", "j", "l j", "G"] {
+        for key in keys.split_whitespace() {
+            app.update(Event::Key(key.into()));
+        }
+        let (buffer, drawn) = draw_buffer(&mut app, LARGE);
+        let (cut, cells) = app.values.cells().unwrap();
+        let [high, wide] = cut.size();
+        assert_eq!((drawn.rows, usize::from(drawn.area.height)), (2, high.div_ceil(2)), "two rows a line");
+        let marked = cut.cell(app.values.view.cursor).filter(|_| !keys.is_empty());
+        let mut seen: Vec<(f32, u32)> = Vec::new();
+        for line in 0..high {
+            for column in 0..wide {
+                let x = drawn.area.x + column as u16 * drawn.cell;
+                let cell = &buffer[(x, drawn.area.y + (line / 2) as u16)];
+                let color = match (cell.symbol(), line % 2) {
+                    ("▀", 0) | ("▄", 1) | ("█", _) => cell.fg,
+                    ("▀" | "▄", _) => cell.bg,
+                    (other, _) => panic!("{other:?} on the map"),
+                };
+                if marked == Some([line, column]) {
+                    assert_eq!(Some(color), theme.style(Role::HeatCursor).fg, "the cursor after {keys:?}");
+                } else {
+                    seen.push((cells[line * wide + column], luma(color)));
+                }
+            }
+        }
+        seen.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert!(seen.is_sorted_by_key(|(_, luma)| *luma), "after {keys:?}");
+        assert!(seen.len() > 700 && seen[0].1 < seen[seen.len() - 1].1);
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_marked_on_the_map_and_said_in_words() {
+    for (degrade, mark) in [(FULL, '█'), (PLAIN, 'X')] {
+        let buffer = draw("bad-quantized/gptq-inf-scale", "v n tab", LARGE, degrade);
+        let text = text_of(&buffer);
+        assert!(text.contains(&format!("{mark} NaN/Inf")), "{text}");
+        let theme = Theme::built_in("dark").unwrap().at(degrade.colors);
+        let is_broken = |cell: &ratatui::buffer::Cell| {
+            let red = theme.style(Role::Error).fg;
+            if degrade == FULL { Some(cell.fg) == red || Some(cell.bg) == red } else { cell.symbol() == "X" }
+        };
+        assert!(buffer.content.iter().filter(|cell| is_broken(cell)).count() > 3, "{text}");
+    }
 }
 
 #[test]

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::super::table::table;
 use super::super::{DONE, stdout_error};
-use super::csv::{number, write_line};
 use super::{Line, NAME_CELLS_MAX, Stats, json, no_such, shows_progress};
 use crate::adapter::held::Held;
 use crate::checkpoint::Checkpoint;
@@ -16,6 +15,7 @@ use crate::engine::deltas::{Delta, Weighed, of_adapter};
 use crate::error::{Error, Result};
 use crate::name::{cut_name, escape};
 use crate::plan::select::Selection;
+use crate::stats::report::csv::{number, write_line};
 use crate::units;
 
 /// Names of the columns of CSV.

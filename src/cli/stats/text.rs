@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::io::{Result, Write};
 
 use super::super::table::table;
-use super::{Entry, NAME_CELLS_MAX, Report};
+use super::{NAME_CELLS_MAX, Report};
 use crate::name::{cut_name, escape};
 use crate::stats::odd::{LOOKS, is_number, role};
+use crate::stats::report::Entry;
 use crate::stats::{Part, Summary};
 use crate::units;
 
@@ -66,7 +67,7 @@ impl Report<'_> {
     }
 
     /// Says of how many there are figures, and why not of the others.
-    fn write_count(&self, out: &mut dyn Write) -> Result<()> {
+    pub(super) fn write_count(&self, out: &mut dyn Write) -> Result<()> {
         let part: Part = self.asked.part.into();
         let of = if part == Part::Weights { String::new() } else { format!("{} of ", part.name()) };
         let read: Vec<&Summary> = self.entries.iter().filter_map(|entry| entry.found.as_ref().ok()).collect();

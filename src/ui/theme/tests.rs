@@ -12,7 +12,7 @@ fn check_error(text: &str, want: &str) {
 }
 
 #[test]
-fn every_built_in_theme_names_every_role_but_the_three_that_inherit() {
+fn every_built_in_theme_names_every_role_but_the_four_that_inherit() {
     for theme in BUILT_IN {
         let (file, _) = Source { name: theme.name, text: theme.text }.parse().unwrap();
         for role in Role::ALL.iter().filter(|role| role.parent().is_none()) {
@@ -114,7 +114,8 @@ fn contrast(a: Color, b: Color) -> f64 {
 /// Lines, other processes' bars and heat are shapes, not text.
 fn is_text(role: Role) -> bool {
     use Role as R;
-    !matches!(role, R::Border | R::BarOthers | R::Heat1 | R::Heat2 | R::Heat3 | R::Heat4)
+    use Role::{Heat1, Heat2, Heat3, Heat4, HeatCursor};
+    !matches!(role, R::Border | R::BarOthers | Heat1 | Heat2 | Heat3 | Heat4 | HeatCursor)
 }
 
 fn check_contrast(theme: &str, backgrounds: &[u32], at_least: f64) {

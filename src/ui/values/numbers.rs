@@ -60,7 +60,12 @@ fn cell_words(app: &App) -> String {
             if from == to { format!("{name} {from}") } else { format!("{name}s {from}-{to}") }
         };
         let (rows, columns) = (range(&cut.rows, line, "row"), range(&cut.columns, column, "column"));
-        Some(format!("{rows}, {columns}: up to {}", units::value(f64::from(*most))))
+        let words = if most.is_finite() {
+            format!("up to {}", units::value(f64::from(*most)))
+        } else {
+            "not all are finite".to_owned()
+        };
+        Some(format!("{rows}, {columns}: {words}"))
     };
     words().unwrap_or_default()
 }

@@ -1,31 +1,29 @@
 //! The figures as JSON: an array of one object a layer, in natural order, and one a file that cannot be read.
 
-use std::io::Write;
-
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 
-use super::{Entry, Report, json};
-use crate::error::Result;
+use super::Entry;
 use crate::stats::odd::{LOOKS, Odd};
 use crate::stats::summary::QUANTILES;
 use crate::stats::{Extreme, Part, Summary};
 
-impl Report<'_> {
-    pub(super) fn write_json(&self, out: &mut dyn Write) -> Result<()> {
-        json::write_line(out, self)
-    }
+/// What was found of layers, and files that cannot be read.
+pub struct Document<'a> {
+    /// The layers, in natural order.
+    pub entries: &'a [Entry],
+    /// Files that cannot be read: name, and why.
+    pub files: &'a [(String, String)],
 }
 
-impl Serialize for Report<'_> {
+impl Serialize for Document<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let part: Part = self.asked.part.into();
         let mut list = serializer.serialize_seq(Some(self.entries.len() + self.files.len()))?;
-        for entry in &self.entries {
-            list.serialize_element(&EntryJson { entry, part })?;
+        for entry in self.entries {
+            list.serialize_element(&EntryJson(entry))?;
         }
-        for (file, why) in &self.files {
-            list.serialize_element(&FileJson { name: file, format: "file", error: why })?;
+        for (file, why) in self.files {
+            list.serialize_element(&FileJson::of(file, why))?;
         }
         list.end()
     }
@@ -33,25 +31,29 @@ impl Serialize for Report<'_> {
 
 /// A file that cannot be read.
 #[derive(Serialize)]
-struct FileJson<'a> {
+pub(super) struct FileJson<'a> {
     name: &'a str,
     format: &'static str,
     error: &'a str,
 }
 
-struct EntryJson<'a> {
-    entry: &'a Entry,
-    part: Part,
+impl<'a> FileJson<'a> {
+    /// Returns a file, and why it cannot be read.
+    pub(super) fn of(name: &'a str, why: &'a str) -> Self {
+        Self { name, format: "file", error: why }
+    }
 }
+
+struct EntryJson<'a>(&'a Entry);
 
 impl Serialize for EntryJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let Self { entry, part } = self;
+        let Self(entry) = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("name", &entry.name)?;
         map.serialize_entry("format", &entry.format)?;
-        if *part != Part::Weights {
-            map.serialize_entry("part", part.name())?;
+        if entry.part != Part::Weights {
+            map.serialize_entry("part", entry.part.name())?;
         }
         let figures = match &entry.found {
             Ok(figures) => figures,

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{Result, Write};
 
-use super::{Entry, Report};
+use super::{Document, Entry};
 use crate::name::escape;
 use crate::stats::odd::LOOKS;
 use crate::stats::summary::QUANTILES;
@@ -35,20 +35,22 @@ const COLUMNS: [&[&str]; 2] = [
     &["edges", "counts", "outliers", "odd", "error"],
 ];
 
-impl Report<'_> {
-    pub(super) fn write_csv(&self, out: &mut dyn Write) -> Result<()> {
-        let [before, behind] = COLUMNS.map(|names| names.iter().map(|name| (*name).to_owned()));
-        let quantiles = QUANTILES.iter().map(f64::to_string);
-        let head: Vec<String> = before.chain(quantiles).chain(behind).collect();
-        write_line(out, &head)?;
-        self.entries.iter().try_for_each(|entry| write_line(out, &cells(entry, head.len())))?;
-        self.files.iter().try_for_each(|(file, why)| {
-            let mut cells = vec![escape(file).into_owned(), "file".to_owned()];
-            cells.resize(head.len() - 1, String::new());
-            cells.push(escape(why).into_owned());
-            write_line(out, &cells)
-        })
-    }
+/// Writes the figures as CSV.
+///
+/// # Errors
+/// The write fails.
+pub fn write(document: &Document<'_>, out: &mut dyn Write) -> Result<()> {
+    let [before, behind] = COLUMNS.map(|names| names.iter().map(|name| (*name).to_owned()));
+    let quantiles = QUANTILES.iter().map(f64::to_string);
+    let head: Vec<String> = before.chain(quantiles).chain(behind).collect();
+    write_line(out, &head)?;
+    document.entries.iter().try_for_each(|entry| write_line(out, &cells(entry, head.len())))?;
+    document.files.iter().try_for_each(|(file, why)| {
+        let mut cells = vec![escape(file).into_owned(), "file".to_owned()];
+        cells.resize(head.len() - 1, String::new());
+        cells.push(escape(why).into_owned());
+        write_line(out, &cells)
+    })
 }
 
 fn cells(entry: &Entry, columns: usize) -> Vec<String> {
@@ -100,7 +102,8 @@ fn figures_cells(figures: &Summary, entry: &Entry) -> Vec<String> {
 }
 
 /// Returns the shortest digits that are read back as the same number.
-pub(super) fn number(value: f64) -> String {
+#[must_use]
+pub fn number(value: f64) -> String {
     format!("{value:?}")
 }
 
@@ -108,7 +111,11 @@ fn joined(parts: impl IntoIterator<Item = impl Display>) -> String {
     parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn write_line(out: &mut dyn Write, cells: &[String]) -> Result<()> {
+/// Writes the cells of a line.
+///
+/// # Errors
+/// The write fails.
+pub fn write_line(out: &mut dyn Write, cells: &[String]) -> Result<()> {
     let cells: Vec<Cow<'_, str>> = cells.iter().map(|cell| quoted(cell)).collect();
     write!(out, "{}\r\n", cells.join(","))
 }
