@@ -276,6 +276,13 @@ impl App {
         effects
     }
 
+    /// Asks for what shows as far as there is room for it, which is known once it was drawn.
+    pub fn ask_for_room(&mut self) -> Vec<Effect> {
+        let mut effects = self.ask_values();
+        effects.extend(self.ask_beside());
+        effects
+    }
+
     fn take(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Key(key) => self.key(&key),
@@ -425,6 +432,7 @@ impl App {
 
     /// Shows a tab; those beside the tree leave the focus there.
     pub fn show(&mut self, tab: Tab) {
+        compare::leave_beside(self);
         self.tab = tab;
         self.focus = if tab.is_beside_tree() { Focus::Tree } else { Focus::Side };
         if let Some(ready) = self.ready_mut() {

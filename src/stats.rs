@@ -24,6 +24,7 @@ mod quiet;
 mod refine;
 pub mod region;
 pub mod scan;
+pub mod seek;
 mod share_out;
 mod sides;
 pub mod source;

@@ -57,7 +57,7 @@ pub struct Command {
 
 const TABLE: &[Command] = &[
     row("details", "Details of the row; into the tab", &["enter"], "details", enter)
-        .foot(|app| in_tree(app) && !super::compare::is_strippable(app))
+        .foot(|app| in_tree(app) && !super::compare::takes_enter(app))
         .needs(has_rows),
     row("keys", "Keys of the module; unfold alike ones", &[], "keys", enter)
         .via("details")

@@ -5,6 +5,7 @@
 //! (`Effect::LookAtPair`). A job works on what was asked under its number: what comes late is dropped.
 
 mod acts;
+pub mod beside;
 pub mod close;
 pub mod figures;
 mod moves;
@@ -22,7 +23,12 @@ use crate::checkpoint::names::NodeId;
 use crate::checkpoint::tree::{Mode, RowKind, Sort};
 use crate::stats::matched::{Matched, NameMap, Pair, Side};
 pub(super) use acts::{can_compare, is_matched, on_screen, pick};
-pub(super) use acts::{copy_command, end, is_running, is_strippable, sort, stop, strip};
+pub(super) use acts::{copy_command, end, is_running, is_strippable, sort, stop, strip, takes_enter};
+use beside::Beside;
+pub(super) use beside::{
+    can_put_beside, in_beside, is_on_layer, is_seeking, leave_beside, next_place, previous_place, put_beside,
+    stop_seeking, to_largest,
+};
 use close::Close;
 use figures::{Cell, Table};
 pub(super) use moves::{
@@ -49,6 +55,8 @@ pub struct Compare {
     walk: Option<(NodeId, usize)>,
     /// The pair that was asked for last, and what came of it.
     close: Option<(u32, Option<Result<Close, String>>)>,
+    /// The values of a pair, while they stand beside each other.
+    beside: Option<Beside>,
     number: u32,
     cancel: Arc<AtomicBool>,
     cancel_close: Arc<AtomicBool>,
@@ -102,6 +110,7 @@ impl Compare {
             table: Table::default(),
             walk: None,
             close: None,
+            beside: None,
             number: 0,
             cancel: Arc::default(),
             cancel_close: Arc::default(),
@@ -141,7 +150,7 @@ impl Compare {
         self.cancel_close.store(true, Ordering::Relaxed);
         (self.cancel, self.cancel_close) = (Arc::default(), Arc::default());
         (self.facts, self.table) = (None, Table::default());
-        (self.walk, self.close) = (None, None);
+        (self.walk, self.close, self.beside) = (None, None, None);
         self.stage = Stage::Opening;
     }
 }
@@ -232,6 +241,7 @@ impl App {
         }
         self.end_left_walk();
         effects.extend(self.look_closer());
+        effects.extend(self.ask_beside());
         effects
     }
 
@@ -273,6 +283,16 @@ impl App {
         Some(request::CloseRequest::new((number, pair), found, of.clone(), &compare.cancel_close))
     }
 
+    /// Returns what the comparison of this number asks of values that stand beside each other.
+    #[must_use]
+    pub fn beside_request(&self, number: u32) -> Option<request::BesideRequest> {
+        let compare = self.compare.as_deref().filter(|compare| compare.number == number)?;
+        let (beside, of) = (compare.beside.as_ref()?, &compare.facts.as_ref()?.of);
+        let (question, ask) = beside.asked()?;
+        let pair = compare.pair(beside.pair)?.0.clone();
+        Some(request::BesideRequest::new((number, question), ask.clone(), (pair, of.clone()), &beside.cancel))
+    }
+
     /// Takes what a job has found, unless the comparison has ended or begun anew since.
     pub(super) fn compared(&mut self, number: u32, news: News) {
         let Some(compare) = self.compare.as_deref_mut().filter(|compare| compare.number == number) else {
@@ -291,6 +311,10 @@ impl App {
                     compare.stage = why.map_or(Stage::Done, |why| Stage::Stopped(Some(why)));
                 }
                 self.rank();
+            }
+            News::Beside(question, answer) => {
+                let said = compare.beside.as_mut().and_then(|beside| beside.take(question, answer));
+                self.toast = said.or(self.toast.take());
             }
             News::Close(pair, found) => {
                 if let Some((asked, close)) = &mut compare.close

@@ -23,6 +23,9 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
             vec![Effect::Copy(text)]
         });
     }
+    if let Some(text) = app.beside_in_words() {
+        return copied(app, text);
+    }
     if tab == Tab::Memory {
         return app.task_in_words().map_or_else(Vec::new, |text| copied(app, text));
     }

@@ -284,6 +284,16 @@ impl Pair {
         }
     }
 
+    /// Returns the shape of the values as they are compared, by the headers of A; `None` if they do not say it.
+    #[must_use]
+    pub fn shape(&self, a: &Checkpoint) -> Option<Vec<u64>> {
+        if let Some([tensor, _]) = self.bias {
+            return Some(a.files.shape(&a.files.tensors[tensor as usize]).to_vec());
+        }
+        let spec = a.layers.spec(self.a);
+        spec.shape_known.then(|| self.changes[0].shape(&spec.shape))
+    }
+
     /// Returns the values of both sides, as they are compared.
     ///
     /// # Errors

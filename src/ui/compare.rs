@@ -3,6 +3,7 @@
 //! A strip has one cell a layer of a fold. Its scale is fixed, so that two comparisons are comparable by eye. Where a
 //! fold has more layers than there is room for cells, a cell stands for several and shows the one that differs most.
 
+pub mod beside;
 pub mod detail;
 mod distribution;
 pub mod header;

@@ -44,6 +44,16 @@ pub(super) fn look(app: &App, number: u32, sender: &Sender<Message>) {
     });
 }
 
+/// Starts to read what values that stand beside each other need in the comparison of this number.
+pub(super) fn read(app: &App, number: u32, sender: &Sender<Message>) {
+    let Some(request) = app.beside_request(number) else { return };
+    let (question, failed) = (request.question, request.failing());
+    let work = move |_: &Sender<Message>| request.read().map(|news| message(number, news));
+    job::spawn("beside", sender.clone(), work, move |text| {
+        message(number, News::Beside(question, failed(text)))
+    });
+}
+
 fn message(number: u32, news: News) -> Message {
     Message::App(Event::Compared(number, Box::new(news)))
 }
@@ -68,6 +78,12 @@ pub(super) fn compare_now(app: &App, number: u32) -> Vec<Event> {
     let at = events.len().saturating_sub(1);
     events.insert(at, Event::Compared(number, Box::new(News::Figures(found))));
     events
+}
+
+/// Reads at once what values that stand beside each other need.
+pub(super) fn read_now(app: &App, number: u32) -> Option<Event> {
+    let news = app.beside_request(number)?.read()?;
+    Some(Event::Compared(number, Box::new(news)))
 }
 
 /// Looks at once at the pair that a comparison asks for.

@@ -64,6 +64,10 @@ impl View {
                     let news = self.app.close_request(number).unwrap().look().unwrap();
                     Event::Compared(number, Box::new(news))
                 }
+                Effect::ReadBeside(number) => {
+                    let news = self.app.beside_request(number).unwrap().read().unwrap();
+                    Event::Compared(number, Box::new(news))
+                }
                 _ => continue,
             };
             let more = self.app.update(event);
@@ -97,6 +101,9 @@ impl View {
         let mut scroll = Scroll::default();
         for _ in 0..2 {
             terminal.draw(|frame| ckpt::ui::draw(frame, &mut self.app, &mut scroll, &look)).unwrap();
+            // How many values there is room for is known once they were drawn.
+            let effects = self.app.ask_for_room();
+            self.answer(effects);
         }
         terminal.backend().buffer().clone()
     }
@@ -196,6 +203,11 @@ fn comparisons_are_as_they_were_looked_at() {
         ("deep-worst", compared(&two, "n n n")),
         ("deep-root", compared(&two, "home")),
         ("deep-walked", compared(&two, "n n right right")),
+        ("values", View::compared(GPTQ, BASE, "end k enter")),
+        ("values-moved", View::compared(GPTQ, BASE, "end k enter n l l j")),
+        ("values-vector", View::compared(GPTQ, BASE, "end enter")),
+        ("values-of-one", compared(&two, "n n n enter G")),
+        ("values-equal", compared(&two, "home j enter n")),
         ("prefix", compared(&without, "home")),
         ("prefix-stripped", {
             let mut view = compared(&without, "enter");
@@ -226,6 +238,9 @@ fn comparisons_are_as_they_were_looked_at() {
     let plain = Degrade { colors: Colors::None, is_ascii: true };
     let (_, view) = pictures.iter_mut().find(|(name, _)| *name == "deep").unwrap();
     insta::assert_snapshot!("deep-plain-80x24", text_of(&view.draw(SMALL, plain)));
+    let (_, view) = pictures.iter_mut().find(|(name, _)| *name == "values").unwrap();
+    insta::assert_snapshot!("values-plain-80x24", text_of(&view.draw(SMALL, plain)));
+    insta::assert_snapshot!("values-plain-120x36", text_of(&view.draw(LARGE, plain)));
 }
 
 #[test]
