@@ -161,6 +161,8 @@ pub enum Overlay {
     Picture(Input),
     /// Which values of a layer are looked at.
     PartMenu(usize),
+    /// Which layers of a comparison show.
+    ShowMenu(usize),
     /// The commands of this session as a shell script.
     Log,
     /// Choosing what to open.

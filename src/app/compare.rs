@@ -10,6 +10,7 @@ pub mod close;
 pub mod figures;
 mod moves;
 pub mod request;
+pub mod show;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,8 @@ pub(super) use moves::{
 };
 use request::Facts;
 pub use request::{News, Request};
+use show::Show;
+pub(super) use show::choose_show;
 
 /// Two checkpoints that are compared.
 pub struct Compare {
@@ -53,6 +56,8 @@ pub struct Compare {
     pub table: Table,
     /// Where the cells of a strip are walked: the node of its row, and the cell.
     walk: Option<(NodeId, usize)>,
+    /// Which layers show.
+    pub show: Show,
     /// The pair that was asked for last, and what came of it.
     close: Option<(u32, Option<Result<Close, String>>)>,
     /// The values of a pair, while they stand beside each other.
@@ -109,6 +114,7 @@ impl Compare {
             facts: None,
             table: Table::default(),
             walk: None,
+            show: Show::All,
             close: None,
             beside: None,
             number: 0,
@@ -201,9 +207,12 @@ impl App {
     /// Ends the comparison; B stays open.
     fn end_compare(&mut self) {
         let Some(compare) = self.compare.take() else { return };
-        if let Some(ready) = self.by_id(compare.a).filter(|ready| ready.tree.sort() == Sort::Difference) {
+        if let Some(ready) = self.by_id(compare.a) {
             let checkpoint = Arc::clone(&ready.checkpoint);
-            ready.tree.set_sort(&checkpoint, Sort::Natural);
+            ready.tree.clear_guests(&checkpoint);
+            if ready.tree.sort() == Sort::Difference {
+                ready.tree.set_sort(&checkpoint, Sort::Natural);
+            }
         }
     }
 
@@ -233,6 +242,9 @@ impl App {
                 let why = [a.err(), b.err()].into_iter().flatten().flatten().next();
                 let stage = why.map_or(Stage::Opening, Stage::Failed);
                 let is_news = compare.facts.is_some() || compare.stage != stage;
+                if is_news {
+                    self.undress_tree();
+                }
                 if let Some(compare) = self.compare.as_deref_mut().filter(|_| is_news) {
                     compare.forget();
                     compare.stage = stage;
@@ -258,6 +270,7 @@ impl App {
     /// Begins anew with the names as they are to be matched.
     fn match_again(&mut self) -> Option<Effect> {
         let number = self.next_id;
+        self.undress_tree();
         let compare = self.compare.as_deref_mut()?;
         self.next_id += 1;
         compare.forget();
@@ -303,9 +316,13 @@ impl App {
                 compare.table = Table::new(&facts.of[0], &facts.matched);
                 compare.facts = Some(facts);
                 compare.stage = Stage::Running;
+                self.dress_tree();
             }
             News::Matched(_) => {}
-            News::Figures(found) => compare.table.take(found),
+            News::Figures(found) => {
+                compare.table.take(found);
+                self.show_layers();
+            }
             News::Ended(why) => {
                 if matches!(compare.stage, Stage::Matching | Stage::Running) {
                     compare.stage = why.map_or(Stage::Done, |why| Stage::Stopped(Some(why)));
@@ -329,10 +346,10 @@ impl App {
     /// Tells the tree how much each layer differs.
     fn rank(&mut self) {
         let Some(compare) = self.compare.as_deref() else { return };
-        let (a, weights) = (compare.a, compare.table.weights());
+        let (a, weights, guests) = (compare.a, compare.table.weights(), Cell::OnlyA.weight());
         if let Some(ready) = self.by_id(a) {
             let checkpoint = Arc::clone(&ready.checkpoint);
-            ready.tree.set_differences(&checkpoint, weights);
+            ready.tree.set_differences(&checkpoint, weights, guests);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Message;
 use crate::app::compare::News;
-use crate::app::{App, Event};
+use crate::app::{App, Effect, Event};
 use crate::job;
 
 /// How often figures are sent, and with them drawn.
@@ -80,14 +80,12 @@ pub(super) fn compare_now(app: &App, number: u32) -> Vec<Event> {
     events
 }
 
-/// Reads at once what values that stand beside each other need.
-pub(super) fn read_now(app: &App, number: u32) -> Option<Event> {
-    let news = app.beside_request(number)?.read()?;
-    Some(Event::Compared(number, Box::new(news)))
-}
-
-/// Looks at once at the pair that a comparison asks for.
-pub(super) fn look_now(app: &App, number: u32) -> Option<Event> {
-    let news = app.close_request(number)?.look()?;
+/// Answers at once what a comparison asks of one pair.
+pub(super) fn answer_now(app: &App, asked: &Effect) -> Option<Event> {
+    let (number, news) = match *asked {
+        Effect::LookAtPair(number) => (number, app.close_request(number)?.look()?),
+        Effect::ReadBeside(number) => (number, app.beside_request(number)?.read()?),
+        _ => return None,
+    };
     Some(Event::Compared(number, Box::new(news)))
 }

@@ -194,11 +194,7 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 }
                 continue;
             }
-            Effect::LookAtPair(number) => match comparing::look_now(app, number) {
-                Some(event) => event,
-                None => continue,
-            },
-            Effect::ReadBeside(number) => match comparing::read_now(app, number) {
+            Effect::LookAtPair(_) | Effect::ReadBeside(_) => match comparing::answer_now(app, &effect) {
                 Some(event) => event,
                 None => continue,
             },

@@ -182,6 +182,17 @@ fn compared(folders: &[PathBuf; 2], keys: &str) -> View {
     View::compared(folders[0].to_str().unwrap(), folders[1].to_str().unwrap(), keys)
 }
 
+/// Compares a deep model with one of three layers more, and of a part more in some.
+fn grown_compared(scratch: &Scratch, keys: &str) -> View {
+    let folders = ["x/deep", "x/grown"].map(|name| scratch.0.join(name));
+    made(&folders[0], &deep("model.", |_, _| 0.0));
+    let mut grown = deep("model.", |_, _| 0.0);
+    grown.extend((28..31).map(|layer| (format!("model.layers.{layer}.mlp.up_proj"), 0.0)));
+    grown.extend((4..9).map(|layer| (format!("model.layers.{layer}.self_attn.k_norm"), 0.0)));
+    made(&folders[1], &grown);
+    compared(&folders, keys)
+}
+
 #[test]
 fn comparisons_are_as_they_were_looked_at() {
     let scratch = Scratch::new("compare-view");
@@ -203,6 +214,14 @@ fn comparisons_are_as_they_were_looked_at() {
         ("deep-worst", compared(&two, "n n n")),
         ("deep-root", compared(&two, "home")),
         ("deep-walked", compared(&two, "n n right right")),
+        ("only-b", compared(&two, "end")),
+        ("only-b-fold", grown_compared(&scratch, "n n n")),
+        ("show-menu", compared(&two, "f j")),
+        ("show-differing", compared(&two, "f j enter")),
+        ("show-only", compared(&two, "f j j j enter end")),
+        ("show-none", compared(&two, "f G k enter f j enter f j j j j enter")),
+        ("show-filtered", compared(&two, "f j enter / 2 7 enter")),
+        ("show-by-difference", compared(&two, "f j enter s j j j j j j enter home")),
         ("values", View::compared(GPTQ, BASE, "end k enter")),
         ("values-moved", View::compared(GPTQ, BASE, "end k enter n l l j")),
         ("values-vector", View::compared(GPTQ, BASE, "end enter")),

@@ -3,11 +3,12 @@
 use super::{Command, row};
 use crate::app::App;
 use crate::app::compare::{
-    can_put_beside, copy_command, end, in_beside, is_matched, is_on_layer, is_on_strip, is_running,
-    is_seeking, is_strippable, is_walking, leave_beside, next_cell, next_differing, next_place, on_screen,
-    previous_cell, previous_differing, previous_place, put_beside, sort, stop, stop_seeking, strip,
-    to_largest,
+    can_put_beside, choose_show, copy_command, end, in_beside, is_matched, is_on_layer, is_on_strip,
+    is_running, is_seeking, is_strippable, is_walking, leave_beside, next_cell, next_differing, next_place,
+    on_screen, previous_cell, previous_differing, previous_place, put_beside, sort, stop, stop_seeking,
+    strip, to_largest,
 };
+use crate::checkpoint::tree::Sort;
 
 /// They come first: in the footer, and for the keys.
 pub(super) const TABLE: &[Command] = &[
@@ -45,6 +46,12 @@ pub(super) const TABLE: &[Command] = &[
         .needs(needs_beside),
     row("compare-sort", "Sort, also by difference…", &[], "sort", sort)
         .via("sort")
+        .now(sort_words)
+        .foot(is_matched)
+        .needs(is_comparing),
+    row("compare-show", "Which layers of both show…", &[], "show", choose_show)
+        .via("show-states")
+        .now(|app| app.compare().map_or("", |compare| compare.show.name()))
         .foot(is_matched)
         .needs(is_comparing),
     row("compare-values", "Values of A and B beside each other", &[], "values A|B", put_beside)
@@ -72,6 +79,14 @@ pub(super) const TABLE: &[Command] = &[
         .only(on_screen)
         .needs(is_comparing),
 ];
+
+/// The order in force, as the footer says it.
+fn sort_words(app: &App) -> &'static str {
+    match app.ready().map(|ready| ready.tree.sort()) {
+        Some(Sort::Difference) => "by difference",
+        sort => sort.unwrap_or_default().name(),
+    }
+}
 
 fn is_comparing(app: &App) -> Result<(), String> {
     if app.compare().is_some() { Ok(()) } else { Err("nothing is compared (b compares)".into()) }

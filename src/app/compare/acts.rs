@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::show::Show;
 use super::{App, Compare, Effect, Stage};
 use crate::app::picker::{Facts, Group, Picker, Place, Purpose};
 use crate::app::{Focus, OpenState, Overlay, Tab};
@@ -75,6 +76,8 @@ pub(in crate::app) fn end(app: &mut App) -> Vec<Effect> {
         app.show(Tab::Detail);
     } else if app.ready().is_some_and(|ready| ready.tree.filter().is_some()) {
         app.set_filter("");
+    } else if app.compare().is_some_and(|compare| compare.show != Show::All) {
+        app.set_show(Show::All);
     } else {
         app.end_compare();
     }

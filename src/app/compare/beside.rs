@@ -22,6 +22,8 @@ pub struct Beside {
     pub cursor: [u64; 2],
     /// The largest difference and its place, if it is known.
     pub most: Option<(f64, [u64; 2])>,
+    /// True if no value differs.
+    pub is_equal: bool,
     /// True if the values have no rows of their own: what show as rows are columns of the only one.
     pub is_upright: bool,
     /// The row of the tree that it was opened on.
@@ -77,6 +79,7 @@ impl Beside {
             size,
             cursor: most.map_or([0, 0], |(_, place)| place),
             most,
+            is_equal: false,
             is_upright,
             of,
             first: [0, 0],
@@ -273,8 +276,9 @@ fn made(app: &App) -> Result<Beside, String> {
     let of_close =
         compare.close(number).and_then(|close| close.as_ref().ok()).map(|close| close.shape.clone());
     let shape = of_close.or_else(|| pair.shape(of[0])).ok_or("its shape is not known")?;
-    let most = known.and_then(|known| known.as_ref().ok()).and_then(|figures| figures.max_abs);
-    let beside = Beside::new(number, row, &shape, most);
+    let figures = known.and_then(|known| known.as_ref().ok());
+    let mut beside = Beside::new(number, row, &shape, figures.and_then(|figures| figures.max_abs));
+    beside.is_equal = figures.is_some_and(|figures| figures.changed == 0);
     if beside.size.contains(&0) { Err("it has no values".into()) } else { Ok(beside) }
 }
 

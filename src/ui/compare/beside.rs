@@ -217,6 +217,9 @@ impl Page<'_> {
         if self.beside.is_seeking() {
             return Line::from(self.span("looking for the next value that differs", Role::BarThis));
         }
+        if self.beside.is_equal {
+            return Line::from(self.span("= all values are the same", Role::Ok));
+        }
         let Some((most, place)) = self.beside.most else {
             return Line::from(self.span("≠ differs; the largest difference is not known", Role::Muted));
         };
