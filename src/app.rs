@@ -162,6 +162,8 @@ pub enum Overlay {
     Picture(Input),
     /// Which values of a layer are looked at.
     PartMenu(usize),
+    /// Which layers of a comparison show.
+    ShowMenu(usize),
     /// The commands of this session as a shell script.
     Log,
     /// Choosing what to open.
@@ -274,6 +276,13 @@ impl App {
         effects.extend(self.ask_values());
         effects.extend(self.tend_compare());
         self.note_toast(before.as_deref());
+        effects
+    }
+
+    /// Asks for what shows as far as there is room for it, which is known once it was drawn.
+    pub fn ask_for_room(&mut self) -> Vec<Effect> {
+        let mut effects = self.ask_values();
+        effects.extend(self.ask_beside());
         effects
     }
 
@@ -426,6 +435,7 @@ impl App {
 
     /// Shows a tab; those beside the tree leave the focus there.
     pub fn show(&mut self, tab: Tab) {
+        compare::leave_beside(self);
         self.tab = tab;
         self.focus = if tab.is_beside_tree() { Focus::Tree } else { Focus::Side };
         if let Some(ready) = self.ready_mut() {

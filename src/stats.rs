@@ -25,6 +25,7 @@ mod refine;
 pub mod region;
 pub mod report;
 pub mod scan;
+pub mod seek;
 mod share_out;
 mod sides;
 pub mod source;

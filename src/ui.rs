@@ -137,6 +137,9 @@ fn body(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, l
 
 fn panes(frame: &mut Frame<'_>, area: Rect, app: &mut App, scroll: &mut Scroll, look: &Look<'_>) {
     let theme = look.theme;
+    if app.beside().is_some() {
+        return compare::beside::draw(frame, area, app, theme);
+    }
     let is_narrow = area.width < TWO_PANES_MIN;
     let (mut shows_tree, mut shows_side) = (app.shows_tree(), app.shows_side());
     if is_narrow && shows_tree && shows_side {

@@ -126,8 +126,8 @@ fn event_loop(
     loop {
         if is_dirty {
             screen.draw(|frame| ui::draw(frame, app, &mut scroll, look))?;
-            // How much of a map is wanted is known once it was drawn.
-            let effects = app.ask_values();
+            // How many values there is room for is known once they were drawn.
+            let effects = app.ask_for_room();
             session.perform_all(app, effects);
         }
         let is_opening = app.opens.iter().any(|open| matches!(open.state, OpenState::Opening(_)));
@@ -365,6 +365,7 @@ impl Session {
                 }
                 Effect::Compare(number) => comparing::start(app, number, &self.sender),
                 Effect::LookAtPair(number) => comparing::look(app, number, &self.sender),
+                Effect::ReadBeside(number) => comparing::read(app, number, &self.sender),
                 Effect::AskGpus => work::ask_gpus(self.sender.clone()),
                 Effect::ScanValues(number) => self.values.scan(app, number),
                 Effect::StopValues => self.values.stop(),

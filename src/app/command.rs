@@ -45,6 +45,8 @@ pub struct Command {
     pub via: &'static str,
     /// A short word for the footer.
     pub short: &'static str,
+    /// What of the state stands behind it there: `sort: by difference`.
+    pub now: fn(&App) -> &'static str,
     /// True if the footer may show it.
     pub footer: bool,
     /// True where it means something: the layer tree, a tab, everywhere.
@@ -57,7 +59,7 @@ pub struct Command {
 
 const TABLE: &[Command] = &[
     row("details", "Details of the row; into the tab", &["enter"], "details", enter)
-        .foot(|app| in_tree(app) && !super::compare::is_strippable(app))
+        .foot(|app| in_tree(app) && !super::compare::takes_enter(app))
         .needs(has_rows),
     row("keys", "Keys of the module; unfold alike ones", &[], "keys", enter)
         .via("details")
@@ -244,7 +246,18 @@ const fn row(
     short: &'static str,
     run: fn(&mut App) -> Vec<Effect>,
 ) -> Command {
-    Command { name, doc, keys, via: "", short, footer: false, here: |_| true, ready: |_| Ok(()), run }
+    Command {
+        name,
+        doc,
+        keys,
+        via: "",
+        short,
+        now: |_| "",
+        footer: false,
+        here: |_| true,
+        ready: |_| Ok(()),
+        run,
+    }
 }
 
 impl Command {
@@ -259,6 +272,11 @@ impl Command {
         self
     }
 
+    const fn now(mut self, now: fn(&App) -> &'static str) -> Self {
+        self.now = now;
+        self
+    }
+
     const fn via(mut self, other: &'static str) -> Self {
         self.via = other;
         self
@@ -267,6 +285,15 @@ impl Command {
     const fn needs(mut self, ready: fn(&App) -> Result<(), String>) -> Self {
         self.ready = ready;
         self
+    }
+
+    /// Returns the words of the footer.
+    #[must_use]
+    pub fn words(&self, app: &App) -> String {
+        match (self.now)(app) {
+            "" => self.short.to_owned(),
+            now => format!("{}: {now}", self.short),
+        }
     }
 }
 

@@ -5,10 +5,12 @@
 //! (`Effect::LookAtPair`). A job works on what was asked under its number: what comes late is dropped.
 
 mod acts;
+pub mod beside;
 pub mod close;
 pub mod figures;
 mod moves;
 pub mod request;
+pub mod show;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +24,12 @@ use crate::checkpoint::names::NodeId;
 use crate::checkpoint::tree::{Mode, RowKind, Sort};
 use crate::stats::matched::{Matched, NameMap, Pair, Side};
 pub(super) use acts::{can_compare, is_matched, on_screen, pick};
-pub(super) use acts::{copy_command, end, is_running, is_strippable, sort, stop, strip};
+pub(super) use acts::{copy_command, end, is_running, is_strippable, sort, stop, strip, takes_enter};
+use beside::Beside;
+pub(super) use beside::{
+    can_put_beside, in_beside, is_on_layer, is_seeking, leave_beside, next_place, previous_place, put_beside,
+    stop_seeking, to_largest,
+};
 use close::Close;
 use figures::{Cell, Table};
 pub(super) use moves::{
@@ -30,6 +37,8 @@ pub(super) use moves::{
 };
 use request::Facts;
 pub use request::{News, Request};
+use show::Show;
+pub(super) use show::choose_show;
 
 /// Two checkpoints that are compared.
 pub struct Compare {
@@ -47,8 +56,12 @@ pub struct Compare {
     pub table: Table,
     /// Where the cells of a strip are walked: the node of its row, and the cell.
     walk: Option<(NodeId, usize)>,
+    /// Which layers show.
+    pub show: Show,
     /// The pair that was asked for last, and what came of it.
     close: Option<(u32, Option<Result<Close, String>>)>,
+    /// The values of a pair, while they stand beside each other.
+    beside: Option<Beside>,
     number: u32,
     cancel: Arc<AtomicBool>,
     cancel_close: Arc<AtomicBool>,
@@ -101,7 +114,9 @@ impl Compare {
             facts: None,
             table: Table::default(),
             walk: None,
+            show: Show::All,
             close: None,
+            beside: None,
             number: 0,
             cancel: Arc::default(),
             cancel_close: Arc::default(),
@@ -141,7 +156,7 @@ impl Compare {
         self.cancel_close.store(true, Ordering::Relaxed);
         (self.cancel, self.cancel_close) = (Arc::default(), Arc::default());
         (self.facts, self.table) = (None, Table::default());
-        (self.walk, self.close) = (None, None);
+        (self.walk, self.close, self.beside) = (None, None, None);
         self.stage = Stage::Opening;
     }
 }
@@ -192,9 +207,12 @@ impl App {
     /// Ends the comparison; B stays open.
     fn end_compare(&mut self) {
         let Some(compare) = self.compare.take() else { return };
-        if let Some(ready) = self.by_id(compare.a).filter(|ready| ready.tree.sort() == Sort::Difference) {
+        if let Some(ready) = self.by_id(compare.a) {
             let checkpoint = Arc::clone(&ready.checkpoint);
-            ready.tree.set_sort(&checkpoint, Sort::Natural);
+            ready.tree.clear_guests(&checkpoint);
+            if ready.tree.sort() == Sort::Difference {
+                ready.tree.set_sort(&checkpoint, Sort::Natural);
+            }
         }
     }
 
@@ -224,6 +242,9 @@ impl App {
                 let why = [a.err(), b.err()].into_iter().flatten().flatten().next();
                 let stage = why.map_or(Stage::Opening, Stage::Failed);
                 let is_news = compare.facts.is_some() || compare.stage != stage;
+                if is_news {
+                    self.undress_tree();
+                }
                 if let Some(compare) = self.compare.as_deref_mut().filter(|_| is_news) {
                     compare.forget();
                     compare.stage = stage;
@@ -232,6 +253,7 @@ impl App {
         }
         self.end_left_walk();
         effects.extend(self.look_closer());
+        effects.extend(self.ask_beside());
         effects
     }
 
@@ -248,6 +270,7 @@ impl App {
     /// Begins anew with the names as they are to be matched.
     fn match_again(&mut self) -> Option<Effect> {
         let number = self.next_id;
+        self.undress_tree();
         let compare = self.compare.as_deref_mut()?;
         self.next_id += 1;
         compare.forget();
@@ -273,6 +296,16 @@ impl App {
         Some(request::CloseRequest::new((number, pair), found, of.clone(), &compare.cancel_close))
     }
 
+    /// Returns what the comparison of this number asks of values that stand beside each other.
+    #[must_use]
+    pub fn beside_request(&self, number: u32) -> Option<request::BesideRequest> {
+        let compare = self.compare.as_deref().filter(|compare| compare.number == number)?;
+        let (beside, of) = (compare.beside.as_ref()?, &compare.facts.as_ref()?.of);
+        let (question, ask) = beside.asked()?;
+        let pair = compare.pair(beside.pair)?.0.clone();
+        Some(request::BesideRequest::new((number, question), ask.clone(), (pair, of.clone()), &beside.cancel))
+    }
+
     /// Takes what a job has found, unless the comparison has ended or begun anew since.
     pub(super) fn compared(&mut self, number: u32, news: News) {
         let Some(compare) = self.compare.as_deref_mut().filter(|compare| compare.number == number) else {
@@ -283,14 +316,22 @@ impl App {
                 compare.table = Table::new(&facts.of[0], &facts.matched);
                 compare.facts = Some(facts);
                 compare.stage = Stage::Running;
+                self.dress_tree();
             }
             News::Matched(_) => {}
-            News::Figures(found) => compare.table.take(found),
+            News::Figures(found) => {
+                compare.table.take(found);
+                self.show_layers();
+            }
             News::Ended(why) => {
                 if matches!(compare.stage, Stage::Matching | Stage::Running) {
                     compare.stage = why.map_or(Stage::Done, |why| Stage::Stopped(Some(why)));
                 }
                 self.rank();
+            }
+            News::Beside(question, answer) => {
+                let said = compare.beside.as_mut().and_then(|beside| beside.take(question, answer));
+                self.toast = said.or(self.toast.take());
             }
             News::Close(pair, found) => {
                 if let Some((asked, close)) = &mut compare.close
@@ -305,10 +346,10 @@ impl App {
     /// Tells the tree how much each layer differs.
     fn rank(&mut self) {
         let Some(compare) = self.compare.as_deref() else { return };
-        let (a, weights) = (compare.a, compare.table.weights());
+        let (a, weights, guests) = (compare.a, compare.table.weights(), Cell::OnlyA.weight());
         if let Some(ready) = self.by_id(a) {
             let checkpoint = Arc::clone(&ready.checkpoint);
-            ready.tree.set_differences(&checkpoint, weights);
+            ready.tree.set_differences(&checkpoint, weights, guests);
         }
     }
 

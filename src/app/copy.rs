@@ -23,12 +23,16 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
             vec![Effect::Copy(text)]
         });
     }
+    if let Some(text) = app.beside_in_words() {
+        return copied(app, text);
+    }
     if tab == Tab::Memory {
         return app.task_in_words().map_or_else(Vec::new, |text| copied(app, text));
     }
     let Some(ready) = app.ready() else { return Vec::new() };
     let text = match tab {
         Tab::Findings => findings::copied(app),
+        _ if !app.guests().is_empty() => app.guests().first().map(|guest| guest.name.clone()),
         _ => ready.tree.current().map(|row| {
             ready.layer().filter(|_| ready.tree.mode() == Mode::Layers).map_or_else(
                 || ready.files().names.name(row.node),

@@ -123,6 +123,8 @@ pub enum Effect {
     Compare(u32),
     /// Look closely at the pair of layers that a comparison asks for: the number of the comparison.
     LookAtPair(u32),
+    /// Read what values that stand beside each other need: the number of the comparison.
+    ReadBeside(u32),
     /// Make the plan that the form asks for; the number of the question.
     Plan(u32),
     /// Look at formats that could be written; the number of the question.

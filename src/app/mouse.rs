@@ -39,6 +39,9 @@ impl App {
             form.top = form.top.saturating_add_signed(lines);
             return Vec::new();
         }
+        if self.step_beside([lines, 0]) {
+            return Vec::new();
+        }
         let tab = self.tab;
         if tab == Tab::Jobs {
             // Where it ends the view knows; it stops there.

@@ -79,7 +79,7 @@ impl Ready {
         match self.tree.current()?.kind {
             RowKind::Layer(layer) => Some(layer),
             RowKind::Tensor(tensor) => self.checkpoint.layers.of_tensor(&self.checkpoint.files, tensor),
-            RowKind::Group => None,
+            RowKind::Group | RowKind::Guest(_) => None,
         }
     }
 

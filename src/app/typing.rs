@@ -18,6 +18,7 @@ impl App {
             Overlay::StatesMenu(at) => self.states_key(at, key),
             Overlay::OrderMenu(at) => self.order_key(at, key),
             Overlay::PartMenu(at) => self.part_key(at, key),
+            Overlay::ShowMenu(at) => self.show_key(at, key),
             Overlay::PurposeMenu(at) => self.purpose_key(at, key),
             Overlay::Matrix(top) => self.matrix_key(top, key),
             Overlay::Error => self.error_key(key),

@@ -303,6 +303,7 @@ impl App {
         match ready.tree.current().ok_or(none)?.kind {
             RowKind::Layer(layer) => Ok(Of::Layer(layer)),
             RowKind::Tensor(tensor) => Ok(Of::Tensor(tensor)),
+            RowKind::Guest(_) => Err("Only B has it: . turns to B, whose values can be looked at."),
             RowKind::Group if ready.tree.mode() == Mode::Tensors => {
                 Err("Values are of one tensor: Enter opens this row.")
             }

@@ -12,6 +12,7 @@
 mod alike;
 mod bits;
 pub mod filter;
+pub mod guests;
 mod matches;
 mod reopen;
 mod rows;
@@ -25,6 +26,7 @@ use super::Checkpoint;
 use super::names::{NONE, NodeId};
 use bits::Bits;
 pub use filter::Filter;
+pub use guests::{Guest, Shown};
 use matches::Matches;
 pub use sort::Sort;
 use structure::Structure;
@@ -61,6 +63,8 @@ pub enum RowKind {
     Layer(u32),
     /// A tensor, by its index; others may be below it.
     Tensor(u32),
+    /// A layer that only another checkpoint has: the first of those that the row stands for, by its place in the list.
+    Guest(u32),
 }
 
 /// The view state of one checkpoint's tree.
@@ -79,6 +83,10 @@ pub struct Tree {
     sort: Sort,
     /// How much each layer differs from another checkpoint's, for `Sort::Difference`.
     differences: Vec<f64>,
+    /// What guests count among the differences.
+    guest_weight: f64,
+    guests: guests::Guests,
+    shown: Option<Shown>,
     totals: Totals,
     rows: Vec<Row>,
     cursor: usize,
@@ -135,6 +143,9 @@ impl Tree {
             matches: None,
             sort: Sort::Natural,
             differences: Vec::new(),
+            guest_weight: 0.0,
+            guests: guests::Guests::default(),
+            shown: None,
             totals: Totals::of(checkpoint),
             rows: Vec::new(),
             cursor: 0,
@@ -165,10 +176,7 @@ impl Tree {
             Some((_, plain)) => *plain = folded,
             None => self.folded = folded,
         }
-        match self.filter.take() {
-            Some(filter) => self.apply_filter(checkpoint, filter),
-            None => self.reflow(checkpoint),
-        }
+        self.refilter(checkpoint);
         self.return_to(checkpoint, at);
     }
 
@@ -195,13 +203,8 @@ impl Tree {
         if mode == self.mode {
             return;
         }
-        let at = self.place();
         self.mode = mode;
-        match self.filter.take() {
-            Some(filter) => self.apply_filter(checkpoint, filter),
-            None => self.reflow(checkpoint),
-        }
-        self.return_to(checkpoint, at);
+        self.refilter(checkpoint);
     }
 
     /// Returns the row under the cursor, by index. 0 if there is no row.
@@ -308,7 +311,7 @@ impl Tree {
         if fold_again && !self.can_fold(checkpoint, fold) {
             return false;
         }
-        let node = self.rows[row].node;
+        let (node, at) = (self.home(&self.rows[row]), self.rows.get(row).copied());
         self.structure.put(&mut self.folded, fold, fold_again);
         let parent = checkpoint.files.names.parent(head);
         if parent != NONE {
@@ -317,7 +320,12 @@ impl Tree {
         self.reflow(checkpoint);
         // A member that is hidden now is represented by the first.
         let target = if fold_again { self.twin_in_head(checkpoint, fold, node) } else { node };
-        self.put_cursor(checkpoint, target);
+        match at.map(|row| row.kind) {
+            Some(RowKind::Guest(guest)) => {
+                self.select_guest(checkpoint, guest);
+            }
+            _ => self.put_cursor(checkpoint, target),
+        }
         true
     }
 
@@ -383,12 +391,8 @@ impl Tree {
     /// Sets the filter: only what it leaves shows, opened. `None` or an empty filter clears it: what was open
     /// before is open again, and the cursor stays on its name.
     pub fn set_filter(&mut self, checkpoint: &Checkpoint, filter: Option<Filter>) {
-        let at = self.place();
-        match filter.filter(|filter| !filter.is_empty()) {
-            Some(filter) => self.apply_filter(checkpoint, filter),
-            None => self.clear_filter(checkpoint),
-        }
-        self.return_to(checkpoint, at);
+        self.filter = filter.filter(|filter| !filter.is_empty());
+        self.refilter(checkpoint);
     }
 
     /// Returns the order of the rows.
@@ -415,7 +419,10 @@ impl Tree {
                 let node = self.next_marked_node(checkpoint, from, forward)?;
                 return self.select_node(checkpoint, node);
             }
-            (None, _) => self.beside(from, forward, |row| self.structure.stands_out(row.node)),
+            (None, _) => {
+                let is_own = |row: &Row| !matches!(row.kind, RowKind::Guest(_));
+                self.beside(from, forward, |row| is_own(row) && self.structure.stands_out(row.node))
+            }
         }?;
         self.set_cursor(row);
         Some(row)

@@ -109,7 +109,7 @@ impl Text<'_> {
     fn row(&self, tree: &Tree, row: usize) -> Vec<String> {
         let (at, text) = (tree.rows()[row], tree.describe(self.checkpoint, row));
         let mark = match text.state {
-            State::Group => "",
+            State::Group | State::Guest => "",
             State::Dense => "· ",
             State::Quantized => "◆ ",
         };

@@ -6,11 +6,13 @@
 //!
 //! Nothing but headers is looked at.
 
+mod guests;
 mod names;
 
 use rustc_hash::FxHashMap;
 
 use super::source::{Of, Part, Source};
+use crate::checkpoint::tree::Guest;
 use crate::checkpoint::{Checkpoint, checks};
 use crate::error::Result;
 use crate::name::escape;
@@ -92,6 +94,8 @@ pub struct Matched {
     pub only_a: Vec<u32>,
     /// Layers that only B stores.
     pub only_b: Vec<u32>,
+    /// Where those would stand among the names of A, in their order.
+    pub guests: Vec<Guest>,
     /// Biases of layers in `pairs` that only one side has: the side and the tensor.
     pub lone_biases: Vec<(Side, u32)>,
     /// What a person should know of how they were matched, one sentence each.
@@ -111,6 +115,7 @@ impl Matched {
         matched.pair([a, b], [&of_a, &of_b]);
         matched.ties([a, b], [&of_a, &of_b]);
         matched.hint([&of_a, &of_b]);
+        matched.guests = guests::guests(a, [&of_a, &of_b], &matched.only_b);
         matched
     }
 
@@ -282,6 +287,16 @@ impl Pair {
             dtype: of_a.dtype.zip(of_b.dtype).filter(|(a, b)| a != b),
             format: (is_packed && labels.0 != labels.1).then_some(labels),
         }
+    }
+
+    /// Returns the shape of the values as they are compared, by the headers of A; `None` if they do not say it.
+    #[must_use]
+    pub fn shape(&self, a: &Checkpoint) -> Option<Vec<u64>> {
+        if let Some([tensor, _]) = self.bias {
+            return Some(a.files.shape(&a.files.tensors[tensor as usize]).to_vec());
+        }
+        let spec = a.layers.spec(self.a);
+        spec.shape_known.then(|| self.changes[0].shape(&spec.shape))
     }
 
     /// Returns the values of both sides, as they are compared.

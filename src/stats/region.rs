@@ -82,7 +82,7 @@ fn pooled_as<V: Value>(source: &Source<'_>, rows: &[u64], columns: &[u64], watch
 }
 
 /// Shows the values of the columns of each row, in order.
-fn walk<V: Value>(
+pub(super) fn walk<V: Value>(
     source: &Source<'_>,
     rows: Range<u64>,
     columns: &Range<u64>,

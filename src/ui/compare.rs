@@ -3,6 +3,7 @@
 //! A strip has one cell a layer of a fold. Its scale is fixed, so that two comparisons are comparable by eye. Where a
 //! fold has more layers than there is room for cells, a cell stands for several and shows the one that differs most.
 
+pub mod beside;
 pub mod detail;
 mod distribution;
 pub mod header;
@@ -16,9 +17,10 @@ use unicode_width::UnicodeWidthStr as _;
 use super::theme::{Role, Theme};
 use crate::app::compare::Compare;
 use crate::app::compare::figures::{Cell, Sum};
+use crate::app::compare::show::Show;
 use crate::app::{App, OpenState, Ready};
 use crate::checkpoint::tree::{RowKind, Sort};
-use crate::name::{cut_middle, escape};
+use crate::name::{cut_middle, cut_name, escape};
 use crate::units;
 
 /// Cells of the last column.
@@ -79,7 +81,7 @@ pub fn relative(far: f64) -> String {
 }
 
 /// Returns what is known of some layers together, as the last column says it.
-fn sum_words(sum: &Sum) -> (String, Role) {
+fn sum_words(sum: &Sum, only_b: usize) -> (String, Role) {
     let waits = sum.waiting() > 0;
     match sum.mean() {
         Some(mean) => {
@@ -88,6 +90,8 @@ fn sum_words(sum: &Sum) -> (String, Role) {
                 "×"
             } else if sum.only_a > 0 {
                 "-"
+            } else if only_b > 0 {
+                "+"
             } else {
                 ""
             };
@@ -155,7 +159,11 @@ impl<'a> Columns<'a> {
     #[must_use]
     pub fn right(&self, row: usize) -> Vec<(String, Role)> {
         let Some(at) = self.ready.tree.rows().get(row) else { return Vec::new() };
+        if let RowKind::Guest(_) = at.kind {
+            return self.guest(row);
+        }
         let layers = self.ready.tree.alike_layers(&self.ready.checkpoint, row);
+        let guests = self.ready.tree.guests_below(&self.ready.checkpoint, row);
         let table = &self.compare.table;
         let mut columns = Vec::new();
         let strip = match at.kind {
@@ -175,8 +183,33 @@ impl<'a> Columns<'a> {
         };
         let width = self.strip;
         columns.push((format!("{strip:<width$}"), Role::Heat1));
-        let (words, role) = sum_words(&table.sum(layers));
+        let (words, role) = sum_words(&table.sum(layers), guests);
         columns.push((format!("{words:>NUMBER$}"), role));
+        columns
+    }
+
+    /// Returns the columns of layers that only B has.
+    fn guest(&self, row: usize) -> Vec<(String, Role)> {
+        let guests = self.ready.tree.guests(row);
+        let label = guests.first().zip(self.compare.facts.as_ref());
+        let label =
+            label.map_or_else(String::new, |(guest, facts)| facts.of[1].layers.spec(guest.layer).label());
+        let mut columns = Vec::new();
+        if let Some([a, b]) = self.formats {
+            columns.push((format!("{:<a$}", "-"), Role::SideA));
+            columns.push((format!("{:<b$}", cut_middle(&escape(&label), b)), Role::SideB));
+        }
+        let width = self.strip;
+        let count = guests.len();
+        let is_tied = guests.iter().any(|guest| self.compare.tied_pair(guest.layer).is_some());
+        let words = match count {
+            1 if is_tied => vec!["only in B (tied in A)".to_owned(), "only in B".to_owned(), "+".to_owned()],
+            1 => vec!["only in B".to_owned(), "+".to_owned()],
+            _ => vec![format!("only in B ×{count}"), format!("+ ×{count}"), "+".repeat(count.min(width))],
+        };
+        let words = words.into_iter().find(|words| words.width() <= width).unwrap_or_default();
+        columns.push((format!("{words:<width$}"), Role::SideB));
+        columns.push((format!("{:>NUMBER$}", "-"), Role::SideB));
         columns
     }
 
@@ -240,16 +273,10 @@ impl<'a> Columns<'a> {
         Line::from(spans)
     }
 
-    /// Returns what is written below the rows: what the glyphs mean, and what only B has.
+    /// Returns what is written below the rows: what the glyphs mean.
     #[must_use]
     pub fn foot(&self, width: usize, height: u16) -> Vec<Line<'static>> {
         let mut lines = Vec::new();
-        if let Some(only) = self.only_b() {
-            lines.push(Line::from(Span::styled(
-                cut_middle(&format!("+ {only}"), width).into_owned(),
-                self.theme.style(Role::SideB),
-            )));
-        }
         if height < LEGEND_FROM {
             return lines;
         }
@@ -282,22 +309,12 @@ impl<'a> Columns<'a> {
             per => format!("one cell {per} layers, the worst"),
         };
         let signs = match (width >= 54, self.per) {
-            (true, _) => "   ? not yet  - only in A  × incomparable",
-            (false, 1) => "  ? not yet  - only in A",
+            (true, _) => "   ? not yet  - only in A  + only in B  × incomparable",
+            (false, 1) => "  - only in A  + in B",
             (false, _) => "  ? not yet",
         };
         lines.push(Line::from(Span::styled(format!("{each}{signs}"), muted)));
         lines
-    }
-
-    /// Returns what only B has, in words.
-    fn only_b(&self) -> Option<String> {
-        let facts = self.compare.facts.as_ref()?;
-        let only = &facts.matched.only_b;
-        let b = &facts.of[1];
-        let first = only.first().map(|layer| b.layers.name(&b.files.names, *layer))?;
-        let more = if only.len() > 1 { " …" } else { "" };
-        Some(format!("{} only in B: {}{more}", units::exact(only.len() as u64), escape(&first)))
     }
 }
 
@@ -310,22 +327,42 @@ fn worst(cells: &[Cell]) -> Cell {
     }
 }
 
+/// Returns the name of what only B has with so many of its last components as have room: its numbers tell it from others.
+#[must_use]
+pub fn guest_name(name: &str, room: usize) -> String {
+    let mut dots = name.match_indices('.').map(|(at, _)| &name[at..]);
+    let tail = dots.find(|tail| tail.width() < room).filter(|tail| tail.matches('.').count() > 1);
+    tail.map_or_else(|| cut_name(name, room).into_owned(), |tail| format!("…{tail}"))
+}
+
 /// Returns the title of the tree's pane.
 #[must_use]
-pub fn title(ready: &Ready) -> String {
+pub fn title(compare: &Compare, ready: &Ready) -> String {
+    let mut title = "Layers  A against B".to_owned();
+    if compare.show != Show::All {
+        title = format!("{title}  {}", compare.show.name());
+    }
+    if let Some(filter) = ready.tree.filter() {
+        title = format!("{title}  /{}", cut_middle(&escape(filter.text()), 20));
+    }
     match ready.tree.sort() {
-        Sort::Natural => "Layers  A against B".to_owned(),
-        sort => format!("Layers  A against B  by {}", sort.name()),
+        Sort::Natural => title,
+        sort => format!("{title}  by {}", sort.name()),
     }
 }
 
 /// Returns the counts in the lower border of the tree's pane, in glyphs where words have no room.
 #[must_use]
-pub fn counts(compare: &Compare, width: usize) -> String {
+pub fn counts(compare: &Compare, ready: &Ready, width: usize) -> String {
     let whole = compare.table.whole();
     let only_b = compare.matched().map_or(0, |matched| matched.only_b.len() as u32);
+    let all = u64::from(whole.layers + only_b);
+    // Counts are of all layers, whatever shows.
+    let shown = ready.tree.hits().map_or_else(String::new, |hits| {
+        format!(" {} of {} shown ", units::exact(hits as u64), units::exact(all))
+    });
     let first = format!(
-        " {} compared  {} equal ",
+        "{shown} {} compared  {} equal ",
         units::exact(u64::from(whole.compared)),
         units::exact(u64::from(whole.equal))
     );
@@ -342,5 +379,7 @@ pub fn counts(compare: &Compare, width: usize) -> String {
         return words;
     }
     let glyphs: Vec<String> = rest().map(|(count, glyph, _)| format!(" {glyph}{} ", exact(count))).collect();
-    first + &glyphs.concat()
+    let glyphs = first + &glyphs.concat();
+    // What shows says most where there is little room.
+    if glyphs.width() <= width || shown.is_empty() { glyphs } else { shown }
 }

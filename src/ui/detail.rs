@@ -89,6 +89,8 @@ impl Page<'_> {
             RowKind::Layer(layer) => self.layer(row, layer),
             RowKind::Tensor(tensor) => self.tensor(tensor),
             RowKind::Group => self.group(row),
+            // They are there only while two are compared, and then Detail is about that.
+            RowKind::Guest(_) => Vec::new(),
         };
         // The first row stands for the whole, whatever else it is: it is what a new screen shows.
         let is_first = self.ready.tree.cursor() == 0;

@@ -217,14 +217,14 @@ fn hints(app: &App, width: usize, theme: &Theme) -> Line<'static> {
         return Line::from(spans);
     }
     let commands = app.footer();
-    let cells = |command: &Command| key_name(command, app).width() + command.short.width() + 3;
+    let cells = |command: &Command| key_name(command, app).width() + command.words(app).width() + 3;
     // Help and quit, the last two, are never crowded out.
     let kept = commands.len().saturating_sub(2);
     let reserved: usize = commands[kept..].iter().map(|command| cells(command)).sum();
     for (index, command) in commands.iter().enumerate() {
         let key = key_name(command, app);
         let is_ready = (command.ready)(app).is_ok();
-        let text = format!(" {}  ", command.short);
+        let text = format!(" {}  ", command.words(app));
         let room = if index < kept { width.saturating_sub(reserved) } else { width + 2 };
         if used + key.width() + text.width() > room {
             continue;
@@ -249,7 +249,7 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
             "Enter plan of the fix   j k fix   Tab text   Ctrl-u clear   Esc close (kept)"
         }
         Overlay::Error => "paste or type   Tab answer   PgUp PgDn scroll   Ctrl-u clear   Esc close (kept)",
-        Overlay::StatesMenu(_) | Overlay::PurposeMenu(_) | Overlay::PartMenu(_) => {
+        Overlay::StatesMenu(_) | Overlay::PurposeMenu(_) | Overlay::PartMenu(_) | Overlay::ShowMenu(_) => {
             "j k choose   Enter show   Esc close"
         }
         Overlay::Picture(_) => "type the name of a new file   Enter make it   Esc close",

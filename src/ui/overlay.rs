@@ -15,6 +15,7 @@ use super::plan::indented;
 use super::theme::{Role, Theme};
 use crate::app::board::{Order, Show};
 use crate::app::command::{COMMANDS, Command, search};
+use crate::app::compare::show::Show as Compared;
 use crate::app::findings::Findings;
 use crate::app::keys::keys_of;
 use crate::app::{App, Overlay, Ready};
@@ -50,6 +51,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
             let parts = app.values.figures().map_or(&[][..], |figures| &figures.parts);
             let parts: Vec<&str> = parts.iter().map(|part| part.name()).collect();
             menu(frame, area, ("Values of", 30), &parts, *at, theme);
+        }
+        Some(Overlay::ShowMenu(at)) => {
+            menu(frame, area, ("Show", 30), &Compared::ALL.map(Compared::name), *at, theme);
         }
         Some(Overlay::PurposeMenu(at)) => {
             let lines = Purpose::ALL.map(|purpose| format!("{:<6} {}", purpose.name(), purpose.words()));

@@ -87,6 +87,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, pane_state: &mut TreeP
     if rows == 0 {
         let what = if ready.tree.filter().is_some() {
             "No hit. Esc clears the filter."
+        } else if ready.tree.hits().is_some() {
+            "No layer is so. f shows others, Esc all."
         } else {
             "No tensor is here."
         };
@@ -131,11 +133,11 @@ fn around_rows(frame: &mut Frame<'_>, inner: Rect, body: Rect, columns: &Columns
 
 fn frame_block(app: &App, ready: &Ready, width: u16, theme: &Theme) -> Block<'static> {
     let is_focused = app.focus == Focus::Tree;
-    if let Some(of) = app.compare().filter(|of| of.matched().is_some() && ready.tree.filter().is_none()) {
-        let foot =
-            Line::styled(compare::counts(of, usize::from(width.saturating_sub(2))), theme.style(Role::Muted))
-                .right_aligned();
-        return pane::block(&compare::title(ready), is_focused, theme).title_bottom(foot);
+    let is_layers = ready.tree.mode() == Mode::Layers;
+    if let Some(of) = app.compare().filter(|of| of.matched().is_some() && is_layers) {
+        let counts = compare::counts(of, ready, usize::from(width.saturating_sub(2)));
+        let foot = Line::styled(counts, theme.style(Role::Muted)).right_aligned();
+        return pane::block(&compare::title(of, ready), is_focused, theme).title_bottom(foot);
     }
     let tree = &ready.tree;
     let mut title = match tree.mode() {
@@ -350,6 +352,7 @@ impl<'a> Lines<'a> {
             (Mark::Warning, _) => Some(("▲ ", Role::Warn)),
             (Mark::None, State::Quantized) => Some(("◆ ", Role::Quant)),
             (Mark::None, State::Dense) => Some(("· ", Role::Dense)),
+            (Mark::None, State::Guest) => Some(("+ ", Role::SideB)),
             (Mark::None, State::Group) => None,
         };
         let mut room = room;
@@ -385,7 +388,7 @@ impl<'a> Lines<'a> {
         let range = match row.kind {
             RowKind::Group => Some(layers.within(row.node, names.end(row.node))),
             RowKind::Layer(layer) => Some(layer..layer + 1),
-            RowKind::Tensor(_) => None,
+            RowKind::Tensor(_) | RowKind::Guest(_) => None,
         };
         let Some((bar, share)) = range.and_then(|range| measured.share(range)) else {
             return Some((" ".repeat(bar_cells + 6), Role::Muted));
@@ -422,6 +425,9 @@ impl<'a> Lines<'a> {
     fn name(&self, text: &RowText, room: usize) -> Vec<Span<'a>> {
         let shown = escape(&text.label);
         let style = self.theme.style(if text.state == State::Group { Role::Heading } else { Role::Text });
+        if text.state == State::Guest && shown.width() > room {
+            return vec![Span::styled(compare::guest_name(&shown, room), style)];
+        }
         if text.hits.is_empty() || shown.width() > room || shown != text.label {
             return vec![Span::styled(cut_name(&shown, room).into_owned(), style)];
         }

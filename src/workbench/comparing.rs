@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Message;
 use crate::app::compare::News;
-use crate::app::{App, Event};
+use crate::app::{App, Effect, Event};
 use crate::job;
 
 /// How often figures are sent, and with them drawn.
@@ -44,6 +44,16 @@ pub(super) fn look(app: &App, number: u32, sender: &Sender<Message>) {
     });
 }
 
+/// Starts to read what values that stand beside each other need in the comparison of this number.
+pub(super) fn read(app: &App, number: u32, sender: &Sender<Message>) {
+    let Some(request) = app.beside_request(number) else { return };
+    let (question, failed) = (request.question, request.failing());
+    let work = move |_: &Sender<Message>| request.read().map(|news| message(number, news));
+    job::spawn("beside", sender.clone(), work, move |text| {
+        message(number, News::Beside(question, failed(text)))
+    });
+}
+
 fn message(number: u32, news: News) -> Message {
     Message::App(Event::Compared(number, Box::new(news)))
 }
@@ -70,8 +80,12 @@ pub(super) fn compare_now(app: &App, number: u32) -> Vec<Event> {
     events
 }
 
-/// Looks at once at the pair that a comparison asks for.
-pub(super) fn look_now(app: &App, number: u32) -> Option<Event> {
-    let news = app.close_request(number)?.look()?;
+/// Answers at once what a comparison asks of one pair.
+pub(super) fn answer_now(app: &App, asked: &Effect) -> Option<Event> {
+    let (number, news) = match *asked {
+        Effect::LookAtPair(number) => (number, app.close_request(number)?.look()?),
+        Effect::ReadBeside(number) => (number, app.beside_request(number)?.read()?),
+        _ => return None,
+    };
     Some(Event::Compared(number, Box::new(news)))
 }

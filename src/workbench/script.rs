@@ -50,8 +50,8 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
     let mut stage = Stage::new(script.size, &look)?;
     let mut draw = |app: &mut App| -> Result<()> {
         stage.draw(app)?;
-        // How much of a map is wanted is known once it was drawn.
-        let effects = app.ask_values();
+        // How many values there is room for is known once they were drawn.
+        let effects = app.ask_for_room();
         run_jobs(app, effects);
         Ok(())
     };
@@ -70,8 +70,8 @@ pub fn screenshot(script: &Script<'_>) -> Result<Buffer> {
             app.update(Event::ToastRead);
             let effects = app.update(event);
             run_jobs(&mut app, effects);
-            if app.tab == Tab::Values {
-                // Where the cursor of a map goes depends on how many cells there are.
+            if app.tab == Tab::Values || app.beside().is_some() {
+                // Where a cursor goes depends on how many cells there are.
                 draw(&mut app)?;
             }
         }
@@ -194,7 +194,7 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
                 }
                 continue;
             }
-            Effect::LookAtPair(number) => match comparing::look_now(app, number) {
+            Effect::LookAtPair(_) | Effect::ReadBeside(_) => match comparing::answer_now(app, &effect) {
                 Some(event) => event,
                 None => continue,
             },

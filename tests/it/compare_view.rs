@@ -64,6 +64,10 @@ impl View {
                     let news = self.app.close_request(number).unwrap().look().unwrap();
                     Event::Compared(number, Box::new(news))
                 }
+                Effect::ReadBeside(number) => {
+                    let news = self.app.beside_request(number).unwrap().read().unwrap();
+                    Event::Compared(number, Box::new(news))
+                }
                 _ => continue,
             };
             let more = self.app.update(event);
@@ -97,6 +101,9 @@ impl View {
         let mut scroll = Scroll::default();
         for _ in 0..2 {
             terminal.draw(|frame| ckpt::ui::draw(frame, &mut self.app, &mut scroll, &look)).unwrap();
+            // How many values there is room for is known once they were drawn.
+            let effects = self.app.ask_for_room();
+            self.answer(effects);
         }
         terminal.backend().buffer().clone()
     }
@@ -175,6 +182,17 @@ fn compared(folders: &[PathBuf; 2], keys: &str) -> View {
     View::compared(folders[0].to_str().unwrap(), folders[1].to_str().unwrap(), keys)
 }
 
+/// Compares a deep model with one of three layers more, and of a part more in some.
+fn grown_compared(scratch: &Scratch, keys: &str) -> View {
+    let folders = ["x/deep", "x/grown"].map(|name| scratch.0.join(name));
+    made(&folders[0], &deep("model.", |_, _| 0.0));
+    let mut grown = deep("model.", |_, _| 0.0);
+    grown.extend((28..31).map(|layer| (format!("model.layers.{layer}.mlp.up_proj"), 0.0)));
+    grown.extend((4..9).map(|layer| (format!("model.layers.{layer}.self_attn.k_norm"), 0.0)));
+    made(&folders[1], &grown);
+    compared(&folders, keys)
+}
+
 #[test]
 fn comparisons_are_as_they_were_looked_at() {
     let scratch = Scratch::new("compare-view");
@@ -196,6 +214,19 @@ fn comparisons_are_as_they_were_looked_at() {
         ("deep-worst", compared(&two, "n n n")),
         ("deep-root", compared(&two, "home")),
         ("deep-walked", compared(&two, "n n right right")),
+        ("only-b", compared(&two, "end")),
+        ("only-b-fold", grown_compared(&scratch, "n n n")),
+        ("show-menu", compared(&two, "f j")),
+        ("show-differing", compared(&two, "f j enter")),
+        ("show-only", compared(&two, "f j j j enter end")),
+        ("show-none", compared(&two, "f G k enter f j enter f j j j j enter")),
+        ("show-filtered", compared(&two, "f j enter / 2 7 enter")),
+        ("show-by-difference", compared(&two, "f j enter s j j j j j j enter home")),
+        ("values", View::compared(GPTQ, BASE, "end k enter")),
+        ("values-moved", View::compared(GPTQ, BASE, "end k enter n l l j")),
+        ("values-vector", View::compared(GPTQ, BASE, "end enter")),
+        ("values-of-one", compared(&two, "n n n enter G")),
+        ("values-equal", compared(&two, "home j enter n")),
         ("prefix", compared(&without, "home")),
         ("prefix-stripped", {
             let mut view = compared(&without, "enter");
@@ -226,6 +257,9 @@ fn comparisons_are_as_they_were_looked_at() {
     let plain = Degrade { colors: Colors::None, is_ascii: true };
     let (_, view) = pictures.iter_mut().find(|(name, _)| *name == "deep").unwrap();
     insta::assert_snapshot!("deep-plain-80x24", text_of(&view.draw(SMALL, plain)));
+    let (_, view) = pictures.iter_mut().find(|(name, _)| *name == "values").unwrap();
+    insta::assert_snapshot!("values-plain-80x24", text_of(&view.draw(SMALL, plain)));
+    insta::assert_snapshot!("values-plain-120x36", text_of(&view.draw(LARGE, plain)));
 }
 
 #[test]

@@ -17,6 +17,9 @@ fn with(app: &mut App, change: impl FnOnce(&mut Ready)) -> Vec<Effect> {
 }
 
 pub(super) fn step(app: &mut App, by: isize) -> Vec<Effect> {
+    if app.step_beside([by, 0]) {
+        return Vec::new();
+    }
     let (tab, focus) = (app.tab, app.focus);
     if tab == Tab::Jobs {
         app.jobs.step(by);
@@ -54,6 +57,9 @@ pub(super) fn step(app: &mut App, by: isize) -> Vec<Effect> {
 }
 
 pub(super) fn half_page(app: &mut App, direction: isize) -> Vec<Effect> {
+    if app.page_beside(direction) {
+        return Vec::new();
+    }
     let rows = (app.page_rows / 2).max(1) as isize;
     if is_on_map(app) {
         return app.step_on_map([(app.values.map_room[0] / 2).max(1) as isize * direction, 0]);
@@ -87,6 +93,9 @@ pub(super) fn last(app: &mut App) -> Vec<Effect> {
 }
 
 pub(super) fn expand(app: &mut App) -> Vec<Effect> {
+    if app.step_beside([0, 1]) {
+        return Vec::new();
+    }
     if app.tab == Tab::Findings {
         return app.enter_finding();
     }
@@ -104,6 +113,9 @@ pub(super) fn expand(app: &mut App) -> Vec<Effect> {
 }
 
 pub(super) fn collapse(app: &mut App) -> Vec<Effect> {
+    if app.step_beside([0, -1]) {
+        return Vec::new();
+    }
     if app.tab == Tab::Findings {
         leave_finding(app);
         return Vec::new();
@@ -232,7 +244,7 @@ pub(super) fn other_pane(app: &mut App) -> Vec<Effect> {
     if app.tab == Tab::Values && app.focus == Focus::Tree {
         return app.enter_map();
     }
-    if app.tab.is_beside_tree() {
+    if app.tab.is_beside_tree() && app.beside().is_none() {
         app.focus = if app.focus == Focus::Tree { Focus::Side } else { Focus::Tree };
     }
     Vec::new()

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::show::Show;
 use super::{App, Compare, Effect, Stage};
 use crate::app::picker::{Facts, Group, Picker, Place, Purpose};
 use crate::app::{Focus, OpenState, Overlay, Tab};
@@ -38,7 +39,7 @@ pub(in crate::app) fn can_compare(app: &App) -> Result<(), String> {
 
 /// Two are compared, and the tree of A shows.
 pub(in crate::app) fn on_screen(app: &App) -> bool {
-    app.tab == Tab::Detail && app.compare().is_some()
+    app.tab == Tab::Detail && app.compare().is_some_and(|compare| compare.beside.is_none())
 }
 
 /// There is something to see of the comparison.
@@ -75,6 +76,8 @@ pub(in crate::app) fn end(app: &mut App) -> Vec<Effect> {
         app.show(Tab::Detail);
     } else if app.ready().is_some_and(|ready| ready.tree.filter().is_some()) {
         app.set_filter("");
+    } else if app.compare().is_some_and(|compare| compare.show != Show::All) {
+        app.set_show(Show::All);
     } else {
         app.end_compare();
     }
@@ -84,6 +87,11 @@ pub(in crate::app) fn end(app: &mut App) -> Vec<Effect> {
 /// No name is in both, but for a prefix.
 pub(in crate::app) fn is_strippable(app: &App) -> bool {
     on_screen(app) && app.compare().is_some_and(|compare| compare.strippable().is_some())
+}
+
+/// The key that goes in has a meaning of its own.
+pub(in crate::app) fn takes_enter(app: &App) -> bool {
+    is_strippable(app) || super::is_on_layer(app) || super::in_beside(app)
 }
 
 /// Matches again without the prefix that stands in the way.

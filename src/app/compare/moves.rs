@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::figures::Cell;
 use super::{App, Effect};
-use crate::app::{Focus, Tab};
+use crate::app::Focus;
 use crate::checkpoint::tree::{Expand, RowKind};
 
 /// Two are compared, and the tree has the focus.
-fn in_tree(app: &App) -> bool {
-    app.tab == Tab::Detail && app.focus == Focus::Tree && app.compare().is_some()
+pub(super) fn in_tree(app: &App) -> bool {
+    app.focus == Focus::Tree && super::on_screen(app)
 }
 
 /// The row under the cursor has a strip of several cells.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::beside::{Answer, Ask};
 use super::close::Close;
 use super::figures::Figures;
 use crate::checkpoint::Checkpoint;
@@ -10,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job;
 use crate::stats::matched::{Matched, NameMap, Pair};
 use crate::stats::pairs::Of;
-use crate::stats::{Compared, Options, Watch, compare};
+use crate::stats::{Compared, Options, Source, Watch, compare, region, seek};
 
 /// What a job has found.
 pub enum News {
@@ -22,6 +23,8 @@ pub enum News {
     Ended(Option<String>),
     /// A pair was looked at closely, or could not be.
     Close(u32, Box<std::result::Result<Close, String>>),
+    /// What values that stand beside each other asked for, by the number of the question.
+    Beside(u32, Answer),
 }
 
 /// What was matched, and of which checkpoints.
@@ -105,6 +108,58 @@ impl CloseRequest {
         let found = hold(&self.pair, &self.of, &self.cancel);
         self.cancel.check().ok()?;
         Some(News::Close(self.at, Box::new(found.map(|compared| Close::of(&compared)))))
+    }
+}
+
+/// What values that stand beside each other need, as a thread is asked for it.
+pub struct BesideRequest {
+    /// The number of the comparison.
+    pub number: u32,
+    /// The number of the question.
+    pub question: u32,
+    ask: Ask,
+    pair: Pair,
+    of: [Arc<Checkpoint>; 2],
+    cancel: Cancel,
+}
+
+impl BesideRequest {
+    pub(super) fn new(
+        (number, question): (u32, u32),
+        ask: Ask,
+        (pair, of): (Pair, [Arc<Checkpoint>; 2]),
+        cancel: &Arc<AtomicBool>,
+    ) -> Self {
+        Self { number, question, ask, pair, of, cancel: Cancel(Arc::clone(cancel)) }
+    }
+
+    /// Reads it, whatever happens. `None` if it was cancelled.
+    #[must_use]
+    pub fn read(&self) -> Option<News> {
+        let answer = match &self.ask {
+            Ask::Window([rows, columns]) => Answer::Window(self.told(|[a, b]| {
+                let numbers = |source| region::numbers(source, rows.clone(), columns.clone());
+                Ok([numbers(a)?, numbers(b)?])
+            })),
+            Ask::Next(from) => {
+                Answer::Next(self.told(|[a, b]| seek::next_difference(a, b, *from, &self.cancel)))
+            }
+        };
+        self.cancel.check().ok()?;
+        Some(News::Beside(self.question, answer))
+    }
+
+    /// Returns what makes an answer of the reason why there is none.
+    #[must_use]
+    pub fn failing(&self) -> fn(String) -> Answer {
+        match self.ask {
+            Ask::Window(_) => |why| Answer::Window(Err(why)),
+            Ask::Next(_) => |why| Answer::Next(Err(why)),
+        }
+    }
+
+    fn told<T>(&self, look: impl FnOnce(&[Source<'_>; 2]) -> Result<T>) -> std::result::Result<T, String> {
+        job::caught(|| look(&self.pair.open(&self.of[0], &self.of[1])?))?.map_err(|error| error.message)
     }
 }
 

@@ -278,3 +278,87 @@ fn another_checkpoint_on_screen_is_not_compared() {
     robot.press(",");
     assert!(robot.app.compare().is_some());
 }
+
+/// Tells the values that stand beside each other what a job has found.
+fn answer(robot: &mut Robot, number: u32, question: u32, answer: beside::Answer) {
+    tell(robot, number, News::Beside(question, answer));
+}
+
+#[test]
+fn enter_puts_values_beside_each_other_at_the_largest_difference() {
+    let mut robot = robot(model("", true), model("", false));
+    let number = begin(&mut robot);
+    let found: Vec<_> = (0..8).map(|pair| (pair, Ok(far(f64::from(pair) / 100.0)))).collect();
+    tell(&mut robot, number, News::Figures(found));
+    while name(&robot) != "layers.0.up" {
+        robot.press("j");
+    }
+    robot.press("enter");
+    let cursor = |robot: &Robot| robot.app.beside().map(|beside| beside.cursor);
+    assert_eq!(cursor(&robot), Some([1, 2]));
+    assert_eq!(robot.app.ask_beside(), None, "nobody knows yet how many there is room for");
+    robot.app.beside_mut().expect("it shows").make_room([3, 2]);
+    assert_eq!(robot.app.ask_beside(), Some(Effect::ReadBeside(number)));
+    assert_eq!(robot.app.ask_beside(), None, "it was asked for");
+    let asked =
+        |robot: &Robot| robot.app.beside().and_then(beside::Beside::asked).map(|(q, ask)| (q, ask.clone()));
+    let (first, ask) = asked(&robot).expect("a window");
+    assert_eq!(ask, beside::Ask::Window([0..3, 2..4]));
+    let cancelled = robot.app.beside_request(number).expect("it is asked");
+    robot.press("l l l l l l l l pgdn");
+    assert_eq!(cursor(&robot), Some([4, 7]));
+    assert!(cancelled.read().is_none(), "nobody waits for it");
+    let (second, ask) = asked(&robot).expect("a window");
+    assert_eq!(ask, beside::Ask::Window([2..5, 6..8]));
+    answer(&mut robot, number, first, beside::Answer::Window(Ok([vec![9.0; 6], vec![9.0; 6]])));
+    assert!(robot.app.beside().expect("it shows").read().is_none(), "what comes late is dropped");
+    let values = |from: i32| (from..from + 6).map(f64::from).collect::<Vec<_>>();
+    answer(&mut robot, number, second, beside::Answer::Window(Ok([values(0), values(10)])));
+    let beside = robot.app.beside().expect("it shows");
+    assert_eq!(
+        (beside.under_cursor(), beside.at([2, 6]), beside.at([1, 6])),
+        (Some([5.0, 15.0]), Some([0.0, 10.0]), None)
+    );
+    assert_eq!(robot.press("y").toast(), "copied layers.3.up [4, 7] A 5.0 B 15.0 A-B -10.0");
+    assert_eq!(cursor(robot.press("enter")), Some([1, 2]), "the largest difference");
+    robot.press("esc");
+    assert!(robot.app.beside().is_none() && robot.app.compare().is_some(), "one step back");
+    robot.press("enter 1");
+    assert!(robot.app.beside().is_none(), "1 brings the tree back");
+}
+
+#[test]
+fn the_next_value_that_differs_is_looked_for() {
+    let mut robot = robot(model("", true), model("", false));
+    let number = begin(&mut robot);
+    let mut found: Vec<_> = (0..8).map(|pair| (pair, Ok(far(0.1)))).collect();
+    found[0].1 = Ok(far(0.0));
+    found[2].1 = Ok(far(0.0));
+    found[4].1 = Ok(far(0.0));
+    found[6].1 = Ok(far(0.0));
+    tell(&mut robot, number, News::Figures(found));
+    while name(&robot) != "layers.0.norm" {
+        robot.press("j");
+    }
+    assert_eq!(robot.press("enter n").toast(), "no value differs");
+    robot.press("esc j enter n");
+    let seek =
+        |robot: &Robot| robot.app.beside().and_then(beside::Beside::asked).map(|(q, ask)| (q, ask.clone()));
+    let from = |place, forward| beside::Ask::Next(crate::stats::seek::From { place, forward });
+    let (question, ask) = seek(&robot).expect("it is looked for");
+    assert_eq!(ask, from([1, 2], true));
+    answer(&mut robot, number, question, beside::Answer::Next(Ok(Some([6, 0]))));
+    assert_eq!(robot.app.beside().map(|beside| beside.cursor), Some([6, 0]));
+    robot.press("N");
+    let (question, ask) = seek(&robot).expect("it is looked for");
+    assert_eq!(ask, from([6, 0], false));
+    robot.press("x");
+    assert!(!robot.app.beside().expect("it shows").is_seeking(), "it was stopped");
+    answer(&mut robot, number, question, beside::Answer::Next(Ok(Some([0, 0]))));
+    assert_eq!(robot.app.beside().map(|beside| beside.cursor), Some([6, 0]), "what comes late is dropped");
+    robot.press("esc");
+    while name(&robot) != "lm_head" {
+        robot.press("j");
+    }
+    assert_eq!(robot.press("enter").toast(), "compare-values: only A has it: nothing stands beside it");
+}

@@ -21,7 +21,7 @@ use super::words::{Fuzzy, Text};
 use crate::name::escape;
 
 /// What a person typed, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     text: String,
     terms: Vec<Term>,

@@ -93,6 +93,37 @@ impl Matches {
         }
     }
 
+    /// Returns what is left of it with some layers only; a tensor is its layer's.
+    pub(super) fn within(&self, checkpoint: &Checkpoint, mode: Mode, layers: &[bool]) -> Self {
+        let (files, list) = (&checkpoint.files, checkpoint.layers.list());
+        let count = if mode == Mode::Layers { list.len() } else { files.tensors.len() };
+        let nodes = files.names.len();
+        let mut left =
+            Self { hits: Bits::new(count), here: Bits::new(nodes), below: Bits::new(nodes), count: 0 };
+        for item in (0..count as u32).filter(|&item| self.hit(item)) {
+            let (layer, node) = match mode {
+                Mode::Layers => (Some(item), list[item as usize].node),
+                Mode::Tensors => {
+                    (checkpoint.layers.of_tensor(files, item), files.tensors[item as usize].node)
+                }
+            };
+            if layer.is_some_and(|layer| layers.get(layer as usize).is_some_and(|shows| *shows)) {
+                left.add(checkpoint, item, node);
+            }
+        }
+        left
+    }
+
+    /// Counts a hit that is no layer of its own, and leads to what it belongs to, if anything.
+    pub(super) fn lead_to(&mut self, checkpoint: &Checkpoint, above: NodeId) {
+        self.count += 1;
+        let mut at = above;
+        while at != NONE && !self.below.get(at) {
+            self.below.set(at);
+            at = checkpoint.files.names.parent(at);
+        }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -213,17 +244,22 @@ impl<'a> Plan<'a> {
     }
 
     fn spec_mask(&self, spec: &LayerSpec, mode: Mode) -> u64 {
-        let (name, word) = (spec.format.get().name(), spec.label().to_ascii_lowercase());
-        self.mask(|kind| match kind {
-            TermKind::Format(text) => name.contains(text.as_str()) || word.contains(text.as_str()),
-            TermKind::Millibits(bits) => {
-                spec.millibits > 0 && spec.millibits.abs_diff(*bits) < MILLIBITS_NEAR
-            }
-            TermKind::Shape(shape) => mode == Mode::Layers && spec.shape_known && shape.matches(&spec.shape),
-            TermKind::Is(Is::Quantized) => spec.is_quantized(),
-            TermKind::Is(Is::Dense) => !spec.is_quantized(),
-            _ => false,
-        })
+        self.mask(|kind| of_spec(kind, spec, mode))
+    }
+}
+
+/// Returns true if a part of a filter holds for all layers of a kind.
+pub(super) fn of_spec(kind: &TermKind, spec: &LayerSpec, mode: Mode) -> bool {
+    match kind {
+        TermKind::Format(text) => {
+            let word = spec.label().to_ascii_lowercase();
+            spec.format.get().name().contains(text.as_str()) || word.contains(text.as_str())
+        }
+        TermKind::Millibits(bits) => spec.millibits > 0 && spec.millibits.abs_diff(*bits) < MILLIBITS_NEAR,
+        TermKind::Shape(shape) => mode == Mode::Layers && spec.shape_known && shape.matches(&spec.shape),
+        TermKind::Is(Is::Quantized) => spec.is_quantized(),
+        TermKind::Is(Is::Dense) => !spec.is_quantized(),
+        _ => false,
     }
 }
 

@@ -17,6 +17,7 @@ impl Tree {
         let twin = |node: NodeId| names.find(&before.files.names.name(node));
         let mut fresh = Self::new(checkpoint);
         let (filter, sort) = (self.filter.clone(), self.sort);
+        self.clear_guests(before);
         let place: Option<Row> = self.current();
         self.sort = Sort::Natural;
         self.set_filter(before, None);

@@ -17,13 +17,16 @@ impl Tree {
     }
 
     fn scan_all(&mut self, checkpoint: &Checkpoint) {
+        self.settle_guests(checkpoint);
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         if self.sort == Sort::Natural {
             self.scan(checkpoint, (0, checkpoint.files.names.len() as u32), 0, &mut rows);
+            self.push_guests(checkpoint, NONE, (0, 0), &mut rows);
         } else {
             let by = (self.sort, &self.differences[..]);
             sort::flat(checkpoint, self.mode, by, self.matches.as_ref(), &mut rows);
+            self.insert_guests(&mut rows);
         }
         self.rows = rows;
     }
@@ -38,7 +41,10 @@ impl Tree {
             below[names.depth(node)] = (depth, 0);
         }
         let mut layer = checkpoint.layers.within(0, node).end;
+        // Nodes above whose guests come where they end, innermost last.
+        let mut above: Vec<(NodeId, (u8, u8))> = Vec::new();
         while node < end {
+            self.end_above(checkpoint, node, &mut above, rows);
             if !self.is_visible_child(node) {
                 node = names.end(node);
                 continue;
@@ -47,6 +53,7 @@ impl Tree {
             let (depth, joined) = below[at];
             if self.is_joined_with_child(checkpoint, node) {
                 below[at + 1] = (depth, joined.saturating_add(1));
+                above.extend(self.guests.has(node).then_some((node, (depth, joined.saturating_add(1)))));
                 node += 1;
                 continue;
             }
@@ -56,7 +63,24 @@ impl Tree {
             // Parts of a layer are many and never shown in layer mode.
             let is_open =
                 self.open.get(node) && (self.mode == Mode::Tensors || self.structure.has_layers_below(node));
+            if self.open.get(node) && self.guests.has(node) {
+                above.push((node, (depth.saturating_add(1), 0)));
+            }
             node = if is_open { node + 1 } else { names.end(node) };
+        }
+        self.end_above(checkpoint, end, &mut above, rows);
+    }
+
+    /// Appends the guests of the nodes that have ended before a node.
+    fn end_above(
+        &self,
+        checkpoint: &Checkpoint,
+        node: NodeId,
+        above: &mut Vec<(NodeId, (u8, u8))>,
+        rows: &mut Vec<Row>,
+    ) {
+        while let Some((of, place)) = above.pop_if(|(of, _)| checkpoint.files.names.end(*of) <= node) {
+            self.push_guests(checkpoint, of, place, rows);
         }
     }
 
@@ -138,13 +162,19 @@ impl Tree {
 
     /// Returns whether a row has children, and whether they show.
     pub(super) fn expand(&self, checkpoint: &Checkpoint, row: usize) -> Expand {
-        let Some(&Row { node, .. }) = self.rows.get(row) else { return Expand::Leaf };
-        let is_extra = self.rows.get(row + 1).is_some_and(|next| next.node == node);
-        let has_children = match (&self.matches, self.mode) {
-            (Some(matches), _) => matches.keeps_below(node),
-            (None, Mode::Layers) => self.structure.has_layers_below(node),
-            (None, Mode::Tensors) => checkpoint.files.names.end(node) > node + 1,
-        };
+        let Some(&Row { node, kind, .. }) = self.rows.get(row) else { return Expand::Leaf };
+        if matches!(kind, RowKind::Guest(_)) {
+            return Expand::Leaf;
+        }
+        let is_other = |next: &&Row| matches!(next.kind, RowKind::Guest(_));
+        let is_extra =
+            self.rows.get(row + 1).filter(|next| !is_other(next)).is_some_and(|next| next.node == node);
+        let has_children = self.guests.has(node)
+            || match (&self.matches, self.mode) {
+                (Some(matches), _) => matches.keeps_below(node),
+                (None, Mode::Layers) => self.structure.has_layers_below(node),
+                (None, Mode::Tensors) => checkpoint.files.names.end(node) > node + 1,
+            };
         if self.sort != Sort::Natural || is_extra || !has_children {
             Expand::Leaf
         } else if self.open.get(node) {
@@ -169,6 +199,7 @@ impl Tree {
         }
         let mut rows = Vec::new();
         self.scan(checkpoint, (node + 1, end), depth.saturating_add(1), &mut rows);
+        self.push_guests(checkpoint, node, (depth.saturating_add(1), 0), &mut rows);
         if self.cursor > row {
             self.cursor += rows.len();
         }
@@ -195,6 +226,14 @@ impl Tree {
     /// Puts the cursor where it was by name, or on the nearest row above that name.
     pub(super) fn return_to(&mut self, checkpoint: &Checkpoint, place: Option<Row>) {
         let Some(place) = place else { return };
+        if let RowKind::Guest(guest) = place.kind {
+            match self.row_of_guest(guest) {
+                Some(row) => self.cursor = row,
+                None if place.node != NONE => self.put_cursor(checkpoint, place.node),
+                None => self.set_cursor(self.cursor),
+            }
+            return;
+        }
         self.put_cursor(checkpoint, place.node);
         let same = |row: &Row| row.node == place.node && row.kind == place.kind;
         // Of several rows of one node, the same one.
@@ -233,11 +272,15 @@ impl Tree {
             return self.rows.iter().rposition(|row| row.node == node).or_else(first_below);
         }
         let after = self.rows.partition_point(|row| row.node <= node);
-        if after > 0 && self.rows[after - 1].node == node {
-            return Some(after - 1);
+        let is_own = |row: &Row| !matches!(row.kind, RowKind::Guest(_));
+        // Guests at the end of a node stand behind its last one.
+        if let Some(last) = self.rows[..after].iter().rposition(is_own)
+            && self.rows[last].node == node
+        {
+            return Some(last);
         }
         // A node in a chain: the row of the chain's last comes next.
-        let row = self.rows.get(after)?;
+        let row = self.rows.get(after).filter(|row| is_own(row))?;
         let first_depth = names.depth(row.node) - usize::from(row.joined);
         (row.node < names.end(node) && first_depth <= names.depth(node)).then_some(after)
     }
@@ -327,7 +370,7 @@ impl Tree {
             return None;
         }
         let names = &checkpoint.files.names;
-        let node = self.rows.get(row)?.node;
+        let node = self.home(self.rows.get(row)?);
         let mut at = node;
         while at != NONE {
             if let Some(fold) = self.structure.owner(at) {
@@ -335,17 +378,25 @@ impl Tree {
             }
             at = names.parent(at);
         }
-        names.children(node).find_map(|child| self.structure.fold_of(child))
+        (node != NONE).then(|| names.children(node).find_map(|child| self.structure.fold_of(child)))?
     }
 
-    /// Takes a filter: opens what leads to its hits, and unfolds where members do not match alike.
-    pub(super) fn apply_filter(&mut self, checkpoint: &Checkpoint, filter: Filter) {
-        let matches = Matches::of(checkpoint, &self.structure, &filter, self.mode);
+    /// Takes a filter, and what is to show: opens what leads to its hits, and unfolds where members do not match alike.
+    pub(super) fn apply_filter(&mut self, checkpoint: &Checkpoint, filter: Option<Filter>) {
+        let nothing = Filter::default();
+        let mut matches =
+            Matches::of(checkpoint, &self.structure, filter.as_ref().unwrap_or(&nothing), self.mode);
+        if let Some(shown) = &self.shown {
+            matches = matches.within(checkpoint, self.mode, &shown.layers);
+        }
+        self.filter = filter;
+        for above in self.taken_guests() {
+            matches.lead_to(checkpoint, above);
+        }
         let (_, folded) = self.unfiltered.get_or_insert_with(|| (self.open.clone(), self.folded.clone()));
         self.folded.clone_from(folded);
         self.open.clone_from(matches.below());
         self.matches = Some(matches);
-        self.filter = Some(filter);
         for fold in 0..self.structure.folds().len() {
             if self.folded.get(self.structure.folds()[fold].head) && !self.can_fold(checkpoint, fold) {
                 self.structure.put(&mut self.folded, fold, false);
@@ -373,6 +424,7 @@ impl Tree {
         self.reflow(checkpoint);
         if let Some(row) = at
             && self.sort == Sort::Natural
+            && row.node != NONE
         {
             let node = self.represented(checkpoint, row.node);
             // A fold's row means the fold; any other row means its own name.
@@ -416,6 +468,7 @@ impl Tree {
     pub(super) fn is_hit(&self, row: &Row) -> bool {
         match row.kind {
             RowKind::Group => false,
+            RowKind::Guest(_) => true,
             RowKind::Layer(item) | RowKind::Tensor(item) => {
                 self.matches.as_ref().is_some_and(|matches| matches.hit(item))
             }

@@ -443,7 +443,7 @@ fn the_next_row_of_some_layers_is_the_one_that_stands_for_them() {
         differences[layer as usize] = 0.5 + at as f64;
     }
     tree.set_sort(&checkpoint, Sort::Difference);
-    tree.set_differences(&checkpoint, differences);
+    tree.set_differences(&checkpoint, differences, 0.0);
     assert_eq!(name(&tree), "model.layers.0.norm", "the cursor stays on its name");
     tree.set_cursor(0);
     assert_eq!(name(&tree), "model.norm", "what differs most is first");

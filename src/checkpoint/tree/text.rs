@@ -76,6 +76,8 @@ pub enum State {
     Dense,
     /// A quantized layer, or a tensor of one.
     Quantized,
+    /// A layer that only another checkpoint has.
+    Guest,
 }
 
 /// Whether a row has rows below.
@@ -113,6 +115,12 @@ impl Tree {
     #[must_use]
     pub fn describe(&self, checkpoint: &Checkpoint, row: usize) -> RowText {
         let Some(&at) = self.rows.get(row) else { return RowText::empty() };
+        if let RowKind::Guest(guest) = at.kind {
+            let mut text = RowText::empty();
+            self.describe_guest(checkpoint, at, guest, &mut text);
+            text.hits = self.filter().map_or_else(Vec::new, |filter| filter.highlight(&text.label));
+            return text;
+        }
         let label = self.label(checkpoint, at);
         let mut text = RowText {
             hits: self.filter().map_or_else(Vec::new, |filter| filter.highlight(&label)),
@@ -127,6 +135,7 @@ impl Tree {
             RowKind::Group => group(checkpoint, at.node, &mut text),
             RowKind::Layer(layer) => describe_layer(checkpoint, layer, &mut text),
             RowKind::Tensor(tensor) => describe_tensor(checkpoint, tensor, &mut text),
+            RowKind::Guest(_) => {}
         }
         if let Some(index) = self.fold_at(at.node) {
             let fold = self.structure.folds()[index];
@@ -267,7 +276,7 @@ fn group(checkpoint: &Checkpoint, node: NodeId, text: &mut RowText) {
     }
 }
 
-fn describe_layer(checkpoint: &Checkpoint, layer: u32, text: &mut RowText) {
+pub(super) fn describe_layer(checkpoint: &Checkpoint, layer: u32, text: &mut RowText) {
     let spec = checkpoint.layers.spec(layer);
     text.state = state(spec.is_quantized());
     text.tied = checkpoint.layers.list()[layer as usize].tied;

@@ -53,6 +53,7 @@ impl Page<'_> {
             Stage::Running | Stage::Done | Stage::Stopped(_) => {}
         }
         let mut lines = match (self.app.focused(), self.ready.tree.current().map(|row| row.kind)) {
+            (_, Some(RowKind::Guest(_))) => self.guests(),
             (Some(focused), _) => self.layer(focused),
             (None, _) => self.row(),
         };
@@ -291,7 +292,8 @@ impl Page<'_> {
             ]);
             return lines;
         }
-        lines.extend(self.sum(&sum));
+        let only_b = self.ready.tree.guests_below(&self.ready.checkpoint, self.ready.tree.cursor());
+        lines.extend(self.sum(&sum, only_b as u32));
         let mut worst: Vec<(f64, u32)> = Vec::new();
         for layer in layers.into_iter().flatten() {
             if let Cell::Apart(far) = self.compare.table.cell(layer) {
@@ -314,6 +316,51 @@ impl Page<'_> {
         lines
     }
 
+    /// Layers that only B has.
+    fn guests(&self) -> Vec<Line<'static>> {
+        let guests = self.app.guests();
+        let Some((first, facts)) = guests.first().zip(self.compare.facts.as_ref()) else { return Vec::new() };
+        let (b, count) = (&facts.of[1], guests.len());
+        let right = if count > 1 { format!("1 of {count}") } else { String::new() };
+        let mut lines = self.title(&first.name, &right);
+        let spec = b.layers.spec(first.layer);
+        lines.push(Line::from(vec![
+            self.span("A -   ", Role::SideA),
+            self.span(format!("B {}   ", escape(&spec.label())), Role::SideB),
+            self.span(if spec.shape_known { units::shape(&spec.shape) } else { String::new() }, Role::Muted),
+        ]));
+        lines.extend([Line::default(), self.line("+ only in B", Role::SideB)]);
+        let own = b.layers.name(&b.files.names, first.layer);
+        if own != first.name {
+            lines.extend(self.words(&format!("There it is {}.", escape(&own)), Role::Muted));
+        }
+        let tied = self.compare.tied_pair(first.layer);
+        if let Some((pair, of)) = tied.and_then(|number| self.compare.pair(number)) {
+            let to = of[0].layers.name(&of[0].files.names, pair.a);
+            let words = format!("A ties it to {}, against which it is held:", escape(&to));
+            lines.extend(self.words(&words, Role::Text));
+            lines.push(Line::default());
+            match tied.and_then(|number| self.compare.table.known.get(number as usize)) {
+                Some(Some(Ok(figures))) => {
+                    let one = Focused { layer: pair.a, place: 0, of: 1, is_walked: false };
+                    lines.extend(self.figures(figures, one, false));
+                }
+                Some(Some(Err(why))) => lines.extend(self.words(&escape(why), Role::Error)),
+                _ => lines.push(self.line("not compared yet", Role::Muted)),
+            }
+        } else {
+            lines.extend(self.words("A has no layer of this name.", Role::Muted));
+        }
+        if count > 1 {
+            lines.extend([Line::default(), self.line("all of them", Role::Heading)]);
+            let names: Vec<String> = guests.iter().take(LIST_MAX).map(|guest| guest.name.clone()).collect();
+            let shared = shared_prefix(&names);
+            lines.extend(names.iter().map(|name| self.listed(&name[shared..], "")));
+            lines.extend(self.more(count));
+        }
+        lines
+    }
+
     /// A name, and a number at the right.
     fn listed(&self, name: &str, number: &str) -> Line<'static> {
         let room = self.width.saturating_sub(12);
@@ -324,7 +371,7 @@ impl Page<'_> {
         ])
     }
 
-    fn sum(&self, sum: &Sum) -> Vec<Line<'static>> {
+    fn sum(&self, sum: &Sum, only_b: u32) -> Vec<Line<'static>> {
         let of = sum.layers - sum.only_a;
         let words = format!(
             "{} of {} layers compared",
@@ -341,6 +388,7 @@ impl Page<'_> {
             ("equal", sum.equal, Role::Ok),
             ("no number", sum.infinite, Role::Error),
             ("only in A", sum.only_a, Role::Warn),
+            ("only in B", only_b, Role::SideB),
             ("incomparable", sum.unknown, Role::Error),
         ];
         for (what, count, role) in counts {

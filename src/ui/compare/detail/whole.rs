@@ -71,7 +71,7 @@ impl Page<'_> {
         lines
     }
 
-    fn more(&self, count: usize) -> Option<Line<'static>> {
+    pub(super) fn more(&self, count: usize) -> Option<Line<'static>> {
         (count > LIST_MAX)
             .then(|| self.line(&format!("  {} more", units::exact((count - LIST_MAX) as u64)), Role::Muted))
     }
