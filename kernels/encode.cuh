@@ -8,9 +8,10 @@ struct Strands {
 };
 
 // An encoder: `rows` whole rows of `columns` values, of which the first is row `first_row` of the layer.
-#define ENCODER(name)                                                                                            \
-  KERNEL(name, const Layer layer, const f32* values, u64 first_row, u64 rows, u64 columns, const Strands strands, \
+#define ENCODER_OF(kernel, name)                                                                                 \
+  kernel(name, const Layer layer, const f32* values, u64 first_row, u64 rows, u64 columns, const Strands strands, \
          u32* all)
+#define ENCODER(name) ENCODER_OF(KERNEL, name)
 
 // Tells how many values have no code: what is infinite, NaN, or beyond the format. The processor is asked then.
 DEV void tell_refused(u32 refused, u32* all) {

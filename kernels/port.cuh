@@ -20,6 +20,8 @@ typedef double f64;
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 
 #define KERNEL(name, ...) extern "C" __global__ void __launch_bounds__(256) name(__VA_ARGS__)
+// A kernel that takes many registers: as many as leave room for four blocks on a multiprocessor, which is 64.
+#define WIDE_KERNEL(name, ...) extern "C" __global__ void __launch_bounds__(256, 4) name(__VA_ARGS__)
 #define DEV static __device__ __forceinline__
 #define CONSTANT static __constant__
 #define SHFL_XOR(value, lanes) __shfl_xor_sync(0xffffffffu, value, lanes)

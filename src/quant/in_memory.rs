@@ -1,9 +1,10 @@
-//! A layer in memory: its tensors are recognized and decoded as those of a file are.
+//! A layer in memory: its tensors are recognized, decoded and encoded again as those of a file are.
 
 use std::borrow::Cow;
 
 use super::decode::Decoding;
-use super::{FormatId, Module, Part, Parts, QuantBlock, QuantConfig, Side, SideData};
+use super::encode::Encoding;
+use super::{FormatId, LayerSpec, Module, Part, Parts, QuantBlock, QuantConfig, QuantFormat, Side, SideData};
 use crate::tensor::Dtype;
 
 /// A tensor in memory.
@@ -60,6 +61,23 @@ impl<'a> InMemory<'a> {
     /// # Errors
     /// There is no such format, the tensors are not those of it, or something of them is broken; in words.
     pub fn decoding(&self, name: &str, format: &str) -> Result<Decoding, String> {
+        self.recognized(name, format, |known, parts, spec| known.decode(parts, spec))
+    }
+
+    /// Returns how the layer of this name is encoded again, as it is stored.
+    ///
+    /// # Errors
+    /// As `decoding`, and the format does not write such layers.
+    pub fn encoding(&self, name: &str, format: &str) -> Result<Encoding, String> {
+        self.recognized(name, format, |known, parts, spec| known.encode(parts, spec))
+    }
+
+    fn recognized<T>(
+        &self,
+        name: &str,
+        format: &str,
+        then: impl FnOnce(&dyn QuantFormat, &Parts<'_>, &LayerSpec) -> Result<T, String>,
+    ) -> Result<T, String> {
         let list: Vec<Part<'_>> = (0u32..)
             .zip(&self.tensors)
             .map(|(number, tensor)| Part {
@@ -77,7 +95,7 @@ impl<'a> InMemory<'a> {
         if !found.spec.broken.is_empty() {
             return Err(found.spec.broken.join(", "));
         }
-        known.decode(&parts, &found.spec)
+        then(known, &parts, &found.spec)
     }
 
     /// Returns the bytes of a tensor by its number: the codes of a decoding. Empty if there is none.

@@ -5,16 +5,18 @@
 //! | codes  | packed, row by row                                                                      |
 //! | scales | as stored, a row of tiles after another; of a layer with one scale that one each time    |
 //! | zeros  | one signed byte a scale, where codes have zero points                                   |
-//! | errors | the sum of squared errors of each row, an f64; only on a layer's own grid               |
 //!
-//! On its own grid a layer has these strands twice: on its stored scales and on new ones. What becomes of codes, scales
-//! and zero points at last is the format's own.
+//! On its own grid a layer has codes on its stored scales and on new ones, with what both lose (`regroup.rs`). What
+//! becomes of codes, scales and zero points at last is the format's own.
+
+use std::borrow::Cow;
 
 use super::encode::{Around, Encode};
 use super::kernel::Kernel;
 use super::pack::Packing;
 use super::regroup;
-use super::tiles::kernel::Encoder;
+use super::tiles::kernel::{Encoder, Finder, Finding};
+use super::tiles::own::{OwnGrid, Strewn};
 use super::tiles::{Coder, Rule, Step, Tiling, store, widen};
 use crate::tensor::{Dtype, values};
 
@@ -94,7 +96,9 @@ impl Layout {
             scratch.worths.resize(row.len(), 0.0);
             coder.worths(&scratch.codes, wide, steps, &mut scratch.worths);
             values::round_all(dtype, &mut scratch.worths);
-            out.errors.extend_from_slice(&squares(row, &scratch.worths).to_le_bytes());
+            let tiles = row.chunks(wide).zip(scratch.worths.chunks(wide));
+            let lost = tiles.fold(0.0, |lost, (values, read)| lost + regroup::lost(values, read));
+            out.errors.extend_from_slice(&lost.to_le_bytes());
         }
         if let Some(order) = order {
             let ordered = scratch.codes.clone();
@@ -122,16 +126,6 @@ impl Layout {
             }
         }
     }
-}
-
-/// Returns the sum of squared differences; exact enough to compare two of them.
-fn squares(values: &[f32], others: &[f32]) -> f64 {
-    let pieces = values.chunks(256).zip(others.chunks(256));
-    let sum = |(values, others): (&[f32], &[f32])| {
-        let pairs = values.iter().zip(others);
-        pairs.map(|(value, other)| f64::from(value - other).powi(2)).sum::<f64>()
-    };
-    pieces.map(sum).sum()
 }
 
 impl<R: Rule> Fresh<R> {
@@ -175,6 +169,33 @@ impl<R> Fresh<R> {
     fn encoder(&self) -> Option<Encoder> {
         let Layout { tiling, packed, scales, has_zeros, .. } = self.layout;
         Encoder::of_codes(tiling, packed, (scales, has_zeros), self.coder)
+    }
+}
+
+/// An encoder of the matrices of a stack, which may come turned.
+pub(super) trait Turns: Encode {
+    /// Returns how a kernel encodes a stack that comes turned, of matrices of so many rows, and how it finds scales.
+    fn turned(&self, outputs: u64, largest: f32) -> Option<(OwnGrid<'_>, Finder)>;
+}
+
+impl<R: Rule> Turns for Fresh<R> {
+    fn turned(&self, outputs: u64, largest: f32) -> Option<(OwnGrid<'_>, Finder)> {
+        let own = OwnGrid {
+            encoder: self.encoder()?,
+            coder: self.coder,
+            stored: Box::new(std::iter::empty()),
+            turned: outputs,
+            strewn: None,
+            read_as: Dtype::F32,
+            may_regroup: true,
+        };
+        Some((own, self.rule.finder(largest)?))
+    }
+}
+
+impl<R: Rule> Turns for Own<R> {
+    fn turned(&self, outputs: u64, largest: f32) -> Option<(OwnGrid<'_>, Finder)> {
+        Some((OwnGrid { turned: outputs, ..self.own_grid()? }, self.finder(largest)?))
     }
 }
 
@@ -241,6 +262,34 @@ impl<R: Rule> Own<R> {
         out
     }
 
+    /// Returns how a kernel finds new scales.
+    fn finder(&self, largest: f32) -> Option<Finder> {
+        // Where there are none any would do.
+        if self.may_regroup { self.fresh.rule.finder(largest) } else { Some(Finder::new(Finding::Fixed, [])) }
+    }
+
+    /// Returns how a kernel encodes.
+    pub(super) fn own_grid(&self) -> Option<OwnGrid<'_>> {
+        let mut encoder = self.fresh.encoder()?;
+        if !self.may_regroup {
+            (encoder.scales, encoder.has_zeros) = (Dtype::F32, false);
+        }
+        let wide = self.fresh.layout.tiling.wide;
+        let strewn = self.order.as_deref().map(|order| {
+            let starts = (0..order.len()).step_by(wide).chain([order.len()]).map(|start| start as u32);
+            Strewn { order: Cow::Borrowed(order), starts: starts.collect() }
+        });
+        Some(OwnGrid {
+            encoder,
+            coder: Coder::nearest(self.fresh.coder.code),
+            stored: Box::new(self.stored.iter().map(|step| [step.worth, step.zero])),
+            turned: 0,
+            strewn,
+            read_as: self.decoded,
+            may_regroup: self.may_regroup,
+        })
+    }
+
     /// Returns the columns of rows in the order of groups.
     fn ordered(&self, values: &[f32]) -> Option<Vec<f32>> {
         let order = self.order.as_deref()?;
@@ -277,18 +326,22 @@ impl<R: Rule> Encode for Own<R> {
     fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>> {
         let mut strands = strands.into_iter();
         let mut next = || strands.next().unwrap_or_default();
-        let (codes, error) = (next(), sum(&next()));
+        let (codes, lost) = (next(), next());
         let made = Made { codes: next(), scales: next(), zeros: next() };
-        if !self.may_regroup || !regroup::is_regrouped(error, sum(&next())) {
+        if !self.may_regroup || !regroup::is_regrouped(&lost, &next()) {
             return std::iter::once(codes).chain(self.kept.iter().cloned()).collect();
         }
         (self.fresh.finish)(made, largest)
     }
-}
 
-/// Returns the sum of the errors of all rows.
-fn sum(errors: &[u8]) -> f64 {
-    errors.as_chunks::<8>().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).sum()
+    fn kernel(&self, largest: f32) -> Option<Kernel> {
+        // Without new scales any would do.
+        self.own_grid()?.kernel(self.finder(largest)?)
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        self.own_grid().map_or_else(Vec::new, |own| own.strand_bytes(rows))
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! to the dtype of the weight, and the sum with the zero point once more.
 
 pub(super) mod kernel;
+pub(super) mod own;
 
 use multiversion::multiversion;
 

@@ -22,7 +22,7 @@ use super::weights::kinds;
 const FLOATS: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::F32];
 
 /// A weight whose rows are of many kinds, in a dtype; the first row is of the kind `first`.
-fn weight([rows, columns]: [u64; 2], dtype: Dtype, first: usize) -> Vec<f32> {
+pub(crate) fn weight([rows, columns]: [u64; 2], dtype: Dtype, first: usize) -> Vec<f32> {
     let kinds = kinds((rows * columns) as usize);
     let row = |row: usize| {
         let at = row * columns as usize..(row + 1) * columns as usize;
@@ -34,7 +34,7 @@ fn weight([rows, columns]: [u64; 2], dtype: Dtype, first: usize) -> Vec<f32> {
 }
 
 /// Encodes a layer of plain values on a device, in as many ranges of rows as `ranges`; `None` where the processor has to.
-fn on_device(
+pub(crate) fn on_device(
     device: &Cuda,
     encoder: &dyn Encode,
     (shape, dtype, values): ([u64; 2], Dtype, &[f32]),
@@ -68,7 +68,7 @@ fn on_device(
     Some(all)
 }
 
-fn largest(values: &[f32]) -> f32 {
+pub(crate) fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0f32, |largest, value| largest.max(value.abs()))
 }
 
@@ -231,7 +231,7 @@ fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, is_whole: b
         let to = aim.map_or(To::Same, |aim| To::Packed(aim.clone()));
         let merging = held.as_ref().map(|(_, path)| {
             let adapters = vec![(path.clone(), 1.0)];
-            Merging { adapters, ..Merging::default() }
+            Merging { adapters, allow_partial: true, ..Merging::default() }
         });
         let order = Order { to, merging, ..Order::new(input, &scratch.join(output)) };
         match &held {
@@ -256,8 +256,60 @@ fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, is_whole: b
     }
 }
 
+/// Stacks of experts, whose columns come as rows.
+fn experts() {
+    let cuda = Cuda::open(&cards(2), 1).unwrap();
+    let target = Aim::of("mxfp4").target(false).unwrap();
+    for shape in [[1, 32, 1], [3, 64, 40], [2, 96, 7], [5, 32, 33], [1, 288, 130]] {
+        let encoding = target.encoding(&Candidate { shape: &shape, dtype: Dtype::BF16 }).unwrap();
+        let [experts, inputs, outputs] = shape;
+        let rows = [experts * inputs, outputs];
+        for first in 0..16 {
+            let values = weight(rows, Dtype::BF16, first);
+            let should = encoding.encoder.rows(&values, Around::default()).unwrap();
+            for ranges in [1, 2] {
+                let is = on_device(&cuda, &*encoding.encoder, (rows, Dtype::BF16, &values), (0.0, ranges));
+                assert!(is.as_ref() == Some(&should), "{shape:?} from kind {first} in {ranges}");
+            }
+        }
+    }
+}
+
+/// Samples that are packed as they were, with an adapter of their model.
+const SAME: [(&str, &str); 29] = [
+    ("bnb-nf4-A", "peft-lora-all-A"),
+    ("bnb-nf4-dq-A", "peft-lora-all-A"),
+    ("bnb-nf4-A", "peft-dora-A"),
+    ("bnb-int8-A", "peft-lora-all-A"),
+    ("gptq-w2-g32-sym-v1-A", "peft-lora-all-A"),
+    ("gptq-w3-g32-asym-act-v1-A", "peft-lora-all-A"),
+    ("gptq-w4-asym-v1-wrap-A", "peft-lora-all-A"),
+    ("gptq-w4-g128-sym-v1-A", "peft-lora-all-A"),
+    ("gptq-w4-g64-asym-act-v2-B", "peft-rslora-B"),
+    ("gptq-w4-gcol-sym-v1-A", "peft-lora-all-A"),
+    ("gptq-w8-g128-sym-v1-A", "peft-dora-A"),
+    ("awq-gemm-g128-A", "peft-lora-all-A"),
+    ("awq-gemm-g64-skip-A", "peft-lora-all-A"),
+    ("awq-gemv-g64-A", "peft-lora-all-A"),
+    ("awq-gemvfast-g128-A", "peft-lora-all-A"),
+    ("ct-fp8-block-A", "peft-lora-all-A"),
+    ("ct-fp8-dynamic-channel-A", "peft-lora-all-A"),
+    ("ct-fp8-tensor-A", "peft-lora-all-A"),
+    ("ct-mxfp4a16-A", "peft-lora-all-A"),
+    ("ct-mxfp8a16-A", "peft-lora-all-A"),
+    ("ct-nvfp4a16-A", "peft-lora-all-A"),
+    ("ct-w3a16-A", "peft-lora-all-A"),
+    ("ct-w4a16-asym-g128-A", "peft-lora-all-A"),
+    ("ct-w4a16-channel-B", "peft-rslora-B"),
+    ("ct-w8a16-A", "peft-lora-all-A"),
+    ("ct-w8a8-int8-A", "peft-lora-all-A"),
+    ("fp8-block-partial-B", "peft-rslora-B"),
+    ("fp8-block128-A", "peft-lora-all-A"),
+    ("fp8-block32-ue8m0-A", "peft-lora-all-A"),
+];
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = vec![trial("encode::experts", experts)];
     for aim in aims() {
         let name = aim.flags().replace("--to ", "");
         let is_usual = ["bnb-int8", "bnb-nf4", "gptq", "fp8", "nvfp4"]
@@ -286,12 +338,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         let run = move || converted(sample, None, Some(&Aim::of(name)), true);
         trials.push(trial(format!("encode::{sample}::{name}"), run));
     }
-    for (sample, adapter, is_whole) in [
-        ("bnb-nf4-A", "peft-lora-all-A", true),
-        ("bnb-nf4-dq-A", "peft-lora-all-A", true),
-        ("bnb-nf4-A", "peft-dora-A", true),
-    ] {
-        let run = move || converted(sample, Some(adapter), None, is_whole);
+    for (sample, adapter) in SAME {
+        let run = move || converted(sample, Some(adapter), None, true);
         trials.push(trial(format!("encode::{sample}::{adapter}"), run));
     }
     let run = || converted("base-A-bf16", Some("peft-lora-all-A"), Some(&Aim::of("bnb-nf4")), true);

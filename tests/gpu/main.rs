@@ -16,6 +16,7 @@ mod integers;
 mod layers;
 mod memory;
 mod merge;
+mod own;
 #[path = "../it/robot.rs"]
 mod robot;
 mod samples;

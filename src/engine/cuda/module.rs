@@ -18,6 +18,7 @@ const PTX: &[(&str, &str)] = &[
     ("marlin", include_str!("../../../kernels/ptx/marlin.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
     ("mxfp4", include_str!("../../../kernels/ptx/mxfp4.ptx")),
+    ("own", include_str!("../../../kernels/ptx/own.ptx")),
     ("packed", include_str!("../../../kernels/ptx/packed.ptx")),
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
     ("planes", include_str!("../../../kernels/ptx/planes.ptx")),

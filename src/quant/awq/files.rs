@@ -71,8 +71,10 @@ impl Files for Layout {
     fn rows(&self) -> Option<Rows> {
         match self.kind {
             Kind::Gemm => Some(Rows::columns()),
-            // Made only as they are stored, on two grids.
-            Kind::Gemv | Kind::Marlin | Kind::GemvFast => None,
+            Kind::Gemv => Rows::words(Packing::Dense, 4),
+            Kind::GemvFast => Some(Rows::woven()),
+            // It is not written.
+            Kind::Marlin => None,
         }
     }
 

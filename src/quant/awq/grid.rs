@@ -78,8 +78,12 @@ impl Coding for Grids {
         self.dtype
     }
 
+    fn has_real_zeros(self) -> bool {
+        self.has_real_zeros
+    }
+
     fn kernel(self) -> Option<(&'static str, Finder)> {
-        let dtype = number_of_dtype(self.dtype).filter(|_| !self.has_real_zeros)?;
+        let dtype = number_of_dtype(self.dtype)?;
         Some(("awq_encode", Finder::new(Finding::Awq, [0, dtype])))
     }
 

@@ -254,8 +254,9 @@ impl Rule for Nvfp4 {
     }
 
     fn finder(&self, whole: f32) -> Option<Finder> {
-        let global = number_of(self.global(whole));
-        Some(Finder::new(Finding::Nvfp4, [global, number_of_dtype(self.dtype)?]))
+        // Of a negative one scales are negative, which no kernel stores.
+        let global = Some(self.global(whole)).filter(|&global| global > 0.0)?;
+        Some(Finder::new(Finding::Nvfp4, [number_of(global), number_of_dtype(self.dtype)?]))
     }
 }
 

@@ -12,7 +12,8 @@ use super::{BLOCK, find, is_exponent};
 use crate::quant::affine::transposed;
 use crate::quant::decode::floats_as;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
-use crate::quant::tiled::{Fresh, Layout, Made, Own, Packed};
+use crate::quant::kernel::Kernel;
+use crate::quant::tiled::{Fresh, Layout, Made, Own, Packed, Turns};
 use crate::quant::tiles::kernel::{Finder, Finding};
 use crate::quant::tiles::{Code, Coder, Rule, Step, Tiling, magnitude, power_of_two};
 use crate::quant::{LayerSpec, Parts};
@@ -84,7 +85,7 @@ pub(super) struct Turned<E> {
     pub(super) outputs: u64,
 }
 
-impl<E: Encode> Encode for Turned<E> {
+impl<E: Turns> Encode for Turned<E> {
     fn rows_apart(&self) -> u64 {
         self.inputs
     }
@@ -99,5 +100,14 @@ impl<E: Encode> Encode for Turned<E> {
 
     fn finish(&self, strands: Vec<Vec<u8>>, largest: f32) -> Vec<Vec<u8>> {
         self.inner.finish(strands, largest)
+    }
+
+    fn kernel(&self, largest: f32) -> Option<Kernel> {
+        let (own, finder) = self.inner.turned(self.outputs, largest)?;
+        own.kernel(finder)
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        self.inner.turned(self.outputs, 0.0).map_or_else(Vec::new, |(own, _)| own.strand_bytes(rows))
     }
 }

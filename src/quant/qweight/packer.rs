@@ -8,30 +8,24 @@
 //! | stored    | those of the file                       | what lies beyond its ranges, and what rounding takes     |
 //! | anew      | by the range of each group as it is now | what rounding takes, also of weights that nobody changed |
 //!
-//! The stored one is kept unless the other one's sum of squared errors is less than four fifths of its own. Rounding to
-//! a step `s` loses `s² / 12` a weight, whatever grid it is on: so two grids whose ranges differ by 12 % differ by
-//! 25 % in what they lose, and that much is between any two ways to choose a range (a search shrinks it by
-//! about as much). Less than four fifths means that the stored ranges do not fit: values are clipped, or a group
-//! has shrunken. The sums are those of the values as they will be read, products rounded to the dtype of scales: so a
-//! layer that nobody changed loses nothing on its own grid, and stays what it is to the byte. They run over
-//! whole rows, in f64, in the order of the rows, and do not depend on the cuts.
+//! Which one stays, and what the strands of such a layer hold, says `regroup.rs`. The sums are those of the values as
+//! they will be read, products rounded to the dtype of scales: so a layer that nobody changed loses nothing on its own
+//! grid, and stays what it is to the byte.
 
+use std::borrow::Cow;
 use std::ops::Range;
-
-use multiversion::multiversion;
 
 use crate::quant::affine::Groups;
 use crate::quant::decode::DecodeRows;
 use crate::quant::encode::{Around, Encode};
 use crate::quant::kernel::Kernel;
+use crate::quant::regroup;
 use crate::quant::search::{self, Grid, Lattice};
 use crate::quant::target::Search;
 use crate::quant::tiles::kernel::{Encoder, Finder, Rows};
+use crate::quant::tiles::own::{OwnGrid, Strewn};
 use crate::quant::tiles::{Code, Coder, Tiling};
 use crate::tensor::{Dtype, values};
-
-/// The share of the stored grid's squared errors below which a layer is regrouped.
-const FITS: f64 = 0.8;
 
 /// How a format chooses the grid of a group and the codes on it.
 pub(in crate::quant) trait Coding: Lattice + Send + Sync + 'static {
@@ -41,6 +35,11 @@ pub(in crate::quant) trait Coding: Lattice + Send + Sync + 'static {
 
     /// Returns the dtype to which `scale * (code - zero)` is rounded when it is read.
     fn dtype(self) -> Dtype;
+
+    /// Returns true if zero points need not be whole.
+    fn has_real_zeros(self) -> bool {
+        false
+    }
 
     /// Returns the name of the kernel that finds the same grids and codes, and how; `None` if none does.
     fn kernel(self) -> Option<(&'static str, Finder)> {
@@ -126,10 +125,22 @@ impl Spans {
         (is_whole && self.spans.last()?.end == inputs && self.spans.len() == inputs.div_ceil(first.len()))
             .then_some(first.len())
     }
+
+    /// Returns the groups as lists of inputs; `None` if 32 bits do not count them.
+    fn strewn(&self, inputs: usize) -> Option<Strewn<'_>> {
+        u32::try_from(inputs).ok()?;
+        let ends = self.spans.iter().map(|span| span.end as u32);
+        let order = if self.order.is_empty() {
+            Cow::Owned((0..inputs as u32).collect())
+        } else {
+            Cow::Borrowed(self.order.as_slice())
+        };
+        Some(Strewn { order, starts: std::iter::once(0).chain(ends).collect() })
+    }
 }
 
-/// Packs rows; strands: packed codes, scales in f32, zero points in bytes; and of a layer that is packed as it
-/// was: packed codes on the stored grid, sums of squared errors of each row on both.
+/// Packs rows; strands: packed codes, scales in f32, zero points in bytes; of a layer that is packed as it was, those of
+/// `regroup.rs`.
 pub(in crate::quant) struct Packer<C, F> {
     pub(in crate::quant) coding: C,
     pub(in crate::quant) files: F,
@@ -273,7 +284,8 @@ impl<C: Coding, F: Files> Encode for Packer<C, F> {
         let (mut buffer, mut held_buffer, mut back) = (Vec::new(), Vec::new(), Vec::new());
         let mut codes = vec![0; values.len()];
         let mut before = vec![0; if self.stored.is_some() { values.len() } else { 0 }];
-        let (mut scales, mut zeros, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut scales, mut zeros) = (Vec::new(), Vec::new());
+        let (mut lost, mut lost_before) = (Vec::new(), Vec::new());
         for (number, (row, codes)) in
             values.chunks_exact(inputs).zip(codes.chunks_exact_mut(inputs)).enumerate()
         {
@@ -285,20 +297,23 @@ impl<C: Coding, F: Files> Encode for Packer<C, F> {
             let held = held.get(from..from + inputs).unwrap_or_default();
             let stored = self.as_stored(&row, before, self.ordered(held, &mut held_buffer));
             self.back(before, &mut back);
-            lost.extend([stored, anew].into_iter().flat_map(f64::to_le_bytes));
+            lost.extend(anew.to_le_bytes());
+            lost_before.extend(stored.to_le_bytes());
         }
-        let mut strands = vec![self.files.pack(&codes), scales, zeros];
-        if self.stored.is_some() {
-            strands.extend([self.files.pack(&before), lost]);
+        let codes = self.files.pack(&codes);
+        if self.stored.is_none() {
+            return Ok(vec![codes, scales, zeros]);
         }
-        Ok(strands)
+        Ok(vec![self.files.pack(&before), lost_before, codes, scales, zeros, lost])
     }
 
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         let mut strands = strands.into_iter();
-        let [codes, scales, zeros] = std::array::from_fn(|_| strands.next().unwrap_or_default());
-        if let (Some(stored), Some(before), Some(lost)) = (&self.stored, strands.next(), strands.next())
-            && !is_regrouped(&lost)
+        let mut next = || strands.next().unwrap_or_default();
+        let before = self.stored.as_ref().map(|stored| (stored, next(), next()));
+        let [codes, scales, zeros] = std::array::from_fn(|_| next());
+        if let Some((stored, before, lost)) = before
+            && !regroup::is_regrouped(&lost, &next())
         {
             let [zeros, scales] = stored.tensors.clone();
             return vec![self.files.codes(&before), zeros, scales];
@@ -311,27 +326,60 @@ impl<C: Coding, F: Files> Encode for Packer<C, F> {
 
     fn kernel(&self, _largest: f32) -> Option<Kernel> {
         let (_, finder) = self.coding.kernel()?;
-        self.encoder()?.kernel(finder)
+        match &self.stored {
+            Some(stored) => self.own_grid(stored)?.kernel(finder),
+            None => self.encoder()?.kernel(finder),
+        }
     }
 
     fn strand_bytes(&self, rows: u64) -> Vec<u64> {
-        self.encoder().map_or_else(Vec::new, |encoder| encoder.strand_bytes(rows))
+        match &self.stored {
+            Some(stored) => self.own_grid(stored).map(|own| own.strand_bytes(rows)),
+            None => self.encoder().map(|encoder| encoder.strand_bytes(rows)),
+        }
+        .unwrap_or_default()
     }
 }
 
 impl<C: Coding, F: Files> Packer<C, F> {
-    /// Returns how a kernel encodes; `None` where two grids are compared, scales are searched, or groups are strewn.
+    /// Returns how a kernel encodes anew; `None` where scales are searched for, or groups are strewn.
     fn encoder(&self) -> Option<Encoder> {
-        let (name, _) = self.coding.kernel()?;
-        let rows = self.files.rows()?;
         let wide = self.spans.runs(self.inputs)?;
-        if self.stored.is_some() || self.search != Search::None {
+        if self.search != Search::None {
             return None;
         }
+        self.encoder_of(wide)
+    }
+
+    /// Returns how a kernel encodes in groups of so many inputs.
+    fn encoder_of(&self, wide: usize) -> Option<Encoder> {
+        let (name, _) = self.coding.kernel()?;
+        let rows = self.files.rows()?;
         let outputs = self.files.rows_apart();
         let tiling = Tiling::new(&[outputs, self.inputs as u64], [1, wide as u64]).ok()?;
-        let coder = Coder { rounded: self.coding.dtype(), ..Coder::nearest(Code::Int(8)) };
+        let adds_zero = self.coding.has_real_zeros();
+        let coder = Coder { rounded: self.coding.dtype(), adds_zero, ..Coder::nearest(Code::Int(8)) };
         Some(Encoder { name, tiling, rows, scales: Dtype::F32, has_zeros: true, coder })
+    }
+
+    /// Returns how a kernel encodes on both grids; `None` where stored codes have a say.
+    fn own_grid<'s>(&'s self, stored: &'s Stored) -> Option<OwnGrid<'s>> {
+        if stored.codes.is_some() {
+            return None;
+        }
+        let runs = self.spans.runs(self.inputs);
+        let strewn = if runs.is_none() { Some(self.spans.strewn(self.inputs)?) } else { None };
+        let encoder = self.encoder_of(runs.unwrap_or(self.inputs))?;
+        let coder = encoder.coder;
+        Some(OwnGrid {
+            encoder,
+            coder,
+            stored: Box::new(stored.grids.iter().map(|grid| [grid.scale, grid.zero])),
+            turned: 0,
+            strewn,
+            read_as: self.coding.dtype(),
+            may_regroup: true,
+        })
     }
 }
 
@@ -346,40 +394,9 @@ fn lost_of(dtype: Dtype, values: &[f32], grid: Grid, codes: &[u8]) -> f64 {
             *decoded = grid.scale * (f32::from(code) - grid.zero);
         }
         values::round_all(dtype, decoded);
-        lost += squares(values, decoded);
+        lost += regroup::lost(values, decoded);
     }
     lost
-}
-
-/// Returns the sum of the squares of differences.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn squares(values: &[f32], decoded: &[f32]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0f64; LANES];
-    let (values, rest) = values.as_chunks::<LANES>();
-    let (decoded, decoded_rest) = decoded.as_chunks::<LANES>();
-    for (values, decoded) in values.iter().zip(decoded) {
-        for lane in 0..LANES {
-            let error = f64::from(values[lane]) - f64::from(decoded[lane]);
-            sums[lane] += error * error;
-        }
-    }
-    for ((&value, &decoded), sum) in rest.iter().zip(decoded_rest).zip(&mut sums) {
-        let error = f64::from(value) - f64::from(decoded);
-        *sum += error * error;
-    }
-    sums.iter().sum()
-}
-
-/// Says whether a layer is better off with new scales; `lost`: of each row, the squared errors on the stored grid and on
-/// the new one.
-fn is_regrouped(lost: &[u8]) -> bool {
-    let (pairs, _) = lost.as_chunks::<16>();
-    let number = |bytes: &[u8]| bytes.first_chunk().map_or(0.0, |bytes| f64::from_le_bytes(*bytes));
-    let [stored, anew] = pairs
-        .iter()
-        .fold([0.0; 2], |[stored, anew], pair| [stored + number(&pair[..8]), anew + number(&pair[8..])]);
-    anew < stored * FITS
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const SET: u64 = 32;
 /// How scales come of ranges, by the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::quant) enum Finding {
-    /// One scale, whatever the range.
+    /// One scale, whatever the range: what values are divided by, zero point, what is stored, what a code of 1 is worth.
     Fixed = 0,
     /// Integers of compressed-tensors: bits, dtype, 1 if symmetric.
     Ints = 1,
@@ -62,7 +62,7 @@ impl Finder {
 
     /// Returns how the one scale of a layer is found.
     pub(in crate::quant) fn fixed(step: Step) -> Self {
-        Self::new(Finding::Fixed, [step.by, step.zero, step.stored].map(number_of))
+        Self::new(Finding::Fixed, [step.by, step.zero, step.stored, step.worth].map(number_of))
     }
 }
 
@@ -87,6 +87,10 @@ pub(in crate::quant) enum Lying {
     Sets = 2,
     /// Eight rows in a word, of all columns one.
     Columns = 3,
+    /// Four rows in halves of words.
+    Woven = 4,
+    /// Sets of 32 codes in planes of their bits.
+    Planes = 5,
 }
 
 /// How codes lie in rows.
@@ -110,12 +114,13 @@ impl Rows {
 
     /// Returns rows of words.
     pub(in crate::quant) fn words(packing: Packing, bits: u32) -> Option<Self> {
-        let is_whole = 32u32.is_multiple_of(bits);
         match packing {
             _ if !(1..=8).contains(&bits) => None,
-            Packing::Dense if !is_whole => Some(Self { lying: Lying::Sets, bits, each: SET as u32 }),
+            Packing::Dense if !32u32.is_multiple_of(bits) => {
+                Some(Self { lying: Lying::Sets, bits, each: SET as u32 })
+            }
             Packing::Dense | Packing::Padded => Some(Self { lying: Lying::Words, bits, each: 32 / bits }),
-            Packing::Planar => None,
+            Packing::Planar => Some(Self { lying: Lying::Planes, bits, each: SET as u32 }),
         }
     }
 
@@ -124,14 +129,30 @@ impl Rows {
         Self { lying: Lying::Columns, bits: 4, each: 1 }
     }
 
-    /// Returns the bytes of so many codes; of rows that share words those of one of them.
+    /// Returns halves of words that four rows of 4 bits are woven into.
+    pub(in crate::quant) fn woven() -> Self {
+        Self { lying: Lying::Woven, bits: 4, each: 1 }
+    }
+
+    /// Returns how many rows share words; 1 if none do.
+    fn together(self) -> u64 {
+        match self.lying {
+            Lying::Columns => 8,
+            Lying::Woven => 4,
+            Lying::Bytes | Lying::Words | Lying::Sets | Lying::Planes => 1,
+        }
+    }
+
+    /// Returns the bytes of so many codes of as many rows as share words.
     fn bytes(self, inputs: u64) -> Option<u64> {
         let bits = u64::from(self.bits);
         match self.lying {
             Lying::Bytes => inputs.checked_mul(bits).map(|bits| bits.div_ceil(8)),
             Lying::Words => inputs.div_ceil(u64::from(self.each)).checked_mul(4),
             Lying::Sets => inputs.checked_mul(bits)?.div_ceil(32).checked_mul(4),
-            Lying::Columns => inputs.checked_mul(4)?.checked_div(8),
+            Lying::Columns => inputs.checked_mul(4),
+            Lying::Woven => inputs.checked_mul(2),
+            Lying::Planes => inputs.div_ceil(SET).checked_mul(bits * 4),
         }
     }
 }
@@ -169,18 +190,28 @@ impl Encoder {
         fits.then_some(Self { name, tiling, rows, scales, has_zeros, coder })
     }
 
-    /// Returns the kernel, if it can count all in 32 bits.
+    /// Returns the kernel, if there is one that packs so and it can count all in 32 bits.
     pub(in crate::quant) fn kernel(&self, finder: Finder) -> Option<Kernel> {
+        if matches!(self.rows.lying, Lying::Woven | Lying::Planes) { None } else { self.described(finder) }
+    }
+
+    /// Returns a kernel with what all encoders in tiles are told.
+    pub(super) fn described(&self, finder: Finder) -> Option<Kernel> {
         let Tiling { inputs, high, .. } = self.tiling;
         let (inputs, wide) = (inputs as u64, self.tiling.wide as u64);
-        let together = if self.rows.lying == Lying::Columns { 8 } else { high };
+        let together = self.rows.together().max(high);
         let apart = self.tiling.rows_apart().max(together);
         let row_bytes = self.rows.bytes(inputs)?;
         let strip = self.strip(wide, together)?;
         let is_counted =
             [inputs, high, wide, apart, row_bytes, strip].iter().all(|&number| u32::try_from(number).is_ok());
-        let numbers =
-            [high | wide << 32, apart | together << 32, strip, row_bytes, self.flags(finder.finding)?];
+        let numbers = [
+            high | wide << 32,
+            apart | together << 32,
+            strip,
+            row_bytes,
+            self.flags(self.coder, finder.finding)?,
+        ];
         let kernel = Kernel::new(self.name).numbers(numbers).numbers(finder.numbers);
         let kernel = if finder.table.is_empty() { kernel } else { kernel.words(&finder.table) };
         (is_counted && kernel.numbers.len() <= crate::quant::kernel::NUMBERS).then_some(kernel)
@@ -195,9 +226,9 @@ impl Encoder {
         Some(unit * units.min(TILES / tiles))
     }
 
-    fn flags(&self, finding: Finding) -> Option<u64> {
+    /// Returns how codes of this kind are made of values, and how scales are.
+    pub(super) fn flags(&self, coder: Coder, finding: Finding) -> Option<u64> {
         let Rows { lying, bits, each } = self.rows;
-        let coder = self.coder;
         let stored = match self.scales {
             Dtype::F32 => 0,
             Dtype::F16 => 1,
@@ -207,7 +238,7 @@ impl Encoder {
             _ => return None,
         };
         // Codes in words are counted from the least one on.
-        let from_least = matches!(lying, Lying::Words | Lying::Sets);
+        let from_least = matches!(lying, Lying::Words | Lying::Sets | Lying::Planes);
         let bit = |at: u32, is_set: bool| u64::from(is_set) << at;
         Some(
             lying as u64
@@ -226,13 +257,19 @@ impl Encoder {
 
     /// Returns the bytes of codes, scales and zero points of so many rows.
     pub(in crate::quant) fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        self.bytes_of(rows, self.tiling.width() as u64).to_vec()
+    }
+
+    /// Returns the same for rows that have so many scales each.
+    pub(super) fn bytes_of(&self, rows: u64, width: u64) -> [u64; 3] {
         let (tiling, inputs) = (self.tiling, self.tiling.inputs as u64);
         let apart = tiling.rows_apart().max(1);
         let bands = rows / apart * apart.div_ceil(tiling.high) + (rows % apart).div_ceil(tiling.high);
-        let tiles = bands.saturating_mul(tiling.width() as u64);
-        let codes = self.rows.bytes(inputs).unwrap_or(u64::MAX).saturating_mul(rows);
+        let tiles = bands.saturating_mul(width);
+        let codes = self.rows.bytes(inputs).unwrap_or(u64::MAX);
+        let codes = codes.saturating_mul(rows.div_ceil(self.rows.together()));
         let scales = tiles.saturating_mul(self.scales.bytes_of(1).unwrap_or(4));
-        vec![codes, scales, if self.has_zeros { tiles } else { 0 }]
+        [codes, scales, if self.has_zeros { tiles } else { 0 }]
     }
 }
 

@@ -43,6 +43,7 @@ struct Kernel {
   static void name(__VA_ARGS__);       \
   static sim::Kernel known_##name(#name, name); \
   static void name(__VA_ARGS__)
+#define WIDE_KERNEL KERNEL
 #define DEV static inline
 #define CONSTANT static const
 #define __shared__ thread_local

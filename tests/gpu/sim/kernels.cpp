@@ -4,6 +4,7 @@
 #include "encode.cuh"
 #include "port.cuh"
 #include "rows.cuh"
+#include "tiles.cuh"
 #include "values.cuh"
 
 namespace bnb4_kernels {
@@ -35,6 +36,9 @@ namespace merge_kernels {
 }
 namespace mxfp4_kernels {
 #include "mxfp4.cu"
+}
+namespace own_kernels {
+#include "own.cu"
 }
 namespace packed_kernels {
 #include "packed.cu"
