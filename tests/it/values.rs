@@ -34,7 +34,7 @@ fn draw(path: &str, keys: &str, size: (u16, u16), degrade: Degrade) -> Buffer {
 }
 
 /// Name of the view, what is open, and the keys that lead there.
-const VIEWS: [(&str, &str, &str); 17] = [
+const VIEWS: [(&str, &str, &str); 23] = [
     ("nf4-layer", "bnb-nf4-A/model", "v j j j j j j j"),
     ("gptq-layer", GPTQ, "v j j j j j j j"),
     ("gptq-codes", GPTQ, "v j j j j j j j f j enter"),
@@ -51,6 +51,12 @@ const VIEWS: [(&str, &str, &str); 17] = [
     ("map", GPTQ, "v j j j j j j j tab j j l l l"),
     ("map-close", GPTQ, "v j j j j j j j tab + + + + + + G j l l"),
     ("map-wide", GPTQ, "v j j j j j j j z + l l l j"),
+    ("vector", "base-A-bf16/model", "v j j j j tab j j l l"),
+    ("vector-end", "gptq-w4-g128-sym-v1-A/model", "v j j j j j j j f j j enter tab G"),
+    ("norms-rows", GPTQ, "v j j j j j j j f j j j j enter j j"),
+    ("norms-columns", GPTQ, "v j j j j j j j f j j j j j enter s j enter G tab"),
+    ("norm-order-menu", GPTQ, "v j j j j j j j f j j j j enter s j j"),
+    ("export", GPTQ, "v j j j j j j j : type:export enter"),
     ("tensor", "bnb-nf4-A/model", "v t / type:k_proj.weight.absmax enter G"),
 ];
 
@@ -68,7 +74,12 @@ fn every_view_is_as_it_was_looked_at() {
 
 #[test]
 fn without_color_and_in_ascii_the_map_and_its_cursor_are_seen() {
-    for (name, keys) in [("plain", "v j j j j j j j"), ("plain-map", "v j j j j j j j tab j l")] {
+    for (name, keys) in [
+        ("plain", "v j j j j j j j"),
+        ("plain-map", "v j j j j j j j tab j l"),
+        ("plain-norms", "v j j j j j j j f j j j j enter j"),
+        ("plain-vector", "v j j j j tab j l"),
+    ] {
         for size in [LARGE, SMALL] {
             let buffer = draw(GPTQ, keys, size, PLAIN);
             let text = text_of(&buffer);
@@ -298,6 +309,62 @@ fn a_person_reads_values_and_moves_on() {
     let (code, robot) = robot.ends();
     assert_eq!(code, 0);
     robot.is_restored();
+}
+
+#[test]
+fn the_numbers_of_a_vector_are_walked_along_their_indices() {
+    let text = text_of(&draw("base-A-bf16/model", "v j j j j tab G", LARGE, FULL));
+    assert!(text.contains("min    0.7383 at [127]") && text.contains("cursor [127] = 0.7383"), "{text}");
+    let text = text_of(&draw("base-A-bf16/model", "v j j j j tab j j j j", LARGE, FULL));
+    assert!(text.contains("max      1.25 at [20]") && text.contains("cursor [20] = 1.25"), "{text}");
+    let text = text_of(&draw("base-A-bf16/model", "v j j j j tab +", LARGE, FULL));
+    assert!(text.contains("a vector has no map: its numbers stand in a row"), "{text}");
+}
+
+#[test]
+fn a_norm_of_the_list_is_that_of_the_row_on_the_map() {
+    let list = "v j j j j j j j f j j j j enter";
+    let text = text_of(&draw(GPTQ, list, LARGE, FULL));
+    assert!(text.contains("▌      245     0.6971     1.8%"), "{text}");
+    let text = text_of(&draw(GPTQ, &format!("{list} enter"), LARGE, FULL));
+    assert!(text.contains("cursor [245, 0] = ") && text.contains("largest |w|"), "{text}");
+    let text = text_of(&draw(GPTQ, &format!("{list} s j j enter j j"), LARGE, FULL));
+    assert!(text.contains("▌        2 ") && text.contains("3 of 256 rows"), "{text}");
+}
+
+#[test]
+fn what_is_exported_is_what_the_command_prints_and_no_file_is_replaced() {
+    let scratch = Scratch::new("export");
+    let model = sample(GPTQ).display().to_string();
+    let mut robot = Robot::start(&[&model, "--no-gauges"], &[]);
+    robot.shows("load ✓").press("v").shows("20,480 values").press("jjjjjjj").shows("32,768 values");
+    robot.shows("all read in");
+    let mut export = |keys: &str, shown: &str, asks: &str, name: &str, flags: &[&str]| {
+        let file = scratch.0.join(name);
+        robot.press(keys).shows(shown).shows("all read in").press(":").shows("Commands");
+        robot.press("export\r").shows(asks).press("\x15").press(&format!("{}\r", file.display()));
+        robot.shows("what was on screen");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"))
+            .args(["stats", &model, LAYER])
+            .args(flags)
+            .output()
+            .unwrap();
+        let written = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(written, String::from_utf8(output.stdout).unwrap(), "{name}");
+        // The log says how to have it again.
+        let command = format!("{LAYER} {} > ", flags.join(" "));
+        robot.press("@").shows(&flags.join(" ")).press("@");
+        robot.until("the log to close", |s| !s.contents().contains(&command));
+        robot.press(":").shows("Commands").press("export\r").shows(asks);
+        robot.press("\x15").press(&format!("{}\r", file.display())).shows("File exists");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), written, "{name} was left alone");
+    };
+    export("", "‹ weights ›", "The figures of these values", "weights.json", &["--json"]);
+    export("fj\r", "‹ codes ›", "The figures of these values", "c.csv", &["--part", "codes", "--csv"]);
+    let norms = ["--part", "codes", "--norms", "columns", "--json"];
+    export("fjjjj\r", "norms of all columns", "The norms of all columns", "norms.JSON", &norms);
+    robot.press("q");
+    assert_eq!(robot.ends().0, 0);
 }
 
 #[test]
