@@ -102,9 +102,14 @@ fn without_color_and_in_ascii_the_map_and_its_cursor_are_seen() {
 
 #[test]
 fn every_size_draws_and_no_line_is_wider() {
-    for (path, keys) in
-        [(GPTQ, "v j j j j j j j"), (GPTQ, "v j j j j j j j tab + j"), ("base-A-bf16/model", "v j j j j")]
-    {
+    for (path, keys) in [
+        (GPTQ, "v j j j j j j j"),
+        (GPTQ, "v j j j j j j j tab + j"),
+        (GPTQ, "v j j j j j j j f j j j j enter j"),
+        (GPTQ, "v j j j j j j j f j j j j j enter tab"),
+        ("base-A-bf16/model", "v j j j j"),
+        ("base-A-bf16/model", "v j j j j tab j l"),
+    ] {
         for width in [40, 60, 100, 250] {
             for height in [10, 14, 20, 60] {
                 let text = text_of(&draw(path, keys, (width, height), FULL));
@@ -365,6 +370,59 @@ fn what_is_exported_is_what_the_command_prints_and_no_file_is_replaced() {
     export("fjjjj\r", "norms of all columns", "The norms of all columns", "norms.JSON", &norms);
     robot.press("q");
     assert_eq!(robot.ends().0, 0);
+}
+
+#[test]
+fn the_narrowest_pane_draws_whatever_it_shows() {
+    for keys in ["v", "v tab", "v f j enter", "v f j j enter"] {
+        let (mut app, number, checkpoint) = asked("base-A-bf16/model", LAYER);
+        let seen = figures(&checkpoint, LAYER, None);
+        app.update(Event::ValuesSeen(number, Box::new(Seen::Done(Arc::new(seen)))));
+        keys.split_whitespace().for_each(|key| drop(app.update(Event::Key(key.into()))));
+        for percent in [0, 20, 80, 99] {
+            app.update(Event::Split(percent));
+            for size in [(60, 10), (60, 60), (41, 11), (120, 12)] {
+                draw_app(&mut app, size);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_figures_of_a_tensor_are_exported_as_the_command_prints_them() {
+    let name = "model.layers.0.mlp.gate_proj.qzeros";
+    let (mut app, ..) = asked(GPTQ, LAYER);
+    app.update(Event::Key("t".into()));
+    let OpenState::Ready(ready) = &app.opens[0].state else { panic!("it is open") };
+    let checkpoint = Arc::clone(&ready.checkpoint);
+    let ready = app.ready_mut().unwrap();
+    ready.tree.open_all(&checkpoint);
+    let node = ready.tree.find(&checkpoint, name).unwrap();
+    ready.tree.select_node(&checkpoint, node).unwrap();
+    let number =
+        app.ask_values().iter().find_map(|e| if let Effect::ScanValues(n) = e { Some(*n) } else { None });
+    let tensor = (0..).find(|at| checkpoint.files.tensor_name(*at) == name).unwrap();
+    let source = Source::open(&checkpoint, Of::Tensor(tensor), Part::Weights).unwrap();
+    let summary = scan(&source, &Options { with_sides: true, ..Options::default() }, &Quiet).unwrap();
+    let seen = Figures::of(source.name.clone(), (Part::Weights, source.parts()), source.count(), summary);
+    app.update(Event::ValuesSeen(number.unwrap(), Box::new(Seen::Done(Arc::new(seen)))));
+    for (file, flag) in [("a.json", "--json"), ("a.csv", "--csv")] {
+        app.update(Event::Key(":".into()));
+        for key in "export".chars().map(String::from).chain(["enter".into(), "ctrl-u".into()]) {
+            app.update(Event::Key(key));
+        }
+        file.chars().for_each(|key| drop(app.update(Event::Key(key.into()))));
+        let effects = app.update(Event::Key("enter".into()));
+        let [Effect::Export(_, text)] = &effects[..] else { panic!("{effects:?}") };
+        let path = format!("samples/{GPTQ}");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"))
+            .args(["stats", &path, name, "--tensors", flag])
+            .output()
+            .unwrap();
+        assert_eq!(*text, String::from_utf8(output.stdout).unwrap());
+        let command = format!("ckpt stats {path} {name} --tensors {flag} > {file}");
+        assert_eq!(app.log.last(), Some(&command));
+    }
 }
 
 #[test]

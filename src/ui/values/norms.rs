@@ -106,7 +106,8 @@ pub(super) fn lines(
         let text =
             format!("{gutter}{at:>index$}{:>NORM$}{share:>SHARE$}", units::value(norm), index = INDEX - 1);
         let length = if list.most > 0.0 { norm / list.most * cells as f64 } else { 0.0 };
-        let bar = "━".repeat((length.round() as usize).clamp(usize::from(norm > 0.0), cells));
+        // What is not nothing shows.
+        let bar = "━".repeat((length.round() as usize).max(usize::from(norm > 0.0)).min(cells));
         let line = Line::from(vec![span(text, Role::Number), span(format!("  {bar}"), Role::Heat3)]);
         lines.push(if is_here { marked(line, theme) } else { line });
     }
