@@ -32,7 +32,7 @@ const WIDE: usize = 66;
 /// From this height on blank lines part what belongs apart.
 const AIRY: usize = 26;
 
-/// What was drawn of the map: where, how many cells of the screen a cell of it is wide, and how many rows a line has.
+/// What was drawn of the map, or the list in its place: where, how many cells of the screen a cell of it is wide, and how many rows a line has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drawn {
     /// Where its cells are.
@@ -53,7 +53,7 @@ impl Drawn {
     }
 }
 
-/// Draws the tab; returns where the map is.
+/// Draws the tab; returns where the map is, or the list in its place.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, look: &Look<'_>) -> Drawn {
     let (theme, ramp) = (look.theme, Ramp::of(look));
     let inner = block.inner(area);
@@ -63,6 +63,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, 
     let rows_a_line = if ramp.is_some() { 2 } else { 1 };
     app.values.map_room = [room.map.max(1) * rows_a_line, heat::columns(width)];
     app.values.number_room = [room.numbers as u64, numbers::columns(width) as u64];
+    if let Some(list) = &mut app.values.list {
+        list.show(room.norms);
+    }
     let mut view = View { app, width, room, shows, theme, ramp, lines: Vec::new(), map: None };
     view.fill();
     let View { lines, map, .. } = view;
@@ -233,7 +236,13 @@ impl View<'_> {
             self.lines.extend(histogram::lines(figures, self.width, scale, self.theme));
         }
         if self.shows == Shows::Norms {
-            self.lines.extend(norms::lines(self.app, figures, (self.width, room.norms), self.theme));
+            let lines = norms::lines(self.app, figures, (self.width, room.norms), self.theme);
+            // Below a heading and the names of columns.
+            let (line, lines_of_list) = (self.lines.len() + 2, lines.len().saturating_sub(2));
+            let list =
+                heat::Place { line, lines: lines_of_list, label: 0, columns: self.width, cell: 1, rows: 1 };
+            self.map = Some(list).filter(|list| list.lines > 0);
+            self.lines.extend(lines);
             return;
         }
         let on_map = self.shows == Shows::Map;

@@ -229,6 +229,21 @@ fn a_click_on_the_map_goes_there_and_the_wheel_moves_on() {
     assert!(app.values.view.cursor[0] > row && app.values.view.cursor[1] == column);
     app.update(Event::ClickCell([9000, 9000]));
     assert_eq!(app.tab, Tab::Values);
+    // The same on the list of norms.
+    for key in ["f", "j", "enter", "s", "j", "j", "enter"] {
+        app.update(Event::Key(key.into()));
+    }
+    let (buffer, drawn) = draw_buffer(&mut app, LARGE);
+    let line =
+        |y: u16| -> String { (drawn.area.x..drawn.area.right()).map(|x| buffer[(x, y)].symbol()).collect() };
+    assert!(line(drawn.area.y).starts_with("▌        0 "), "{}", line(drawn.area.y));
+    app.update(Event::ClickCell(drawn.at(drawn.area.x + 3, drawn.area.y + 4).unwrap()));
+    assert_eq!(app.values.list.as_ref().unwrap().current(), Some(4));
+    app.update(Event::Wheel(Focus::Side, 3));
+    draw_app(&mut app, LARGE);
+    app.update(Event::ClickCell([9000, 0]));
+    app.update(Event::ClickCell([7, 0]));
+    assert_eq!((app.values.list.is_none(), app.values.view.cursor[0]), (true, 7), "a second click");
 }
 
 /// How bright a color is to the eye, about; a cell without one is darkest.
@@ -401,7 +416,9 @@ fn the_figures_of_a_tensor_are_exported_as_the_command_prints_them() {
     ready.tree.select_node(&checkpoint, node).unwrap();
     let number =
         app.ask_values().iter().find_map(|e| if let Effect::ScanValues(n) = e { Some(*n) } else { None });
-    let tensor = (0..).find(|at| checkpoint.files.tensor_name(*at) == name).unwrap();
+    let tensor = (0..checkpoint.files.tensors.len() as u32)
+        .find(|at| checkpoint.files.tensor_name(*at) == name)
+        .unwrap();
     let source = Source::open(&checkpoint, Of::Tensor(tensor), Part::Weights).unwrap();
     let summary = scan(&source, &Options { with_sides: true, ..Options::default() }, &Quiet).unwrap();
     let seen = Figures::of(source.name.clone(), (Part::Weights, source.parts()), source.count(), summary);

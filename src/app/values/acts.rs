@@ -187,8 +187,11 @@ impl App {
         Vec::new()
     }
 
-    /// Puts the cursor on a cell of the map.
+    /// Puts the cursor on a cell of the map, or on a line of the list in its place.
     pub(in crate::app) fn click_cell(&mut self, cell: [usize; 2]) -> Vec<Effect> {
+        if self.values.list.is_some() {
+            return self.click_norm(cell[0]);
+        }
         if let Some(sides) = self.values.sides() {
             self.focus = Focus::Side;
             self.values.view.click(sides, cell);

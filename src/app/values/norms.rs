@@ -40,6 +40,8 @@ pub struct NormList {
     pub order: NormOrder,
     /// The place of the cursor in that order.
     pub cursor: usize,
+    /// The place of the first that shows, at the last frame.
+    pub top: usize,
     /// The sum of the squares of all norms, and the largest norm.
     pub energy: f64,
     /// See `energy`.
@@ -60,6 +62,12 @@ impl NormList {
     #[must_use]
     pub fn current(&self) -> Option<u32> {
         self.sorted.get(self.cursor).copied()
+    }
+
+    /// Sets which show, where there is room for so many: the cursor in their middle.
+    pub fn show(&mut self, room: usize) {
+        let last = self.sorted.len().saturating_sub(room);
+        self.top = self.cursor.saturating_sub(room.saturating_sub(1) / 2).min(last);
     }
 
     fn step(&mut self, by: isize) {
@@ -110,6 +118,20 @@ impl App {
     pub(in crate::app) fn step_norms(&mut self, by: isize) -> Vec<Effect> {
         if let Some(list) = &mut self.values.list {
             list.step(by);
+        }
+        Vec::new()
+    }
+
+    /// Marks a line of the list that shows; a second click goes to its place on the map.
+    pub(super) fn click_norm(&mut self, line: usize) -> Vec<Effect> {
+        self.focus = Focus::Side;
+        let Some(list) = &mut self.values.list else { return Vec::new() };
+        let place = list.top.saturating_add(line);
+        if place == list.cursor {
+            return to_map(self);
+        }
+        if place < list.sorted.len() {
+            list.cursor = place;
         }
         Vec::new()
     }

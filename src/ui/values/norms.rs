@@ -96,9 +96,7 @@ pub(super) fn lines(
     lines.push(Line::from(span(heads, Role::Muted)));
     let cells = width.saturating_sub(INDEX + NORM + SHARE + 2).min(BAR_MAX);
     let sorted = list.sorted();
-    let first = list.cursor.saturating_sub(height.saturating_sub(1) / 2);
-    let first = first.min(sorted.len().saturating_sub(height));
-    for (place, at) in sorted.iter().enumerate().skip(first).take(height) {
+    for (place, at) in sorted.iter().enumerate().skip(list.top).take(height) {
         let norm = norms.get(*at as usize).copied().unwrap_or(0.0);
         let is_here = place == list.cursor;
         let gutter = if is_here { "▌" } else { " " };
