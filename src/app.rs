@@ -14,6 +14,7 @@ mod copy;
 mod device;
 pub mod error;
 mod event;
+mod export;
 pub mod findings;
 pub mod fix;
 mod fix_command;
@@ -160,10 +161,14 @@ pub enum Overlay {
     OrderMenu(usize),
     /// Where a picture of the screen goes.
     Picture(Input),
+    /// Where the figures that show go.
+    Export(Input),
     /// Which values of a layer are looked at.
     PartMenu(usize),
     /// Which layers of a comparison show.
     ShowMenu(usize),
+    /// The orders of the list of norms.
+    NormOrderMenu(usize),
     /// The commands of this session as a shell script.
     Log,
     /// Choosing what to open.

@@ -50,8 +50,7 @@ pub struct Cli {
     /// Leave the gauges off: nothing is sampled, an idle screen never wakes.
     #[arg(long)]
     pub no_gauges: bool,
-    /// Write the screen to FILE instead of opening the terminal: a picture if it ends in .svg, else text (- for
-    /// stdout).
+    /// Write the screen to FILE instead of opening the terminal: a picture if it ends in .svg, else text (- for stdout).
     #[arg(long, value_name = "FILE")]
     pub screenshot: Option<String>,
     /// Keys to press before the screenshot, as in the key map, separated by blanks: "j j enter 5".

@@ -7,6 +7,7 @@
 mod burst;
 mod comparing;
 mod places;
+mod saving;
 mod script;
 mod translate;
 mod values;
@@ -28,7 +29,6 @@ use crate::checkpoint::side::FileSide;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Error, Result};
 use crate::gauges::Sampler;
-use crate::name::escape;
 use crate::quant::Evidence;
 use crate::terminal::{Listener, Screen, Signal, install_panic_hook};
 use crate::ui::degrade::{ColorFlag, Environment, decide};
@@ -36,7 +36,8 @@ use crate::ui::theme::Theme;
 use crate::ui::{self, Look, Scroll};
 use crate::{job, memory};
 use burst::{Bursts, next_events};
-pub use script::{Script, screenshot, text_of, write_picture, write_screenshot};
+pub use saving::{is_picture, write_picture};
+pub use script::{Script, degrade, screenshot, text_of, write_screenshot};
 use translate::translate;
 use values::Values;
 use work::Runner;
@@ -379,11 +380,9 @@ impl Session {
                 }
                 Effect::Picture(path) => {
                     let size = screen.as_deref().map_or(Ok((80, 24)), Screen::size);
-                    let file = work::expanded(Path::new(&path));
-                    let made = size.and_then(|size| script::save(app, size, &self.theme, &file));
-                    let made = made.map(|()| format!("{}: the screen as it was", escape(&path)));
-                    app.toast = Some(made.unwrap_or_else(|error| error.message));
+                    app.toast = Some(saving::picture(app, size, &self.theme, &path));
                 }
+                Effect::Export(path, text) => app.toast = Some(saving::export(&path, &text)),
                 Effect::Repaint => {
                     if matches!(
                         self.act(screen.as_deref_mut(), |s| s.repaint().map(|()| true)),

@@ -12,8 +12,8 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
 use super::{
-    App, Effect, Overlay, Tab, attach, board, convert, copy, error, findings, gpu, jobs, marks, memory,
-    merge, repair, screenshot, values,
+    App, Effect, Overlay, Tab, attach, board, convert, copy, error, export, findings, gpu, jobs, marks,
+    memory, merge, repair, screenshot, values,
 };
 
 pub use self::all::COMMANDS;
@@ -92,13 +92,33 @@ const TABLE: &[Command] = &[
         .via("next-pane")
         .foot(values::beside_map)
         .needs(values::has_map),
+    row("numbers", "Into the numbers of a vector", &[], "numbers", enter)
+        .via("next-pane")
+        .foot(values::beside_vector)
+        .needs(values::has_vector),
+    row("norms", "Into the list of norms", &[], "norms", enter)
+        .via("next-pane")
+        .foot(values::norms::beside_norms)
+        .needs(values::norms::shows_list),
+    row("norm-on-map", "The row or column, on the map", &[], "on the map", values::norms::to_map)
+        .via("details")
+        .foot(values::norms::on_norms)
+        .needs(values::norms::has_list),
+    row("norm-order", "Sort the norms…", &[], "sort", values::norms::choose_order)
+        .via("sort")
+        .foot(values::norms::on_norms)
+        .needs(values::norms::has_list),
+    row("end-norms", "From the list of norms to the tree", &[], "end the list", values::norms::leave)
+        .via("back")
+        .foot(values::norms::on_norms)
+        .needs(values::norms::has_list),
     row("zoom-in", "Closer on the map of values", &["+"], "closer", values::zoom_in)
         .foot(values::on_map)
         .needs(values::has_map),
     row("zoom-out", "Farther on the map of values", &["-"], "farther", values::zoom_out)
         .foot(values::on_map)
         .needs(values::has_map),
-    row("values-part", "Weights, codes, scales, zero points…", &[], "which values", values::choose_part)
+    row("values-part", "Weights, codes, scales…; all norms", &[], "which values", values::choose_part)
         .via("show-states")
         .foot(values::in_values)
         .needs(values::can_choose),
@@ -223,6 +243,8 @@ const TABLE: &[Command] = &[
         Vec::new()
     }),
     row("screenshot", "A picture of this screen, in a file", &[], "picture", screenshot::screenshot),
+    row("export", "What Values shows, as JSON or CSV", &[], "export", export::export)
+        .needs(export::can_export),
     row("palette", "Commands by name", &[":"], "commands", |app| {
         app.overlay = Some(Overlay::Palette(Input::default(), 0));
         Vec::new()

@@ -137,6 +137,8 @@ pub enum Effect {
     AskGpus,
     /// Make a picture of the screen, as SVG where the name ends so, else as text.
     Picture(String),
+    /// Write a text to a new file: its name, and the text.
+    Export(String, String),
     /// Read the values that the tab asks for; the number of the question.
     ScanValues(u32),
     /// Stop reading values.

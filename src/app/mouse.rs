@@ -63,6 +63,9 @@ impl App {
             }
             return Vec::new();
         }
+        if tab == Tab::Values && focus == Focus::Side && self.values.list.is_some() {
+            return self.step_norms(lines);
+        }
         if tab == Tab::Values && focus == Focus::Side {
             return self.step_on_map([lines.signum(), 0]);
         }

@@ -19,10 +19,12 @@ impl App {
             Overlay::OrderMenu(at) => self.order_key(at, key),
             Overlay::PartMenu(at) => self.part_key(at, key),
             Overlay::ShowMenu(at) => self.show_key(at, key),
+            Overlay::NormOrderMenu(at) => self.norm_order_key(at, key),
             Overlay::PurposeMenu(at) => self.purpose_key(at, key),
             Overlay::Matrix(top) => self.matrix_key(top, key),
             Overlay::Error => self.error_key(key),
             Overlay::Picture(input) => self.picture_key(input, key),
+            Overlay::Export(input) => self.export_key(input, key),
             Overlay::Log => {
                 if !matches!(key, "esc" | "q" | "@") {
                     self.overlay = Some(Overlay::Log);
@@ -158,9 +160,15 @@ impl App {
         let is_in_form = self.is_form_open && self.form.as_mut().is_some_and(in_text);
         match (&mut self.overlay, &mut self.filter_input) {
             (Some(Overlay::Picker(picker)), _) => picker.insert(&line),
-            (Some(Overlay::Palette(input, _) | Overlay::Help(input, _) | Overlay::Picture(input)), _) => {
-                keys::insert(input, &line);
-            }
+            (
+                Some(
+                    Overlay::Palette(input, _)
+                    | Overlay::Help(input, _)
+                    | Overlay::Picture(input)
+                    | Overlay::Export(input),
+                ),
+                _,
+            ) => keys::insert(input, &line),
             (None, _) if is_in_form => return self.paste_into_form(&line),
             (None, Some(input)) => {
                 keys::insert(input, &line);

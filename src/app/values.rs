@@ -7,18 +7,22 @@
 mod acts;
 pub mod figures;
 pub mod map;
+pub mod norms;
+mod numbers;
 pub mod words;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use self::acts::Choice;
 pub(super) use self::acts::{
-    beside_map, can_choose, can_read_on, can_stop, choose_part, has_map, in_values, is_running, is_stopped,
-    needs_values, on_map, read_on, stop, switch_scale, zoom_in, zoom_out,
+    beside_map, beside_vector, can_choose, can_read_on, can_stop, choose_part, has_map, has_vector,
+    in_values, is_running, is_stopped, needs_values, on_map, read_on, stop, switch_scale, zoom_in, zoom_out,
 };
 use self::figures::Figures;
 use self::map::{Cut, Side, View, sides};
+use self::norms::NormList;
 use super::{App, Effect, Focus, OpenState, Tab};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tree::{Mode, RowKind};
@@ -41,6 +45,8 @@ pub struct Values {
     pub map_room: [usize; 2],
     /// Rows and columns of numbers that there was room for.
     pub number_room: [u64; 2],
+    /// The list of norms, while it stands in place of the map.
+    pub list: Option<NormList>,
     number: u32,
     wanted: Option<Key>,
     rests: bool,
@@ -199,6 +205,12 @@ impl Values {
         self.seen.iter().find(|(known, _)| *known == key).map(|(_, outcome)| outcome)
     }
 
+    /// Returns whose values the tab shows, and which of them were asked for.
+    #[must_use]
+    pub fn key(&self) -> Option<Key> {
+        self.wanted
+    }
+
     /// Returns the figures that show, all read or not.
     #[must_use]
     pub fn figures(&self) -> Option<&Figures> {
@@ -211,6 +223,13 @@ impl Values {
     pub fn sides(&self) -> Option<[Side; 2]> {
         let figures = self.figures()?;
         sides(figures.map_values()?, &figures.summary.sides.as_ref()?.map, self.map_room)
+    }
+
+    /// Returns how many values there are where they have no rows: they have no map, and are walked one by one.
+    #[must_use]
+    pub fn vector(&self) -> Option<u64> {
+        let figures = self.figures()?;
+        (figures.summary.shape.len() < 2 && figures.total > 0).then_some(figures.total)
     }
 
     /// Returns the cells that show, and the largest magnitude in each: those that were read, or while they are not what
@@ -265,15 +284,15 @@ impl Values {
 
     /// Asks for what the map shows closer than a scan does, and for the numbers at the cursor.
     fn want_region(&mut self) -> Option<Effect> {
-        let sides = self.sides()?;
-        let cut = self.view.cut(sides);
-        let around = |at: usize| {
-            let (all, room) = (sides[at].values, self.number_room[at].max(1));
-            let first = self.view.cursor[at].saturating_sub((room - 1) / 2).min(all.saturating_sub(room));
-            first..all.min(first + room)
+        let (cursor, room) = (self.view.cursor, self.number_room);
+        let region = if let Some(all) = self.vector() {
+            Region { cells: None, numbers: [0..1, numbers::lines_around(cursor[1], all, room)] }
+        } else {
+            let sides = self.sides()?;
+            let cut = self.view.cut(sides);
+            let numbers = [0, 1].map(|at| numbers::around(cursor[at], sides[at].values, room[at]));
+            Region { cells: (!cut.is_of_map).then_some([cut.rows, cut.columns]), numbers }
         };
-        let numbers = [around(0), around(1)];
-        let region = Region { cells: (!cut.is_of_map).then_some([cut.rows, cut.columns]), numbers };
         if self.region.as_ref().is_some_and(|closer| closer.region == region) {
             return None;
         }
@@ -326,7 +345,8 @@ impl App {
         };
         let wanted = if is_here { key(self) } else { None };
         let mut effects: Vec<Effect> = self.values.want(wanted).into_iter().collect();
-        if wanted.is_some() && self.focus == Focus::Side {
+        self.tend_norms();
+        if wanted.is_some() && self.focus == Focus::Side && self.values.list.is_none() {
             effects.extend(self.values.want_region());
         }
         effects

@@ -15,10 +15,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::{distance, escape};
 use crate::plan::select::Selection;
-use crate::problem::{Problem, kind};
 use crate::stats::every::Asked;
 use crate::stats::odd::role;
-use crate::stats::report::{Document, Entry, csv, find_odd, name};
+use crate::stats::report::{Document, Entry, csv, find_odd, name, unread_files};
 use crate::stats::summary::Axis;
 use crate::stats::{Of, Part};
 use crate::units;
@@ -232,18 +231,6 @@ impl<'a> Report<'a> {
         let is_some = self.entries.iter().any(|entry| entry.found.is_ok());
         is_some && self.files.is_empty() && !self.entries.iter().any(Entry::is_unread)
     }
-}
-
-/// Returns the files that are named and missing, or cannot be read as what they are, and why.
-fn unread_files(checkpoint: &Checkpoint) -> Vec<(String, String)> {
-    let shards = &checkpoint.files.shards;
-    let is_unread = |file: &str| shards.iter().any(|shard| shard.unreadable && shard.name == file);
-    let of = |problem: &Problem| {
-        let file = problem.file.as_deref().unwrap_or_default();
-        let is_it = problem.kind == &kind::MISSING_SHARD || problem.is_error() && is_unread(file);
-        is_it.then(|| (file.to_owned(), problem.message.clone()))
-    };
-    checkpoint.problems.iter().filter_map(of).collect()
 }
 
 /// The line on stderr that says how far it is.

@@ -1,10 +1,10 @@
 //! The workbench from the command line: in the terminal, or as a picture of one screen.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::{Cli, DONE, environment};
 use crate::error::{Error, Result};
-use crate::ui::degrade::{ColorFlag, Environment, decide};
 use crate::ui::theme::Theme;
 use crate::workbench::{self, Options, Script};
 
@@ -51,16 +51,17 @@ fn screenshot(
     else {
         return Err(Error::input(format!("--size {}: not a size like 120x36, at most 500x200", cli.size)));
     };
-    // A picture does not depend on the terminal it is made in.
-    let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
-    let degrade = decide(&anywhere, ColorFlag::TrueColor, cli.common.ascii);
+    // Before anything is opened for it.
+    let is_picture = target != "-" && workbench::is_picture(Path::new(target))?;
+    let degrade = workbench::degrade(is_picture, cli.common.ascii);
     let theme = Theme::load(cli.common.theme.as_deref().unwrap_or("dark"), &|_| None)?;
+    let theme = theme.at(degrade.colors);
     let script = Script { paths, adapter, keys: &cli.keys, size, theme: &theme, degrade };
     if target == "-" {
         workbench::write_screenshot(&script, out)?;
     } else {
         let buffer = workbench::screenshot(&script)?;
-        workbench::write_picture(&buffer, &theme, std::path::Path::new(target))?;
+        workbench::write_picture(&buffer, &theme, Path::new(target))?;
     }
     Ok(DONE)
 }

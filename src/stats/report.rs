@@ -11,6 +11,7 @@ use super::summary::Summary;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::name::escape;
+use crate::problem::{Problem, kind};
 
 /// A layer or tensor, and what was found.
 pub struct Entry {
@@ -84,6 +85,19 @@ pub fn name(checkpoint: &Checkpoint, of: Of) -> String {
         Of::Layer(layer) => checkpoint.layers.name(&checkpoint.files.names, layer),
         Of::Tensor(tensor) => checkpoint.files.tensor_name(tensor),
     }
+}
+
+/// Returns the files that are named and missing, or cannot be read as what they are, and why.
+#[must_use]
+pub fn unread_files(checkpoint: &Checkpoint) -> Vec<(String, String)> {
+    let shards = &checkpoint.files.shards;
+    let is_unread = |file: &str| shards.iter().any(|shard| shard.unreadable && shard.name == file);
+    let of = |problem: &Problem| {
+        let file = problem.file.as_deref().unwrap_or_default();
+        let is_it = problem.kind == &kind::MISSING_SHARD || problem.is_error() && is_unread(file);
+        is_it.then(|| (file.to_owned(), problem.message.clone()))
+    };
+    checkpoint.problems.iter().filter_map(of).collect()
 }
 
 /// Returns what an error says without the name before it, which stands in the row.

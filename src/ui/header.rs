@@ -240,7 +240,9 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
     Some(match app.overlay.as_ref()? {
         Overlay::Help(..) => "type to filter   ↑↓ scroll   ? or Esc close",
         Overlay::Palette(..) => "type to search   ↑↓ choose   Enter run   Esc close",
-        Overlay::SortMenu(_) | Overlay::OrderMenu(_) => "j k choose   Enter sort   Esc close",
+        Overlay::SortMenu(_) | Overlay::OrderMenu(_) | Overlay::NormOrderMenu(_) => {
+            "j k choose   Enter sort   Esc close"
+        }
         Overlay::Matrix(_) => "j k row   PgDn PgUp page   Esc close",
         Overlay::Error if app.error.is_in_answer && app.fixes_of_error().is_none() => {
             "j k scroll   Tab text   y copy   Ctrl-u clear   Esc close (kept)"
@@ -252,7 +254,7 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
         Overlay::StatesMenu(_) | Overlay::PurposeMenu(_) | Overlay::PartMenu(_) | Overlay::ShowMenu(_) => {
             "j k choose   Enter show   Esc close"
         }
-        Overlay::Picture(_) => "type the name of a new file   Enter make it   Esc close",
+        Overlay::Picture(_) | Overlay::Export(_) => "type the name of a new file   Enter make it   Esc close",
         Overlay::Log => "Esc close",
         Overlay::Ask(Question::Cancel(_)) => "Enter cancel the job   Esc let it run",
         Overlay::Ask(Question::Quit) => "q cancel the job and quit   Esc stay",

@@ -18,12 +18,15 @@ use crate::app::command::{COMMANDS, Command, search};
 use crate::app::compare::show::Show as Compared;
 use crate::app::findings::Findings;
 use crate::app::keys::keys_of;
+use crate::app::values::Choice;
+use crate::app::values::norms::NormOrder;
 use crate::app::{App, Overlay, Ready};
 use crate::checkpoint::Progress;
 use crate::checkpoint::tree::Sort;
 use crate::diagnose::rule::Purpose;
 use crate::error::Error;
 use crate::name::{cut_middle, escape};
+use crate::stats::summary::Axis;
 use crate::units;
 
 /// Cells of the keys in help.
@@ -48,9 +51,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
             menu(frame, area, ("Sort by", 36), &Order::ALL.map(Order::about), *at, theme);
         }
         Some(Overlay::PartMenu(at)) => {
-            let parts = app.values.figures().map_or(&[][..], |figures| &figures.parts);
-            let parts: Vec<&str> = parts.iter().map(|part| part.name()).collect();
-            menu(frame, area, ("Values of", 30), &parts, *at, theme);
+            let choices: Vec<&str> = app.values.choices().into_iter().map(Choice::name).collect();
+            menu(frame, area, ("Values of", 30), &choices, *at, theme);
+        }
+        Some(Overlay::NormOrderMenu(at)) => {
+            menu(frame, area, ("Norms", 30), &NormOrder::ALL.map(NormOrder::about), *at, theme);
         }
         Some(Overlay::ShowMenu(at)) => {
             menu(frame, area, ("Show", 30), &Compared::ALL.map(Compared::name), *at, theme);
@@ -62,7 +67,18 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         }
         Some(Overlay::Matrix(top)) => super::matrix::draw(frame, area, app, *top, theme),
         Some(Overlay::Error) => super::error::draw(frame, area, app, theme),
-        Some(Overlay::Picture(input)) => picture(frame, area, input, theme),
+        Some(Overlay::Picture(input)) => {
+            let about = ("A picture of this screen", ".svg: a picture   any other name: text");
+            new_file(frame, area, input, about, theme);
+        }
+        Some(Overlay::Export(input)) => {
+            let about = match &app.values.list {
+                Some(list) if list.axis == Axis::Rows => "The norms of all rows",
+                Some(_) => "The norms of all columns",
+                None => "The figures of these values",
+            };
+            new_file(frame, area, input, (about, ".json, .csv: as ckpt stats prints them"), theme);
+        }
         Some(Overlay::Log) => log(frame, area, app, theme),
         Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),
         Some(Overlay::Picker(_)) | None => {}
@@ -207,8 +223,14 @@ fn menu(
     text(frame, area, block(title, true, theme), lines, 0);
 }
 
-/// Draws the question where a picture goes.
-fn picture(frame: &mut Frame<'_>, area: Rect, input: &tui_input::Input, theme: &Theme) {
+/// Draws the question where something goes: what that is, and which names there are.
+fn new_file(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    input: &tui_input::Input,
+    (what, names): (&str, &str),
+    theme: &Theme,
+) {
     let area = centered(area, 60, 5);
     let room = usize::from(area.width.saturating_sub(8));
     let (field, cursor) = field_text(input.value(), input.visual_cursor(), room);
@@ -218,9 +240,9 @@ fn picture(frame: &mut Frame<'_>, area: Rect, input: &tui_input::Input, theme: &
             Span::styled(format!("{field:<room$}"), theme.style(Role::Input)),
         ]),
         Line::default(),
-        Line::styled(" .svg: a picture   any other name: text", theme.style(Role::Muted)),
+        Line::styled(format!(" {names}"), theme.style(Role::Muted)),
     ];
-    text(frame, area, block("A picture of this screen", true, theme), lines, 0);
+    text(frame, area, block(what, true, theme), lines, 0);
     frame.set_cursor_position((area.x + 5 + cursor as u16, area.y + 1));
 }
 

@@ -63,9 +63,13 @@ fn run(buffer: &Buffer, x: u16, y: u16, ground: Ground, out: &mut String) -> u16
     while x + count < buffer.area.right() {
         let cell = &buffer[(x + count, y)];
         // A blank ends a word: viewers that place a text by its start must not drift over long lines.
-        let is_break =
-            count > 0 && (text.ends_with(' ') != (cell.symbol() == " ") || is_block(cell.symbol()));
-        if look(cell, ground) != look(first, ground) || is_break || (count > 0 && is_block(first.symbol())) {
+        let is_break = if is_block(first.symbol()) || is_block(cell.symbol()) {
+            // Blocks that touch are one.
+            cell.symbol() != first.symbol() || !is_wide_block(first.symbol())
+        } else {
+            text.ends_with(' ') != (cell.symbol() == " ")
+        };
+        if count > 0 && (is_break || look(cell, ground) != look(first, ground)) {
             break;
         }
         text.push_str(cell.symbol());
@@ -83,7 +87,7 @@ fn run(buffer: &Buffer, x: u16, y: u16, ground: Ground, out: &mut String) -> u16
     }
     if let Some((dx, width, dy, height)) = block_part(first.symbol()) {
         let (x, y) = (left + dx * CELL_WIDTH, top + dy * CELL_HEIGHT);
-        let (w, h) = (width * CELL_WIDTH + 0.05, height * CELL_HEIGHT);
+        let (w, h) = (width * f64::from(count) * CELL_WIDTH + 0.05, height * CELL_HEIGHT);
         let _ = writeln!(
             out,
             "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{w:.2}\" height=\"{h:.2}\" fill=\"{fg}\"/>"
@@ -122,6 +126,11 @@ fn css(color: Color) -> Option<String> {
 
 fn is_block(symbol: &str) -> bool {
     block_part(symbol).is_some()
+}
+
+/// A block from the left edge of its cell to the right one.
+fn is_wide_block(symbol: &str) -> bool {
+    block_part(symbol).is_some_and(|(left, width, ..)| left == 0.0 && width == 1.0)
 }
 
 /// Returns left, width, top, height of a block element, in parts of a cell.

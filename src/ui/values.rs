@@ -32,7 +32,7 @@ const WIDE: usize = 66;
 /// From this height on blank lines part what belongs apart.
 const AIRY: usize = 26;
 
-/// What was drawn of the map: where, how many cells of the screen a cell of it is wide, and how many rows a line has.
+/// What was drawn of the map, or the list in its place: where, how many cells of the screen a cell of it is wide, and how many rows a line has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drawn {
     /// Where its cells are.
@@ -53,20 +53,27 @@ impl Drawn {
     }
 }
 
-/// Draws the tab; returns where the map is.
+/// Draws the tab; returns where the map is, or the list in its place.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, app: &mut App, look: &Look<'_>) -> Drawn {
     let (theme, ramp) = (look.theme, Ramp::of(look));
     let inner = block.inner(area);
     let (width, height) = (usize::from(inner.width.saturating_sub(2)), usize::from(inner.height));
-    let on_map = app.focus == Focus::Side && app.values.figures().is_some_and(|f| f.map_values().is_some());
-    let room = Room::of(app, (width, height), on_map);
+    let shows = Shows::of(app);
+    let room = Room::of(app, (width, height), shows);
     let rows_a_line = if ramp.is_some() { 2 } else { 1 };
     app.values.map_room = [room.map.max(1) * rows_a_line, heat::columns(width)];
     app.values.number_room = [room.numbers as u64, numbers::columns(width) as u64];
-    let mut view = View { app, width, room, on_map, theme, ramp, lines: Vec::new(), map: None };
+    if let Some(list) = &mut app.values.list {
+        list.show(room.norms);
+    }
+    let mut view = View { app, width, room, shows, theme, ramp, lines: Vec::new(), map: None };
     view.fill();
     let View { lines, map, .. } = view;
-    let foot = if on_map { cursor_words(app) } else { String::new() };
+    let foot = match shows {
+        Shows::Plain => String::new(),
+        Shows::Map | Shows::Vector => cursor_words(app),
+        Shows::Norms => norms::cursor_words(app),
+    };
     let block = if foot.is_empty() { block } else { block.title_bottom(Line::from(foot).right_aligned()) };
     let lines: Vec<Line<'_>> = lines.into_iter().take(height).map(indented).collect();
     frame.render_widget(Clear, area);
@@ -83,7 +90,34 @@ fn indented(mut line: Line<'static>) -> Line<'static> {
 fn cursor_words(app: &App) -> String {
     let [row, column] = app.values.view.cursor;
     let value = app.values.under_cursor().map_or_else(|| "…".into(), units::value);
-    format!(" cursor [{row}, {column}] = {value} ")
+    let row = if app.values.vector().is_some() { String::new() } else { format!("{row}, ") };
+    format!(" cursor [{row}{column}] = {value} ")
+}
+
+/// What shows below the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    /// The histogram, the map and what is to be said of it.
+    Plain,
+    /// The map and the numbers at its cursor.
+    Map,
+    /// The numbers of a vector.
+    Vector,
+    /// The list of norms.
+    Norms,
+}
+
+impl Shows {
+    fn of(app: &App) -> Self {
+        let values = &app.values;
+        let has_map = values.figures().is_some_and(|figures| figures.map_values().is_some());
+        match app.focus {
+            _ if values.list.is_some() => Self::Norms,
+            Focus::Side if values.vector().is_some() => Self::Vector,
+            Focus::Side if has_map => Self::Map,
+            _ => Self::Plain,
+        }
+    }
 }
 
 /// Lines that each section has.
@@ -94,11 +128,12 @@ struct Room {
     bars: usize,
     map: usize,
     numbers: usize,
+    norms: usize,
     tail: usize,
 }
 
 impl Room {
-    fn of(app: &App, (width, height): (usize, usize), on_map: bool) -> Self {
+    fn of(app: &App, (width, height): (usize, usize), shows: Shows) -> Self {
         let Some(figures) = app.values.figures() else { return Self::default() };
         let is_airy = height >= AIRY;
         let gap = usize::from(is_airy);
@@ -106,7 +141,22 @@ impl Room {
         let middle = facts::height(width) + gap;
         // The map and the histogram have a heading and an axis, numbers two lines above them.
         let around = heat::lines_around(width);
-        if on_map {
+        let without_map = |least: usize| {
+            let has_figures = height >= head + middle + least;
+            (has_figures, height.saturating_sub(head + if has_figures { middle } else { 0 }))
+        };
+        if shows == Shows::Norms {
+            let (has_figures, left) = without_map(2 + 6);
+            return Self { has_figures, is_airy, norms: left.saturating_sub(2), ..Self::default() };
+        }
+        if shows == Shows::Vector {
+            let (has_figures, left) = without_map(2 + 4);
+            let bars = if left >= 20 { 6 } else { 0 };
+            let taken = 2 + if bars > 0 { bars + 2 + gap } else { 0 };
+            let numbers = left.saturating_sub(taken);
+            return Self { has_figures, is_airy, bars, numbers, ..Self::default() };
+        }
+        if shows == Shows::Map {
             let has_figures = height >= head + middle + 16;
             let left = height.saturating_sub(head + if has_figures { middle } else { 0 });
             let numbers = (left / 4).clamp(1, 7);
@@ -126,10 +176,11 @@ impl Room {
         if has_map && both >= 3 + gap + around + 3 {
             let shared = both - gap - around;
             let bars = (shared * 9 / 20).clamp(3, 10);
-            return Self { has_figures: true, is_airy, bars, map: shared - bars, numbers: 0, tail };
+            return Self { has_figures: true, is_airy, bars, map: shared - bars, tail, ..Self::default() };
         }
-        let bars = both.saturating_sub(usize::from(has_map)).clamp(1, 14);
-        Self { has_figures: true, is_airy, bars, map: 0, numbers: 0, tail }
+        let has_hint = has_map || app.values.vector().is_some();
+        let bars = both.saturating_sub(usize::from(has_hint)).clamp(1, 14);
+        Self { has_figures: true, is_airy, bars, tail, ..Self::default() }
     }
 }
 
@@ -138,7 +189,7 @@ struct View<'a> {
     app: &'a App,
     width: usize,
     room: Room,
-    on_map: bool,
+    shows: Shows,
     theme: &'a Theme,
     ramp: Option<Ramp>,
     lines: Vec<Line<'static>>,
@@ -180,19 +231,29 @@ impl View<'_> {
             self.lines.extend(facts::lines(figures, self.width, self.theme));
             self.gap(room.is_airy);
         }
-        if room.bars > 0 && !self.on_map {
+        if room.bars > 0 {
             let scale = (room.bars, self.app.values.is_log);
             self.lines.extend(histogram::lines(figures, self.width, scale, self.theme));
         }
+        if self.shows == Shows::Norms {
+            let lines = norms::lines(self.app, figures, (self.width, room.norms), self.theme);
+            // Below a heading and the names of columns.
+            let (line, lines_of_list) = (self.lines.len() + 2, lines.len().saturating_sub(2));
+            let list =
+                heat::Place { line, lines: lines_of_list, label: 0, columns: self.width, cell: 1, rows: 1 };
+            self.map = Some(list).filter(|list| list.lines > 0);
+            self.lines.extend(lines);
+            return;
+        }
+        let on_map = self.shows == Shows::Map;
         if room.map > 0 {
-            self.gap(room.is_airy && !self.on_map);
+            self.gap(room.is_airy && !on_map);
             self.heat(figures);
-        } else if figures.map_values().is_some() && !self.on_map {
-            let words = "map and numbers: Tab, over the whole width z";
+        } else if let Some(words) = self.hint(figures) {
             self.lines.push(Line::from(Span::styled(words, self.theme.style(Role::Muted))));
         }
-        if self.on_map {
-            self.gap(room.is_airy);
+        if self.shows != Shows::Plain {
+            self.gap(room.is_airy && (on_map || room.bars > 0));
             let shown = numbers::lines(self.app, self.width, room.numbers, self.theme);
             self.lines.extend(shown);
         } else if room.tail > 0 {
@@ -211,9 +272,19 @@ impl View<'_> {
         }
     }
 
+    /// How what has no room here is seen.
+    fn hint(&self, figures: &Figures) -> Option<&'static str> {
+        match (figures.map_values(), self.app.values.vector()) {
+            _ if self.shows != Shows::Plain => None,
+            (Some(_), _) => Some("map and numbers: Tab, over the whole width z"),
+            (None, Some(_)) => Some("numbers: Tab, over the whole width z"),
+            (None, None) => None,
+        }
+    }
+
     fn heat(&mut self, figures: &Figures) {
         let above = self.lines.len();
-        let marked = self.on_map.then_some(self.app.values.view.cursor);
+        let marked = (self.shows == Shows::Map).then_some(self.app.values.view.cursor);
         let heat = heat::Heat {
             app: self.app,
             figures,

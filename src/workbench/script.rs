@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gauges::Sampler;
 use crate::ui::degrade::{ColorFlag, Degrade, Environment, decide};
 use crate::ui::theme::Theme;
-use crate::ui::{self, Look, Scroll, picture};
+use crate::ui::{self, Look, Scroll};
 
 /// What a headless run of the workbench is given.
 pub struct Script<'a> {
@@ -103,28 +103,25 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Makes a picture of the app as it is now in a new file, in all colors.
+/// Draws the app as it is now, for a picture in all colors, else for text, which has none.
 ///
 /// # Errors
-/// As `write_picture`.
-pub(super) fn save(app: &mut App, size: (u16, u16), theme: &Theme, path: &Path) -> Result<()> {
-    let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
-    let look = Look { theme, degrade: decide(&anywhere, ColorFlag::TrueColor, false) };
+/// The size is none.
+pub(super) fn as_it_is(app: &mut App, size: (u16, u16), theme: &Theme, is_picture: bool) -> Result<Buffer> {
+    let look = Look { theme, degrade: degrade(is_picture, false) };
     let mut stage = Stage::new(size, &look)?;
     stage.draw(app)?;
     stage.draw(app)?;
-    write_picture(stage.terminal.backend().buffer(), theme, path)
+    Ok(stage.terminal.backend().buffer().clone())
 }
 
-/// Writes a screen to a new file, as SVG where its name ends so, else as text; an existing one is left alone.
-///
-/// # Errors
-/// The file is there, or cannot be written.
-pub fn write_picture(buffer: &Buffer, theme: &Theme, path: &Path) -> Result<()> {
-    let is_svg = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
-    let text = if is_svg { picture::svg(buffer, theme) } else { text_of(buffer) };
-    let mut file = std::fs::File::create_new(path).map_err(|e| Error::io("write", path, &e))?;
-    file.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, &e))
+/// Returns how a screen is drawn that is written to a file, whatever terminal it is made in: a picture has all colors,
+/// text has none, and says with glyphs what they would.
+#[must_use]
+pub fn degrade(is_picture: bool, is_ascii: bool) -> Degrade {
+    let anywhere = Environment { lang: Some("C.UTF-8".into()), ..Environment::default() };
+    let colors = if is_picture { ColorFlag::TrueColor } else { ColorFlag::Never };
+    decide(&anywhere, colors, is_ascii)
 }
 
 /// Runs what effects ask for, one after the other, until nothing is left.
@@ -223,6 +220,7 @@ fn run_jobs(app: &mut App, effects: Vec<Effect>) {
             | Effect::StopValues
             | Effect::Copy(_)
             | Effect::Picture(_)
+            | Effect::Export(..)
             | Effect::Repaint
             | Effect::Suspend
             | Effect::Quit => continue,

@@ -34,7 +34,7 @@ fn draw(path: &str, keys: &str, size: (u16, u16), degrade: Degrade) -> Buffer {
 }
 
 /// Name of the view, what is open, and the keys that lead there.
-const VIEWS: [(&str, &str, &str); 17] = [
+const VIEWS: [(&str, &str, &str); 23] = [
     ("nf4-layer", "bnb-nf4-A/model", "v j j j j j j j"),
     ("gptq-layer", GPTQ, "v j j j j j j j"),
     ("gptq-codes", GPTQ, "v j j j j j j j f j enter"),
@@ -51,6 +51,12 @@ const VIEWS: [(&str, &str, &str); 17] = [
     ("map", GPTQ, "v j j j j j j j tab j j l l l"),
     ("map-close", GPTQ, "v j j j j j j j tab + + + + + + G j l l"),
     ("map-wide", GPTQ, "v j j j j j j j z + l l l j"),
+    ("vector", "base-A-bf16/model", "v j j j j tab j j l l"),
+    ("vector-end", "gptq-w4-g128-sym-v1-A/model", "v j j j j j j j f j j enter tab G"),
+    ("norms-rows", GPTQ, "v j j j j j j j f j j j j enter j j"),
+    ("norms-columns", GPTQ, "v j j j j j j j f j j j j j enter s j enter G tab"),
+    ("norm-order-menu", GPTQ, "v j j j j j j j f j j j j enter s j j"),
+    ("export", GPTQ, "v j j j j j j j : type:export enter"),
     ("tensor", "bnb-nf4-A/model", "v t / type:k_proj.weight.absmax enter G"),
 ];
 
@@ -68,7 +74,12 @@ fn every_view_is_as_it_was_looked_at() {
 
 #[test]
 fn without_color_and_in_ascii_the_map_and_its_cursor_are_seen() {
-    for (name, keys) in [("plain", "v j j j j j j j"), ("plain-map", "v j j j j j j j tab j l")] {
+    for (name, keys) in [
+        ("plain", "v j j j j j j j"),
+        ("plain-map", "v j j j j j j j tab j l"),
+        ("plain-norms", "v j j j j j j j f j j j j enter j"),
+        ("plain-vector", "v j j j j tab j l"),
+    ] {
         for size in [LARGE, SMALL] {
             let buffer = draw(GPTQ, keys, size, PLAIN);
             let text = text_of(&buffer);
@@ -91,9 +102,14 @@ fn without_color_and_in_ascii_the_map_and_its_cursor_are_seen() {
 
 #[test]
 fn every_size_draws_and_no_line_is_wider() {
-    for (path, keys) in
-        [(GPTQ, "v j j j j j j j"), (GPTQ, "v j j j j j j j tab + j"), ("base-A-bf16/model", "v j j j j")]
-    {
+    for (path, keys) in [
+        (GPTQ, "v j j j j j j j"),
+        (GPTQ, "v j j j j j j j tab + j"),
+        (GPTQ, "v j j j j j j j f j j j j enter j"),
+        (GPTQ, "v j j j j j j j f j j j j j enter tab"),
+        ("base-A-bf16/model", "v j j j j"),
+        ("base-A-bf16/model", "v j j j j tab j l"),
+    ] {
         for width in [40, 60, 100, 250] {
             for height in [10, 14, 20, 60] {
                 let text = text_of(&draw(path, keys, (width, height), FULL));
@@ -213,6 +229,21 @@ fn a_click_on_the_map_goes_there_and_the_wheel_moves_on() {
     assert!(app.values.view.cursor[0] > row && app.values.view.cursor[1] == column);
     app.update(Event::ClickCell([9000, 9000]));
     assert_eq!(app.tab, Tab::Values);
+    // The same on the list of norms.
+    for key in ["f", "j", "enter", "s", "j", "j", "enter"] {
+        app.update(Event::Key(key.into()));
+    }
+    let (buffer, drawn) = draw_buffer(&mut app, LARGE);
+    let line =
+        |y: u16| -> String { (drawn.area.x..drawn.area.right()).map(|x| buffer[(x, y)].symbol()).collect() };
+    assert!(line(drawn.area.y).starts_with("▌        0 "), "{}", line(drawn.area.y));
+    app.update(Event::ClickCell(drawn.at(drawn.area.x + 3, drawn.area.y + 4).unwrap()));
+    assert_eq!(app.values.list.as_ref().unwrap().current(), Some(4));
+    app.update(Event::Wheel(Focus::Side, 3));
+    draw_app(&mut app, LARGE);
+    app.update(Event::ClickCell([9000, 0]));
+    app.update(Event::ClickCell([7, 0]));
+    assert_eq!((app.values.list.is_none(), app.values.view.cursor[0]), (true, 7), "a second click");
 }
 
 /// How bright a color is to the eye, about; a cell without one is darkest.
@@ -298,6 +329,117 @@ fn a_person_reads_values_and_moves_on() {
     let (code, robot) = robot.ends();
     assert_eq!(code, 0);
     robot.is_restored();
+}
+
+#[test]
+fn the_numbers_of_a_vector_are_walked_along_their_indices() {
+    let text = text_of(&draw("base-A-bf16/model", "v j j j j tab G", LARGE, FULL));
+    assert!(text.contains("min    0.7383 at [127]") && text.contains("cursor [127] = 0.7383"), "{text}");
+    let text = text_of(&draw("base-A-bf16/model", "v j j j j tab j j j j", LARGE, FULL));
+    assert!(text.contains("max      1.25 at [20]") && text.contains("cursor [20] = 1.25"), "{text}");
+    let text = text_of(&draw("base-A-bf16/model", "v j j j j tab +", LARGE, FULL));
+    assert!(text.contains("a vector has no map: its numbers stand in a row"), "{text}");
+}
+
+#[test]
+fn a_norm_of_the_list_is_that_of_the_row_on_the_map() {
+    let list = "v j j j j j j j f j j j j enter";
+    let text = text_of(&draw(GPTQ, list, LARGE, FULL));
+    assert!(text.contains("▌      245     0.6971     1.8%"), "{text}");
+    let text = text_of(&draw(GPTQ, &format!("{list} enter"), LARGE, FULL));
+    assert!(text.contains("cursor [245, 0] = ") && text.contains("largest |w|"), "{text}");
+    let text = text_of(&draw(GPTQ, &format!("{list} s j j enter j j"), LARGE, FULL));
+    assert!(text.contains("▌        2 ") && text.contains("3 of 256 rows"), "{text}");
+}
+
+#[test]
+fn what_is_exported_is_what_the_command_prints_and_no_file_is_replaced() {
+    let scratch = Scratch::new("export");
+    let model = sample(GPTQ).display().to_string();
+    let mut robot = Robot::start(&[&model, "--no-gauges"], &[]);
+    robot.shows("load ✓").press("v").shows("20,480 values").press("jjjjjjj").shows("32,768 values");
+    robot.shows("all read in");
+    let mut export = |keys: &str, shown: &str, asks: &str, name: &str, flags: &[&str]| {
+        let file = scratch.0.join(name);
+        robot.press(keys).shows(shown).shows("all read in").press(":").shows("Commands");
+        robot.press("export\r").shows(asks).press("\x15").press(&format!("{}\r", file.display()));
+        robot.shows("what was on screen");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"))
+            .args(["stats", &model, LAYER])
+            .args(flags)
+            .output()
+            .unwrap();
+        let written = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(written, String::from_utf8(output.stdout).unwrap(), "{name}");
+        // The log says how to have it again.
+        let command = format!("{LAYER} {} > ", flags.join(" "));
+        robot.press("@").shows(&flags.join(" ")).press("@");
+        robot.until("the log to close", |s| !s.contents().contains(&command));
+        robot.press(":").shows("Commands").press("export\r").shows(asks);
+        robot.press("\x15").press(&format!("{}\r", file.display())).shows("File exists");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), written, "{name} was left alone");
+    };
+    export("", "‹ weights ›", "The figures of these values", "weights.json", &["--json"]);
+    export("fj\r", "‹ codes ›", "The figures of these values", "c.csv", &["--part", "codes", "--csv"]);
+    let norms = ["--part", "codes", "--norms", "columns", "--json"];
+    export("fjjjj\r", "norms of all columns", "The norms of all columns", "norms.JSON", &norms);
+    robot.press("q");
+    assert_eq!(robot.ends().0, 0);
+}
+
+#[test]
+fn the_narrowest_pane_draws_whatever_it_shows() {
+    for keys in ["v", "v tab", "v f j enter", "v f j j enter"] {
+        let (mut app, number, checkpoint) = asked("base-A-bf16/model", LAYER);
+        let seen = figures(&checkpoint, LAYER, None);
+        app.update(Event::ValuesSeen(number, Box::new(Seen::Done(Arc::new(seen)))));
+        keys.split_whitespace().for_each(|key| drop(app.update(Event::Key(key.into()))));
+        for percent in [0, 20, 80, 99] {
+            app.update(Event::Split(percent));
+            for size in [(60, 10), (60, 60), (41, 11), (120, 12)] {
+                draw_app(&mut app, size);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_figures_of_a_tensor_are_exported_as_the_command_prints_them() {
+    let name = "model.layers.0.mlp.gate_proj.qzeros";
+    let (mut app, ..) = asked(GPTQ, LAYER);
+    app.update(Event::Key("t".into()));
+    let OpenState::Ready(ready) = &app.opens[0].state else { panic!("it is open") };
+    let checkpoint = Arc::clone(&ready.checkpoint);
+    let ready = app.ready_mut().unwrap();
+    ready.tree.open_all(&checkpoint);
+    let node = ready.tree.find(&checkpoint, name).unwrap();
+    ready.tree.select_node(&checkpoint, node).unwrap();
+    let number =
+        app.ask_values().iter().find_map(|e| if let Effect::ScanValues(n) = e { Some(*n) } else { None });
+    let tensor = (0..checkpoint.files.tensors.len() as u32)
+        .find(|at| checkpoint.files.tensor_name(*at) == name)
+        .unwrap();
+    let source = Source::open(&checkpoint, Of::Tensor(tensor), Part::Weights).unwrap();
+    let summary = scan(&source, &Options { with_sides: true, ..Options::default() }, &Quiet).unwrap();
+    let seen = Figures::of(source.name.clone(), (Part::Weights, source.parts()), source.count(), summary);
+    app.update(Event::ValuesSeen(number.unwrap(), Box::new(Seen::Done(Arc::new(seen)))));
+    for (file, flag) in [("a.json", "--json"), ("a.csv", "--csv")] {
+        app.update(Event::Key(":".into()));
+        for key in "export".chars().map(String::from).chain(["enter".into(), "ctrl-u".into()]) {
+            app.update(Event::Key(key));
+        }
+        file.chars().for_each(|key| drop(app.update(Event::Key(key.into()))));
+        let effects = app.update(Event::Key("enter".into()));
+        let [Effect::Export(_, text)] = &effects[..] else { panic!("{effects:?}") };
+        let path = format!("samples/{GPTQ}");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"))
+            .args(["stats", &path, name, "--tensors", flag])
+            .output()
+            .unwrap();
+        assert_eq!(*text, String::from_utf8(output.stdout).unwrap());
+        let command = format!("ckpt stats {path} {name} --tensors {flag} > {file}");
+        assert_eq!(app.log.last(), Some(&command));
+    }
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub(super) fn step(app: &mut App, by: isize) -> Vec<Effect> {
         app.step_gpu(by);
         return Vec::new();
     }
+    if values::norms::on_norms(app) {
+        return app.step_norms(by);
+    }
     if is_on_map(app) {
         return app.step_on_map([by, 0]);
     }
@@ -62,7 +65,10 @@ pub(super) fn half_page(app: &mut App, direction: isize) -> Vec<Effect> {
     }
     let rows = (app.page_rows / 2).max(1) as isize;
     if is_on_map(app) {
-        return app.step_on_map([(app.values.map_room[0] / 2).max(1) as isize * direction, 0]);
+        let values = &app.values;
+        let lines =
+            if values.vector().is_some() { values.number_room[0] as usize } else { values.map_room[0] };
+        return app.step_on_map([(lines / 2).max(1) as isize * direction, 0]);
     }
     if app.tab == Tab::Gpu {
         app.gpus.top = app.gpus.top.saturating_add_signed(rows * direction);
@@ -75,9 +81,11 @@ pub(super) fn half_page(app: &mut App, direction: isize) -> Vec<Effect> {
     step(app, rows * direction)
 }
 
-/// The map of values has the keys that move.
+/// The map of values has the keys that move, or the numbers of a vector.
 fn is_on_map(app: &App) -> bool {
-    app.tab == Tab::Values && app.focus == Focus::Side && app.values.sides().is_some()
+    let values = &app.values;
+    let has_cursor = values.sides().is_some() || values.vector().is_some();
+    app.tab == Tab::Values && app.focus == Focus::Side && values.list.is_none() && has_cursor
 }
 
 /// Goes to the first row.
@@ -147,6 +155,7 @@ pub(super) fn enter(app: &mut App) -> Vec<Effect> {
                 Vec::new()
             }
         },
+        (Tab::Values, Focus::Side) if app.values.list.is_some() => values::norms::to_map(app),
         (Tab::Values, Focus::Side) => values::zoom_in(app),
         (Tab::Detail | Tab::Values, Focus::Tree) => {
             let opened = app.ready_mut().is_some_and(|ready| {
@@ -206,6 +215,9 @@ pub(super) fn unfold(app: &mut App) -> Vec<Effect> {
 pub(super) fn sort(app: &mut App) -> Vec<Effect> {
     if app.is_on_board() {
         return board::choose_order(app);
+    }
+    if values::norms::on_norms(app) {
+        return values::norms::choose_order(app);
     }
     let at = app.ready().map_or(0, |r| Sort::ALL.iter().position(|s| *s == r.tree.sort()).unwrap_or(0));
     app.overlay = Some(Overlay::SortMenu(at));
@@ -286,6 +298,8 @@ pub(super) fn back(app: &mut App) -> Vec<Effect> {
         app.back_on_board();
     } else if app.leave_number() {
         // The tasks have the focus again.
+    } else if app.tab == Tab::Values && app.values.list.is_some() {
+        return values::norms::leave(app);
     } else if app.tab == Tab::Values && app.focus == Focus::Side {
         app.focus = Focus::Tree;
     } else if app.tab != Tab::Detail || app.focus == Focus::Side {

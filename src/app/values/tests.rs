@@ -253,6 +253,85 @@ fn the_cursor_of_the_map_asks_for_the_numbers_around_it() {
     assert_eq!(robot.toast(), "a cell is a value here: there is nothing closer");
 }
 
+/// A vector of so many values.
+fn vector(name: &str, count: u64) -> Seen {
+    let mut figures = Arc::unwrap_or_clone(figures(name, [1, count], &[Part::Weights]));
+    (figures.summary.shape, figures.summary.sides) = (vec![count], None);
+    Seen::Done(Arc::new(figures))
+}
+
+#[test]
+fn a_vector_asks_for_the_lines_around_its_cursor() {
+    let mut robot = robot();
+    robot.app.values.number_room = [3, 10];
+    robot.app.update(Event::ValuesSeen(1, Box::new(vector("bias", 1000))));
+    let region = |robot: &Robot| {
+        let Some(Effect::ReadRegion(number)) = robot.asked.last() else { panic!("{:?}", robot.asked) };
+        robot.app.region_request(*number).expect("it is wanted").1
+    };
+    robot.press("tab");
+    assert_eq!(region(&robot), Region { cells: None, numbers: [0..1, 0..30] });
+    robot.press("j j j l l");
+    assert_eq!((robot.app.values.view.cursor, region(&robot).numbers), ([0, 32], [0..1, 20..50]));
+    robot.press("G");
+    assert_eq!((robot.app.values.view.cursor, region(&robot).numbers), ([0, 999], [0..1, 970..1000]));
+    assert_eq!(robot.press("enter").toast(), "a vector has no map: its numbers stand in a row");
+    assert_eq!(robot.press("f").toast(), "values-part: there are just these values: nothing is packed");
+}
+
+#[test]
+fn norms_are_a_list_that_is_sorted_and_leads_to_the_map() {
+    let mut robot = robot();
+    let mut seen = Arc::unwrap_or_clone(figures("first", [4, 3], &[Part::Weights]));
+    let sides = seen.summary.sides.as_mut().expect("it has them");
+    (sides.rows, sides.columns) = (vec![2.0, 0.0, 7.0, 2.0], vec![1.0, 3.0, 2.0]);
+    robot.app.update(Event::ValuesSeen(1, Box::new(Seen::Done(Arc::new(seen)))));
+    let sorted = |robot: &Robot| robot.app.values.list.as_ref().expect("it shows").sorted().to_vec();
+    robot.press("f j enter");
+    assert_eq!((robot.app.focus, sorted(&robot)), (Focus::Side, vec![2, 0, 3, 1]), "of equal ones the first");
+    let [Effect::Copy(command)] = &robot.press("Y").asked[..] else { panic!("{:?}", robot.asked) };
+    assert!(command.ends_with(" --norms rows"), "{command}");
+    robot.press("s j enter");
+    assert_eq!(sorted(&robot), [1, 0, 3, 2]);
+    assert_eq!(
+        robot.press("s j j enter j j j j").app.values.list.as_ref().expect("it shows").current(),
+        Some(3)
+    );
+    assert!(robot.press("enter").app.values.list.is_none());
+    assert_eq!((robot.app.values.view.cursor, robot.app.focus), ([3, 0], Focus::Side));
+    robot.press("f j j enter");
+    assert_eq!(sorted(&robot), [1, 2, 0], "columns, the largest first");
+    // Another row has other norms, once they are read.
+    let number = scans(robot.press("tab j"))[0];
+    assert!(sorted(&robot).is_empty() && robot.app.focus == Focus::Tree);
+    robot.app.update(Event::ValuesSeen(number, Box::new(done("second"))));
+    assert_eq!(sorted(&robot).len(), 600);
+    robot.press("tab esc");
+    assert!(robot.app.values.list.is_none() && robot.app.tab == Tab::Values);
+}
+
+#[test]
+fn an_export_needs_values_that_are_read_and_a_name_of_a_kind() {
+    let mut robot = robot();
+    let press = |robot: &mut Robot, name: &str| {
+        robot.press(":").write("export").press("enter");
+        if robot.app.overlay.is_some() {
+            robot.press("ctrl-u").write(name).press("enter");
+        }
+        robot.toast().to_owned()
+    };
+    assert_eq!(press(&mut robot, "a.json"), "export: not all values are read");
+    robot.app.update(Event::ValuesSeen(1, Box::new(done("first"))));
+    assert_eq!(press(&mut robot, "a.txt"), "its name is to end in .json or .csv");
+    assert!(matches!(&robot.app.overlay, Some(Overlay::Export(input)) if input.value() == "a.txt"));
+    robot.press("ctrl-u").write("b$c.csv").press("enter");
+    let [Effect::Export(path, text)] = &robot.asked[..] else { panic!("{:?}", robot.asked) };
+    assert!(path == "b$c.csv" && text.starts_with("name,format,shape,"), "{path} {text}");
+    let logged = robot.app.log.last().expect("it is logged");
+    assert!(logged.ends_with(" --csv > 'b$c.csv'"), "{logged}");
+    assert_eq!(press(robot.press("1"), "a.csv"), "export: only in Values (2)");
+}
+
 #[test]
 fn no_way_over_the_map_leaves_it_and_no_cell_is_lost() {
     let all = [(1000, 600), (256, 300), (7, 5), (1, 90_000), (151_936, 3), (257, 255), (1, 1)];

@@ -21,7 +21,8 @@ pub fn share(part: u64, whole: u64) -> String {
 }
 
 /// Returns a share that is neither nothing nor all.
-fn percent(share: f64) -> String {
+#[must_use]
+pub fn percent(share: f64) -> String {
     match share * 100.0 {
         ..0.1 => "<0.1%".into(),
         percent @ ..9.95 => format!("{percent:.1}%"),

@@ -51,6 +51,8 @@ pub(super) struct Place {
     pub(super) line: usize,
     /// Lines of them.
     pub(super) lines: usize,
+    /// Cells of the screen before them.
+    pub(super) label: usize,
     /// Columns of them.
     pub(super) columns: usize,
     /// Cells of the screen that one has.
@@ -63,7 +65,7 @@ impl Place {
     /// Returns where that is on the screen.
     pub(super) fn on(self, inner: Rect) -> Drawn {
         let area = Rect {
-            x: inner.x + 1 + LABEL as u16,
+            x: inner.x + 1 + self.label as u16,
             y: inner.y + self.line as u16,
             width: (self.columns * self.cell) as u16,
             height: self.lines as u16,
@@ -134,7 +136,7 @@ impl Heat<'_> {
             }
             lines.push(Line::from(spans));
         }
-        let place = Place { line: 1, lines: high.div_ceil(rows), columns: wide, cell, rows };
+        let place = Place { line: 1, lines: high.div_ceil(rows), label: LABEL, columns: wide, cell, rows };
         if let Some(of) = sides {
             lines.push(self.column_norms(&of.columns, &cut, cell));
         }
