@@ -105,11 +105,11 @@ impl Drop for Compare {
 }
 
 impl Compare {
-    fn new(a: u32, b: u32) -> Self {
+    fn new(a: u32, b: u32, names: NameMap) -> Self {
         Self {
             a,
             b,
-            names: NameMap::default(),
+            names,
             stage: Stage::Opening,
             facts: None,
             table: Table::default(),
@@ -174,8 +174,8 @@ impl App {
         self.compare.as_deref_mut().filter(|compare| compare.a == shown)
     }
 
-    /// Compares the checkpoint that is shown with another, which is opened if it is not.
-    pub fn compare_with(&mut self, path: &str) -> Vec<Effect> {
+    /// Compares the checkpoint that is shown with another, which is opened if it is not; names are matched as said.
+    pub fn compare_with(&mut self, path: &str, names: NameMap) -> Vec<Effect> {
         let Some(a) = self.opens.get(self.current).map(|open| (open.id, open.path.clone())) else {
             return Vec::new();
         };
@@ -191,8 +191,8 @@ impl App {
             (self.next_id - 1, effects)
         };
         self.current = at;
-        self.log.push(diff_command([&a.1, path], &NameMap::default()));
-        self.compare = Some(Box::new(Compare::new(a.0, b)));
+        self.log.push(diff_command([&a.1, path], &names));
+        self.compare = Some(Box::new(Compare::new(a.0, b, names)));
         self.show(super::Tab::Detail);
         if let Some(ready) = self.ready_mut() {
             ready.detail_top = 0;
@@ -433,6 +433,9 @@ fn diff_command(paths: [&str; 2], names: &NameMap) -> String {
         for prefix in prefixes {
             command = format!("{command} --strip-prefix{flag} {}", super::shell_word(prefix));
         }
+    }
+    for (from, to) in &names.renames {
+        command = format!("{command} --map {}", super::shell_word(&format!("{from}={to}")));
     }
     command
 }

@@ -246,6 +246,10 @@ fn comparisons_are_as_they_were_looked_at() {
     let mut choosing = View::open(GPTQ, BASE);
     choosing.press("b").app.update(Event::Places(Vec::new()));
     pictures.push(("choosing", choosing));
+    let mut naming = View::open(GPTQ, BASE);
+    naming.press("b tab m o d e l tab tab x").app.update(Event::Places(Vec::new()));
+    naming.press("enter");
+    pictures.push(("choosing-names", naming));
     for (name, view) in &mut pictures {
         for size in [LARGE, SMALL] {
             let text = text_of(&view.draw(size, FULL));

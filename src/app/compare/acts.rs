@@ -27,7 +27,12 @@ pub(in crate::app) fn pick(app: &mut App) -> Vec<Effect> {
         Place { group: Group::Open, path, label, note: String::new(), facts }
     };
     let open: Vec<Place> = others.map(place).collect();
-    let picker = Picker { purpose: Purpose::Compare, open, ..Picker::default() };
+    let mut picker = Picker { purpose: Purpose::Compare, open, ..Picker::default() };
+    if let Some(compare) = app.compare() {
+        picker.fill_names(&compare.names);
+        let b = app.opens.iter().find(|open| open.id == compare.b).map(|open| open.path.as_str());
+        picker.cursor = picker.open.iter().position(|place| Some(place.path.as_str()) == b).unwrap_or(0);
+    }
     app.overlay = Some(Overlay::Picker(Box::new(picker)));
     vec![Effect::FindPlaces]
 }
