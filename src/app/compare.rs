@@ -6,6 +6,7 @@
 
 mod acts;
 pub mod beside;
+pub mod causes;
 pub mod close;
 pub mod figures;
 mod moves;
@@ -24,7 +25,9 @@ use crate::checkpoint::names::NodeId;
 use crate::checkpoint::tree::{Mode, RowKind, Sort};
 use crate::stats::matched::{Matched, NameMap, Pair, Side};
 pub(super) use acts::{can_compare, is_matched, on_screen, pick};
-pub(super) use acts::{copy_command, end, is_running, is_strippable, sort, stop, strip, takes_enter};
+pub(super) use acts::{
+    copy_command, copy_row, end, is_running, is_strippable, sort, stop, strip, takes_enter,
+};
 use beside::Beside;
 pub(super) use beside::{
     can_put_beside, in_beside, is_on_layer, is_seeking, leave_beside, next_place, previous_place, put_beside,

@@ -97,12 +97,9 @@ pub struct Picker {
 
 /// What is asked of names, by the flags of the command line: each with what it takes.
 pub const NAMES: [(&str, &str); 3] = [
-    ("strip-prefix-a", "a prefix that names of A have and those of B have not; a blank separates"),
-    ("strip-prefix-b", "a prefix that names of B have and those of A have not; a blank separates"),
-    (
-        "map",
-        "FROM=TO: what a name of A, without its prefix, is called in B; one * on each side is the same text",
-    ),
+    ("strip-prefix-a", "prefix that A has and B has not; a blank separates"),
+    ("strip-prefix-b", "prefix that B has and A has not; a blank separates"),
+    ("map", "FROM=TO: a name of A and what B calls it; one * each"),
 ];
 
 /// What a place is chosen for.

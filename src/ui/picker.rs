@@ -115,7 +115,7 @@ fn names(
             (field, Role::Text)
         };
         lines.push(Line::from(vec![
-            Span::styled(format!(" {name:<width$}", width = NAME_CELLS), theme.style(Role::Key)),
+            Span::styled(format!(" {name:<NAME_CELLS$}"), theme.style(Role::Key)),
             Span::styled(format!("{field:<room$}"), theme.style(Role::Input).patch(theme.style(role))),
         ]));
     }

@@ -202,9 +202,9 @@ fn comparisons_are_as_they_were_looked_at() {
     made(&without[1], &deep("model.", |_, _| 0.0));
     let mut pictures = vec![
         ("first", View::compared(GPTQ, BASE, "")),
-        ("worst", View::compared(GPTQ, BASE, "j j j j j j j j j j")),
+        ("worst", View::compared(GPTQ, BASE, "end k k")),
         ("group", View::compared(GPTQ, BASE, "j j j")),
-        ("walked", View::compared(GPTQ, BASE, "j j j j j j j j j j right")),
+        ("walked", View::compared(GPTQ, BASE, "end k k right")),
         ("sort-menu", View::compared(GPTQ, BASE, "s G k")),
         ("by-difference", View::compared(GPTQ, BASE, "s j j j j j j enter gg home")),
         ("itself", View::compared(BASE, BASE, "")),

@@ -328,6 +328,15 @@ fn enter_puts_values_beside_each_other_at_the_largest_difference() {
     assert_eq!(cursor(robot.press("enter")), Some([1, 2]), "the largest difference");
     robot.press("esc");
     assert!(robot.app.beside().is_none() && robot.app.compare().is_some(), "one step back");
+    let copied = match &robot.press("y").asked[..] {
+        [Effect::Copy(text)] => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        copied,
+        "layers.3.up  A F16  B F16  relative L2 0.07  cosine 0.9299999999999999  max abs 0.07 at [1, 2]  \
+         mean abs 0.035  changed 60 of 64"
+    );
     robot.press("enter 1");
     assert!(robot.app.beside().is_none(), "1 brings the tree back");
 }
@@ -417,7 +426,7 @@ fn what_only_b_has_is_a_row_and_what_shows_is_chosen() {
         (0..ready.tree.rows().len()).map(text).collect::<Vec<_>>()
     };
     assert_eq!(rows(&robot).last().map(String::as_str), Some("lm_head"));
-    assert_eq!(robot.press("end y").toast(), "copied lm_head");
+    assert_eq!(robot.press("end y").toast(), "copied lm_head  only in B");
     assert_eq!(robot.app.guests().len(), 1);
     assert_eq!(robot.app.focused(), None);
     assert_eq!(
