@@ -29,6 +29,7 @@ pub mod seek;
 mod share_out;
 mod sides;
 pub mod source;
+pub mod spread;
 pub mod summary;
 
 #[cfg(test)]

@@ -179,8 +179,7 @@ const TABLE: &[Command] = &[
     row("attach", "Attach an adapter to this base…", &["a"], "attach", attach::pick)
         .foot(with_base)
         .needs(attach::can_attach),
-    row("compare", "Compare with another checkpoint…", &["b"], "other B", super::compare::pick)
-        .foot(super::compare::on_screen)
+    row("compare", "Compare with another checkpoint…", &["b"], "compare", super::compare::pick)
         .needs(super::compare::can_compare),
     row("convert", "Convert… (a plan first, always)", &["c"], "convert", convert::open)
         .foot(off_board_with_weights)

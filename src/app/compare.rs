@@ -6,6 +6,7 @@
 
 mod acts;
 pub mod beside;
+pub mod causes;
 pub mod close;
 pub mod figures;
 mod moves;
@@ -24,7 +25,9 @@ use crate::checkpoint::names::NodeId;
 use crate::checkpoint::tree::{Mode, RowKind, Sort};
 use crate::stats::matched::{Matched, NameMap, Pair, Side};
 pub(super) use acts::{can_compare, is_matched, on_screen, pick};
-pub(super) use acts::{copy_command, end, is_running, is_strippable, sort, stop, strip, takes_enter};
+pub(super) use acts::{
+    copy_command, copy_row, end, is_running, is_strippable, sort, stop, strip, takes_enter,
+};
 use beside::Beside;
 pub(super) use beside::{
     can_put_beside, in_beside, is_on_layer, is_seeking, leave_beside, next_place, previous_place, put_beside,
@@ -105,11 +108,11 @@ impl Drop for Compare {
 }
 
 impl Compare {
-    fn new(a: u32, b: u32) -> Self {
+    fn new(a: u32, b: u32, names: NameMap) -> Self {
         Self {
             a,
             b,
-            names: NameMap::default(),
+            names,
             stage: Stage::Opening,
             facts: None,
             table: Table::default(),
@@ -174,8 +177,8 @@ impl App {
         self.compare.as_deref_mut().filter(|compare| compare.a == shown)
     }
 
-    /// Compares the checkpoint that is shown with another, which is opened if it is not.
-    pub fn compare_with(&mut self, path: &str) -> Vec<Effect> {
+    /// Compares the checkpoint that is shown with another, which is opened if it is not; names are matched as said.
+    pub fn compare_with(&mut self, path: &str, names: NameMap) -> Vec<Effect> {
         let Some(a) = self.opens.get(self.current).map(|open| (open.id, open.path.clone())) else {
             return Vec::new();
         };
@@ -191,8 +194,8 @@ impl App {
             (self.next_id - 1, effects)
         };
         self.current = at;
-        self.log.push(diff_command([&a.1, path], &NameMap::default()));
-        self.compare = Some(Box::new(Compare::new(a.0, b)));
+        self.log.push(diff_command([&a.1, path], &names));
+        self.compare = Some(Box::new(Compare::new(a.0, b, names)));
         self.show(super::Tab::Detail);
         if let Some(ready) = self.ready_mut() {
             ready.detail_top = 0;
@@ -433,6 +436,9 @@ fn diff_command(paths: [&str; 2], names: &NameMap) -> String {
         for prefix in prefixes {
             command = format!("{command} --strip-prefix{flag} {}", super::shell_word(prefix));
         }
+    }
+    for (from, to) in &names.renames {
+        command = format!("{command} --map {}", super::shell_word(&format!("{from}={to}")));
     }
     command
 }

@@ -32,7 +32,6 @@ pub(super) fn copy(app: &mut App) -> Vec<Effect> {
     let Some(ready) = app.ready() else { return Vec::new() };
     let text = match tab {
         Tab::Findings => findings::copied(app),
-        _ if !app.guests().is_empty() => app.guests().first().map(|guest| guest.name.clone()),
         _ => ready.tree.current().map(|row| {
             ready.layer().filter(|_| ready.tree.mode() == Mode::Layers).map_or_else(
                 || ready.files().names.name(row.node),

@@ -5,6 +5,7 @@
 use tui_input::Input;
 
 use super::keys;
+use crate::stats::matched::NameMap;
 
 /// A place that can be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +87,20 @@ pub struct Picker {
     pub is_first: bool,
     /// What a place is chosen for.
     pub purpose: Purpose,
+    /// How names are matched, of what is chosen to be compared: as `NAMES` calls them.
+    pub names: [Input; 3],
+    /// Which of them is typed in; `None` while the place is.
+    pub in_name: Option<usize>,
+    /// Why they cannot be.
+    pub refused: Option<String>,
 }
+
+/// What is asked of names, by the flags of the command line: each with what it takes.
+pub const NAMES: [(&str, &str); 3] = [
+    ("strip-prefix-a", "prefix that A has and B has not; a blank separates"),
+    ("strip-prefix-b", "prefix that B has and A has not; a blank separates"),
+    ("map", "FROM=TO: a name of A and what B calls it; one * each"),
+];
 
 /// What a place is chosen for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,8 +167,30 @@ impl Picker {
         }
     }
 
+    /// Returns how names are to be matched, as they are typed: the words of the command line, separated by blanks.
+    ///
+    /// # Errors
+    /// A map is none, in the words of the command line.
+    pub fn name_map(&self) -> Result<NameMap, String> {
+        let [a, b, map] = self
+            .names
+            .each_ref()
+            .map(|input| input.value().split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        NameMap::parse(&a, &b, &map).map_err(|error| error.message)
+    }
+
+    /// Writes how names are matched into the fields.
+    pub fn fill_names(&mut self, names: &NameMap) {
+        let map: Vec<String> = names.renames.iter().map(|(from, to)| format!("{from}={to}")).collect();
+        let lists = [&names.strip_a, &names.strip_b, &map];
+        self.names = lists.map(|list| Input::new(list.join(" ")));
+    }
+
     /// Inserts pasted text.
     pub fn insert(&mut self, text: &str) {
+        if let Some(field) = self.in_name {
+            return keys::insert(&mut self.names[field], text);
+        }
         keys::insert(&mut self.input, text);
         self.cursor = 0;
     }
@@ -162,7 +198,25 @@ impl Picker {
     /// Takes a key.
     pub fn key(&mut self, key: &str) -> Answer {
         let last = self.shown().len().saturating_sub(1);
+        self.refused = None;
+        if let Some(field) = self.in_name {
+            match key {
+                "esc" => self.in_name = None,
+                "tab" => self.in_name = (field + 1 < NAMES.len()).then_some(field + 1),
+                "backtab" => self.in_name = field.checked_sub(1),
+                "down" | "ctrl-n" => self.cursor = (self.cursor + 1).min(last),
+                "up" | "ctrl-p" => self.cursor = self.cursor.saturating_sub(1),
+                "ctrl-c" => return Answer::Quit,
+                "enter" => return self.chosen().map_or(Answer::Stay, Answer::Open),
+                _ => {
+                    keys::edit(&mut self.names[field], key);
+                }
+            }
+            return Answer::Stay;
+        }
         match key {
+            "backtab" if self.purpose == Purpose::Compare => self.in_name = Some(NAMES.len() - 1),
+            "tab" if self.purpose == Purpose::Compare && !self.completes() => self.in_name = Some(0),
             "esc" if self.input.value().is_empty() => return Answer::Close,
             "ctrl-c" => return Answer::Quit,
             "q" if self.input.value().is_empty() => {
@@ -183,6 +237,13 @@ impl Picker {
             }
         }
         Answer::Stay
+    }
+
+    /// Returns true if there is something to complete what is typed to.
+    fn completes(&self) -> bool {
+        let shown = self.shown();
+        let marked = shown.get(self.cursor);
+        !self.input.value().is_empty() && marked.is_some_and(|(_, place)| place.path != self.input.value())
     }
 
     /// Puts the path under the cursor into the field.

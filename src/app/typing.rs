@@ -107,11 +107,18 @@ impl App {
                 Vec::new()
             }
             picker::Answer::Close => Vec::new(),
+            picker::Answer::Open(path) if picker.purpose == Purpose::Compare => match picker.name_map() {
+                Ok(names) => self.compare_with(&path, names),
+                Err(why) => {
+                    picker.refused = Some(why);
+                    self.overlay = Some(Overlay::Picker(picker));
+                    Vec::new()
+                }
+            },
             picker::Answer::Open(path) => match picker.purpose {
-                Purpose::Open => self.open(&path),
+                Purpose::Open | Purpose::Compare => self.open(&path),
                 Purpose::Attach => self.attach(&path),
                 Purpose::Base => self.open_base(&path),
-                Purpose::Compare => self.compare_with(&path),
                 Purpose::Merge => self.add_adapter(&path),
             },
         }

@@ -9,6 +9,8 @@ pub(super) trait Beside: Value {
     /// Returns what is seen of two blocks of one length, and writes the upper 16 bits of each difference, as f32, to
     /// `errors`.
     fn against(a: &[Self], b: &[Self], errors: &mut [u16]) -> Against;
+    /// Writes each difference `a - b` to `apart`.
+    fn apart(a: &[Self], b: &[Self], apart: &mut [Self]);
 }
 
 /// What is seen of two blocks. If some values are not finite, only that says something.
@@ -77,6 +79,12 @@ macro_rules! against {
         impl Beside for $value {
             fn against(a: &[Self], b: &[Self], errors: &mut [u16]) -> Against {
                 $name::against(a, b, errors)
+            }
+
+            fn apart(a: &[Self], b: &[Self], apart: &mut [Self]) {
+                for ((a, b), apart) in a.iter().zip(b).zip(apart) {
+                    *apart = a - b;
+                }
             }
         }
     };

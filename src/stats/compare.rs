@@ -13,6 +13,7 @@ use super::moments::Sum;
 use super::pass::{Pieces, Steps, Watch, run};
 use super::scan::Options;
 use super::source::{Buffers, Source};
+use super::spread::{Norms, SpreadState, has_sides};
 use super::summary::Extreme;
 use crate::error::{Error, Result};
 use crate::name::escape;
@@ -59,6 +60,9 @@ pub struct Compared {
     pub b: Counts,
     /// How often each difference A - B of finite pairs occurs, in the buckets of f32.
     pub error: Counts,
+    /// The norms of rows and columns of the differences and of B over the finite pairs, where values have both and
+    /// counts are wanted.
+    pub sides: Option<Box<[Norms; 2]>>,
 }
 
 impl Compared {
@@ -178,6 +182,10 @@ struct State<V> {
     max_abs: Option<(f64, u64)>,
     /// As those of `Against`.
     sums: [Sum; 5],
+    /// Differences of a block.
+    apart: Vec<V>,
+    /// Rows and columns of the differences and of B.
+    sides: Option<[SpreadState; 2]>,
     has_counts: bool,
     counts: [Counts; 2],
     error: Counts,
@@ -186,6 +194,8 @@ struct State<V> {
 impl<V: Beside> State<V> {
     fn new(two: &Two<'_, '_>) -> Self {
         let dtypes = [two.a.dtype, two.b.dtype];
+        let (rows, columns) = (two.a.row_count(), two.a.row_len());
+        let has_sides = two.has_counts && has_sides(rows, columns);
         Self {
             dtypes,
             blocks: [Vec::new(), Vec::new()],
@@ -197,6 +207,8 @@ impl<V: Beside> State<V> {
             infinite: [0; 2],
             max_abs: None,
             sums: [Sum::default(); 5],
+            apart: Vec::new(),
+            sides: has_sides.then(|| [SpreadState::new(columns), SpreadState::new(columns)]),
             has_counts: two.has_counts,
             counts: dtypes.map(|dtype| Counts::new(Keys::of(dtype))),
             error: Counts::new(Keys::F32),
@@ -261,6 +273,13 @@ impl<V: Beside> State<V> {
         if self.has_counts {
             self.error.add_upper(&self.errors, |upper| *upper);
         }
+        if let Some([apart, of_b]) = &mut self.sides {
+            let [a, b] = &self.blocks;
+            self.apart.resize(a.len(), V::default());
+            V::apart(a, b, &mut self.apart);
+            apart.take(start, &self.apart);
+            of_b.take(start, b);
+        }
         self.changed += against.changed;
         for (sum, of) in self.sums.iter_mut().zip(against.sums) {
             sum.add(of);
@@ -313,6 +332,9 @@ impl<V: Beside> State<V> {
             sum.join(of);
         }
         self.error.add(&other.error);
+        if let Some((sides, others)) = self.sides.as_mut().zip(other.sides.as_ref()) {
+            sides.iter_mut().zip(others).for_each(|(side, other)| side.add(other));
+        }
     }
 
     fn compared(&self, two: &Two<'_, '_>) -> Compared {
@@ -340,6 +362,7 @@ impl<V: Beside> State<V> {
             a,
             b,
             error: self.error.clone(),
+            sides: self.sides.as_ref().map(|sides| Box::new(sides.each_ref().map(SpreadState::norms))),
         }
     }
 }

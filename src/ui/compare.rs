@@ -337,7 +337,13 @@ pub fn guest_name(name: &str, room: usize) -> String {
 
 /// Returns the title of the tree's pane.
 #[must_use]
-pub fn title(compare: &Compare, ready: &Ready) -> String {
+pub fn title(compare: &Compare, ready: &Ready, width: usize) -> String {
+    let title = whole_title(compare, ready);
+    // The columns say that there are A and B.
+    if title.width() + 2 > width { title.replacen("  A against B", "", 1) } else { title }
+}
+
+fn whole_title(compare: &Compare, ready: &Ready) -> String {
     let mut title = "Layers  A against B".to_owned();
     if compare.show != Show::All {
         title = format!("{title}  {}", compare.show.name());

@@ -262,7 +262,7 @@ fn overlay_hints(app: &App) -> Option<&'static str> {
             "Enter open   ↑↓ choose   type to filter, or a path   Tab complete   q quit"
         }
         Overlay::Picker(picker) if picker.purpose == Picking::Compare => {
-            "Enter compare with it   ↑↓ choose   type to filter, or a path   Tab complete   Esc back"
+            "Enter compare with it   ↑↓ choose   Tab complete, then names   Esc back"
         }
         Overlay::Picker(picker) if picker.purpose == Picking::Base => {
             "Enter open it as the base   ↑↓ choose   type to filter, or a path   Esc back"

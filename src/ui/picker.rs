@@ -7,10 +7,12 @@ use ratatui::text::{Line, Span};
 use super::header::field_text;
 use super::pane::{block, text};
 use super::theme::{Role, Theme};
-use crate::app::picker::{Facts, Group, Picker, Place, Purpose};
+use crate::app::picker::{Facts, Group, NAMES, Picker, Place, Purpose};
 use crate::name::{cut_middle, escape};
 use crate::units;
 
+/// Cells of the name of a field of names, and a blank.
+const NAME_CELLS: usize = 15;
 /// From this width on the number of files has a column.
 const FILES_MIN: usize = 90;
 
@@ -35,6 +37,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
         Span::styled(" open ", theme.style(Role::Key)),
         Span::styled(format!("{field:<room$}"), theme.style(Role::Input).patch(theme.style(role))),
     ])];
+    let named =
+        if picker.purpose == Purpose::Compare { names(picker, width, &mut lines, theme) } else { None };
     let shown = picker.shown();
     let mut marked = 0;
     let mut places = Vec::new();
@@ -82,11 +86,43 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, picker: &Picker, theme: &Theme) -
     let foot = format!(" {} ", units::plural(shown.len(), "place"));
     let frame_block = block(title, true, theme).title_bottom(Line::from(foot).right_aligned());
     text(frame, area, frame_block, lines, top);
-    if top == 0 {
+    if let Some((column, line)) = named.filter(|_| top == 0) {
+        frame.set_cursor_position((area.x + column as u16, area.y + 1 + line as u16));
+    } else if top == 0 {
         frame.set_cursor_position((area.x + 7 + cursor as u16, area.y + 1));
     }
     let shown = places.into_iter().filter(|(line, _)| (top..top + height).contains(line));
     shown.map(|(line, place)| (area.y + 1 + (line - top) as u16, place)).collect()
+}
+
+/// Adds the fields of how names are matched; returns column and line of the cursor if it is in one of them.
+fn names(
+    picker: &Picker,
+    width: usize,
+    lines: &mut Vec<Line<'static>>,
+    theme: &Theme,
+) -> Option<(usize, usize)> {
+    let mut cursor = None;
+    for (at, ((name, about), input)) in NAMES.iter().zip(&picker.names).enumerate() {
+        let room = width.saturating_sub(NAME_CELLS + 1);
+        let (field, column) = field_text(input.value(), input.visual_cursor(), room);
+        if picker.in_name == Some(at) {
+            cursor = Some((NAME_CELLS + 2 + column, lines.len()));
+        }
+        let (field, role) = if input.value().is_empty() {
+            (cut_middle(about, room).into_owned(), Role::Muted)
+        } else {
+            (field, Role::Text)
+        };
+        lines.push(Line::from(vec![
+            Span::styled(format!(" {name:<NAME_CELLS$}"), theme.style(Role::Key)),
+            Span::styled(format!("{field:<room$}"), theme.style(Role::Input).patch(theme.style(role))),
+        ]));
+    }
+    if let Some(why) = &picker.refused {
+        lines.push(Line::from(Span::styled(format!(" ✗ {}", escape(why)), theme.style(Role::Error))));
+    }
+    cursor
 }
 
 fn row(place: &Place, is_marked: bool, width: usize, theme: &Theme) -> Line<'static> {

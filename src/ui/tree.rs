@@ -135,9 +135,10 @@ fn frame_block(app: &App, ready: &Ready, width: u16, theme: &Theme) -> Block<'st
     let is_focused = app.focus == Focus::Tree;
     let is_layers = ready.tree.mode() == Mode::Layers;
     if let Some(of) = app.compare().filter(|of| of.matched().is_some() && is_layers) {
-        let counts = compare::counts(of, ready, usize::from(width.saturating_sub(2)));
+        let width = usize::from(width.saturating_sub(2));
+        let counts = compare::counts(of, ready, width);
         let foot = Line::styled(counts, theme.style(Role::Muted)).right_aligned();
-        return pane::block(&compare::title(of, ready), is_focused, theme).title_bottom(foot);
+        return pane::block(&compare::title(of, ready, width), is_focused, theme).title_bottom(foot);
     }
     let tree = &ready.tree;
     let mut title = match tree.mode() {

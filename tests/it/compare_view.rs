@@ -202,9 +202,9 @@ fn comparisons_are_as_they_were_looked_at() {
     made(&without[1], &deep("model.", |_, _| 0.0));
     let mut pictures = vec![
         ("first", View::compared(GPTQ, BASE, "")),
-        ("worst", View::compared(GPTQ, BASE, "j j j j j j j j j j")),
+        ("worst", View::compared(GPTQ, BASE, "end k k")),
         ("group", View::compared(GPTQ, BASE, "j j j")),
-        ("walked", View::compared(GPTQ, BASE, "j j j j j j j j j j right")),
+        ("walked", View::compared(GPTQ, BASE, "end k k right")),
         ("sort-menu", View::compared(GPTQ, BASE, "s G k")),
         ("by-difference", View::compared(GPTQ, BASE, "s j j j j j j enter gg home")),
         ("itself", View::compared(BASE, BASE, "")),
@@ -246,6 +246,10 @@ fn comparisons_are_as_they_were_looked_at() {
     let mut choosing = View::open(GPTQ, BASE);
     choosing.press("b").app.update(Event::Places(Vec::new()));
     pictures.push(("choosing", choosing));
+    let mut naming = View::open(GPTQ, BASE);
+    naming.press("b tab m o d e l tab tab x").app.update(Event::Places(Vec::new()));
+    naming.press("enter");
+    pictures.push(("choosing-names", naming));
     for (name, view) in &mut pictures {
         for size in [LARGE, SMALL] {
             let text = text_of(&view.draw(size, FULL));

@@ -3,10 +3,10 @@
 use super::{Command, row};
 use crate::app::App;
 use crate::app::compare::{
-    can_put_beside, choose_show, copy_command, end, in_beside, is_matched, is_on_layer, is_on_strip,
-    is_running, is_seeking, is_strippable, is_walking, leave_beside, next_cell, next_differing, next_place,
-    on_screen, previous_cell, previous_differing, previous_place, put_beside, sort, stop, stop_seeking,
-    strip, to_largest,
+    can_compare, can_put_beside, choose_show, copy_command, copy_row, end, in_beside, is_matched,
+    is_on_layer, is_on_strip, is_running, is_seeking, is_strippable, is_walking, leave_beside, next_cell,
+    next_differing, next_place, on_screen, pick, previous_cell, previous_differing, previous_place,
+    put_beside, sort, stop, stop_seeking, strip, to_largest,
 };
 use crate::checkpoint::tree::Sort;
 
@@ -58,9 +58,21 @@ pub(super) const TABLE: &[Command] = &[
         .via("details")
         .foot(is_on_layer)
         .needs(can_put_beside),
+    row("compare-stop", "Stop comparing values", &[], "stop", stop)
+        .via("cancel-job")
+        .foot(is_running)
+        .needs(can_stop),
+    row("other-b", "Compare with another; match names…", &[], "other B", pick)
+        .via("compare")
+        .foot(on_screen)
+        .needs(can_compare),
     row("compare-end", "End the comparison; B stays open", &[], "end compare", end)
         .via("back")
         .foot(on_screen)
+        .needs(is_comparing),
+    row("copy-row", "Copy the row and its figures", &[], "copy row", copy_row)
+        .via("copy")
+        .foot(is_matched)
         .needs(is_comparing),
     row("next-cell", "Next layer of the strip", &[], "walk the strip", next_cell)
         .via("expand")
@@ -70,10 +82,6 @@ pub(super) const TABLE: &[Command] = &[
         .via("collapse")
         .only(is_walking)
         .needs(is_comparing),
-    row("compare-stop", "Stop comparing values", &[], "stop", stop)
-        .via("cancel-job")
-        .foot(is_running)
-        .needs(can_stop),
     row("copy-diff", "Copy the command of the comparison", &[], "copy command", copy_command)
         .via("copy-command")
         .only(on_screen)

@@ -27,7 +27,12 @@ pub(in crate::app) fn pick(app: &mut App) -> Vec<Effect> {
         Place { group: Group::Open, path, label, note: String::new(), facts }
     };
     let open: Vec<Place> = others.map(place).collect();
-    let picker = Picker { purpose: Purpose::Compare, open, ..Picker::default() };
+    let mut picker = Picker { purpose: Purpose::Compare, open, ..Picker::default() };
+    if let Some(compare) = app.compare() {
+        picker.fill_names(&compare.names);
+        let b = app.opens.iter().find(|open| open.id == compare.b).map(|open| open.path.as_str());
+        picker.cursor = picker.open.iter().position(|place| Some(place.path.as_str()) == b).unwrap_or(0);
+    }
     app.overlay = Some(Overlay::Picker(Box::new(picker)));
     vec![Effect::FindPlaces]
 }
@@ -117,6 +122,38 @@ pub(in crate::app) fn sort(app: &mut App) -> Vec<Effect> {
     let at = app.sorts().into_iter().position(|known| Some(known) == sort).unwrap_or(0);
     app.overlay = Some(Overlay::SortMenu(at));
     Vec::new()
+}
+
+/// Copies the row under the cursor with its figures.
+pub(in crate::app) fn copy_row(app: &mut App) -> Vec<Effect> {
+    row_in_words(app).map_or_else(Vec::new, |text| crate::app::copy::copied(app, text))
+}
+
+fn row_in_words(app: &App) -> Option<String> {
+    let (compare, ready) = (app.compare()?, app.ready()?);
+    let row = ready.tree.current()?;
+    let names = &ready.files().names;
+    if let Some(guest) = app.guests().first() {
+        return Some(format!("{}  only in B", guest.name));
+    }
+    let Some(focused) = app.focused() else {
+        let sum = compare.table.sum(app.row_layers(ready.tree.cursor()));
+        let mean = sum.mean().map_or_else(|| "none".to_owned(), |mean| format!("{mean}"));
+        return Some(format!("{}  mean relative L2 {mean} of {} layers", names.name(row.node), sum.compared));
+    };
+    let own = ready.checkpoint.layers.name(names, focused.layer);
+    let Some(number) = compare.table.worst_pair(focused.layer) else {
+        return Some(format!("{own}  only in A"));
+    };
+    let (pair, of) = compare.pair(number)?;
+    let [a, b] = pair.labels(of[0], of[1]);
+    let name = if pair.bias.is_some() { &pair.name } else { &own };
+    let found = match compare.table.known.get(number as usize)? {
+        None => "not compared yet".to_owned(),
+        Some(Err(why)) => format!("values cannot be compared: {why}"),
+        Some(Ok(figures)) => figures.in_words(),
+    };
+    Some(format!("{name}  A {a}  B {b}  {found}"))
 }
 
 /// Copies the command line of the comparison.

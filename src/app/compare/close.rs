@@ -1,5 +1,6 @@
 //! Close: one pair looked at closely: its figures and how its values are distributed.
 
+use super::causes::causes;
 use super::figures::Figures;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
@@ -23,6 +24,8 @@ pub struct Close {
     pub values: [Histogram; 2],
     /// The differences A - B; `None` if none differs.
     pub error: Option<Histogram>,
+    /// Where the error lies, in sentences.
+    pub causes: Vec<String>,
 }
 
 impl Close {
@@ -34,7 +37,8 @@ impl Close {
         let ends = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((-1.0, 1.0));
         let values = sides.map(|(_, counts)| counts.histogram(ends, BINS));
         let error = (compared.changed > 0).then(|| error(&compared.error)).flatten();
-        Self { figures: Figures::of(compared), shape: compared.shape.clone(), values, error }
+        let (figures, causes) = (Figures::of(compared), causes(compared));
+        Self { figures, shape: compared.shape.clone(), values, error, causes }
     }
 
     /// Returns the values of a pair, looked at.

@@ -42,6 +42,24 @@ impl Figures {
         }
     }
 
+    /// Returns them as a line, in all their digits.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let number =
+            |figure: Option<f64>| figure.map_or_else(|| "none".to_owned(), |figure| figure.to_string());
+        let place =
+            self.max_abs.map_or_else(String::new, |(_, [row, column])| format!(" at [{row}, {column}]"));
+        format!(
+            "relative L2 {}  cosine {}  max abs {}{place}  mean abs {}  changed {} of {}",
+            number(self.relative_l2),
+            number(self.cosine),
+            number(self.max_abs.map(|most| most.0)),
+            number(self.mean_abs),
+            self.changed,
+            self.count
+        )
+    }
+
     /// Returns what a cell of the strip says of them.
     fn cell(&self) -> Cell {
         if self.changed == 0 {

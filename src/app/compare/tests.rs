@@ -62,6 +62,11 @@ fn tell(robot: &mut Robot, number: u32, news: News) -> Vec<Effect> {
 /// Begins to compare what is shown with the other, and matches both; returns the number.
 fn begin(robot: &mut Robot) -> u32 {
     robot.press("b enter");
+    begin_matched(robot)
+}
+
+/// Matches the two of the comparison that was asked for last; returns the number.
+fn begin_matched(robot: &mut Robot) -> u32 {
     let number = asked(robot);
     let (a, b) = (robot.app.checkpoint_of(0).unwrap(), robot.app.checkpoint_of(1).unwrap());
     let facts = Facts {
@@ -323,6 +328,15 @@ fn enter_puts_values_beside_each_other_at_the_largest_difference() {
     assert_eq!(cursor(robot.press("enter")), Some([1, 2]), "the largest difference");
     robot.press("esc");
     assert!(robot.app.beside().is_none() && robot.app.compare().is_some(), "one step back");
+    let copied = match &robot.press("y").asked[..] {
+        [Effect::Copy(text)] => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        copied,
+        "layers.3.up  A F16  B F16  relative L2 0.07  cosine 0.9299999999999999  max abs 0.07 at [1, 2]  \
+         mean abs 0.035  changed 60 of 64"
+    );
     robot.press("enter 1");
     assert!(robot.app.beside().is_none(), "1 brings the tree back");
 }
@@ -361,4 +375,76 @@ fn the_next_value_that_differs_is_looked_for() {
         robot.press("j");
     }
     assert_eq!(robot.press("enter").toast(), "compare-values: only A has it: nothing stands beside it");
+}
+
+#[test]
+fn names_are_matched_as_the_picker_says() {
+    let mut robot = robot(model("base.", true), model("", true));
+    robot
+        .press("b tab")
+        .write("base")
+        .press("tab tab")
+        .write("lm_head=head")
+        .press("space")
+        .write("layers*=x");
+    assert_eq!(robot.press("enter").asked, [], "it is refused");
+    let picker = |robot: &Robot| match &robot.app.overlay {
+        Some(Overlay::Picker(picker)) => picker.refused.clone(),
+        _ => panic!("the picker is gone"),
+    };
+    assert_eq!(picker(&robot).as_deref(), Some("--map layers*=x: one * on each side, or none"));
+    robot.press("ctrl-u");
+    assert_eq!(picker(&robot), None, "the next key takes it away");
+    robot.write("lm_head=head").press("enter");
+    let names = &robot.app.compare().unwrap().names;
+    assert_eq!((&names.strip_a[..], names.strip_b.len()), (&["base".to_owned()][..], 0));
+    assert_eq!(names.renames, [("lm_head".to_owned(), "head".to_owned())]);
+    let command = "ckpt diff a b --values --strip-prefix-a base --map lm_head=head";
+    assert_eq!(robot.app.diff_command().as_deref(), Some(command));
+    assert_eq!(robot.app.log.last().map(String::as_str), Some(command));
+    begin_matched(&mut robot);
+    assert_eq!(robot.app.compare().unwrap().matched().unwrap().pairs.len(), 8);
+    robot.press("b");
+    let Some(Overlay::Picker(picker)) = &robot.app.overlay else { panic!("no picker") };
+    assert_eq!(picker.names.each_ref().map(|input| input.value().to_owned()), ["base", "", "lm_head=head"]);
+    robot.press("backtab ctrl-u enter");
+    begin_matched(&mut robot);
+    assert_eq!(robot.app.compare().unwrap().matched().unwrap().pairs.len(), 9, "without the map");
+}
+
+#[test]
+fn what_only_b_has_is_a_row_and_what_shows_is_chosen() {
+    let mut robot = robot(model("", false), model("", true));
+    let number = begin(&mut robot);
+    let mut found: Vec<_> = (0..8).map(|pair| (pair, Ok(far(0.0)))).collect();
+    found[3].1 = Ok(far(0.1));
+    found[4].1 = Err("no values".into());
+    tell(&mut robot, number, News::Figures(found[..3].to_vec()));
+    let rows = |robot: &Robot| {
+        let ready = robot.app.ready().unwrap();
+        let text = |row| ready.tree.describe(&ready.checkpoint, row).full();
+        (0..ready.tree.rows().len()).map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&robot).last().map(String::as_str), Some("lm_head"));
+    assert_eq!(robot.press("end y").toast(), "copied lm_head  only in B");
+    assert_eq!(robot.app.guests().len(), 1);
+    assert_eq!(robot.app.focused(), None);
+    assert_eq!(
+        robot.press("2").app.values_of_row().err(),
+        Some("Only B has it: . turns to B, whose values can be looked at.")
+    );
+    robot.press("1 f j enter");
+    assert_eq!(rows(&robot), ["lm_head"], "nothing else is known to differ");
+    tell(&mut robot, number, News::Figures(found[3..].to_vec()));
+    let shown = rows(&robot);
+    assert_eq!(shown, ["layers", "1", "up", "2", "norm", "lm_head"], "what was found since");
+    for (keys, count) in [("f j j enter", 6), ("f j j j enter", 1), ("f j j j j enter", 1), ("f esc", 1)] {
+        robot.press("f k k k k").press(keys.trim_start_matches("f "));
+        assert_eq!(robot.app.ready().unwrap().tree.hits(), Some(count), "{keys}");
+    }
+    robot.press("esc");
+    assert!(robot.app.compare().is_some_and(|compare| compare.show == show::Show::All), "one step back");
+    robot.press("esc");
+    assert!(robot.app.compare.is_none());
+    assert!(!rows(&robot).contains(&"lm_head".to_owned()), "it goes with the comparison");
 }

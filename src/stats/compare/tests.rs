@@ -282,3 +282,42 @@ fn other_shapes_are_refused_and_a_comparison_can_be_cancelled_and_looked_at() {
     assert!(seen[0].count > 0 && seen[0].count < count, "{}", seen[0].count);
     assert_eq!(seen[0].changed, seen[0].count);
 }
+
+#[test]
+fn norms_of_rows_and_columns_are_those_of_the_plainest_way() {
+    for (name, shape) in [("wide", [3u64, 40_000]), ("high", [40_000, 3]), ("square", [301, 307])] {
+        let count = shape[0] * shape[1];
+        let value = |at: u64, by: u64| ((at * by + 13) % 1009) as f32 / 1009.0 - 0.5;
+        let (mut a, mut b): (Vec<f32>, Vec<f32>) =
+            (0..count).map(|at| (value(at, 31), value(at, 57))).unzip();
+        // What is no number on one side counts on neither.
+        (a[7], b[count as usize - 2]) = (f32::NAN, f32::INFINITY);
+        let folders = [
+            folder(&format!("{name}-a"), Dtype::F32, &shape, &a),
+            folder(&format!("{name}-b"), Dtype::F32, &shape, &b),
+        ];
+        let compared = between(&folders[0], &folders[1]);
+        let mut sums = [
+            [vec![0f64; shape[0] as usize], vec![0f64; shape[1] as usize]],
+            [vec![0f64; shape[0] as usize], vec![0f64; shape[1] as usize]],
+        ];
+        for (at, (a, b)) in a.iter().zip(&b).enumerate().filter(|(_, (a, b))| a.is_finite() && b.is_finite())
+        {
+            let place = [at / shape[1] as usize, at % shape[1] as usize];
+            for (sums, value) in sums.iter_mut().zip([f64::from(a - b), f64::from(*b)]) {
+                (0..2).for_each(|side| sums[side][place[side]] += value * value);
+            }
+        }
+        let sides = compared.sides.expect("it has rows and columns");
+        for (norms, sums) in sides.iter().zip(&sums) {
+            for (norms, sums) in [&norms.rows, &norms.columns].into_iter().zip(sums) {
+                assert_eq!(norms.len(), sums.len(), "{name}");
+                let is_near = |(norm, sum): (&f64, &f64)| (norm - sum.sqrt()).abs() <= 1e-9 * (1.0 + sum);
+                assert!(norms.iter().zip(sums).all(is_near), "{name}");
+            }
+        }
+    }
+    let vectors =
+        [folder("vector-a", Dtype::F32, &[5], &[1.0; 5]), folder("vector-b", Dtype::F32, &[5], &[2.0; 5])];
+    assert!(between(&vectors[0], &vectors[1]).sides.is_none());
+}

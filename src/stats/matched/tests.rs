@@ -107,3 +107,44 @@ fn a_packed_conv1d_is_turned_to_its_dense_one() {
     let matched = Matched::of(&packed, &packed, &NameMap::default());
     assert_eq!(matched.pairs[0].changes, [Change::None; 2]);
 }
+
+#[test]
+fn what_only_b_has_finds_its_place_among_the_names_of_a() {
+    let two = |prefix: &str| {
+        of(&[
+            (&format!("{prefix}layers.0.attn.q.weight"), &[2, 2]),
+            (&format!("{prefix}layers.0.norm.weight"), &[2]),
+            (&format!("{prefix}layers.1.attn.q.weight"), &[2, 2]),
+        ])
+    };
+    let b = of(&[
+        ("layers.0.attn.q.weight", &[2, 2]),
+        ("layers.0.attn.k.weight", &[2, 2]),
+        ("layers.0.bias.weight", &[2]),
+        ("layers.2.attn.q.weight", &[2, 2]),
+        ("head.weight", &[2]),
+    ]);
+    for (prefix, strip) in [("", &[][..]), ("base.model.", &["base.model"])] {
+        let a = two(prefix);
+        let matched = Matched::of(&a, &b, &map(strip, &[], &[]));
+        let places: Vec<(String, String, String)> = matched
+            .guests
+            .iter()
+            .map(|guest| {
+                let is_top = guest.above == crate::checkpoint::names::NONE;
+                let above = if is_top { String::new() } else { a.files.names.name(guest.above) };
+                (guest.name.clone(), above.trim_start_matches(prefix).to_owned(), guest.label.clone())
+            })
+            .collect();
+        let texts = |of: [&str; 3]| (of[0].to_owned(), of[1].to_owned(), of[2].to_owned());
+        let wanted = [
+            ["head", "", "head"],
+            ["layers.0.attn.k", "layers.0.attn", "k"],
+            ["layers.0.bias", "layers.0", "bias"],
+            ["layers.2.attn.q", "layers", "2.attn.q"],
+        ];
+        assert_eq!(places, wanted.map(texts), "{prefix}");
+        let layers: Vec<u32> = matched.guests.iter().map(|guest| guest.layer).collect();
+        assert_eq!(layers, matched.only_b);
+    }
+}

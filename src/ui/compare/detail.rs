@@ -142,7 +142,16 @@ impl Page<'_> {
             Some(Err(why)) => lines.extend(self.words(&escape(why), Role::Error)),
             None => lines.extend([Line::default(), self.line("values  …", Role::Muted)]),
         }
-        lines.extend(self.reading(focused));
+        let causes = match self.compare.close(number) {
+            Some(Ok(close)) => &close.causes[..],
+            _ => &[],
+        };
+        let words: Vec<String> =
+            self.among_alike(focused).into_iter().chain(causes.iter().cloned()).collect();
+        if !words.is_empty() {
+            lines.extend([Line::default(), self.line("reading it", Role::Heading)]);
+        }
+        lines.extend(words.iter().flat_map(|words| self.words(words, Role::Text)));
         lines
     }
 
@@ -238,23 +247,23 @@ impl Page<'_> {
     }
 
     /// One sentence where the other layers of the fold allow one.
-    fn reading(&self, focused: Focused) -> Vec<Line<'static>> {
+    fn among_alike(&self, focused: Focused) -> Option<String> {
         let row = self.ready.tree.cursor();
         let mut alike = Vec::new();
         for layer in self.app.row_layers(row).into_iter().flatten() {
             match self.compare.table.cell(layer) {
                 Cell::Apart(far) if far.is_finite() => alike.push(far),
                 Cell::Equal => alike.push(0.0),
-                _ => return Vec::new(),
+                _ => return None,
             }
         }
-        let Cell::Apart(own) = self.compare.table.cell(focused.layer) else { return Vec::new() };
+        let Cell::Apart(own) = self.compare.table.cell(focused.layer) else { return None };
         if alike.len() < ALIKE_MIN || !own.is_finite() {
-            return Vec::new();
+            return None;
         }
         alike.sort_by(f64::total_cmp);
         let middle = alike[alike.len() / 2];
-        let words = if middle == 0.0 {
+        Some(if middle == 0.0 {
             format!("Most of the {} alike layers are equal; this one is not.", alike.len())
         } else if own >= FAR * middle {
             let (middle, times) = (relative(middle), own / middle);
@@ -268,10 +277,7 @@ impl Page<'_> {
                 alike.len(),
                 relative(middle)
             )
-        };
-        let mut lines = vec![Line::default(), self.line("reading it", Role::Heading)];
-        lines.extend(self.words(&words, Role::Text));
-        lines
+        })
     }
 
     /// A group, or a fold of which some have not been compared.
