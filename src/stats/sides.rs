@@ -50,8 +50,8 @@ impl SidesState {
     /// Marks the cell of a value that is not finite.
     pub(super) fn mark(&mut self, at: u64) {
         let columns = self.columns.len() as u64;
-        let cell =
-            |at: u64, cells: usize, of: u64| (u128::from(at) * cells as u128 / u128::from(of)) as usize;
+        // There are at most as many rows and columns as norms are kept of: this stays far below 64 bits.
+        let cell = |at: u64, cells: usize, of: u64| (at * cells as u64 / of) as usize;
         let line = cell(at / columns, self.map.rows, self.row_count);
         let column = cell(at % columns, self.map.columns, columns);
         self.map.cells[line * self.map.columns + column] = f32::INFINITY;
