@@ -19,10 +19,10 @@ use super::samples::{Scratch, cards, carry_out, files};
 use super::trial;
 use super::weights::kinds;
 
-const FLOATS: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::F32];
+pub(crate) const FLOATS: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::F32];
 
 /// A weight whose rows are of many kinds, in a dtype; the first row is of the kind `first`.
-fn weight([rows, columns]: [u64; 2], dtype: Dtype, first: usize) -> Vec<f32> {
+pub(crate) fn weight([rows, columns]: [u64; 2], dtype: Dtype, first: usize) -> Vec<f32> {
     let kinds = kinds((rows * columns) as usize);
     let row = |row: usize| {
         let at = row * columns as usize..(row + 1) * columns as usize;
@@ -34,7 +34,7 @@ fn weight([rows, columns]: [u64; 2], dtype: Dtype, first: usize) -> Vec<f32> {
 }
 
 /// Encodes a layer of plain values on a device, in as many ranges of rows as `ranges`; `None` where the processor has to.
-fn on_device(
+pub(crate) fn on_device(
     device: &Cuda,
     encoder: &dyn Encode,
     (shape, dtype, values): ([u64; 2], Dtype, &[f32]),

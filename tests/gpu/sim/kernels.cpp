@@ -2,6 +2,7 @@
 #include "affine.cuh"
 #include "blocks.cuh"
 #include "encode.cuh"
+#include "ggml_encode.cuh"
 #include "port.cuh"
 #include "rows.cuh"
 #include "values.cuh"
@@ -17,6 +18,18 @@ namespace exl_kernels {
 }
 namespace ggml_kernels {
 #include "ggml.cu"
+}
+namespace ggml_encode_kernels {
+#include "ggml_encode.cu"
+}
+namespace ggml_encode_around_kernels {
+#include "ggml_encode_around.cu"
+}
+namespace ggml_encode_iq4_kernels {
+#include "ggml_encode_iq4.cu"
+}
+namespace ggml_encode_k_kernels {
+#include "ggml_encode_k.cu"
 }
 namespace ggml_iq_kernels {
 #include "ggml_iq.cu"
