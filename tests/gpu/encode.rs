@@ -61,7 +61,8 @@ pub(crate) fn on_device(
             dtype: Dtype::F32,
             resident: &resident,
         };
-        let strands = device.encode(&ToEncode { work, rounded: &[], encoder, largest }).unwrap()?;
+        let strands =
+            device.encode(&ToEncode { work, rounded: &[], encoder, largest, stored: None }).unwrap()?;
         all.resize_with(strands.len(), Vec::new);
         all.iter_mut().zip(strands).for_each(|(all, strand)| all.extend(strand));
     }

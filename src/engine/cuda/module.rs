@@ -19,6 +19,7 @@ const PTX: &[(&str, &str)] = &[
     ("ggml_iq", include_str!("../../../kernels/ptx/ggml_iq.ptx")),
     ("gptq", include_str!("../../../kernels/ptx/gptq.ptx")),
     ("int8", include_str!("../../../kernels/ptx/int8.ptx")),
+    ("kept", include_str!("../../../kernels/ptx/kept.ptx")),
     ("marlin", include_str!("../../../kernels/ptx/marlin.ptx")),
     ("merge", include_str!("../../../kernels/ptx/merge.ptx")),
     ("mxfp4", include_str!("../../../kernels/ptx/mxfp4.ptx")),

@@ -40,6 +40,9 @@ namespace gptq_kernels {
 namespace int8_kernels {
 #include "int8.cu"
 }
+namespace kept_kernels {
+#include "kept.cu"
+}
 namespace marlin_kernels {
 #include "marlin.cu"
 }
