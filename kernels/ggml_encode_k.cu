@@ -3,8 +3,9 @@
 // Rust: src/quant/ggml/encode/k.rs, search.rs; there is the source too.
 #include "ggml_encode.cuh"
 
-// How a scale and a minimum are searched for: codes up to `TOP`; ranges are tried from `FIRST` tenths of a code wider
-// than that on, each a tenth wider than the one before; errors count as they are or squared.
+// How a scale and a minimum are searched for: codes up to `TOP_CODE`; the first of the ranges that are tried is by
+// `FIRST_TENTHS` of a code wider than that, and each of the `STEPS_AFTER` others a tenth wider than the one before; errors
+// count as they are or squared.
 template <i32 TOP_CODE, i32 FIRST_TENTHS, u32 STEPS_AFTER, bool IS_ABSOLUTE>
 struct Tries {
   static constexpr i32 TOP = TOP_CODE;

@@ -1,15 +1,27 @@
 //! Blocks of ggml that kernels encode, against the processor's, byte for byte; and GGUF files that are made of others.
 
-use ckpt::engine::Device as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ckpt::adapter::held::Held;
+use ckpt::checkpoint::Checkpoint;
+use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
-use ckpt::quant::encode::{Around, Encoding};
+use ckpt::engine::{Device, Options, Proof, Scratch as Buffers, Tally, ToEncode, Work};
+use ckpt::error::Result;
+use ckpt::plan::{Attached, Merging, Order, Plan, Source, To};
+use ckpt::quant::encode::{Around, Encode, Encoding};
 use ckpt::quant::ggml::encode::{encoding, kind};
+use ckpt::quant::target::Aim;
 use ckpt::tensor::Dtype;
 use libtest_mimic::Trial;
+use serde_json::{Map, Value, json};
 
 use super::encode::{FLOATS, on_device, weight};
 use super::layers::Random;
-use super::samples::cards;
+use super::samples::{Scratch, cards, carry_out};
 use super::trial;
 
 /// Types that are written.
@@ -191,6 +203,124 @@ fn largest(name: &str) {
     assert!(made > 4 && (left > 4) == (name != "MXFP4"), "{name}: {made} made, {left} left");
 }
 
+/// GPUs that count the values which they encode.
+struct Counted {
+    cuda: Cuda,
+    values: AtomicU64,
+}
+
+impl Device for Counted {
+    fn name(&self) -> String {
+        self.cuda.name()
+    }
+
+    fn at_once(&self, threads: usize) -> usize {
+        self.cuda.at_once(threads)
+    }
+
+    fn decode(&self, work: &Work<'_>, scratch: &mut Buffers, out: &mut [u8]) -> Result<Tally> {
+        self.cuda.decode(work, scratch, out)
+    }
+
+    fn values_at_once(&self, encoder: &dyn Encode, largest: f32) -> u64 {
+        self.cuda.values_at_once(encoder, largest)
+    }
+
+    fn encode(&self, work: &ToEncode<'_>) -> Result<Option<Vec<Vec<u8>>>> {
+        let made = self.cuda.encode(work)?;
+        if made.is_some() {
+            let rows = work.work.rows.end - work.work.rows.start;
+            self.values.fetch_add(rows * work.work.decoding.row_len(), Ordering::Relaxed);
+        }
+        Ok(made)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.cuda.notes()
+    }
+}
+
+/// A GGUF file made of another on both, with an adapter merged into it or none: the same file, of which the GPUs encode
+/// every value of every tensor that is packed.
+fn made(input: &Path, adapter: Option<&Path>, to: Option<&str>) {
+    let what = format!("{} {to:?}", input.display());
+    let checkpoint = Arc::new(Checkpoint::open_examined(input.to_str().unwrap()).unwrap());
+    let held = adapter.map(|adapter| {
+        let path = adapter.to_str().unwrap().to_owned();
+        (Held::open(Arc::clone(&checkpoint), &path, None).unwrap(), path)
+    });
+    let scratch = Scratch::new("ggml-encode");
+    let plan = |output: &str| {
+        let to = to.map_or(To::Same, |to| To::Packed(Aim::of(to)));
+        let merging = held.as_ref().map(|(_, path)| {
+            let adapters = vec![(path.clone(), 1.0)];
+            Merging { adapters, ..Merging::default() }
+        });
+        let order = Order { to, merging, ..Order::new(input.to_str().unwrap(), &scratch.join(output)) };
+        match &held {
+            Some((held, _)) => Plan::merge(&checkpoint, order, &[Attached::new(held, 1.0)]).unwrap(),
+            None => Plan::convert(&checkpoint, order).unwrap(),
+        }
+    };
+    let (on_cpu, on_gpu) = (plan("cpu.gguf"), plan("gpu.gguf"));
+    let options = Options { threads: 2, slot_bytes: 60_000, proof: Proof::None, ..Options::default() };
+    let adapters: Vec<&Checkpoint> = held.iter().map(|(held, _)| &*held.adapter).collect();
+    carry_out(&on_cpu, (&checkpoint, &adapters), &Cpu, &options).unwrap();
+    let cuda = Counted { cuda: Cuda::open(&cards(2), 1).unwrap(), values: AtomicU64::new(0) };
+    let outcome = carry_out(&on_gpu, (&checkpoint, &adapters), &cuda, &options).unwrap();
+    let file = |name: &str| std::fs::read(scratch.join(name)).unwrap();
+    assert!(file("gpu.gguf") == file("cpu.gguf"), "{what}");
+    // Biases whose values lie in another order than their adapter has them are the processor's.
+    let biases = if what.contains("gguf-merge-llama") { 2 } else { 0 };
+    let notes = [format!("{biases} pieces computed on the cpu: no kernel for this format")];
+    assert_eq!(outcome.notes, notes[usize::from(biases == 0)..], "{what}");
+    let tensors = on_gpu.shards.iter().flat_map(|shard| &shard.tensors);
+    let packed = tensors.filter(|tensor| matches!(tensor.source, Source::Encoded { .. }));
+    let packed: u64 = packed.map(|tensor| tensor.shape.iter().product::<u64>()).sum();
+    assert!(packed > 0, "{what}: nothing is packed");
+    assert_eq!(cuda.values.into_inner(), packed, "{what}: values that GPUs encoded");
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name)
+}
+
+/// Blocks that no adapter changes keep their bytes, which encoding them anew would not: an adapter of all layers whose
+/// every second row of `lora_B` is zero, and all of one; of some layers one column changes.
+fn blocks_stay(name: &str) {
+    let scratch = Scratch::new("kept-blocks");
+    let adapter = scratch.join("adapter");
+    let (mut header, mut data, mut random) = (Map::new(), Vec::new(), Random::new(7));
+    let mut put = |name: String, shape: [usize; 2], size: &dyn Fn(usize, usize) -> f32| {
+        let at = data.len();
+        for element in 0..shape[0] * shape[1] {
+            let noise = random.below(1 << 20) as f32 / 1_048_576.0 - 0.5;
+            data.extend((noise * size(element / shape[1], element % shape[1])).to_le_bytes());
+        }
+        header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": [at, data.len()]}));
+    };
+    let modules = ["q", "k", "v", "o"].map(|of| format!("self_attn.{of}_proj")).into_iter();
+    for module in modules.chain(["gate", "up", "down"].map(|of| format!("mlp.{of}_proj"))) {
+        let outputs = if module.contains(['k', 'v']) { 128 } else { 256 };
+        let key = |which: &str| format!("base_model.model.model.layers.0.{module}.lora_{which}.weight");
+        let is_one = module.contains("attn");
+        put(key("A"), [4, 256], &|_, column| if is_one && column != 77 { 0.0 } else { 0.1 });
+        let is_zero = module.contains("up");
+        put(key("B"), [outputs, 4], &|row, _| if is_zero || row % 2 == 1 { 0.0 } else { 0.3 });
+    }
+    std::fs::create_dir(&adapter).unwrap();
+    let header = Value::Object(header).to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::File::create_new(adapter.join(name)).unwrap().write_all(bytes).unwrap();
+    };
+    write("adapter_model.safetensors", &file);
+    let targets = "all-linear";
+    let config = json!({"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": targets}).to_string();
+    write("adapter_config.json", config.as_bytes());
+    made(&sample(name), Some(&adapter), None);
+}
+
 pub(crate) fn trials() -> Vec<Trial> {
     let all = TYPES.into_iter().flat_map(|name| {
         let what = format!("ggml_encode::{}", name.to_lowercase());
@@ -202,5 +332,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         ]
     });
     let edges = [trial("ggml_encode::mxfp4::powers", powers), trial("ggml_encode::q8_0::middles", middles)];
-    all.chain(edges).collect()
+    let made_of = |sample: &'static str, adapter: Option<&'static str>, to: Option<&'static str>| {
+        let name = format!("ggml_encode::{sample}::{}", to.or(adapter).unwrap_or("same"));
+        trial(name, move || made(&self::sample(sample), adapter.map(self::sample).as_deref(), to))
+    };
+    let converted = ["q4_k_m", "q8_0", "q5_k_s", "q2_k", "q3_k_m", "iq4_xs", "mxfp4", "tq1_0"].into_iter();
+    let converted = converted.map(|to| made_of("gguf-mixed-K/model.gguf", None, Some(to)));
+    let mixture = made_of("gguf-q4_k_m-K/model.gguf", None, Some("q6_k"));
+    let merged = made_of("gguf-merge-llama/base/model.gguf", Some("gguf-merge-llama/adapter"), Some("q8_0"));
+    let kept = ["gguf-mixed-K/model.gguf", "gguf-q4_k_m-K/model.gguf"]
+        .map(|name| trial(format!("ggml_encode::{name}::blocks stay"), move || blocks_stay(name)));
+    all.chain(edges).chain(converted).chain([mixture, merged]).chain(kept).collect()
 }
