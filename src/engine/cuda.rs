@@ -236,7 +236,7 @@ impl Cuda {
         let to = Array { bytes: &slot.out, dtype: work.dtype };
         let done = on
             .run(recipe, launcher, codes, span, (&slot.values, to))
-            .and_then(|()| copy_back(slot, out.len()));
+            .and_then(|()| copy_back(slot, Found::Out, out.len()));
         // What was started is waited for also where a later start failed: the slot's memory is in use.
         let waited = slot.queue.wait();
         done.and(waited)?;
@@ -312,10 +312,22 @@ fn copy_codes(
     Ok((is_there, copied))
 }
 
+/// Which memory of a slot has a result.
+#[derive(Clone, Copy)]
+enum Found {
+    Out,
+    /// It was made in place of the codes.
+    Codes,
+}
+
 /// Has so many bytes of a result copied to this side, and what kernels count.
-fn copy_back(slot: &mut Slot, bytes: usize) -> std::result::Result<(), Fault> {
+fn copy_back(slot: &mut Slot, found: Found, bytes: usize) -> std::result::Result<(), Fault> {
     slot.marks.set(2, &slot.queue)?;
-    slot.queue.copy_out(&slot.out, &mut slot.output.bytes_mut()[..bytes])?;
+    let from = match found {
+        Found::Out => &slot.out,
+        Found::Codes => &slot.codes,
+    };
+    slot.queue.copy_out(from, &mut slot.output.bytes_mut()[..bytes])?;
     slot.queue.copy_out(&slot.seen, slot.seen_here.bytes_mut())
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::busy::{OnGpus, Traffic};
 use crate::error::Result;
-use crate::quant::decode::Decoding;
+use crate::quant::decode::{DecodeRows, Decoding};
 use crate::quant::encode::Encode;
 use crate::tensor::Dtype;
 
@@ -90,6 +90,9 @@ pub struct ToEncode<'a> {
     pub encoder: &'a dyn Encode,
     /// The largest magnitude of the layer, 0 if the encoder does not want it.
     pub largest: f32,
+    /// The same codes' decoder before anything changes, where blocks whose values stay keep their bytes
+    /// (`Encode::kept_block`).
+    pub stored: Option<&'a dyn DecodeRows>,
 }
 
 /// Memory that a worker keeps from piece to piece.

@@ -19,7 +19,7 @@ use super::samples::{Scratch, cards, carry_out, files};
 use super::trial;
 use super::weights::kinds;
 
-const FLOATS: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::F32];
+pub(crate) const FLOATS: [Dtype; 3] = [Dtype::BF16, Dtype::F16, Dtype::F32];
 
 /// A weight whose rows are of many kinds, in a dtype; the first row is of the kind `first`.
 pub(crate) fn weight([rows, columns]: [u64; 2], dtype: Dtype, first: usize) -> Vec<f32> {
@@ -61,7 +61,8 @@ pub(crate) fn on_device(
             dtype: Dtype::F32,
             resident: &resident,
         };
-        let strands = device.encode(&ToEncode { work, rounded: &[], encoder, largest }).unwrap()?;
+        let strands =
+            device.encode(&ToEncode { work, rounded: &[], encoder, largest, stored: None }).unwrap()?;
         all.resize_with(strands.len(), Vec::new);
         all.iter_mut().zip(strands).for_each(|(all, strand)| all.extend(strand));
     }

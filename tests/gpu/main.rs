@@ -12,6 +12,7 @@ mod encode;
 mod faults;
 mod flow;
 mod ggml;
+mod ggml_encode;
 mod integers;
 mod layers;
 mod memory;
@@ -73,6 +74,7 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
     let on_any = [
         encode::trials(),
         ggml::trials(),
+        ggml_encode::trials(),
         integers::trials(),
         memory::trials(),
         merge::trials(),

@@ -11,7 +11,7 @@ use super::samples::Scratch;
 use super::{sim, trial};
 
 /// Samples, and what they become: decoders and encoders of each family.
-const RUNS: [(&str, &[&str]); 14] = [
+const RUNS: [(&str, &[&str]); 20] = [
     ("bnb-nf4-A/model", &["--to", "dense"]),
     ("bnb-int8-A/model", &["--to", "dense"]),
     ("gptq-w4-g128-sym-v1-A/model", &["--to", "dense"]),
@@ -26,6 +26,12 @@ const RUNS: [(&str, &[&str]); 14] = [
     ("base-B-bf16/model", &["--to", "gptq", "--group-size", "32"]),
     ("base-A-bf16/model", &["--to", "awq", "--group-size", "32"]),
     ("base-A-bf16/model", &["--to", "fp8"]),
+    ("gguf-mixed-K/model.gguf", &["--to", "q5_1"]),
+    ("gguf-mixed-K/model.gguf", &["--to", "q4_k_m"]),
+    ("gguf-mixed-K/model.gguf", &["--to", "q3_k_m"]),
+    ("gguf-mixed-K/model.gguf", &["--to", "iq4_xs"]),
+    ("gguf-mixed-K/model.gguf", &["--to", "tq1_0"]),
+    ("gguf-mixed-K/model.gguf", &["--to", "mxfp4"]),
 ];
 
 /// Returns the library of the address sanitizer, if the compiler has it: it has to be loaded before the program.
@@ -50,12 +56,19 @@ fn simulator() -> &'static Path {
 fn run(sample: &str, more: &[&str], settings: &[(&str, &str)]) -> Output {
     let name = format!("sanitized-{}-{}", sample.replace('/', "-"), more[1]);
     let scratch = Scratch::new(&name);
-    let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample);
+    start("convert", &self::sample(sample), &scratch.join("out"), more, settings)
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name)
+}
+
+fn start(command: &str, input: &Path, output: &Path, more: &[&str], settings: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ckpt"))
-        .arg("convert")
+        .arg(command)
         .arg(input)
         .arg("-o")
-        .arg(scratch.join("out"))
+        .arg(output)
         .args(["--device", "cuda:0", "--verify", "none", "--slot-size", "64KiB"])
         .args(more)
         .env("LD_LIBRARY_PATH", simulator())
@@ -67,7 +80,20 @@ fn run(sample: &str, more: &[&str], settings: &[(&str, &str)]) -> Output {
 }
 
 fn clean(sample: &str, more: &[&str]) {
-    let output = run(sample, more, &[]);
+    check(&run(sample, more, &[]));
+}
+
+/// A merge into blocks, of which those that do not change stay.
+fn kept_blocks() {
+    let scratch = Scratch::new("sanitized-kept");
+    let [base, merged] = ["base.gguf", "merged.gguf"].map(|name| scratch.join(name));
+    check(&start("convert", &sample("gguf-merge-llama/base/model.gguf"), &base, &["--to", "q8_0"], &[]));
+    let adapter = sample("gguf-merge-llama/adapter");
+    let more = ["--adapter", adapter.to_str().unwrap(), "--to", "same"];
+    check(&start("merge", &base, &merged, &more, &[]));
+}
+
+fn check(output: &Output) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && !said.contains("Sanitizer"), "{said}");
     let done = String::from_utf8_lossy(&output.stdout);
@@ -88,5 +114,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(name, move || clean(sample, more))
     });
     let short = trial("sanitized::short_memory_is_seen", short_memory_is_seen);
-    runs.chain([short]).map(|trial| trial.with_ignored_flag(!is_there)).collect()
+    let kept = trial("sanitized::gguf-merge-llama::blocks stay", kept_blocks);
+    runs.chain([short, kept]).map(|trial| trial.with_ignored_flag(!is_there)).collect()
 }

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::Edit;
+use crate::quant::kernel::Step;
 
 /// In which order the rows of a weight lie, where it is not that of the factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,20 @@ impl Reordered {
 impl Edit for Reordered {
     fn apply(&self, rows: Range<u64>, values: &mut [f32]) {
         self.changed(&rows, values, |rows, values| self.inner.apply(rows, values));
+    }
+
+    /// Products only: those of a weight whose left factor has its rows in the weight's order.
+    fn steps(&self) -> Option<Vec<Step>> {
+        let ordered = |step: Step| match step {
+            Step::LowRank { left, right, rank, scale, rounded } if rank > 0 && !self.is_bias => {
+                let row = |row: usize| self.order.of_factors(row as u64, self.head) as usize;
+                let rows = (0..left.len() / rank).map(|at| &left[row(at) * rank..][..rank]);
+                let left = rows.collect::<Vec<_>>().concat();
+                Some(Step::LowRank { left, right, rank, scale, rounded })
+            }
+            _ => None,
+        };
+        self.inner.steps()?.into_iter().map(ordered).collect()
     }
 
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {

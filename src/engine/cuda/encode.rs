@@ -7,10 +7,11 @@ use super::launch::Array;
 use super::layer::{OnCard, Recipe};
 use super::module::is_there;
 use super::ring::Slot;
-use super::{Cuda, Why, copy_back, copy_codes, fitting, passed, seen, span};
+use super::{Cuda, Found, Why, copy_back, copy_codes, fitting, passed, seen, span};
 use crate::engine::ToEncode;
 use crate::error::Result;
-use crate::quant::kernel::{STRANDS, dtype_number};
+use crate::quant::decode::DecodeRows;
+use crate::quant::kernel::{Kernel, STRANDS, dtype_number};
 use crate::tensor::Dtype;
 
 /// Strands begin at multiples of so many bytes, as kernels store vectors.
@@ -52,16 +53,22 @@ impl Cuda {
         let Some(encoder) = &on.encoder else { return Ok(1) };
         let places = places(&work.encoder.strand_bytes(rows.end - rows.start));
         let bytes = end_of(&places) as usize;
+        // Blocks that may stay as they are stored are made behind those, and take their place where they do not.
+        let is_kept = on.keeper.is_some();
+        let (found, behind) = if is_kept { (Found::Codes, behind(bytes as u64)) } else { (Found::Out, 0) };
+        let made: Vec<[u64; 2]> = places.iter().map(|[at, bytes]| [behind + at, *bytes]).collect();
         let timed = &self.cards[slot.card].timed;
         let (is_there, copied) = copy_codes(slot, timed, &work.work, on, rows.clone())?;
         let codes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
         let (launcher, span) = (self.launcher(slot), span(&work.work, &rows));
-        let values = Array { bytes: &slot.values, dtype: Dtype::F32 };
+        let [values, before] = [&slot.values, &slot.out].map(|bytes| Array { bytes, dtype: Dtype::F32 });
+        let to = if is_kept { &slot.codes } else { &slot.out };
         let done = on
             .run(recipe, launcher, codes, span, (&slot.values, values))
             .and_then(|()| on.round(recipe, launcher, span, values))
-            .and_then(|()| launcher.encode(encoder, values, span, (&slot.out, &places)))
-            .and_then(|()| copy_back(slot, bytes));
+            .and_then(|()| launcher.encode(encoder, values, span, (to, &made)))
+            .and_then(|()| on.keep(launcher, span, (values, before), (&slot.codes, [behind, bytes as u64])))
+            .and_then(|()| copy_back(slot, found, bytes));
         // As in `piece`: what was started is waited for in any case.
         let waited = slot.queue.wait();
         done.and(waited)?;
@@ -87,7 +94,26 @@ fn recipe(work: &ToEncode<'_>) -> Option<Recipe> {
     }
     work.rounded.iter().for_each(|&dtype| recipe.round(dtype));
     recipe.encoder = Some(encoder);
+    if let Some(stored) = work.stored {
+        let begins = stored.program().is_some_and(|program| recipe.begins_with(&program));
+        recipe.keeper = Some(keeper(work, stored).filter(|_| begins)?);
+    }
     Some(recipe)
+}
+
+/// Returns what leaves blocks as they are stored whose values do not change; `None` if a slot does not hold them.
+fn keeper(work: &ToEncode<'_>, stored: &dyn DecodeRows) -> Option<Kernel> {
+    let [values, bytes] = work.encoder.kept_block()?.map(|of_block| of_block as u64);
+    let rows = work.work.rows.clone();
+    let codes = stored.codes(rows.clone());
+    let blocks = (rows.end - rows.start).checked_mul(work.work.decoding.row_len())?.checked_div(values)?;
+    let is_alone = !work.work.is_whole && codes.end - codes.start == blocks.checked_mul(bytes)?;
+    is_alone.then(|| Kernel::new("changed_blocks").numbers([values, bytes]))
+}
+
+/// Returns where blocks are made behind so many bytes of stored ones.
+fn behind(bytes: u64) -> u64 {
+    bytes.next_multiple_of(ALIGNED)
 }
 
 /// Returns where strands of so many bytes begin, each with its bytes.
@@ -115,7 +141,9 @@ fn fitting_strands(work: &ToEncode<'_>, start: u64, capacity: usize) -> Range<u6
         let count = rows.end - start;
         let count = if rows.end < work.work.rows.end { count / apart * apart } else { count };
         let strands = work.encoder.strand_bytes(count);
-        let fits = strands.len() <= STRANDS && end_of(&places(&strands)) <= capacity as u64 * 4;
+        let bytes = end_of(&places(&strands));
+        let needed = if work.stored.is_some() { behind(bytes).saturating_add(bytes) } else { bytes };
+        let fits = strands.len() <= STRANDS && needed <= capacity as u64 * 4;
         if count == 0 || fits {
             return start..start + count;
         }

@@ -20,6 +20,8 @@ pub(super) struct Recipe {
     then: Vec<Dtype>,
     /// The encoder of its values.
     pub(super) encoder: Option<Kernel>,
+    /// What leaves blocks as they are stored whose values do not change.
+    pub(super) keeper: Option<Kernel>,
 }
 
 impl Recipe {
@@ -49,6 +51,7 @@ impl Recipe {
             rounded: after,
             then: Vec::new(),
             encoder: None,
+            keeper: None,
         })
     }
 
@@ -59,6 +62,11 @@ impl Recipe {
             Some(both) => *last = both,
             None => self.then.push(dtype),
         }
+    }
+
+    /// Returns true if this program makes the values from which the recipe's begins.
+    pub(super) fn begins_with(&self, stored: &Program) -> bool {
+        stored.steps.is_empty() && stored.decode == self.program.decode
     }
 
     /// Returns the dtype of stored values that need no decoding.
@@ -97,6 +105,7 @@ pub(super) struct OnCard {
     /// Values in f32 as what is decoded: to another dtype, or rounded.
     cast: Uploaded,
     pub(super) encoder: Option<Uploaded>,
+    pub(super) keeper: Option<Uploaded>,
     /// All its codes, where every row needs all of them.
     pub(super) codes: Option<Bytes>,
 }
@@ -154,8 +163,10 @@ impl OnCard {
         let plain = Kernel::new("plain").numbers(dtype_number(Dtype::F32).map(u64::from));
         let cast = Uploaded::new(context, plain)?;
         let decode = Uploaded::new(context, recipe.program.decode.clone())?;
-        let encoder = recipe.encoder.clone().map(|kernel| Uploaded::new(context, kernel));
-        Ok(Self { decode, changes, cast, encoder: encoder.transpose()?, codes })
+        let uploaded =
+            |kernel: &Option<Kernel>| kernel.clone().map(|kernel| Uploaded::new(context, kernel)).transpose();
+        let (encoder, keeper) = (uploaded(&recipe.encoder)?, uploaded(&recipe.keeper)?);
+        Ok(Self { decode, changes, cast, encoder, keeper, codes })
     }
 
     /// Has it copied, by way of `factors`, which is left alone until the queue was waited for; returns how many bytes.
@@ -186,7 +197,8 @@ impl OnCard {
             queue.copy_in(from, to)?;
             bytes += from.len() as u64;
         }
-        for kernel in [Some(&self.decode), Some(&self.cast), self.encoder.as_ref()].into_iter().flatten() {
+        let beside = [self.encoder.as_ref(), self.keeper.as_ref()].into_iter().flatten();
+        for kernel in [&self.decode, &self.cast].into_iter().chain(beside) {
             bytes += kernel.copy(queue)?;
         }
         Ok(bytes)
@@ -197,7 +209,10 @@ impl OnCard {
             Change::Edit(kernel, _) => Some(kernel),
             Change::Product(_) => None,
         });
-        of_changes.chain([&mut self.decode, &mut self.cast]).chain(self.encoder.as_mut())
+        of_changes
+            .chain([&mut self.decode, &mut self.cast])
+            .chain(self.encoder.as_mut())
+            .chain(self.keeper.as_mut())
     }
 
     /// Rounds values in f32, in place, as the recipe says for what is encoded.
@@ -212,6 +227,20 @@ impl OnCard {
             .then
             .iter()
             .try_for_each(|&dtype| launcher.decode(&self.cast, values.bytes, span, dtype, values))
+    }
+
+    /// Has the blocks that `codes` begins with, whose values do not stay, replaced by those that were made behind them;
+    /// `before` takes the values that they had.
+    pub(super) fn keep(
+        &self,
+        launcher: Launcher<'_>,
+        span: Span,
+        (values, before): (Array<'_>, Array<'_>),
+        (codes, made): (&Bytes, [u64; 2]),
+    ) -> Result<(), Fault> {
+        let Some(keeper) = &self.keeper else { return Ok(()) };
+        launcher.decode(&self.decode, codes, span, Dtype::F32, before)?;
+        launcher.replace(keeper, (values, before), span, (codes, made))
     }
 
     /// Makes the values of rows from `codes` in `out`, by way of `values` in f32.

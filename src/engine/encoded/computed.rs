@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Strands, ToPack, cuts};
+use super::{Kept, Strands, ToPack, cuts};
 use crate::engine::cpu::VALUES_AT_ONCE;
 use crate::engine::inputs::Inputs;
 use crate::engine::{Device, Scratch, ToEncode, Work};
@@ -39,11 +39,9 @@ impl ToPack {
             resident: &self.resident,
         };
         let encoder = &*self.encoding.encoder;
-        let work = ToEncode { work, rounded: &self.rounded, encoder, largest: self.largest };
-        // Which blocks stay as they are stored is seen by the processor.
-        if self.kept.is_none()
-            && let Some(strands) = device.encode(&work)?
-        {
+        let stored = self.kept.as_ref().map(Kept::rows);
+        let work = ToEncode { work, rounded: &self.rounded, encoder, largest: self.largest, stored };
+        if let Some(strands) = device.encode(&work)? {
             return Ok(strands);
         }
         let strands = self.encode_cuts(rows, (codes, codes_start), scratch);

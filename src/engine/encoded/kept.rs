@@ -24,6 +24,11 @@ impl Kept {
         Self { rows, values, bytes }
     }
 
+    /// Returns the decoder of the stored rows.
+    pub(super) fn rows(&self) -> &dyn DecodeRows {
+        &*self.rows
+    }
+
     /// Encodes rows of which `codes` are stored.
     pub(super) fn encode(
         &self,

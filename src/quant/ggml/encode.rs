@@ -29,6 +29,7 @@ use multiversion::multiversion;
 
 use crate::quant::Part;
 use crate::quant::encode::{Around, Encode, Encoded, Encoding};
+use crate::quant::kernel::Kernel;
 use crate::tensor::{Dtype, GgmlType};
 
 /// Encodes whole blocks.
@@ -53,24 +54,26 @@ struct Type {
     encode: Blocks,
     /// Where a block has numbers in F16: they must be finite.
     halves: &'static [usize],
+    /// Its kernel in `kernels/ggml_encode*.cu`.
+    kernel: &'static str,
 }
 
 const TYPES: [Type; 15] = [
-    Type { name: "Q8_0", encode: blocks!(legacy::q8_0), halves: &[0] },
-    Type { name: "Q4_0", encode: blocks!(legacy::q4_0), halves: &[0] },
-    Type { name: "Q4_1", encode: blocks!(legacy::q4_1), halves: &[0, 2] },
-    Type { name: "Q5_0", encode: blocks!(legacy::q5_0), halves: &[0] },
-    Type { name: "Q5_1", encode: blocks!(legacy::q5_1), halves: &[0, 2] },
-    Type { name: "Q2_K", encode: blocks!(k::q2_k), halves: &[80, 82] },
-    Type { name: "Q3_K", encode: blocks!(k::q3_k), halves: &[108] },
-    Type { name: "Q4_K", encode: blocks!(k::q4_k), halves: &[0, 2] },
-    Type { name: "Q5_K", encode: blocks!(k::q5_k), halves: &[0, 2] },
-    Type { name: "Q6_K", encode: blocks!(k::q6_k), halves: &[208] },
-    Type { name: "IQ4_NL", encode: blocks!(iq4::iq4_nl), halves: &[0] },
-    Type { name: "IQ4_XS", encode: blocks!(iq4::iq4_xs), halves: &[0] },
-    Type { name: "TQ1_0", encode: blocks!(small::tq1_0), halves: &[52] },
-    Type { name: "TQ2_0", encode: blocks!(small::tq2_0), halves: &[64] },
-    Type { name: "MXFP4", encode: blocks!(small::mxfp4), halves: &[] },
+    Type { name: "Q8_0", encode: blocks!(legacy::q8_0), halves: &[0], kernel: "q8_0_encode" },
+    Type { name: "Q4_0", encode: blocks!(legacy::q4_0), halves: &[0], kernel: "q4_0_encode" },
+    Type { name: "Q4_1", encode: blocks!(legacy::q4_1), halves: &[0, 2], kernel: "q4_1_encode" },
+    Type { name: "Q5_0", encode: blocks!(legacy::q5_0), halves: &[0], kernel: "q5_0_encode" },
+    Type { name: "Q5_1", encode: blocks!(legacy::q5_1), halves: &[0, 2], kernel: "q5_1_encode" },
+    Type { name: "Q2_K", encode: blocks!(k::q2_k), halves: &[80, 82], kernel: "q2_k_encode" },
+    Type { name: "Q3_K", encode: blocks!(k::q3_k), halves: &[108], kernel: "q3_k_encode" },
+    Type { name: "Q4_K", encode: blocks!(k::q4_k), halves: &[0, 2], kernel: "q4_k_encode" },
+    Type { name: "Q5_K", encode: blocks!(k::q5_k), halves: &[0, 2], kernel: "q5_k_encode" },
+    Type { name: "Q6_K", encode: blocks!(k::q6_k), halves: &[208], kernel: "q6_k_encode" },
+    Type { name: "IQ4_NL", encode: blocks!(iq4::iq4_nl), halves: &[0], kernel: "iq4_nl_encode" },
+    Type { name: "IQ4_XS", encode: blocks!(iq4::iq4_xs), halves: &[0], kernel: "iq4_xs_encode" },
+    Type { name: "TQ1_0", encode: blocks!(small::tq1_0), halves: &[52], kernel: "tq1_0_encode" },
+    Type { name: "TQ2_0", encode: blocks!(small::tq2_0), halves: &[64], kernel: "tq2_0_encode" },
+    Type { name: "MXFP4", encode: blocks!(small::mxfp4), halves: &[], kernel: "mxfp4_encode" },
 ];
 
 /// Returns true if ggml calls a type by this name that can be written.
@@ -160,5 +163,18 @@ impl Encode for Rows {
 
     fn finish(&self, strands: Vec<Vec<u8>>, _largest: f32) -> Vec<Vec<u8>> {
         strands
+    }
+
+    fn kernel(&self, _largest: f32) -> Option<Kernel> {
+        let kernel = Kernel::new(self.row.kernel);
+        Some(match self.row.name {
+            "IQ4_NL" | "IQ4_XS" => kernel.floats(&iq4::table()),
+            "MXFP4" => kernel.bytes(&small::rounded_up()),
+            _ => kernel,
+        })
+    }
+
+    fn strand_bytes(&self, rows: u64) -> Vec<u64> {
+        self.piece_bytes().map(|bytes| rows * bytes).into_iter().collect()
     }
 }

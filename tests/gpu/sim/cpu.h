@@ -49,10 +49,11 @@ struct Kernel {
 #define __shared__ thread_local
 #define __syncthreads() sim::barrier()
 
+// A GPU has one NaN, whose bits are others than those that processors make.
 DEV uint32_t bits_of(float value) {
   uint32_t bits;
   memcpy(&bits, &value, 4);
-  return bits;
+  return value != value ? 0x7fffffffu : bits;
 }
 DEV float of_bits(uint32_t bits) {
   float value;

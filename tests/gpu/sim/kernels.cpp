@@ -2,6 +2,7 @@
 #include "affine.cuh"
 #include "blocks.cuh"
 #include "encode.cuh"
+#include "ggml_encode.cuh"
 #include "port.cuh"
 #include "rows.cuh"
 #include "tiles.cuh"
@@ -19,6 +20,18 @@ namespace exl_kernels {
 namespace ggml_kernels {
 #include "ggml.cu"
 }
+namespace ggml_encode_kernels {
+#include "ggml_encode.cu"
+}
+namespace ggml_encode_around_kernels {
+#include "ggml_encode_around.cu"
+}
+namespace ggml_encode_iq4_kernels {
+#include "ggml_encode_iq4.cu"
+}
+namespace ggml_encode_k_kernels {
+#include "ggml_encode_k.cu"
+}
 namespace ggml_iq_kernels {
 #include "ggml_iq.cu"
 }
@@ -27,6 +40,9 @@ namespace gptq_kernels {
 }
 namespace int8_kernels {
 #include "int8.cu"
+}
+namespace kept_kernels {
+#include "kept.cu"
 }
 namespace marlin_kernels {
 #include "marlin.cu"

@@ -15,6 +15,12 @@ use crate::quant::ggml::CURVE;
 /// Scales that are tried: one by the largest value, and 15 around it.
 const TRIES: usize = 16;
 
+/// Returns what the kernels look up: the values of the codes, and behind them the middle of each and the next.
+pub(super) fn table() -> Vec<f32> {
+    let middles = CURVE.windows(2).map(|pair| f32::midpoint(pair[0].into(), pair[1].into()));
+    CURVE.iter().map(|&value| f32::from(value)).chain(middles).collect()
+}
+
 /// Returns the code whose value is nearest; of two the upper one. What is no number gets the last code.
 #[inline(always)]
 fn code(value: f32) -> u8 {

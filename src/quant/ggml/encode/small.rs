@@ -53,10 +53,36 @@ pub(super) fn tq2_0(values: &[f32; 256], block: &mut [u8; 66]) {
     }
 }
 
+/// Returns the power of two of a block whose largest magnitude is not 0, as `log2` has it.
+#[inline(always)]
+fn power(largest: f32) -> f32 {
+    largest.log2().floor()
+}
+
+/// Returns, of each power of two from the smallest f32 on, how many of the last numbers below the next power `log2` rounds
+/// up to that: what a kernel needs to know of this machine's logarithm to take the same power.
+pub(super) fn rounded_up() -> Vec<u8> {
+    let up = |exponent: i32| {
+        let next = if exponent < -127 {
+            f32::from_bits(1 << (exponent + 150))
+        } else {
+            f32::from_bits(((exponent + 128) as u32) << 23)
+        };
+        let mut below = next.next_down();
+        let mut count = 0;
+        while count < u8::MAX && power(below) > exponent as f32 {
+            below = below.next_down();
+            count += 1;
+        }
+        count
+    };
+    (-149..=127).map(up).collect()
+}
+
 #[inline(always)]
 pub(super) fn mxfp4(values: &[f32; 32], block: &mut [u8; 17]) {
     let largest = magnitude(values);
-    let exponent = if largest > 0.0 { cut_off(largest.log2().floor() - 2.0 + 127.0) as u8 } else { 0 };
+    let exponent = if largest > 0.0 { cut_off(power(largest) - 2.0 + 127.0) as u8 } else { 0 };
     let scale = match exponent {
         low @ 0..2 => f32::from_bits(0x0020_0000 << low),
         exponent => f32::from_bits(u32::from(exponent - 1) << 23),
