@@ -22,7 +22,7 @@ use ckpt::app::{App, Effect, Event, OpenState, keys};
 use ckpt::checkpoint::Checkpoint;
 use ckpt::error::{Error, ErrorKind};
 use ckpt::job;
-use ckpt::stats::{Options, Part, Source, Summary, Watch, scan};
+use ckpt::stats::{NameMap, Options, Part, Source, Summary, Watch, scan};
 use ckpt::ui::degrade::{Colors, Degrade};
 use ckpt::ui::theme::Theme;
 use ckpt::ui::{self, Look, Scroll};
@@ -242,7 +242,7 @@ fn measure(folder: &Path, megabytes: u64) -> Result<(), String> {
     let other = b.display().to_string();
     bench.row("all are compared", &["j", "k", "G", "g", "g"], &mut |bench| {
         if bench.app.compare().is_none_or(|compare| compare.stage == Stage::Done) {
-            let effects = bench.app.compare_with(&other);
+            let effects = bench.app.compare_with(&other, NameMap::default());
             bench.perform(effects);
         }
     })
