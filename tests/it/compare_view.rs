@@ -193,6 +193,17 @@ fn grown_compared(scratch: &Scratch, keys: &str) -> View {
     compared(&folders, keys)
 }
 
+/// Compares a model that ties its head to its embeddings with one that stores both.
+fn tied_compared(scratch: &Scratch, keys: &str) -> View {
+    let folders = ["x/tied", "x/stored"].map(|name| scratch.0.join(name));
+    made(&folders[0], &deep("model.", |_, _| 0.0));
+    crate::convert::put(&folders[0].join("config.json"), br#"{"tie_word_embeddings":true}"#);
+    let mut stored = deep("model.", |_, _| 0.0);
+    stored.push(("lm_head".into(), 0.0));
+    made(&folders[1], &stored);
+    compared(&folders, keys)
+}
+
 #[test]
 fn comparisons_are_as_they_were_looked_at() {
     let scratch = Scratch::new("compare-view");
@@ -215,6 +226,7 @@ fn comparisons_are_as_they_were_looked_at() {
         ("deep-root", compared(&two, "home")),
         ("deep-walked", compared(&two, "n n right right")),
         ("only-b", compared(&two, "end")),
+        ("only-b-tied", tied_compared(&scratch, "end")),
         ("only-b-fold", grown_compared(&scratch, "n n n")),
         ("show-menu", compared(&two, "f j")),
         ("show-differing", compared(&two, "f j enter")),

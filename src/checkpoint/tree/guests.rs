@@ -41,7 +41,7 @@ pub struct Shown {
 
 /// The guests of a tree.
 #[derive(Debug, Default)]
-pub(super) struct Guests {
+pub struct Guests {
     of: Option<Arc<Checkpoint>>,
     list: Vec<Guest>,
     /// By guest: equal for those that may be one row.
@@ -63,6 +63,20 @@ struct GuestRow {
 }
 
 impl Guests {
+    /// Returns layers that only another checkpoint has, told by which of them may be one row.
+    #[must_use]
+    pub fn of(other: &Arc<Checkpoint>, list: Vec<Guest>) -> Self {
+        let mut known = FxHashMap::default();
+        let kinds = list.iter().map(|guest| {
+            let (next, spec) = (known.len() as u32, other.layers.list()[guest.layer as usize].spec);
+            *known.entry((pattern(&guest.label), spec)).or_insert(next)
+        });
+        let kinds = kinds.collect();
+        let mut aboves: Vec<NodeId> = list.iter().map(|guest| guest.above).collect();
+        aboves.sort_unstable();
+        Self { of: Some(Arc::clone(other)), list, kinds, aboves, rows: Vec::new(), row_of: Vec::new() }
+    }
+
     /// Returns the rows that belong to a node.
     fn of_node(&self, above: NodeId) -> &[GuestRow] {
         let first = self.rows.partition_point(|row| row.above < above);
@@ -81,17 +95,8 @@ impl Guests {
 
 impl Tree {
     /// Takes layers that only another checkpoint has; those it had are gone.
-    pub fn set_guests(&mut self, checkpoint: &Checkpoint, of: &Arc<Checkpoint>, list: Vec<Guest>) {
-        let mut known = FxHashMap::default();
-        let kinds = list.iter().map(|guest| {
-            let next = known.len() as u32;
-            *known.entry((pattern(&guest.label), of.layers.list()[guest.layer as usize].spec)).or_insert(next)
-        });
-        let kinds = kinds.collect();
-        let mut aboves: Vec<NodeId> = list.iter().map(|guest| guest.above).collect();
-        aboves.sort_unstable();
-        let of = Some(Arc::clone(of));
-        self.guests = Guests { of, list, kinds, aboves, rows: Vec::new(), row_of: Vec::new() };
+    pub fn set_guests(&mut self, checkpoint: &Checkpoint, guests: Guests) {
+        self.guests = guests;
         self.refilter(checkpoint);
     }
 
