@@ -217,6 +217,19 @@ impl Tree {
         rows.extend(of_node.map(|first| Row { node, kind: RowKind::Guest(*first), depth, joined }));
     }
 
+    /// Appends the guests of the nodes that have ended before a node.
+    pub(super) fn end_above(
+        &self,
+        checkpoint: &Checkpoint,
+        node: NodeId,
+        above: &mut Vec<(NodeId, (u8, u8))>,
+        rows: &mut Vec<Row>,
+    ) {
+        while let Some((of, place)) = above.pop_if(|(of, _)| checkpoint.files.names.end(*of) <= node) {
+            self.push_guests(checkpoint, of, place, rows);
+        }
+    }
+
     /// Puts all guests into a flat list: by difference behind what lies apart, else behind all.
     pub(super) fn insert_guests(&self, rows: &mut Vec<Row>) {
         let is_before = |row: &Row| match row.kind {
