@@ -26,7 +26,7 @@ use super::Checkpoint;
 use super::names::{NONE, NodeId};
 use bits::Bits;
 pub use filter::Filter;
-pub use guests::{Guest, Shown};
+pub use guests::{Guest, Guests, Shown};
 use matches::Matches;
 pub use sort::Sort;
 use structure::Structure;
@@ -85,7 +85,7 @@ pub struct Tree {
     differences: Vec<f64>,
     /// What guests count among the differences.
     guest_weight: f64,
-    guests: guests::Guests,
+    guests: Guests,
     shown: Option<Shown>,
     totals: Totals,
     rows: Vec<Row>,
@@ -144,7 +144,7 @@ impl Tree {
             sort: Sort::Natural,
             differences: Vec::new(),
             guest_weight: 0.0,
-            guests: guests::Guests::default(),
+            guests: Guests::default(),
             shown: None,
             totals: Totals::of(checkpoint),
             rows: Vec::new(),

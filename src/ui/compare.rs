@@ -201,7 +201,8 @@ impl<'a> Columns<'a> {
         }
         let width = self.strip;
         let count = guests.len();
-        let is_tied = guests.iter().any(|guest| self.compare.tied_pair(guest.layer).is_some());
+        let tied = guests.iter().find_map(|guest| self.compare.tied_pair(guest.layer));
+        let is_tied = tied.is_some();
         let words = match count {
             1 if is_tied => vec!["only in B (tied in A)".to_owned(), "only in B".to_owned(), "+".to_owned()],
             1 => vec!["only in B".to_owned(), "+".to_owned()],
@@ -209,7 +210,13 @@ impl<'a> Columns<'a> {
         };
         let words = words.into_iter().find(|words| words.width() <= width).unwrap_or_default();
         columns.push((format!("{words:<width$}"), Role::SideB));
-        columns.push((format!("{:>NUMBER$}", "-"), Role::SideB));
+        // What A ties it to is held against it.
+        let known =
+            tied.and_then(|pair| self.compare.table.known.get(pair as usize)?.as_ref()?.as_ref().ok());
+        let far = known.and_then(|figures| figures.relative_l2);
+        let (words, role) =
+            far.map_or_else(|| ("-".to_owned(), Role::SideB), |far| (relative(far), Role::Number));
+        columns.push((format!("{words:>NUMBER$}"), role));
         columns
     }
 
@@ -327,12 +334,18 @@ fn worst(cells: &[Cell]) -> Cell {
     }
 }
 
-/// Returns the name of what only B has with so many of its last components as have room: its numbers tell it from others.
+/// Returns the name of what only B has in so many cells: with as many of its last components as there is room for, and
+/// with its numbers, which tell it from others, before all else.
 #[must_use]
 pub fn guest_name(name: &str, room: usize) -> String {
-    let mut dots = name.match_indices('.').map(|(at, _)| &name[at..]);
-    let tail = dots.find(|tail| tail.width() < room).filter(|tail| tail.matches('.').count() > 1);
-    tail.map_or_else(|| cut_name(name, room).into_owned(), |tail| format!("…{tail}"))
+    let parts: Vec<&str> = name.split('.').collect();
+    let is_number = |part: &&str| part.starts_with(|first: char| first.is_ascii_digit());
+    let number = parts.iter().position(is_number);
+    let last = number.unwrap_or(parts.len().saturating_sub(1));
+    let tails = (1..=last).map(|from| format!("….{}", parts[from..].join(".")));
+    let ends = number.zip(parts.last()).map(|(at, end)| format!("{}…{end}", parts[at]));
+    let shown = tails.chain(ends).find(|text| text.width() <= room);
+    shown.unwrap_or_else(|| cut_name(name, room).into_owned())
 }
 
 /// Returns the title of the tree's pane.

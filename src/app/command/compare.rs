@@ -16,7 +16,7 @@ pub(super) const TABLE: &[Command] = &[
         .via("details")
         .foot(is_strippable)
         .needs(can_strip),
-    row("next-differing", "Next row that differs", &[], "next that differs", next_differing)
+    row("next-differing", "Next row that differs", &[], "next differing", next_differing)
         .via("next")
         .foot(is_matched)
         .needs(is_comparing),

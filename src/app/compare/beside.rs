@@ -276,6 +276,8 @@ fn made(app: &App) -> Result<Beside, String> {
     let of_close =
         compare.close(number).and_then(|close| close.as_ref().ok()).map(|close| close.shape.clone());
     let shape = of_close.or_else(|| pair.shape(of[0])).ok_or("its shape is not known")?;
+    // What has more values than there are numbers for is never read.
+    crate::tensor::elements(&shape).ok_or("its shape is too large")?;
     let figures = known.and_then(|known| known.as_ref().ok());
     let mut beside = Beside::new(number, row, &shape, figures.and_then(|figures| figures.max_abs));
     beside.is_equal = figures.is_some_and(|figures| figures.changed == 0);

@@ -1,11 +1,11 @@
-//! Causes: where the error of a pair lies, as far as its values say: in few rows or columns, in one value, or all over.
+//! Causes: where the error of a pair lies, as far as its values say: in some rows or columns, in one value, or all over.
+//!
+//! A row or column stands out as in the tab of values: its norm is four times that of the middle one.
 
 use crate::app::values::figures::{Energy, STANDS_OUT};
 use crate::stats::Compared;
 use crate::units;
 
-/// Of this many rows or columns those are few of which one stands out at most.
-const FEW: usize = 20;
 /// The share of the error from which on it is said to lie in one value.
 const ONE_VALUE: f64 = 0.2;
 
@@ -35,17 +35,19 @@ pub fn causes(compared: &Compared) -> Vec<String> {
     causes
 }
 
-/// Returns what few rows or columns hold of the error, and whether their values stand out too.
+/// Returns what the rows or columns that stand out hold of the error, and whether their values stand out too.
 fn side(name: &str, norms: &[f64], of_b: &[f64]) -> Option<String> {
     let energy = Energy::of(norms)?;
     let listed = |of: &[u64], count: usize| {
         let list: Vec<String> = of.iter().take(count).map(|at| units::exact(*at)).collect();
-        let more = if count > list.len() { ", …" } else { "" };
+        let more = count.saturating_sub(list.len());
+        let more = if more > 0 { format!(" and {} more", units::exact(more as u64)) } else { String::new() };
         format!("{}{more}", list.join(", "))
     };
     let (count, of) = (energy.standing_out, energy.count);
     let touched = of - energy.zero;
-    if touched * FEW <= of {
+    // Then the middle one has none, and nothing can be so many times that.
+    if 2 * touched <= of {
         let (s, holds) = if touched == 1 { ("", "holds") } else { ("s", "hold") };
         let all = listed(&energy.largest, touched);
         return Some(format!(
@@ -54,7 +56,7 @@ fn side(name: &str, norms: &[f64], of_b: &[f64]) -> Option<String> {
             units::exact(of as u64)
         ));
     }
-    if count == 0 || count * FEW > of {
+    if count == 0 {
         return None;
     }
     let holds = if count == 1 { "holds" } else { "hold" };

@@ -7,6 +7,7 @@ use super::beside::{Answer, Ask};
 use super::close::Close;
 use super::figures::Figures;
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::tree::Guests;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job;
 use crate::stats::matched::{Matched, NameMap, Pair};
@@ -33,6 +34,22 @@ pub struct Facts {
     pub of: [Arc<Checkpoint>; 2],
     /// Their layers.
     pub matched: Matched,
+    /// Those that only B has, for the tree of A, which takes them.
+    guests: Guests,
+}
+
+impl Facts {
+    /// Returns what was matched of A and B.
+    #[must_use]
+    pub fn new(of: [Arc<Checkpoint>; 2], mut matched: Matched) -> Self {
+        let guests = Guests::of(&of[1], std::mem::take(&mut matched.guests));
+        Self { of, matched, guests }
+    }
+
+    /// Gives away the layers that only B has.
+    pub(super) fn take_guests(&mut self) -> Guests {
+        std::mem::take(&mut self.guests)
+    }
 }
 
 /// A comparison, as a thread is asked for it.
@@ -59,7 +76,7 @@ impl Request {
         let of = self.of.clone();
         let matched = Matched::of(&of[0], &of[1], &self.names);
         let pairs = matched.pairs.clone();
-        if !tell(News::Matched(Box::new(Facts { of, matched }))) {
+        if !tell(News::Matched(Box::new(Facts::new(of, matched)))) {
             return;
         }
         let wanted: Vec<&Pair> = pairs.iter().collect();

@@ -80,12 +80,12 @@ impl Compare {
 impl App {
     /// Gives the tree of A rows of what only B has, and shows what is to show.
     pub(super) fn dress_tree(&mut self) {
-        let Some(compare) = self.compare.as_deref() else { return };
-        let Some(facts) = &compare.facts else { return };
-        let (a, b, guests) = (compare.a, Arc::clone(&facts.of[1]), facts.matched.guests.clone());
+        let Some(compare) = self.compare.as_deref_mut() else { return };
+        let Some(facts) = &mut compare.facts else { return };
+        let (a, guests) = (compare.a, facts.take_guests());
         if let Some(ready) = self.by_id(a) {
             let checkpoint = Arc::clone(&ready.checkpoint);
-            ready.tree.set_guests(&checkpoint, &b, guests);
+            ready.tree.set_guests(&checkpoint, guests);
         }
         self.show_layers();
     }

@@ -69,10 +69,8 @@ fn begin(robot: &mut Robot) -> u32 {
 fn begin_matched(robot: &mut Robot) -> u32 {
     let number = asked(robot);
     let (a, b) = (robot.app.checkpoint_of(0).unwrap(), robot.app.checkpoint_of(1).unwrap());
-    let facts = Facts {
-        matched: Matched::of(a, b, &robot.app.compare().unwrap().names),
-        of: [Arc::clone(a), Arc::clone(b)],
-    };
+    let matched = Matched::of(a, b, &robot.app.compare().unwrap().names);
+    let facts = Facts::new([Arc::clone(a), Arc::clone(b)], matched);
     tell(robot, number, News::Matched(Box::new(facts)));
     number
 }

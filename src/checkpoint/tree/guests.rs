@@ -41,7 +41,7 @@ pub struct Shown {
 
 /// The guests of a tree.
 #[derive(Debug, Default)]
-pub(super) struct Guests {
+pub struct Guests {
     of: Option<Arc<Checkpoint>>,
     list: Vec<Guest>,
     /// By guest: equal for those that may be one row.
@@ -63,6 +63,20 @@ struct GuestRow {
 }
 
 impl Guests {
+    /// Returns layers that only another checkpoint has, told by which of them may be one row.
+    #[must_use]
+    pub fn of(other: &Arc<Checkpoint>, list: Vec<Guest>) -> Self {
+        let mut known = FxHashMap::default();
+        let kinds = list.iter().map(|guest| {
+            let (next, spec) = (known.len() as u32, other.layers.list()[guest.layer as usize].spec);
+            *known.entry((pattern(&guest.label), spec)).or_insert(next)
+        });
+        let kinds = kinds.collect();
+        let mut aboves: Vec<NodeId> = list.iter().map(|guest| guest.above).collect();
+        aboves.sort_unstable();
+        Self { of: Some(Arc::clone(other)), list, kinds, aboves, rows: Vec::new(), row_of: Vec::new() }
+    }
+
     /// Returns the rows that belong to a node.
     fn of_node(&self, above: NodeId) -> &[GuestRow] {
         let first = self.rows.partition_point(|row| row.above < above);
@@ -81,17 +95,8 @@ impl Guests {
 
 impl Tree {
     /// Takes layers that only another checkpoint has; those it had are gone.
-    pub fn set_guests(&mut self, checkpoint: &Checkpoint, of: &Arc<Checkpoint>, list: Vec<Guest>) {
-        let mut known = FxHashMap::default();
-        let kinds = list.iter().map(|guest| {
-            let next = known.len() as u32;
-            *known.entry((pattern(&guest.label), of.layers.list()[guest.layer as usize].spec)).or_insert(next)
-        });
-        let kinds = kinds.collect();
-        let mut aboves: Vec<NodeId> = list.iter().map(|guest| guest.above).collect();
-        aboves.sort_unstable();
-        let of = Some(Arc::clone(of));
-        self.guests = Guests { of, list, kinds, aboves, rows: Vec::new(), row_of: Vec::new() };
+    pub fn set_guests(&mut self, checkpoint: &Checkpoint, guests: Guests) {
+        self.guests = guests;
         self.refilter(checkpoint);
     }
 
@@ -210,6 +215,19 @@ impl Tree {
         let node = end.saturating_sub(1);
         let of_node = self.guests.of_node(above).iter().filter_map(|row| row.members.first());
         rows.extend(of_node.map(|first| Row { node, kind: RowKind::Guest(*first), depth, joined }));
+    }
+
+    /// Appends the guests of the nodes that have ended before a node.
+    pub(super) fn end_above(
+        &self,
+        checkpoint: &Checkpoint,
+        node: NodeId,
+        above: &mut Vec<(NodeId, (u8, u8))>,
+        rows: &mut Vec<Row>,
+    ) {
+        while let Some((of, place)) = above.pop_if(|(of, _)| checkpoint.files.names.end(*of) <= node) {
+            self.push_guests(checkpoint, of, place, rows);
+        }
     }
 
     /// Puts all guests into a flat list: by difference behind what lies apart, else behind all.

@@ -71,19 +71,6 @@ impl Tree {
         self.end_above(checkpoint, end, &mut above, rows);
     }
 
-    /// Appends the guests of the nodes that have ended before a node.
-    fn end_above(
-        &self,
-        checkpoint: &Checkpoint,
-        node: NodeId,
-        above: &mut Vec<(NodeId, (u8, u8))>,
-        rows: &mut Vec<Row>,
-    ) {
-        while let Some((of, place)) = above.pop_if(|(of, _)| checkpoint.files.names.end(*of) <= node) {
-            self.push_guests(checkpoint, of, place, rows);
-        }
-    }
-
     /// Appends the row of a node; before it, those of further layers or tensors of the same node.
     fn push_rows(&self, checkpoint: &Checkpoint, row: Row, layer: &mut u32, rows: &mut Vec<Row>) {
         let node = row.node;

@@ -7,6 +7,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::app::App;
 use crate::app::compare::beside::Beside;
@@ -48,7 +49,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, theme: &Theme) {
     let page = Page { beside, labels: pair.labels(of[0], of[1]), theme };
     let name = cut_name(&escape(&pair.name), width.saturating_sub(24)).into_owned();
     let block = pane::block(&format!("{name}  values A|B"), true, theme)
-        .title_bottom(Line::from(page.cursor_words()).right_aligned());
+        .title_bottom(Line::from(page.cursor_words(width)).right_aligned());
     let mut lines = if is_wide { page.grids() } else { page.pairs() };
     lines.truncate(height.saturating_sub(1));
     lines.resize(height.saturating_sub(1), Line::default());
@@ -200,13 +201,15 @@ impl Page<'_> {
         }
     }
 
-    /// The place of the cursor and what is there.
-    fn cursor_words(&self) -> String {
+    /// The place of the cursor and what is there; without the place where there is no room.
+    fn cursor_words(&self, width: usize) -> String {
         let place = self.beside.place(self.beside.cursor);
         match self.beside.under_cursor() {
             Some([a, b]) => {
                 let far = if differs(a, b) { units::value(a - b) } else { "0".into() };
-                format!(" {place}  A {}  B {}  A-B {far} ", units::value(a), units::value(b))
+                let values = format!(" A {}  B {}  A-B {far} ", units::value(a), units::value(b));
+                let words = format!(" {place} {values}");
+                if words.width() <= width { words } else { values }
             }
             None => format!(" {place} … "),
         }

@@ -47,6 +47,11 @@ fn what_holds_the_error_is_named_with_its_share() {
     // Columns 5 and 50 have eight times the error: 2 · 64 of 58 + 2 · 64 parts of the squares.
     let in_two = |row, column| noise(row, column) * if column % 45 == 5 { 8.0 } else { 1.0 };
     assert_eq!(said("columns", &plain, in_two), ["2 of 60 columns hold 69% of the error: 5, 50."]);
+    let in_many = |row, column| noise(row, column) * if column % 6 == 5 { 8.0 } else { 1.0 };
+    assert_eq!(
+        said("many", &plain, in_many),
+        ["10 of 60 columns hold 93% of the error: 5, 11, 17 and 7 more."]
+    );
     let in_row = |row, column| noise(row, column) * if row == 3 { 8.0 } else { 1.0 };
     assert_eq!(said("row", &plain, in_row), ["1 of 40 rows holds 62% of the error: 3."]);
     let alone = |_, column| if column == 7 { 0.5 } else { 0.0 };

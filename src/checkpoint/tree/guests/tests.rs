@@ -57,7 +57,7 @@ fn with_guests() -> (Checkpoint, Tree) {
         Guest { layer, name: name.clone(), above: node.unwrap_or(NONE), label }
     };
     let mut tree = Tree::new(&checkpoint);
-    tree.set_guests(&checkpoint, &of, names.iter().map(guest).collect());
+    tree.set_guests(&checkpoint, Guests::of(&of, names.iter().map(guest).collect()));
     (checkpoint, tree)
 }
 
@@ -149,7 +149,19 @@ fn a_filter_and_what_shows_leave_guests_too() {
     let (checkpoint, mut tree) = with_guests();
     let filter = |text: &str| Some(Filter::parse(text).expect("a filter"));
     tree.set_filter(&checkpoint, filter("k_norm"));
-    insta::assert_snapshot!(draw(&tree, &checkpoint), @"");
+    insta::assert_snapshot!(draw(&tree, &checkpoint), @r"
+    v model <
+      v layers
+        v 2
+          v self_attn
+            + k_norm
+        v 3
+          v self_attn
+            + k_norm
+        v 4
+          v self_attn
+            + k_norm
+    ");
     assert_eq!(tree.hits(), Some(3));
     tree.set_filter(&checkpoint, filter("layers.7"));
     assert_eq!((tree.hits(), draw(&tree, &checkpoint).lines().count()), (Some(1), 2));
