@@ -4,6 +4,7 @@
 #include "encode.cuh"
 #include "port.cuh"
 #include "rows.cuh"
+#include "strips.cuh"
 #include "tiles.cuh"
 #include "values.cuh"
 
@@ -51,6 +52,9 @@ namespace planes_kernels {
 }
 namespace scaled_kernels {
 #include "scaled.cu"
+}
+namespace search_kernels {
+#include "search.cu"
 }
 namespace tiles_kernels {
 #include "tiles.cu"
