@@ -22,8 +22,11 @@ typedef double f64;
 #define KERNEL(name, ...) extern "C" __global__ void __launch_bounds__(256) name(__VA_ARGS__)
 // A kernel that takes many registers: as many as leave room for four blocks on a multiprocessor, which is 64.
 #define WIDE_KERNEL(name, ...) extern "C" __global__ void __launch_bounds__(256, 4) name(__VA_ARGS__)
+// One that computes long on what lies in the caches: three blocks, of 80 registers.
+#define LONG_KERNEL(name, ...) extern "C" __global__ void __launch_bounds__(256, 3) name(__VA_ARGS__)
 #define DEV static __device__ __forceinline__
 #define CONSTANT static __constant__
+#define SHFL(value, lane) __shfl_sync(0xffffffffu, value, lane)
 #define SHFL_XOR(value, lanes) __shfl_xor_sync(0xffffffffu, value, lanes)
 
 DEV u32 bits_of(f32 value) { return __float_as_uint(value); }

@@ -1,5 +1,5 @@
-// Tiles of values that share a scale: how scales come of ranges, and codes of values. For tiles.cu, which makes new scales,
-// and own.cu, which has the scales of a layer too.
+// Tiles of values that share a scale: how scales come of ranges, and codes of values. For tiles.cu and search.cu, which
+// make new scales, and own.cu, which has the scales of a layer too.
 // Sources: src/quant/tiles.rs and tiled.rs, qweight/packer.rs, and the rules of each format, named below.
 #pragma once
 #include "encode.cuh"
@@ -88,6 +88,11 @@ DEV f32 power_of_two(i32 byte) {
 
 struct Range {
   f32 least, largest;
+};
+// A group of values in one row.
+struct Group {
+  const f32* values;
+  u32 count;
 };
 // Of zeros it is the positive one.
 DEV f32 magnitude_of(Range range) { return -range.least > range.largest ? -range.least : range.largest; }
@@ -187,6 +192,10 @@ DEV Step around(const Layer& layer, u32 rule, Range range) {
 }
 
 // src/quant/gptq/grid.rs.
+DEV f32 gptq_scale(u32 dtype, f32 scale) {
+  scale = rounded(dtype, scale);
+  return scale == 0.0f ? of_bits(dtype == F16 ? 103u << 23 : dtype == BF16 ? 1u << 16 : 1u) : scale;
+}
 DEV Step gptq(const Layer& layer, Range range) {
   f32 top = (f32)((1u << (u32)layer.number[5]) - 1), least = range.least, largest = range.largest;
   u32 dtype = (u32)layer.number[6];
@@ -202,15 +211,13 @@ DEV Step gptq(const Layer& layer, Range range) {
   f32 scale = (largest - least) / top, zero = (f32)(1u << ((u32)layer.number[5] - 1));
   if (!is_symmetric) {
     f32 least_zero = (f32)(u32)layer.number[8];
-    zero = whole(-least / scale);
+    zero = smaller(whole(-least / scale), top);
     if (zero < least_zero) {
       zero = least_zero;
       scale = larger(scale, largest / (top - zero));
     }
   }
-  scale = rounded(dtype, scale);
-  if (scale == 0.0f) scale = of_bits(dtype == F16 ? 103u << 23 : dtype == BF16 ? 1u << 16 : 1u);
-  return step_of(scale, zero);
+  return step_of(gptq_scale(dtype, scale), zero);
 }
 
 // src/quant/awq/grid.rs.

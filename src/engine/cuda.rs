@@ -428,7 +428,7 @@ impl Device for Cuda {
         let shrunk = self.ring.shrunk.load(Ordering::Relaxed) as usize;
         let times = units::plural(shrunk, "time");
         [
-            said(count(Why::NoKernel), "no kernel for this format"),
+            said(count(Why::NoKernel), "no kernel does that with this format"),
             said(count(Why::Nan), "NaN, of which a GPU has only one"),
             said(count(Why::Memory), "device memory was short"),
             said(count(Why::Rows), "rows that are made together are more than a slot holds"),

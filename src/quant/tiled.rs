@@ -165,10 +165,10 @@ impl<R: Rule> Fresh<R> {
     }
 }
 
-impl<R> Fresh<R> {
+impl<R: Rule> Fresh<R> {
     fn encoder(&self) -> Option<Encoder> {
         let Layout { tiling, packed, scales, has_zeros, .. } = self.layout;
-        Encoder::of_codes(tiling, packed, (scales, has_zeros), self.coder)
+        Encoder::of_codes(tiling, packed, (scales, has_zeros), self.coder)?.searching(self.rule.search())
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) mod own;
 use multiversion::multiversion;
 
 use self::kernel::Finder;
+use super::target::Search;
 use crate::tensor::narrow::{e4m3_code, to_e2m1, to_e4m3};
 use crate::tensor::{Dtype, values};
 
@@ -133,7 +134,12 @@ pub(super) trait Rule: Send + Sync {
     /// The range is beyond the format's; in words.
     fn step(&self, range: [f32; 2], values: &[f32], whole: f32) -> Result<Step, String>;
 
-    /// Returns how a kernel finds the same scale of a range, in a layer of this largest magnitude; `None` if none does.
+    /// Returns how scales are searched for, from those of ranges on.
+    fn search(&self) -> Search {
+        Search::None
+    }
+
+    /// Returns how a kernel finds the same scale of a range, before a search, in a layer of this largest magnitude; `None` if none does.
     fn finder(&self, _whole: f32) -> Option<Finder> {
         None
     }

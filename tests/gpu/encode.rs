@@ -11,7 +11,7 @@ use ckpt::engine::{Device, Options, Proof, Resident, ToEncode, Work};
 use ckpt::plan::{Attached, Merging, Order, Plan, To};
 use ckpt::quant::dense;
 use ckpt::quant::encode::{Around, Encode};
-use ckpt::quant::target::{Aim, Candidate, GptqFiles, GroupSize, Wishes};
+use ckpt::quant::target::{Aim, Candidate, GptqFiles, GroupSize, Search, Wishes};
 use ckpt::tensor::{Dtype, values};
 use libtest_mimic::Trial;
 
@@ -162,6 +162,34 @@ fn aims() -> Vec<Aim> {
     }
     aims
 }
+
+/// Formats whose scales kernels search for.
+fn searches() -> Vec<Aim> {
+    let aim = |name: &str, wishes: Wishes| Aim { name: name.into(), wishes };
+    let mut aims = Vec::new();
+    let search = Search::Mse;
+    for (bits, asymmetric, group) in
+        [(4, false, 32), (4, true, 128), (8, true, 24), (3, false, 0), (2, true, 16)]
+    {
+        let group_size = Some(if group == 0 { GroupSize::Row } else { GroupSize::Of(group) });
+        aims.push(aim(
+            "gptq",
+            Wishes { bits: Some(bits), asymmetric, group_size, search, ..Wishes::default() },
+        ));
+    }
+    aims.push(aim("awq", Wishes { group_size: Some(GroupSize::Of(32)), search, ..Wishes::default() }));
+    for (scheme, group) in
+        [("w4a16", Some(32)), ("w4a16-asym", Some(16)), ("w8a16-asym", Some(0)), ("w8a8", None)]
+    {
+        let group_size = group.map(|group| if group == 0 { GroupSize::Row } else { GroupSize::Of(group) });
+        let scheme = Some(scheme.to_owned());
+        aims.push(aim("compressed-tensors", Wishes { scheme, group_size, search, ..Wishes::default() }));
+    }
+    aims
+}
+
+/// Sizes for searches, which take the simulator long: tails of groups, and groups of several pieces.
+const SEARCHED: [[u64; 2]; 5] = [[8, 33], [16, 64], [3, 96], [1, 280], [32, 32]];
 
 /// Rows and columns: one row, one column, tails of blocks, of words and of vectors, and rows that cross blocks.
 const SHAPES: [[u64; 2]; 11] = [
@@ -321,6 +349,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
         trials.push(trial(format!("encode::layers::{name}"), move || {
             let compared = same(&aim, &SHAPES);
+            assert!(compared > 3, "{compared} layers");
+        }));
+    }
+    for aim in searches() {
+        let name = aim.flags().replace("--to ", "");
+        trials.push(trial(format!("encode::layers::{name}"), move || {
+            let compared = same(&aim, &SEARCHED);
             assert!(compared > 3, "{compared} layers");
         }));
     }

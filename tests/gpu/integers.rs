@@ -26,7 +26,7 @@ fn words(list: impl IntoIterator<Item = u64>) -> Vec<u8> {
 const SCALES: [Dtype; 3] = [Dtype::F16, Dtype::BF16, Dtype::F32];
 
 /// Codes of so many bits, their groups by an index in one of three.
-fn gptq(bits: u64, is_planar: bool, seed: u64) {
+fn gptq(bits: u64, is_planar: bool, seed: u64) -> bool {
     let mut random = Random::new(seed * 100 + bits);
     let (outputs, sets) = (size(&mut random, seed), 1 + size(&mut random, seed) / 8);
     // Planes of zero points are of 32 outputs.
@@ -55,10 +55,10 @@ fn gptq(bits: u64, is_planar: bool, seed: u64) {
         layer = layer.part("g_idx", Dtype::I32, &[inputs], index);
     }
     let what = format!("{bits} bits, {format}, {outputs} × {inputs} in {group}, seed {seed}");
-    check(&what, &layer, "gptq", &[]);
+    check(&what, &layer, "gptq", &[])
 }
 
-fn gemm(seed: u64) {
+fn gemm(seed: u64) -> bool {
     let mut random = Random::new(seed + 7000);
     let (wide, inputs) = (1 + size(&mut random, seed) / 2, size(&mut random, seed));
     let (outputs, group) = (wide * 8, random.one_of(&[3, 8, 32, 64, 128]).min(inputs));
@@ -68,7 +68,7 @@ fn gemm(seed: u64) {
         .part("qzeros", Dtype::I32, &[groups, wide], random.bytes(groups * wide * 4))
         .part("scales", dtype, &[groups, outputs], random.scales(dtype, groups * outputs, true))
         .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemm"}));
-    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[]);
+    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[])
 }
 
 /// The words of zero points of a row.
@@ -77,7 +77,7 @@ fn zero_words(inputs: u64, group: u64) -> u64 {
     inputs.div_ceil(group).div_ceil(8).div_ceil(multiple) * multiple
 }
 
-fn gemv(seed: u64) {
+fn gemv(seed: u64) -> bool {
     let mut random = Random::new(seed + 8000);
     let (outputs, wide) = (1 + size(&mut random, seed), 1 + size(&mut random, seed) / 4);
     let (inputs, group) = (wide * 8, random.one_of(&[32, 64, 128]));
@@ -87,10 +87,10 @@ fn gemv(seed: u64) {
         .part("qzeros", Dtype::I32, &[outputs, zeros], random.bytes(outputs * zeros * 4))
         .part("scales", dtype, &[outputs, zeros * 8], random.scales(dtype, outputs * zeros * 8, true))
         .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemv"}));
-    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[]);
+    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[])
 }
 
-fn gemv_fast(seed: u64) {
+fn gemv_fast(seed: u64) -> bool {
     let mut random = Random::new(seed + 9000);
     let (fours, inputs) = (1 + size(&mut random, seed) / 4, 64 * (1 + size(&mut random, seed) / 30));
     let (outputs, group) = (fours * 4, random.one_of(&[32, 64, 128]).min(inputs));
@@ -100,7 +100,7 @@ fn gemv_fast(seed: u64) {
         .part("qzeros", dtype, &[tall, outputs], random.scales(dtype, tall * outputs, false))
         .part("scales", dtype, &[tall, outputs], random.scales(dtype, tall * outputs, true))
         .block("config.json", "awq", json!({"bits": 4, "group_size": group, "version": "gemv_fast"}));
-    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[]);
+    check(&format!("{outputs} × {inputs} in {group}, seed {seed}"), &layer, "awq", &[])
 }
 
 /// How many weights share a scale.
@@ -148,7 +148,7 @@ fn compressed(format: &str, weights: &serde_json::Value) -> InMemory<'static> {
     InMemory::default().block("config.json", "compressed-tensors", config)
 }
 
-fn packed(bits: u64, is_padded: bool, seed: u64) {
+fn packed(bits: u64, is_padded: bool, seed: u64) -> bool {
     let mut random = Random::new(seed * 100 + bits + 50);
     let (outputs, inputs) = (size(&mut random, seed), size(&mut random, seed));
     let group = random.one_of(&[3, 8, 32]).min(inputs);
@@ -170,11 +170,11 @@ fn packed(bits: u64, is_padded: bool, seed: u64) {
         layer = layer.part("weight_g_idx", Dtype::I32, &[inputs], index);
     }
     let what = format!("{bits} bits, padded {is_padded}, {outputs} × {inputs}, {grain:?}, seed {seed}");
-    check(&what, &layer, "compressed-tensors", &[]);
+    check(&what, &layer, "compressed-tensors", &[])
 }
 
 /// Tiles of 16 inputs and 64 outputs.
-fn marlin(seed: u64) {
+fn marlin(seed: u64) -> bool {
     let mut random = Random::new(seed + 11_000);
     let (tall, wide) = (1 + size(&mut random, seed) / 10, 1 + size(&mut random, seed) / 80);
     let (inputs, outputs) = (tall * 16, wide * 64);
@@ -185,11 +185,11 @@ fn marlin(seed: u64) {
         .part(codes, Dtype::I32, &[tall, outputs * 2], random.bytes(inputs * outputs / 2))
         .part(scales, Dtype::F16, &[groups, outputs], random.scales(Dtype::F16, groups * outputs, true))
         .block("config.json", format, json!({"bits": 4, "group_size": inputs / groups}));
-    check(&format!("{outputs} × {inputs} in {groups} groups, seed {seed}"), &layer, format, &[]);
+    check(&format!("{outputs} × {inputs} in {groups} groups, seed {seed}"), &layer, format, &[])
 }
 
 /// Words along the outputs in groups, along the inputs otherwise; signed or not, in either order.
-fn quark(seed: u64) {
+fn quark(seed: u64) -> bool {
     let mut random = Random::new(seed + 12_000);
     let is_per_group = seed.is_multiple_of(2);
     let [inputs, outputs] = [0; 2].map(|_| size(&mut random, seed));
@@ -198,7 +198,7 @@ fn quark(seed: u64) {
     let group = random.one_of(&[3, 8, 32, 128]).min(inputs);
     let groups = inputs.div_ceil(group);
     if is_per_group && groups == outputs {
-        return;
+        return false;
     }
     let dtype = random.one_of(&["int4", "uint4"]);
     let (weight, shape, qscheme) = match (is_per_group, seed % 3) {
@@ -220,11 +220,11 @@ fn quark(seed: u64) {
         layer = layer.part("weight_zero_point", Dtype::I32, &[groups, outputs / 8], zeros);
     }
     let what = format!("{outputs} × {inputs}, {qscheme} of {group}, {dtype}, {method}, seed {seed}");
-    check(&what, &layer, "quark", &[]);
+    check(&what, &layer, "quark", &[])
 }
 
 /// Tiles of 8 outputs and 32 inputs a word, padded on both sides.
-fn tinygemm(seed: u64) {
+fn tinygemm(seed: u64) -> bool {
     let mut random = Random::new(seed + 13_000);
     let words = random.one_of(&[1, 2, 4]);
     let (high, across) = (1 + size(&mut random, seed) / 8, 1 + size(&mut random, seed) / 60);
@@ -245,11 +245,11 @@ fn tinygemm(seed: u64) {
             json!({"layer.weight": {"_type": "Int4TilePackedTo4dTensor", "_data": data}}),
         );
     let what = format!("{outputs} × {inputs} of {tall} × {long} in {group}, {words} words, seed {seed}");
-    check(&what, &layer, "torchao", &[]);
+    check(&what, &layer, "torchao", &[])
 }
 
 /// Groups of every width in a random order of inputs, the last group of fewer codes than it has room for.
-fn exl2(seed: u64) {
+fn exl2(seed: u64) -> bool {
     let mut random = Random::new(seed + 14_000);
     let outputs = 8 * (1 + size(&mut random, seed) / 4);
     let (mut groups, mut rows, mut inputs) = (Vec::new(), 0u64, 0u64);
@@ -270,7 +270,7 @@ fn exl2(seed: u64) {
         .part("q_scale", Dtype::I32, &[count, outputs / 8], scales)
         .part("q_scale_max", Dtype::F16, &[count], random.scales(Dtype::F16, count, false))
         .part("q_invperm", Dtype::I16, &[inputs], order);
-    check(&format!("{outputs} × {inputs} in {count} groups, seed {seed}"), &layer, "exl2", &[]);
+    check(&format!("{outputs} × {inputs} in {count} groups, seed {seed}"), &layer, "exl2", &[])
 }
 
 /// A layer of several pieces and tiles, as models have them.
@@ -285,14 +285,23 @@ fn large(format: &'static str) {
         .part("qweight", Dtype::I32, &qweight, random.bytes(outputs * inputs / 2))
         .part("qzeros", Dtype::I32, &zeros, random.bytes(groups * outputs / 2))
         .part("scales", Dtype::F16, &[groups, outputs], random.scales(Dtype::F16, groups * outputs, true));
-    check(format, &layer, format, &[]);
+    assert!(check(format, &layer, format, &[]), "{format}: not encoded again");
 }
+
+/// Runs layers of a kind that is written: kernels encode some of them again.
+fn again(name: &str, run: &dyn Fn(u64) -> bool) {
+    let encoded = LAYERS.filter(|&seed| run(seed)).count();
+    assert!(encoded > 1, "{name}: {encoded} layers encoded again");
+}
+
+/// Checks a layer of random bits; returns true if kernels encode it again.
+type Run = fn(u64) -> bool;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    let mut add = |name: String, run: fn(u64, bool, u64), bits: u64, flag: bool| {
-        trials
-            .push(trial(format!("integers::{name}"), move || LAYERS.for_each(|seed| run(bits, flag, seed))));
+    let mut add = |name: String, run: fn(u64, bool, u64) -> bool, bits: u64, flag: bool| {
+        let title = format!("integers::{name}");
+        trials.push(trial(title, move || again(&name, &|seed| run(bits, flag, seed))));
     };
     for bits in [2, 3, 4, 8] {
         add(format!("gptq::{bits}"), gptq, bits, false);
@@ -306,16 +315,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     for bits in [3, 5, 6, 7] {
         add(format!("packed::padded_{bits}"), packed, bits, true);
     }
-    let mut add = |name: &str, run: fn(u64)| {
-        trials.push(trial(format!("integers::{name}"), move || LAYERS.for_each(run)));
-    };
-    add("awq::gemm", gemm);
-    add("awq::gemv", gemv);
-    add("awq::gemv_fast", gemv_fast);
-    add("marlin", marlin);
-    add("quark", quark);
-    add("tinygemm", tinygemm);
-    add("exl2", exl2);
+    let written: [(&str, Run); 3] = [("awq::gemm", gemm), ("awq::gemv", gemv), ("awq::gemv_fast", gemv_fast)];
+    for (name, run) in written {
+        trials.push(trial(format!("integers::{name}"), move || again(name, &run)));
+    }
+    let decoded: [(&str, Run); 4] =
+        [("marlin", marlin), ("quark", quark), ("tinygemm", tinygemm), ("exl2", exl2)];
+    for (name, run) in decoded {
+        let none = move || assert_eq!(LAYERS.filter(|&seed| run(seed)).count(), 0, "{name} is written now");
+        trials.push(trial(format!("integers::{name}"), none));
+    }
     for format in ["gptq", "awq"] {
         trials.push(trial(format!("integers::large::{format}"), move || large(format)));
     }

@@ -28,6 +28,7 @@ const PTX: &[(&str, &str)] = &[
     ("plain", include_str!("../../../kernels/ptx/plain.ptx")),
     ("planes", include_str!("../../../kernels/ptx/planes.ptx")),
     ("scaled", include_str!("../../../kernels/ptx/scaled.ptx")),
+    ("search", include_str!("../../../kernels/ptx/search.ptx")),
     ("tiles", include_str!("../../../kernels/ptx/tiles.ptx")),
     ("tinygemm", include_str!("../../../kernels/ptx/tinygemm.ptx")),
     ("words", include_str!("../../../kernels/ptx/words.ptx")),

@@ -118,8 +118,12 @@ impl Rule for Ints {
         Ok(Step::of(grid.scale, grid.zero - self.middle()))
     }
 
+    fn search(&self) -> Search {
+        self.search
+    }
+
     fn finder(&self, _whole: f32) -> Option<Finder> {
-        let dtype = number_of_dtype(self.dtype).filter(|_| self.search == Search::None)?;
+        let dtype = number_of_dtype(self.dtype)?;
         Some(Finder::new(Finding::Ints, [self.bits.into(), dtype, self.symmetric.into()]))
     }
 }

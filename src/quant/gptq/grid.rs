@@ -97,7 +97,8 @@ impl Coding for Grids {
         if self.is_symmetric {
             return Grid { scale: self.store(scale), zero: self.middle() };
         }
-        let mut zero = (-least / scale).round_ties_even();
+        // Subnormal scales are so coarse that it would be beyond the codes.
+        let mut zero = (-least / scale).round_ties_even().min(self.top());
         if zero < self.least_zero {
             // One code is lost below 0: the others have to reach as far.
             zero = self.least_zero;

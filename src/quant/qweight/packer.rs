@@ -342,13 +342,9 @@ impl<C: Coding, F: Files> Encode for Packer<C, F> {
 }
 
 impl<C: Coding, F: Files> Packer<C, F> {
-    /// Returns how a kernel encodes anew; `None` where scales are searched for, or groups are strewn.
+    /// Returns how a kernel encodes anew; `None` where groups are strewn, or no kernel searches so.
     fn encoder(&self) -> Option<Encoder> {
-        let wide = self.spans.runs(self.inputs)?;
-        if self.search != Search::None {
-            return None;
-        }
-        self.encoder_of(wide)
+        self.encoder_of(self.spans.runs(self.inputs)?)?.searching(self.search)
     }
 
     /// Returns how a kernel encodes in groups of so many inputs.

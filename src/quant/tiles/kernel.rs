@@ -3,6 +3,7 @@
 use super::{Code, Coder, Step, Tiling};
 use crate::quant::kernel::{Kernel, dtype_number};
 use crate::quant::pack::Packing;
+use crate::quant::target::Search;
 use crate::quant::tiled::Packed;
 use crate::tensor::Dtype;
 
@@ -188,6 +189,19 @@ impl Encoder {
         // The bits of integers are those of their places.
         let fits = !matches!(coder.code, Code::Int(_)) || bits == rows.bits;
         fits.then_some(Self { name, tiling, rows, scales, has_zeros, coder })
+    }
+
+    /// Returns an encoder that searches for scales further; `None` if no kernel does.
+    pub(in crate::quant) fn searching(self, search: Search) -> Option<Self> {
+        let name = match (search, self.name) {
+            (Search::None, name) => name,
+            // A search looks at groups of one row.
+            (Search::Mse, "tiles_int") if self.tiling.high == 1 => "int_search",
+            (Search::Mse, "gptq_encode") => "gptq_search",
+            (Search::Mse, "awq_encode") => "awq_search",
+            (Search::Mse | Search::Hqq, _) => return None,
+        };
+        Some(Self { name, ..self })
     }
 
     /// Returns the kernel, if there is one that packs so and it can count all in 32 bits.

@@ -185,16 +185,20 @@ void run_block(Block& block) {
 
 void barrier() { wait(State::at_barrier); }
 
-uint32_t shuffle_xor(uint32_t value, int lanes) {
+// What lane `from` of the warp has.
+static uint32_t shuffled(uint32_t value, int from) {
   Block& block = *block_of_thread;
   int me = block.current;
   block.fibers[me].shuffled = value;
   wait(State::at_shuffle);
-  uint32_t other = block.fibers[(me & ~31) | ((me ^ lanes) & 31)].shuffled;
+  uint32_t other = block.fibers[(me & ~31) | (from & 31)].shuffled;
   // None publishes again before all have read.
   wait(State::at_shuffle);
   return other;
 }
+
+uint32_t shuffle_xor(uint32_t value, int lanes) { return shuffled(value, block_of_thread->current ^ lanes); }
+uint32_t shuffle(uint32_t value, int lane) { return shuffled(value, lane); }
 
 void run(Index grid, Index block, const std::function<void()>& body) {
   std::atomic<unsigned long long> next{0};

@@ -17,6 +17,7 @@ extern thread_local Index threadIdx, blockIdx, blockDim, gridDim;
 namespace sim {
 void barrier();
 uint32_t shuffle_xor(uint32_t value, int lanes);
+uint32_t shuffle(uint32_t value, int lane);
 
 // A launch: all blocks of a grid, on all cores.
 void run(Index grid, Index block, const std::function<void()>& body);
@@ -44,6 +45,7 @@ struct Kernel {
   static sim::Kernel known_##name(#name, name); \
   static void name(__VA_ARGS__)
 #define WIDE_KERNEL KERNEL
+#define LONG_KERNEL KERNEL
 #define DEV static inline
 #define CONSTANT static const
 #define __shared__ thread_local
@@ -79,6 +81,14 @@ DEV float f16_value(unsigned short bits) {
   _Float16 half;
   memcpy(&half, &bits, 2);
   return (float)half;
+}
+DEV float SHFL(float value, int lane) { return of_bits(sim::shuffle(bits_of(value), lane)); }
+DEV double SHFL(double value, int lane) {
+  uint32_t words[2];
+  memcpy(words, &value, 8);
+  for (uint32_t& word : words) word = sim::shuffle(word, lane);
+  memcpy(&value, words, 8);
+  return value;
 }
 DEV uint32_t SHFL_XOR(uint32_t value, int lanes) { return sim::shuffle_xor(value, lanes); }
 DEV float SHFL_XOR(float value, int lanes) { return of_bits(sim::shuffle_xor(bits_of(value), lanes)); }

@@ -5,6 +5,7 @@
 #include "ggml_encode.cuh"
 #include "port.cuh"
 #include "rows.cuh"
+#include "strips.cuh"
 #include "tiles.cuh"
 #include "values.cuh"
 
@@ -67,6 +68,9 @@ namespace planes_kernels {
 }
 namespace scaled_kernels {
 #include "scaled.cu"
+}
+namespace search_kernels {
+#include "search.cu"
 }
 namespace tiles_kernels {
 #include "tiles.cu"
