@@ -68,7 +68,7 @@ DEV void encode_blocks(const Layer& layer, const f32* values, u64 count, u8* out
 
 // What the bits of a NaN are hangs on the processor, and ggml's rounding looks at them: those that x86 and Arm make count
 // as 0, a GPU's would not.
-DEV i32 nearest(f32 value) {
+DEV i32 nearest_int(f32 value) {
   f32 sum = value + 12582912.0f;
   return is_nan(sum) ? 0 : (i32)(bits_of(sum) & 0x7fffffu) - 0x400000;
 }

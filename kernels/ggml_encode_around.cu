@@ -5,7 +5,7 @@
 
 template <u32 HALF>
 DEV i32 code_around(f32 value) {
-  return clamped(nearest(value), -(i32)HALF, (i32)HALF - 1);
+  return clamped(nearest_int(value), -(i32)HALF, (i32)HALF - 1);
 }
 
 DEV f32 largest_of(const f32* x) {
@@ -61,7 +61,7 @@ struct Q3K {
     // The bytes of scales of a block without any are 0, which reads as -32.
     if (widest != 0.0f) {
       f32 inverse = -32.0f / widest;
-      scale_code = clamped((i8)nearest(inverse * found), -32, 31);
+      scale_code = clamped((i8)nearest_int(inverse * found), -32, 31);
       scale = 1.0f / inverse;
     }
     scale = put_half(block.half[0], scale, lane, refused) * (f32)scale_code;
@@ -117,7 +117,7 @@ struct Q6K {
     f32 widest = widest_of<LANES>(found, lane);
     bool is_blank = is_nothing(widest);
     f32 inverse = -128.0f / widest, scale = put_half(block.half[0], is_blank ? 0.0f : 1.0f / inverse, lane, refused);
-    i32 scale_code = nearest(inverse * found);
+    i32 scale_code = nearest_int(inverse * found);
     i8 stored = is_blank ? 0 : (i8)(scale_code < 127 ? scale_code : 127);
     block.scale[lane] = (u8)stored;
     scale = scale * (f32)stored;

@@ -63,7 +63,7 @@ struct Iq4Xs {
   using Block = Block256;
   DEV void make(const Layer&, const f32* table, const f32* x, u32 lane, Block& block, u32& refused) {
     f32 scale = scale_of(table, x), whole = -widest_of<LANES>(scale, lane) / 32.0f;
-    i32 code = clamped(nearest(inverse_of(whole) * scale), -32, 31);
+    i32 code = clamped(nearest_int(inverse_of(whole) * scale), -32, 31);
     curve_codes(table, x, whole * (f32)code, block.code + 32 * lane);
     block.scale[lane] = (u8)(code + 32);
     put_half(block.half[0], whole, lane, refused);

@@ -23,7 +23,7 @@ struct Found {
 
 template <i32 TOP>
 DEV i32 code_above(f32 value, f32 inverse, f32 min) {
-  return clamped(nearest(inverse * (value - min)), 0, TOP);
+  return clamped(nearest_int(inverse * (value - min)), 0, TOP);
 }
 
 // Finds scale and minimum by weighted least squares for each of several ranges; the weight of a value is `mean` and its
@@ -102,7 +102,7 @@ DEV void code_anew(const f32* x, const Found& found, f32 scale, f32 min, u8* cod
 #pragma unroll 8
   for (u32 k = 0; k < N; ++k) {
     i32 code = found.is_flat ? 0 : code_above<TOP>(x[k], found.inverse, found.least);
-    if (scale != 0.0f) code = clamped(nearest((x[k] + min) / scale), 0, TOP);
+    if (scale != 0.0f) code = clamped(nearest_int((x[k] + min) / scale), 0, TOP);
     codes[k] = (u8)code;
   }
 }
@@ -114,8 +114,8 @@ struct Q2K {
     Found found = with_minimum<Tries<3, -5, 15, true>, 16>(x, 0.0f);
     f32 scale = top_of<LANES>(found.scale), min = top_of<LANES>(found.min);
     u8 packed = 0;
-    if (scale > 0.0f) packed = (u8)nearest(15.0f / scale * found.scale);
-    if (min > 0.0f) packed |= (u8)((u32)nearest(15.0f / min * found.min) << 4);
+    if (scale > 0.0f) packed = (u8)nearest_int(15.0f / scale * found.scale);
+    if (min > 0.0f) packed |= (u8)((u32)nearest_int(15.0f / min * found.min) << 4);
     scale = put_half(block.half[0], scale > 0.0f ? scale / 15.0f : 0.0f, lane, refused);
     min = put_half(block.half[1], min > 0.0f ? min / 15.0f : 0.0f, lane, refused);
     code_anew<3, 16>(x, found, scale * (f32)(packed & 15u), min * (f32)(packed >> 4), block.code + 16 * lane);
@@ -136,8 +136,8 @@ DEV void eight(const f32* x, u32 lane, Block256& block, u32& refused) {
   for (u32 k = 0; k < 32; ++k) squares = squares + x[k] * x[k];
   Found found = with_minimum<T, 32>(x, square_root(squares / 32.0f));
   f32 scale = top_of<8>(found.scale), min = top_of<8>(found.min);
-  u8 scale_code = (u8)nearest((scale > 0.0f ? 63.0f / scale : 0.0f) * found.scale);
-  u8 min_code = (u8)nearest((min > 0.0f ? 63.0f / min : 0.0f) * found.min);
+  u8 scale_code = (u8)nearest_int((scale > 0.0f ? 63.0f / scale : 0.0f) * found.scale);
+  u8 min_code = (u8)nearest_int((min > 0.0f ? 63.0f / min : 0.0f) * found.min);
   scale_code = scale_code < 63 ? scale_code : 63;
   min_code = min_code < 63 ? min_code : 63;
   scale = put_half(block.half[0], scale / 63.0f, lane, refused);

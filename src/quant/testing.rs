@@ -4,7 +4,7 @@
 //! ```text
 //! let layer = Literal::new("model.q_proj").part("scales", Dtype::F16, &[4, 128], f16s(&[0.5; 512]))
 //!     .block(Some("gptq"), json!({"bits": 4}));
-//! let found = layer.recognize(&Gptq).unwrap();          // with bytes, as after examining
+//! let found = layer.recognize(&Gptq);                   // with bytes, as after examining
 //! let first = layer.headers_only().recognize(&Gptq);    // as on opening
 //! ```
 
