@@ -1,7 +1,7 @@
 //! Which device computes: the one that was asked for, or the one that is faster here.
 //!
-//! `auto` measures: it has processor and GPU decode the same rows of the plan's own weights, with as many pieces at a
-//! time as the run would have, and takes the faster. Where no GPU can compute, where nothing is computed, and where the
+//! `auto` measures: it has processor and GPU decode, and where they are packed encode, the same rows of the plan's own
+//! weights, with as many pieces at a time as the run would have, and takes the faster. Where no GPU can compute, where nothing is computed, and where the
 //! processor would be done before a GPU has started, it is the processor; why is always said.
 
 mod measured;
@@ -14,7 +14,7 @@ use super::cuda::probe::{Card, Probed, probe};
 use super::cuda::{Cuda, slot_values};
 use super::{Device, Run};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Plan;
+use crate::plan::{OutTensor, Plan, Source};
 use crate::units;
 
 /// What `--device` says.
@@ -238,12 +238,15 @@ pub fn computes(plan: &Plan) -> bool {
 
 /// Returns the bytes of a plan's result that are computed, not copied.
 fn computed_bytes(plan: &Plan) -> u64 {
+    computed(plan).map(|tensor| tensor.bytes).sum()
+}
+
+/// Returns the tensors that are.
+fn computed(plan: &Plan) -> impl Iterator<Item = &OutTensor> {
     let tensors = plan.shards.iter().filter(|shard| shard.run.is_none()).flat_map(|shard| &shard.tensors);
-    let is_computed = |tensor: &&crate::plan::OutTensor| {
-        super::values_of(tensor.source).is_some()
-            || matches!(tensor.source, crate::plan::Source::Encoded { .. })
-    };
-    tensors.filter(is_computed).map(|tensor| tensor.bytes).sum()
+    tensors.filter(|tensor| {
+        super::values_of(tensor.source).is_some() || matches!(tensor.source, Source::Encoded { .. })
+    })
 }
 
 #[cfg(test)]

@@ -110,9 +110,10 @@ impl Cuda {
         self.cards.iter().for_each(|card| card.context.may_keep(bytes));
     }
 
-    /// Begins to count anew what passes through.
+    /// Begins to count anew what passes through, and what the processor does instead.
     pub(super) fn count_anew(&self) {
         self.traffic.clear();
+        self.instead.iter().for_each(|count| count.store(0, Ordering::Relaxed));
     }
 
     /// Returns the free memory of all devices, in bytes; 0 where one does not say.
@@ -121,7 +122,7 @@ impl Cuda {
         self.cards.iter().map(|card| card.context.memory().map_or(0, |[free, _]| free)).sum()
     }
 
-    /// Returns true if a piece was met that no kernel does.
+    /// Returns true if a piece was met, since it was counted anew, that no kernel does.
     #[must_use]
     pub fn is_without_kernels(&self) -> bool {
         self.instead[Why::NoKernel as usize].load(Ordering::Relaxed) > 0

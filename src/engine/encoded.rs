@@ -16,6 +16,7 @@ mod computed;
 mod gathered;
 mod kept;
 mod pieces;
+mod timed;
 
 use std::ops::Range;
 
@@ -23,6 +24,7 @@ use multiversion::multiversion;
 
 pub(super) use self::kept::Kept;
 pub(super) use self::pieces::Packed;
+pub(super) use self::timed::Timed;
 use super::cpu::VALUES_AT_ONCE;
 use super::inputs::Inputs;
 use super::{Device, Resident, Scratch};
@@ -83,16 +85,8 @@ pub(super) struct ToPack {
 pub(super) fn to_pack(inputs: &Inputs<'_>, pack: u32, scratch: &mut Scratch) -> Result<ToPack> {
     let mut work = inputs.to_pack(pack)?;
     if work.encoding.encoder.wants_largest() {
-        work.largest = inputs.largest(pack, &mut |work| {
-            let (mut largest, mut codes) = (0f32, Vec::new());
-            for rows in cuts(work, 0..work.decoding.row_count(), VALUES_AT_ONCE) {
-                work.read(inputs, rows.clone(), &mut codes)?;
-                let values = work.decode(rows, &codes, scratch);
-                let values = values.map_err(|why| inputs.refused(work.values, &why))?;
-                largest = values.iter().fold(largest, |largest, value| largest.max(value.abs()));
-            }
-            Ok(largest)
-        })?;
+        work.largest = inputs
+            .largest(pack, &mut |work| work.largest_of(0..work.decoding.row_count(), (inputs, scratch)))?;
     }
     Ok(work)
 }
@@ -201,6 +195,18 @@ impl ToPack {
             });
         }
         Ok(values)
+    }
+
+    /// Returns the largest magnitude of rows.
+    fn largest_of(&self, rows: Range<u64>, (inputs, scratch): (&Inputs<'_>, &mut Scratch)) -> Result<f32> {
+        let (mut largest, mut codes) = (0f32, Vec::new());
+        for rows in cuts(self, rows, VALUES_AT_ONCE) {
+            self.read(inputs, rows.clone(), &mut codes)?;
+            let values = self.decode(rows, &codes, scratch);
+            let values = values.map_err(|why| inputs.refused(self.values, &why))?;
+            largest = values.iter().fold(largest, |largest, value| largest.max(value.abs()));
+        }
+        Ok(largest)
     }
 
     fn encode(

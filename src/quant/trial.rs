@@ -1,4 +1,4 @@
-//! Trial: what an encoder made, decoded again without any file, as it will be read.
+//! Trial: what an encoder made, decoded again without any file, as it will be read; and encoded again, as what it is.
 //!
 //! The tensors go through the same recognition and decoding as those of a file, with the config that would be
 //! written: so a trial shows what a loader will get.
@@ -17,10 +17,33 @@ use crate::tensor::Dtype;
 /// They are not what the target says they are; in words.
 pub fn decoding(
     target: &dyn Target,
-    (layer, dtype): (&str, Dtype),
+    named: (&str, Dtype),
     encoding: &Encoding,
     tensors: &[Vec<u8>],
 ) -> Result<Decoding, String> {
+    made(target, named, encoding, tensors)?.decoding(named.0, target.format())
+}
+
+/// Returns how further values are encoded as what the tensors are, on their own grid; all is as for `decoding`.
+///
+/// # Errors
+/// As `decoding`, and the format does not write such layers.
+pub fn again(
+    target: &dyn Target,
+    named: (&str, Dtype),
+    encoding: &Encoding,
+    tensors: &[Vec<u8>],
+) -> Result<Encoding, String> {
+    made(target, named, encoding, tensors)?.encoding(named.0, target.format())
+}
+
+/// Returns the layer with the config that would be written.
+fn made<'a>(
+    target: &dyn Target,
+    (layer, dtype): (&str, Dtype),
+    encoding: &Encoding,
+    tensors: &'a [Vec<u8>],
+) -> Result<InMemory<'a>, String> {
     let packed = [layer.to_owned()];
     let model = Model { packed: &packed, plain: &[], kept: &[], also: &[], config: None, dtype };
     let value = target.block(&model);
@@ -35,5 +58,5 @@ pub fn decoding(
         let shape = if is_exact { encoded.shape.clone() } else { vec![bytes.len() as u64] };
         made = made.part(suffix, encoded.dtype, &shape, bytes.as_slice());
     }
-    made.decoding(layer, target.format())
+    Ok(made)
 }

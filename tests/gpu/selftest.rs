@@ -1,12 +1,14 @@
 //! The self-test of a card, and what it is made of. Speeds mean nothing on a simulated device; results do.
 
+use std::process::Command;
 use std::time::Duration;
 
 use ckpt::engine::cuda::measure::{Host, Meter, Times, Way};
 use ckpt::engine::cuda::selftest;
-use ckpt::quant::noise;
+use ckpt::quant::{ggml, noise};
 use ckpt::tensor::Dtype;
 use libtest_mimic::Trial;
+use serde_json::Value;
 
 use super::samples::cards;
 use super::trial;
@@ -18,6 +20,17 @@ fn kernels_and_processor_agree() {
     assert!(is_there("bnb-nf4 to bf16") && is_there("Q4_K to f16") && is_there("merge of rank 24 in bf16"));
     for (name, _) in noise::BLOCKS {
         assert!(["bf16", "f16", "f32"].iter().all(|dtype| is_there(&format!("{name} to {dtype}"))), "{name}");
+    }
+    for name in
+        ["bnb-nf4", "bnb-fp4", "bnb-int8", "gptq", "awq", "compressed-tensors", "nvfp4", "fp8", "mxfp4"]
+    {
+        assert!(is_there(&format!("to {name}")), "{name}: {:?}", tested.checks);
+    }
+    for (name, _) in noise::BLOCKS.iter().filter(|(name, _)| ggml::encode::is_written(name)) {
+        assert!(is_there(&format!("to {name}")), "{name}: {:?}", tested.checks);
+    }
+    for name in ["gptq", "awq", "compressed-tensors", "nvfp4", "fp8"] {
+        assert!(is_there(&format!("{name} to same")), "{name}: {:?}", tested.checks);
     }
     assert!(tested.checks.iter().all(|check| check.values == 128 * 512));
     let rates: Vec<_> = tested.rates.iter().map(|rate| rate.name.as_str()).collect();
@@ -63,8 +76,30 @@ fn bytes_are_those_that_move() {
     assert_eq!(speed.bytes, count / 2 + 4 * count / 64 + 64 + 2 * count);
 }
 
+/// What is read before the device has made it is not what the processor makes: each row of it says so.
+fn wrong_bytes_are_seen() {
+    if super::is_real() {
+        return;
+    }
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_ckpt"));
+    doctor.args(["doctor", "--gpu-selftest", "--json"]).env("SIM_CUDA_DEVICES", "1");
+    let output = doctor.env("SIM_CUDA_FORGET", "wait").output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let report = report.iter().find_map(|line| line.get("selftest")).unwrap();
+    assert_eq!(report["ok"], false, "{report}");
+    let checks = report["cards"][0]["checks"].as_array().unwrap();
+    let encoded: Vec<&Value> = checks.iter().filter(|check| check["unit"] == "bytes").collect();
+    assert!(encoded.len() > 20, "{report}");
+    for check in encoded {
+        assert!(check["differing"].as_u64().unwrap() > 0, "{check}");
+    }
+}
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
+        trial("selftest::wrong bytes are seen", wrong_bytes_are_seen),
         trial("selftest::kernels and processor agree", kernels_and_processor_agree),
         trial("selftest::no time leaves the checks", no_time_leaves_the_checks),
         trial("selftest::every way is measured", every_way_is_measured),

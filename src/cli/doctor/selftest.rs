@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::engine::cuda::probe::{Card, Probed};
-use crate::engine::cuda::selftest::Tested;
+use crate::engine::cuda::selftest::{Tested, Unit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::units;
 
@@ -34,6 +34,8 @@ struct CheckReport {
     name: String,
     values: u64,
     differing: u64,
+    /// What differs: `values`, `bytes`.
+    unit: &'static str,
 }
 
 #[derive(Serialize)]
@@ -80,11 +82,11 @@ impl SelfTest {
             };
             writeln!(out, "{label:<10}cuda:{} {}   {verdict}", card.ordinal, card.name)?;
             for check in &card.checks {
-                let CheckReport { name, values, differing } = check;
+                let CheckReport { name, values, differing, unit } = check;
                 let values = units::exact(*values);
                 let words = match differing {
                     0 => format!("{values} values, all bits equal"),
-                    differing => format!("{values} values, {} differ", units::exact(*differing)),
+                    differing => format!("{values} values, {} {unit} differ", units::exact(*differing)),
                 };
                 writeln!(out, "          {} {name:<32} {words}", if *differing == 0 { "✓" } else { "✗" })?;
             }
@@ -114,6 +116,10 @@ impl CardReport {
                     name: check.name,
                     values: check.values,
                     differing: check.differing,
+                    unit: match check.unit {
+                        Unit::Values => "values",
+                        Unit::Bytes => "bytes",
+                    },
                 })
                 .collect(),
             rates: tested

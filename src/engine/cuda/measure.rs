@@ -98,7 +98,8 @@ pub struct Task<'a> {
 
 /// A GPU that is measured.
 pub struct Meter {
-    cuda: Cuda,
+    /// What computes.
+    pub(super) cuda: Cuda,
     /// Work goes to the first; the second is for the other direction of copies.
     queues: [Queue; 2],
     marks: Marks<1>,

@@ -1,6 +1,7 @@
 //! What a self-test finds of one card: whether kernels and processor agree to the bit, and how fast the card is.
 
 mod compared;
+mod encoders;
 
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,23 @@ pub struct Tested {
 /// The same values computed twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was computed: `bnb-nf4 to bf16`.
+    /// What was computed: `bnb-nf4 to bf16`, `to bnb-nf4`.
     pub name: String,
     /// How many values were compared.
     pub values: u64,
-    /// How many of them differ in any bit.
+    /// How many of them differ in any bit; of what they are encoded to, how many bytes.
     pub differing: u64,
+    /// What differs: values or bytes.
+    pub unit: Unit,
+}
+
+/// What is held against what the processor makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Values.
+    Values,
+    /// Bytes of codes and scales, in which values share bytes.
+    Bytes,
 }
 
 /// A speed.
@@ -58,8 +70,8 @@ const TIMED: [&str; 5] = ["bnb-nf4", "gptq", "awq", "fp8", "Q4_K"];
 /// How often a rate is measured.
 const TIMES: Times = Times { runs: 5, each: 4 };
 
-/// Tests a card: every kernel decodes a layer of random bits, and is compared with the processor; then speeds are measured
-/// as long as `limit` has not passed. What has no kernel is no part of it.
+/// Tests a card: every kernel decodes a layer of random bits, or encodes random values, and is compared with the processor;
+/// then speeds are measured as long as `limit` has not passed. What has no kernel is no part of it.
 ///
 /// # Errors
 /// The device does not start or fails, or its memory is short; in words.
@@ -73,6 +85,7 @@ pub fn run(card: &Card, limit: Duration) -> Result<Tested> {
         }
     }
     tested.checks.push(compared::merge(&meter, COMPARED, 24)?);
+    tested.checks.extend(encoders::all(&meter, COMPARED)?);
     let chunk = CHUNK.min(u64::from(card.multiprocessors) << 20);
     let mut rate = |name: &str, speed: &mut dyn FnMut() -> Result<Option<Speed>>| -> Result<()> {
         if start.elapsed() < limit

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::cuda::probe::tests::card;
-use crate::engine::cuda::selftest::{Check, Rate};
+use crate::engine::cuda::selftest::{Check, Rate, Unit};
 
 fn two() -> Probed {
     Probed::Ready { driver: 12_080, cards: vec![card(0, None), card(1, Some("GPU older than Volta"))] }
@@ -10,7 +10,12 @@ fn two() -> Probed {
 
 fn tested(differing: u64) -> Tested {
     Tested {
-        checks: vec![Check { name: "bnb-nf4 to bf16".into(), values: 4_194_304, differing }],
+        checks: vec![Check {
+            name: "bnb-nf4 to bf16".into(),
+            values: 4_194_304,
+            differing,
+            unit: Unit::Values,
+        }],
         rates: vec![Rate { name: "host to device".into(), bytes_per_second: 2.0 * (1u64 << 30) as f64 }],
     }
 }
@@ -39,7 +44,7 @@ fn one_bit_is_a_difference() {
     assert!(!report.ok && report.found_a_difference() && report.error().is_none());
     insta::assert_snapshot!(text(&report), @r"
     selftest  cuda:0 Fake   kernels and processor do not agree
-              ✗ bnb-nf4 to bf16                  4,194,304 values, 3 differ
+              ✗ bnb-nf4 to bf16                  4,194,304 values, 3 values differ
                 host to device                   2.00 GiB/s
     ");
 }

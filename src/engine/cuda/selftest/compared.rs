@@ -1,6 +1,6 @@
 //! The same values by kernels and by the processor.
 
-use super::Check;
+use super::{Check, Unit};
 use crate::engine::cpu::Cpu;
 use crate::engine::cuda::measure::{Meter, Task, merge_of};
 use crate::engine::{Device as _, Resident, Scratch, Work};
@@ -74,5 +74,5 @@ pub(super) fn merge(meter: &Meter, [rows, columns]: [u64; 2], rank: usize) -> Re
 fn check(name: String, dtype: Dtype, is: &[u8], should: &[u8]) -> Check {
     let size = dtype.bytes_of(1).unwrap_or(1) as usize;
     let differing = is.chunks(size).zip(should.chunks(size)).filter(|(is, should)| is != should).count();
-    Check { name, values: (is.len() / size) as u64, differing: differing as u64 }
+    Check { name, values: (is.len() / size) as u64, differing: differing as u64, unit: Unit::Values }
 }
