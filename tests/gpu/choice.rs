@@ -22,7 +22,8 @@ fn opened(name: &str) -> (String, Vec<String>) {
     let scratch = Scratch::new(&format!("auto-{name}"));
     let folder = scratch.join("model");
     std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("config.json"), r#"{"architectures": ["LlamaForCausalLM"]}"#).unwrap();
+    let mut config = File::create_new(folder.join("config.json")).unwrap();
+    config.write_all(br#"{"architectures": ["LlamaForCausalLM"]}"#).unwrap();
     let [rows, columns] = SHAPE;
     let bytes = 2 * rows * columns;
     let header = format!(

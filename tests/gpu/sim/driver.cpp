@@ -10,6 +10,7 @@
 // | FAIL=cuMemAlloc_v2:3:2                           | the third call of a function returns 2; `3+` that and all later  |
 // | TAKEN=5:1000000                                  | from the fifth launch on others hold so many bytes of each device |
 // | FORGET=wait                                      | waiting for an event returns at once                             |
+// | WRONG=1000                                       | that byte of each longer copy from a device has another bit      |
 // | LAUNCH_US=100                                    | each launch takes so long                                        |
 // | SLOW=to:500                                      | each copy to a device (`to`, `kernels`, `from`) takes so many µs |
 // | CONTEXT=300000000                                | a context takes so many bytes of its device                      |
@@ -429,6 +430,8 @@ API cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
   bytes_from += bytes;
   of(stream).push([] { slow("from"); });
   of(stream).push([=] { memcpy(to, reinterpret_cast<void*>(from), bytes); });
+  unsigned long long wrong = number("WRONG", ~0ull);
+  if (wrong < bytes) of(stream).push([=] { static_cast<char*>(to)[wrong] ^= 1; });
   if (!is_pinned(to, bytes)) of(stream).all();
   return broken;
 }

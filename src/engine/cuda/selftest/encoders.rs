@@ -11,7 +11,7 @@ use crate::engine::{Device as _, Resident, ToEncode, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::quant::encode::{Around, Encode};
 use crate::quant::kernel::Kernel;
-use crate::quant::target::{Candidate, TARGETS, Wishes};
+use crate::quant::target::{Candidate, Row, Search, TARGETS, Wishes};
 use crate::quant::{dense, noise, trial};
 use crate::tensor::{Dtype, values};
 
@@ -30,14 +30,17 @@ pub(super) fn all(meter: &Meter, [rows, columns]: [u64; 2]) -> Result<Vec<Check>
     let (first, mut others) = (random(count), random(count));
     // Each group gets the values of another, so that grids fit some and not others.
     others.reverse();
-    for row in TARGETS {
-        let Ok(target) = (row.make)(&Wishes::default()) else { continue };
+    let searched = |row: &&'static Row| (*row, Search::Mse);
+    let searched = TARGETS.iter().filter(|row| row.options.contains(&"--search")).map(searched);
+    for (row, search) in TARGETS.iter().map(|row| (*row, Search::None)).chain(searched) {
+        let Ok(target) = (row.make)(&Wishes { search, ..Wishes::default() }) else { continue };
         let shapes = [&[rows, columns][..], &[EXPERTS, rows / EXPERTS, columns]];
         // What has no codes is no encoder's.
         let made = |shape: &&[u64]| target.encoding(&Candidate { shape, dtype: DTYPE }).ok();
         let Some(encoding) = shapes.iter().find_map(made) else { continue };
         // Formats of two containers share a name.
         let name = if target.gguf().is_some() { target.label() } else { row.name.to_owned() };
+        let name = if search == Search::None { name } else { format!("{name}, searched") };
         let (largest, encoder) = (largest_of(&first), &*encoding.encoder);
         let strands = compared.encode(format!("to {name}"), encoder, &first)?;
         let tensors = encoder.finish(strands, largest);
