@@ -30,7 +30,7 @@ fn kernels_and_processor_agree() {
         assert!(is_there(&format!("to {name}")), "{name}: {:?}", tested.checks);
     }
     for name in ["gptq", "awq", "compressed-tensors"] {
-        assert!(is_there(&format!("to {name}, searched")), "{name}: {:?}", tested.checks);
+        assert!(is_there(&format!("to {name}, mse")), "{name}: {:?}", tested.checks);
     }
     for name in ["gptq", "awq", "compressed-tensors", "nvfp4", "fp8"] {
         assert!(is_there(&format!("{name} to same")), "{name}: {:?}", tested.checks);

@@ -40,7 +40,7 @@ pub(super) fn all(meter: &Meter, [rows, columns]: [u64; 2]) -> Result<Vec<Check>
         let Some(encoding) = shapes.iter().find_map(made) else { continue };
         // Formats of two containers share a name.
         let name = if target.gguf().is_some() { target.label() } else { row.name.to_owned() };
-        let name = if search == Search::None { name } else { format!("{name}, searched") };
+        let name = if search == Search::None { name } else { format!("{name}, mse") };
         let (largest, encoder) = (largest_of(&first), &*encoding.encoder);
         let strands = compared.encode(format!("to {name}"), encoder, &first)?;
         let tensors = encoder.finish(strands, largest);
