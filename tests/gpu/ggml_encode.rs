@@ -272,7 +272,7 @@ fn made(input: &Path, adapter: Option<&Path>, to: Option<&str>) {
     assert!(file("gpu.gguf") == file("cpu.gguf"), "{what}");
     // Biases whose values lie in another order than their adapter has them are the processor's.
     let biases = if what.contains("gguf-merge-llama") { 2 } else { 0 };
-    let notes = [format!("{biases} pieces computed on the cpu: no kernel for this format")];
+    let notes = [format!("{biases} pieces computed on the cpu: no kernel does that with this format")];
     assert_eq!(outcome.notes, notes[usize::from(biases == 0)..], "{what}");
     let tensors = on_gpu.shards.iter().flat_map(|shard| &shard.tensors);
     let packed = tensors.filter(|tensor| matches!(tensor.source, Source::Encoded { .. }));
