@@ -277,7 +277,7 @@ DEV u32 measure(const Held& own, const Layer& layer, const f32* values, const He
                     const Side& side) {
   static __shared__ f64 lanes[THREADS], sums[THREADS / LANES];
   u32 each = THREADS / LANES, of_row = own.groups * own.pieces, units = of_row * band.rows;
-  f64 of_group = 0.0, of_all = 0.0;
+  f64 of_group = 0.0, of_all = 0.0, *lost = side.is_new ? own.lost : own.stored_lost;
   u32 refused = 0;
 #pragma unroll 1
   for (u32 base = 0; base < units; base += each) {
@@ -312,7 +312,7 @@ DEV u32 measure(const Held& own, const Layer& layer, const f32* values, const He
         u32 at = (base + k) % of_row;
         of_group = at % own.pieces == 0 ? sums[k] : of_group + sums[k];
         if (at % own.pieces == own.pieces - 1) of_all = at < own.pieces ? of_group : of_all + of_group;
-        if (at == of_row - 1) (side.is_new ? own.lost : own.stored_lost)[band.row + (base + k) / of_row] = of_all;
+        if (at == of_row - 1) lost[band.row + (base + k) / of_row] = of_all;
       }
     }
   }

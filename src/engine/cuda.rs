@@ -194,7 +194,7 @@ impl Cuda {
         (layer, recipe): (&OnDevices, &Recipe),
         work: &Work<'_>,
     ) -> std::result::Result<Option<Arc<OnCard>>, Fault> {
-        let whole = work.is_whole.then_some(work.codes);
+        let whole = is_for_all(work).then_some(work.codes);
         loop {
             let Some(slot) = held.take().map_or_else(|| self.ring.take(), |slot| Ok(Some(slot)))? else {
                 return Ok(None);
@@ -288,7 +288,7 @@ type Made = std::result::Result<Option<Why>, Fault>;
 
 /// Has the codes of rows copied to the device, and clears what kernels count. Returns true if the device has all codes
 /// of the layer and these rows begin with the first: kernels are given codes from the first on that the format names. And
-/// how many bytes were copied.
+/// how many bytes were copied. Rows that are stored in another order are put in order on the way.
 fn copy_codes(
     slot: &mut Slot,
     timed: &Timed,
@@ -296,21 +296,41 @@ fn copy_codes(
     on: &OnCard,
     rows: Range<u64>,
 ) -> std::result::Result<(bool, u64), Fault> {
-    let range = work.decoding.rows.codes(rows);
-    let is_there = on.codes.is_some() && range.start == 0;
+    let runs = work.decoding.rows.runs(rows);
+    let is_there = on.codes.is_some() && is_from_first(&runs);
     slot.marks.set(0, &slot.queue)?;
     let mut copied = 0;
     if !is_there {
-        let from = &work.codes[(range.start - work.codes_start) as usize..];
-        let from = &from[..(range.end - range.start) as usize];
-        let input = &mut slot.input.bytes_mut()[..from.len()];
-        timed.copy(from.len(), || input.copy_from_slice(from));
+        copied = bytes_of(&runs);
+        let input = &mut slot.input.bytes_mut()[..copied as usize];
+        timed.copy(input.len(), || {
+            let mut rest = &mut *input;
+            for run in &runs {
+                let from = &work.codes[(run.start - work.codes_start) as usize..];
+                let (to, behind) = rest.split_at_mut((run.end - run.start) as usize);
+                to.copy_from_slice(&from[..to.len()]);
+                rest = behind;
+            }
+        });
         slot.queue.copy_in(input, &slot.codes)?;
-        copied = from.len() as u64;
     }
     slot.marks.set(1, &slot.queue)?;
     slot.queue.clear(&slot.seen)?;
     Ok((is_there, copied))
+}
+
+/// Returns true if each row's kernel is given all codes of the layer.
+fn is_for_all(work: &Work<'_>) -> bool {
+    let runs = work.decoding.rows.runs(0..1);
+    work.is_whole && is_from_first(&runs) && bytes_of(&runs) == work.codes.len() as u64
+}
+
+fn is_from_first(runs: &[Range<u64>]) -> bool {
+    matches!(runs, [run] if run.start == 0)
+}
+
+fn bytes_of(runs: &[Range<u64>]) -> u64 {
+    runs.iter().map(|run| run.end - run.start).sum()
 }
 
 /// Which memory of a slot has a result.
@@ -360,14 +380,13 @@ fn seen(slot: &Slot) -> [u32; 2] {
 fn fitting(work: &Work<'_>, start: u64, capacity: usize) -> Range<u64> {
     let row_len = work.decoding.row_len().max(1);
     let at_once = work.decoding.rows.rows_at_once().max(1);
+    let is_for_all = is_for_all(work);
     let mut count = (capacity.min(VALUES_MAX) as u64 / row_len).min(work.rows.end - start);
     loop {
         let rows = start..start + count;
-        let codes = work.decoding.rows.codes(rows.clone());
-        if count == 0
-            || work.is_whole && codes.start == 0
-            || (codes.end - codes.start) as usize <= capacity * 4
-        {
+        let runs = work.decoding.rows.runs(rows.clone());
+        let is_there = is_for_all && is_from_first(&runs);
+        if count == 0 || is_there || bytes_of(&runs) as usize <= capacity * 4 {
             // Neighbors that share words of their codes stay together where they can.
             let even = if rows.end < work.rows.end { count / at_once * at_once } else { count };
             return start..start + if even == 0 { count } else { even };

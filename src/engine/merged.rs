@@ -61,6 +61,10 @@ impl DecodeRows for Merged {
         Some(program)
     }
 
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        self.base.runs(rows)
+    }
+
     fn rows_at_once(&self) -> u64 {
         self.base.rows_at_once().max(ROWS_AT_ONCE)
     }

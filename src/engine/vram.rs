@@ -6,6 +6,7 @@ use super::cuda::{SLOTS, slot_bytes};
 use super::segments::cut;
 use super::{Options, READ_AHEAD, values_of};
 use crate::plan::{Base, OutTensor, Plan, Source, Values};
+use crate::quant::change::Change;
 
 /// What a layer holds on a device at most, of each of its stored bytes: codes where every row needs all of them, and scales
 /// of 16 bits as f32.
@@ -56,11 +57,15 @@ pub(super) fn of_layers(plan: &Plan, options: &Options) -> u64 {
 
 /// Returns what is computed of a tensor, and what that holds on a device.
 fn held(plan: &Plan, tensor: &OutTensor) -> Option<(Values, u64)> {
-    let values = match tensor.source {
-        Source::Encoded { pack, .. } => plan.packs.get(pack as usize)?.values,
-        source => values_of(source)?,
-    };
     let stored = |layer: u32| plan.steps.get(layer as usize).map_or(0, |step| step.bytes_in);
+    let (values, turned) = match tensor.source {
+        Source::Encoded { pack, .. } => {
+            let pack = plan.packs.get(pack as usize)?;
+            // A row of columns needs all of what is stored.
+            (pack.values, if pack.change == Change::Turned { stored(pack.layer) } else { 0 })
+        }
+        source => (values_of(source)?, 0),
+    };
     let stored = match values {
         Values::Layer(layer, _) => stored(layer),
         // Rows of plain tensors are decoded from what comes with them.
@@ -71,5 +76,5 @@ fn held(plan: &Plan, tensor: &OutTensor) -> Option<(Values, u64)> {
             Base::Tensor(_) => tensor.bytes,
         },
     };
-    Some((values, OF_STORED.saturating_mul(stored)))
+    Some((values, OF_STORED.saturating_mul(stored.max(turned))))
 }

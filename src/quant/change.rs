@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use super::decode::{Beside, DecodeRows, Decoding};
-use super::kernel::{Kernel, Program};
+use super::kernel::{Kernel, Program, Step};
 
 /// What becomes of values beside rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +81,7 @@ impl Change {
             Self::RopeRows { heads } => {
                 let head = decoding.shape[0] / heads;
                 if decoding.shape.len() == 1 {
-                    Box::new(Ordered(RopeValues { inner, head }))
+                    Box::new(Ordered(RopeValues { inner, head, count: row_len }))
                 } else {
                     Box::new(Ordered(RopeRows { inner, head }))
                 }
@@ -110,6 +110,16 @@ trait Reordered: Send + Sync {
         1
     }
 
+    /// Returns how a GPU does the same, if one can.
+    fn program(&self) -> Option<Program> {
+        None
+    }
+
+    /// Returns the bytes that a kernel is given for these rows, as `DecodeRows::runs`.
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        vec![self.codes(rows)]
+    }
+
     /// Puts in order what `decode` gives of stored rows: values, or codes themselves.
     fn reorder<T: Copy + Default>(
         &self,
@@ -120,7 +130,7 @@ trait Reordered: Send + Sync {
     );
 }
 
-/// The decoder of what is reordered. No kernel does any of these.
+/// The decoder of what is reordered.
 struct Ordered<R>(R);
 
 impl<R: Reordered> DecodeRows for Ordered<R> {
@@ -137,6 +147,14 @@ impl<R: Reordered> DecodeRows for Ordered<R> {
         self.0.rows_at_once()
     }
 
+    fn program(&self) -> Option<Program> {
+        self.0.program()
+    }
+
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        self.0.runs(rows)
+    }
+
     fn code_bits(&self) -> Option<u32> {
         self.0.inner().code_bits()
     }
@@ -151,7 +169,7 @@ impl<R: Reordered> DecodeRows for Ordered<R> {
     }
 }
 
-/// Rows of a matrix, head by head. For a kernel, a decoder would have to be told single rows of whole heads' codes.
+/// Rows of a matrix, head by head. A kernel is given the codes of rows in the order of the model.
 struct RopeRows {
     inner: Box<dyn DecodeRows>,
     /// Rows of a head.
@@ -167,6 +185,18 @@ impl Reordered for RopeRows {
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         let first = rows.start / self.head * self.head;
         self.inner.codes(first..rows.end.div_ceil(self.head) * self.head)
+    }
+
+    /// That of the stored rows, where each has codes of its own, one behind the other. GGUF alone has such weights, and a
+    /// row of its matrices is what its codes say, wherever it stands.
+    fn program(&self) -> Option<Program> {
+        let [first, second] = [0, 1].map(|row| self.inner.codes(row..row + 1));
+        let is_alone = first.start == 0 && first.end == second.start && second.end == 2 * first.end;
+        self.inner.program().filter(|program| is_alone && program.steps.is_empty())
+    }
+
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        rows.map(|row| stored(row, self.head)).map(|row| self.inner.codes(row..row + 1)).collect()
     }
 
     fn reorder<T: Copy + Default>(
@@ -188,11 +218,12 @@ impl Reordered for RopeRows {
     }
 }
 
-/// The values of a bias: one row. It is too small to be worth a kernel.
+/// The values of a bias: one row. A kernel is given plain values in the order of the model.
 struct RopeValues {
     inner: Box<dyn DecodeRows>,
-    /// Values of a head.
+    /// Values of a head, and of all heads.
     head: u64,
+    count: u64,
 }
 
 impl Reordered for RopeValues {
@@ -202,6 +233,18 @@ impl Reordered for RopeValues {
 
     fn codes(&self, rows: Range<u64>) -> Range<u64> {
         self.inner.codes(rows)
+    }
+
+    fn program(&self) -> Option<Program> {
+        let is_plain = |program: &Program| program.decode.name == "plain" && program.steps.is_empty();
+        self.inner.program().filter(is_plain)
+    }
+
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        let all = self.inner.codes(rows);
+        let each = (all.end - all.start) / self.count.max(1);
+        let start = |at| all.start + stored(at, self.head) * each;
+        (0..self.count).map(start).map(|start| start..start + each).collect()
     }
 
     fn reorder<T: Copy + Default>(
@@ -222,8 +265,8 @@ impl Reordered for RopeValues {
 /// Values of a turned matrix that are worth decoding together: each time, all stored rows are gone through.
 const TURNED_AT_ONCE: u64 = 1 << 20;
 
-/// A matrix whose stored rows are the columns. For a kernel, a row is a column of all stored rows, which a piece has
-/// no room for in f32.
+/// A matrix whose stored rows are the columns. A kernel reads columns of plain values; of packed ones a piece would have
+/// to hold all stored rows in f32, for which it has no room.
 struct Turned {
     inner: Box<dyn DecodeRows>,
     /// Rows as stored, and the length of one.
@@ -242,6 +285,16 @@ impl Reordered for Turned {
 
     fn rows_at_once(&self) -> u64 {
         (TURNED_AT_ONCE / self.rows.max(1)).max(1)
+    }
+
+    fn program(&self) -> Option<Program> {
+        let Program { decode, steps } = self.inner.program()?;
+        let is_in_order = self.inner.runs(0..self.rows) == [self.inner.codes(0..self.rows)];
+        let is_plain = decode.name == "plain" && is_in_order;
+        let dtype = decode.numbers.first().copied().filter(|_| is_plain)?;
+        let decode = Kernel::new("plain_turned").numbers([dtype, self.rows, self.row_len as u64]);
+        let steps = steps.into_iter().map(Step::turned).collect::<Option<_>>()?;
+        Some(Program { decode, steps })
     }
 
     fn reorder<T: Copy + Default>(
@@ -284,6 +337,10 @@ impl DecodeRows for MinusOne {
         for value in out {
             *value -= 1.0;
         }
+    }
+
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        self.0.runs(rows)
     }
 
     fn program(&self) -> Option<Program> {

@@ -54,6 +54,12 @@ pub trait DecodeRows: Send + Sync {
         None
     }
 
+    /// Returns the bytes that the kernel of `program` is given for these rows, run behind run: those that `codes` names,
+    /// unless rows are stored in another order.
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        vec![self.codes(rows)]
+    }
+
     /// Returns how many bits the code of a weight has, the most where they differ; `None` where weights have no
     /// codes of their own (codebooks of vectors, trellises) or this decoder does not give them.
     fn code_bits(&self) -> Option<u32> {

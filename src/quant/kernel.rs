@@ -134,6 +134,21 @@ impl From<Kernel> for Step {
 }
 
 impl Step {
+    /// Returns the same step for a weight whose columns have become its rows; `None` for one that is only known of rows.
+    #[must_use]
+    pub fn turned(self) -> Option<Self> {
+        match self {
+            Self::Round(_) => Some(self),
+            // Each product has its factors the other way round, and a sum its terms in the same order.
+            Self::LowRank { left, right, rank, scale, rounded } => {
+                let columns = right.len().checked_div(rank)?;
+                let [left, right] = [columns_of(&right, columns), columns_of(&left, rank)];
+                Some(Self::LowRank { left, right, rank, scale, rounded })
+            }
+            Self::Edit { .. } => None,
+        }
+    }
+
     /// Returns the same step for some rows of a weight, of which this one's first row is the first; `None` for one that
     /// is only known of all rows.
     #[must_use]
@@ -154,4 +169,9 @@ impl Step {
             }
         }
     }
+}
+
+/// Returns the columns of a matrix, one behind the other.
+fn columns_of(values: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns)).copied().collect()
 }

@@ -9,6 +9,7 @@ use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
 use ckpt::engine::{Device, Options, Proof, Resident, ToEncode, Work};
 use ckpt::plan::{Attached, Merging, Order, Plan, To};
+use ckpt::quant::decode::Decoding;
 use ckpt::quant::dense;
 use ckpt::quant::encode::{Around, Encode};
 use ckpt::quant::target::{Aim, Candidate, GptqFiles, GroupSize, Search, Wishes};
@@ -43,19 +44,30 @@ pub(crate) fn on_device(
     let mut bytes = vec![0; dtype.bytes_of(values.len() as u64).unwrap() as usize];
     assert!(values::from_f32(dtype, values, &mut bytes));
     let decoding = dense::plain(0, dtype, &shape, bytes.len() as u64).unwrap();
+    rows_on_device(device, encoder, (&decoding, &bytes), (largest, ranges))
+}
+
+/// Encodes the same of values that are decoded from these codes.
+pub(crate) fn rows_on_device(
+    device: &Cuda,
+    encoder: &dyn Encode,
+    (decoding, bytes): (&Decoding, &[u8]),
+    (largest, ranges): (f32, u64),
+) -> Option<Vec<Vec<u8>>> {
     let resident = Resident::default();
-    let apart = encoder.rows_apart();
-    let each = shape[0].div_ceil(ranges).next_multiple_of(apart);
+    let (count, apart) = (decoding.row_count(), encoder.rows_apart());
+    let each = count.div_ceil(ranges).next_multiple_of(apart);
+    let is_whole = count > 1 && decoding.rows.codes(0..1) == (0..bytes.len() as u64);
     let mut all: Vec<Vec<u8>> = Vec::new();
-    for start in (0..shape[0]).step_by(each as usize) {
-        let rows = start..shape[0].min(start + each);
+    for start in (0..count).step_by(each as usize) {
+        let rows = start..count.min(start + each);
         let range = decoding.rows.codes(rows.clone());
         let codes = &bytes[range.start as usize..range.end as usize];
         let work = Work {
-            decoding: &decoding,
+            decoding,
             rows,
             codes,
-            is_whole: false,
+            is_whole,
             codes_start: range.start,
             native: Dtype::F32,
             dtype: Dtype::F32,
@@ -243,8 +255,8 @@ fn refused() {
 }
 
 /// A whole run on both: a sample, what is merged into it, and what it becomes; `None`: what it is. `is_whole`: kernels do
-/// all of it.
-fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, is_whole: bool) {
+/// all of it. Returns the plan.
+pub(crate) fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, is_whole: bool) -> Plan {
     let folder = |sample: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample);
     let input = folder(sample);
     let input = if input.join("model").is_dir() { input.join("model") } else { input };
@@ -255,7 +267,7 @@ fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, is_whole: b
         (Held::open(Arc::clone(&checkpoint), &path, None).unwrap(), path)
     });
     let flags = aim.map_or_else(|| "same".into(), Aim::flags);
-    let scratch = Scratch::new(&format!("encode-{sample}-{}", flags.replace([' ', '/'], "-")));
+    let scratch = Scratch::new(&format!("encode-{sample}-{flags}").replace([' ', '/'], "-"));
     let plan = |output: &str| {
         let to = aim.map_or(To::Same, |aim| To::Packed(aim.clone()));
         let merging = held.as_ref().map(|(_, path)| {
@@ -283,6 +295,7 @@ fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, is_whole: b
     if is_whole {
         assert_eq!(outcome.notes, Vec::<String>::new(), "{sample} {flags}");
     }
+    on_gpu
 }
 
 /// Stacks of experts, whose columns come as rows.
@@ -345,7 +358,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             .contains(&aim.flags().trim_start_matches("--to "));
         for sample in ["base-A-bf16", "base-B-bf16"].into_iter().take(if is_usual { 2 } else { 1 }) {
             let (aim, name) = (aim.clone(), format!("encode::{sample}::{name}"));
-            trials.push(trial(name, move || converted(sample, None, Some(&aim), true)));
+            trials.push(trial(name, move || drop(converted(sample, None, Some(&aim), true))));
         }
         trials.push(trial(format!("encode::layers::{name}"), move || {
             let compared = same(&aim, &SHAPES);
@@ -367,18 +380,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     for (sample, name) in
         [("bnb-nf4-A", "gptq"), ("bnb-nf4-A", "bnb-fp4"), ("bnb-nf4-f16-B", "fp8"), ("bnb-fp4-A", "bnb-nf4")]
     {
-        let run = move || converted(sample, None, Some(&Aim::of(name)), true);
+        let run = move || drop(converted(sample, None, Some(&Aim::of(name)), true));
         trials.push(trial(format!("encode::{sample}::{name}"), run));
     }
     for (sample, name) in [("awq-gemm-g128-A", "bnb-nf4"), ("gptq-w4-g128-sym-v1-A", "nvfp4")] {
-        let run = move || converted(sample, None, Some(&Aim::of(name)), true);
+        let run = move || drop(converted(sample, None, Some(&Aim::of(name)), true));
         trials.push(trial(format!("encode::{sample}::{name}"), run));
     }
     for (sample, adapter) in SAME {
-        let run = move || converted(sample, Some(adapter), None, true);
+        let run = move || drop(converted(sample, Some(adapter), None, true));
         trials.push(trial(format!("encode::{sample}::{adapter}"), run));
     }
-    let run = || converted("base-A-bf16", Some("peft-lora-all-A"), Some(&Aim::of("bnb-nf4")), true);
+    let run = || drop(converted("base-A-bf16", Some("peft-lora-all-A"), Some(&Aim::of("bnb-nf4")), true));
     trials.push(trial("encode::base-A-bf16::peft-lora-all-A", run));
     trials
 }

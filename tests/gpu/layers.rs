@@ -81,15 +81,24 @@ pub(crate) fn check(what: &str, layer: &InMemory<'_>, format: &str, natives: &[D
 /// The same; returns what the GPU's notes say.
 pub(crate) fn compare(what: &str, layer: &InMemory<'_>, format: &str, natives: &[Dtype]) -> Vec<String> {
     let decoding = decoding(what, layer, format);
+    compare_rows(what, (&decoding, layer.bytes(decoding.codes)), natives)
+}
+
+/// The same of rows that are decoded from these codes.
+pub(crate) fn compare_rows(
+    what: &str,
+    (decoding, codes): (&Decoding, &[u8]),
+    natives: &[Dtype],
+) -> Vec<String> {
     let cuda = Cuda::open(&cards(1), 1).unwrap();
-    let (codes, own) = (layer.bytes(decoding.codes), decoding.dtype.unwrap_or(Dtype::BF16));
+    let own = decoding.dtype.unwrap_or(Dtype::BF16);
     for &native in [own].iter().chain(natives) {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
             let (on_gpu, on_cpu) = (Resident::default(), Resident::default());
             for rows in ranges(decoding.row_count()) {
                 let to = (rows.clone(), native, dtype);
-                let is = made(&cuda, (&decoding, codes), to.clone(), &on_gpu);
-                let should = made(&Cpu, (&decoding, codes), to, &on_cpu);
+                let is = made(&cuda, (decoding, codes), to.clone(), &on_gpu);
+                let should = made(&Cpu, (decoding, codes), to, &on_cpu);
                 let what = format!("{what}: rows {rows:?}, {native} to {dtype}");
                 assert_eq!(is.0, should.0, "{what}");
                 let differs = is.1.iter().zip(&should.1).position(|(is, should)| is != should);

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests end where they cannot go on")]
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 
+mod changed;
 mod choice;
 mod encode;
 mod faults;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
 fn trials(is_ignored: bool) -> Vec<Trial> {
     let on_any = [
         choice::trials(),
+        changed::trials(),
         encode::trials(),
         ggml::trials(),
         ggml_encode::trials(),

@@ -11,7 +11,7 @@ use super::samples::Scratch;
 use super::{sim, trial};
 
 /// Samples, and what they become: decoders and encoders of each family.
-const RUNS: [(&str, &[&str]); 20] = [
+const RUNS: [(&str, &[&str]); 24] = [
     ("bnb-nf4-A/model", &["--to", "dense"]),
     ("bnb-int8-A/model", &["--to", "dense"]),
     ("gptq-w4-g128-sym-v1-A/model", &["--to", "dense"]),
@@ -32,6 +32,19 @@ const RUNS: [(&str, &[&str]); 20] = [
     ("gguf-mixed-K/model.gguf", &["--to", "iq4_xs"]),
     ("gguf-mixed-K/model.gguf", &["--to", "tq1_0"]),
     ("gguf-mixed-K/model.gguf", &["--to", "mxfp4"]),
+    ("gguf-q4_k_m-K/model.gguf", &["--to", "dense", "--names", "hf"]),
+    ("peft-lora-conv1d-gpt2/base", &["--to", "bnb-nf4"]),
+    ("peft-lora-conv1d-gpt2/base", &["--to", "gptq", "--group-size", "32", "--search", "mse"]),
+    ("peft-lora-conv1d-gpt2/base", &["--to", "gptq", "--group-size", "32", "--asym", "--search", "mse"]),
+];
+
+/// Samples whose merged layers are packed as they are stored, on their own scales and on new ones; and the exit code, which
+/// is 3 where the sample has fewer layers than the adapter.
+const SAME: [(&str, i32); 4] = [
+    ("gptq-w4-g128-sym-v1-A/model", 0),
+    ("awq-gemm-g128-A/model", 0),
+    ("ct-w3a16-A/model", 3),
+    ("ct-nvfp4a16-A/model", 3),
 ];
 
 /// Returns the library of the address sanitizer, if the compiler has it: it has to be loaded before the program.
@@ -54,7 +67,7 @@ fn simulator() -> &'static Path {
 }
 
 fn run(sample: &str, more: &[&str], settings: &[(&str, &str)]) -> Output {
-    let name = format!("sanitized-{}-{}", sample.replace('/', "-"), more[1]);
+    let name = format!("sanitized-{}-{}", sample.replace('/', "-"), more[1..].concat());
     let scratch = Scratch::new(&name);
     start("convert", &self::sample(sample), &scratch.join("out"), more, settings)
 }
@@ -80,22 +93,30 @@ fn start(command: &str, input: &Path, output: &Path, more: &[&str], settings: &[
 }
 
 fn clean(sample: &str, more: &[&str]) {
-    check(&run(sample, more, &[]));
+    check(&run(sample, more, &[]), 0);
+}
+
+/// A merge into a checkpoint that stays packed as it is.
+fn same(base: &str, code: i32) {
+    let scratch = Scratch::new("sanitized-same");
+    let adapter = sample("peft-lora-all-A/adapter");
+    let more = ["--adapter", adapter.to_str().unwrap(), "--to", "same", "--allow-partial"];
+    check(&start("merge", &sample(base), &scratch.join("out"), &more, &[]), code);
 }
 
 /// A merge into blocks, of which those that do not change stay.
 fn kept_blocks() {
     let scratch = Scratch::new("sanitized-kept");
     let [base, merged] = ["base.gguf", "merged.gguf"].map(|name| scratch.join(name));
-    check(&start("convert", &sample("gguf-merge-llama/base/model.gguf"), &base, &["--to", "q8_0"], &[]));
+    check(&start("convert", &sample("gguf-merge-llama/base/model.gguf"), &base, &["--to", "q8_0"], &[]), 0);
     let adapter = sample("gguf-merge-llama/adapter");
     let more = ["--adapter", adapter.to_str().unwrap(), "--to", "same"];
-    check(&start("merge", &base, &merged, &more, &[]));
+    check(&start("merge", &base, &merged, &more, &[]), 0);
 }
 
-fn check(output: &Output) {
+fn check(output: &Output, code: i32) {
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("Sanitizer"), "{said}");
+    assert!(output.status.code() == Some(code) && !said.contains("Sanitizer"), "{said}");
     let done = String::from_utf8_lossy(&output.stdout);
     assert!(done.contains("computed on cuda:0"), "{done}");
 }
@@ -110,10 +131,13 @@ fn short_memory_is_seen() {
 pub(crate) fn trials() -> Vec<Trial> {
     let is_there = library().is_some();
     let runs = RUNS.into_iter().map(|(sample, more)| {
-        let name = format!("sanitized::{sample}::{}", more[1]);
+        let name = format!("sanitized::{sample}::{}", more[1..].join(" "));
         trial(name, move || clean(sample, more))
     });
+    let merged = SAME
+        .into_iter()
+        .map(|(base, code)| trial(format!("sanitized::{base}::same"), move || same(base, code)));
     let short = trial("sanitized::short_memory_is_seen", short_memory_is_seen);
     let kept = trial("sanitized::gguf-merge-llama::blocks stay", kept_blocks);
-    runs.chain([short, kept]).map(|trial| trial.with_ignored_flag(!is_there)).collect()
+    runs.chain(merged).chain([short, kept]).map(|trial| trial.with_ignored_flag(!is_there)).collect()
 }
