@@ -269,6 +269,10 @@ fn comparisons_are_as_they_were_looked_at() {
             insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
             let widest = text.lines().map(unicode_width::UnicodeWidthStr::width).max().unwrap_or(0);
             assert!(widest <= usize::from(size.0), "{name} is {widest} cells wide");
+            let plain = view.draw(size, Degrade { colors: Colors::None, is_ascii: false });
+            let is_colored = |cell: &ratatui::buffer::Cell| [cell.fg, cell.bg] != [Color::Reset; 2];
+            assert!(!plain.content().iter().any(is_colored), "{name}: a color");
+            assert_eq!(text_of(&plain), text, "{name}: nothing is said by colors alone");
         }
     }
     let plain = Degrade { colors: Colors::None, is_ascii: true };

@@ -24,6 +24,7 @@ use crate::robot::Robot;
 use crate::sample;
 
 const FULL: Degrade = Degrade { colors: Colors::True, is_ascii: false };
+const UNCOLORED: Degrade = Degrade { colors: Colors::None, is_ascii: false };
 const PLAIN: Degrade = Degrade { colors: Colors::None, is_ascii: true };
 const GPTQ: &str = "gptq-w4-g128-sym-v1-A/model";
 
@@ -68,6 +69,13 @@ fn every_view_is_as_it_was_looked_at() {
             let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap();
             assert!(widest <= usize::from(size.0), "{name}: {text}");
             insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
+            // Without colors there is none, and glyphs say what colors said.
+            let plain = draw(path, keys, size, UNCOLORED);
+            let is_colored = |cell: &ratatui::buffer::Cell| [cell.fg, cell.bg] != [Color::Reset; 2];
+            assert!(!plain.content.iter().any(is_colored), "{name}: a color");
+            if text_of(&plain) != text {
+                insta::assert_snapshot!(format!("{name}-no-color-{}x{}", size.0, size.1), text_of(&plain));
+            }
         }
     }
 }
