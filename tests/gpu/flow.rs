@@ -77,7 +77,12 @@ fn bytes_behind(text: &str, word: &str) -> Option<f64> {
 
 /// Chooses a GPU in the form, whose button has the focus, and goes back to the button.
 fn choose(robot: &mut Robot, device: u32) {
-    robot.press(UP).press(&LEFT.repeat(4)).press(&RIGHT.repeat(2 + device as usize));
+    // The driver is asked on a thread of its own: until it has answered there is nothing but the processor to choose.
+    robot.press(UP).until("both GPUs to choose from", |screen| {
+        let text = screen.contents();
+        text.lines().any(|line| line.contains("▌device") && line.contains(" of 5"))
+    });
+    robot.press(&LEFT.repeat(4)).press(&RIGHT.repeat(2 + device as usize));
     robot.shows(&format!("‹ cuda:{device} ›")).shows(&format!("cuda:{device} is GPU{device} Simulated GPU"));
     robot.until("the memory it needs, and that it fits", |screen| {
         let text = screen.contents();
