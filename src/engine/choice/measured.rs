@@ -211,9 +211,12 @@ fn rate(
         let run = || {
             let (mut scratch, mut out) = (Scratch::default(), Vec::new());
             for turn in 0.. {
-                // Each thread makes one, however slow that is.
+                // Each thread makes one, however slow that is; who is over time takes no other's place.
+                if turn > 0 && start.elapsed() >= limit {
+                    break;
+                }
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= most || turn > 0 && start.elapsed() >= limit {
+                if at >= most {
                     break;
                 }
                 let Some(piece) = pieces.get(at % pieces.len().max(1)) else { break };
