@@ -169,7 +169,9 @@ fn frame_block(app: &App, ready: &Ready, width: u16, theme: &Theme) -> Block<'st
         foot = format!("{foot} {} ✗ ", totals.broken);
     }
     if !ready.marks.is_empty() {
-        foot = format!(" {} marked {foot}", ready.marks.len());
+        let marked = format!(" {} marked ", ready.marks.len());
+        let fits = marked.width() + foot.width() + 2 <= usize::from(width);
+        foot = if fits { marked + &foot } else { marked };
     }
     pane::block(&title, is_focused, theme)
         .title_bottom(Line::styled(foot, theme.style(Role::Muted)).right_aligned())

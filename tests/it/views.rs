@@ -19,7 +19,7 @@ fn draw(paths: &[&str], keys: &str, size: (u16, u16), degrade: Degrade) -> Buffe
 const GPTQ: &str = "gptq-w4-g128-sym-v1-A/model";
 
 /// Name of the view, what is open, and the keys that lead there.
-const VIEWS: [(&str, &[&str], &str); 37] = [
+const VIEWS: [(&str, &[&str], &str); 38] = [
     ("first", &[GPTQ], ""),
     ("layer", &[GPTQ], "j j j j j j j"),
     ("layer-nested-bnb", &["bnb-nf4-dq-A/model"], "j j j j j j"),
@@ -33,6 +33,7 @@ const VIEWS: [(&str, &[&str], &str); 37] = [
     ("filter-component", &[GPTQ], "/ type:down enter"),
     ("filter-wrong", &[GPTQ], "/ type:nope:1"),
     ("marked", &[GPTQ], "j j j j j j space space"),
+    ("marked-values", &[GPTQ], "j j j j j j space space v"),
     ("sort-menu", &[GPTQ], "s"),
     ("sorted-by-bytes", &[GPTQ], "s j enter"),
     ("problems", &["bad-folders/missing-shard"], "3"),
@@ -70,7 +71,7 @@ fn every_view_is_as_it_was_looked_at() {
         }
     }
     println!("{drawn} screens");
-    assert_eq!(drawn, 74);
+    assert_eq!(drawn, 76);
 }
 
 /// Name of the view, the adapter that is attached to a plain base, and the keys that lead there.
