@@ -370,7 +370,8 @@ impl<'a> Lines<'a> {
             let blank = if text.label.is_empty() { "" } else { " " };
             format!("{blank}{} ×{} alike", fold.members, fold.count)
         });
-        let marked = self.marked(row);
+        let beside = fold.width() + bias.width() + lands.width() + odd.width() + text.label.width();
+        let marked = self.marked(row, room.saturating_sub(beside));
         let tail = fold.width() + bias.width() + lands.width() + odd.width() + marked.width();
         let name_room = room.saturating_sub(tail).max(LABEL_MIN.min(room));
         spans.extend(self.name(&text, name_room));
@@ -378,7 +379,7 @@ impl<'a> Lines<'a> {
         spans.push(Span::styled(bias, self.theme.style(Role::Muted)));
         spans.push(Span::styled(lands, self.theme.style(Role::Adapter)));
         spans.push(Span::styled(odd, self.theme.style(Role::Warn)));
-        spans.push(Span::styled(marked, self.theme.style(Role::Match)));
+        spans.push(Span::styled(marked, self.theme.style(Role::Ok)));
         Line::from(spans)
     }
 
@@ -403,8 +404,8 @@ impl<'a> Lines<'a> {
         Some((format!("{}{}{words:>6}", "█".repeat(filled), "░".repeat(bar_cells - filled)), role))
     }
 
-    /// Returns which of the layers of a row a person has marked, in words.
-    fn marked(&self, row: usize) -> String {
+    /// Returns which of the layers of a row a person has marked, in words as far as there is room.
+    fn marked(&self, row: usize, room: usize) -> String {
         if self.ready.marks.is_empty() {
             return String::new();
         }
@@ -412,7 +413,10 @@ impl<'a> Lines<'a> {
         match self.ready.marks.among(&layers) {
             [0, _] => String::new(),
             [marked, all] if marked == all => " ✓".into(),
-            [marked, all] => format!(" ✓ {marked} of {all}"),
+            [marked, all] => [format!(" ✓ {marked} of {all}"), format!(" ✓{marked}")]
+                .into_iter()
+                .find(|words| words.width() <= room)
+                .unwrap_or_default(),
         }
     }
 
