@@ -53,6 +53,16 @@ fn turned() {
     }
 }
 
+/// Norms that were stored with one added.
+fn less_one() {
+    for (number, shape) in [[1, 1], [1, 288], [7, 500]].into_iter().enumerate() {
+        for dtype in FLOATS {
+            let what = format!("{dtype} {shape:?} less one");
+            same(&what, &plain(shape, dtype, number, Change::MinusOne));
+        }
+    }
+}
+
 /// Heads of a matrix of so many rows: one for all, such of two rows, and between.
 fn heads(rows: u64) -> impl Iterator<Item = u64> {
     [1, 2, 3, rows / 2].into_iter().filter(move |&heads| Change::RopeRows { heads }.fits(&[rows]))
@@ -186,6 +196,7 @@ fn conv1d(adapter: Option<&str>, aim: &Aim) {
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("changed::turned", turned),
+        trial("changed::less_one", less_one),
         trial("changed::rope", rope_of_plain),
         trial("changed::rope_values", rope_of_values),
     ];

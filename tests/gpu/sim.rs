@@ -7,19 +7,11 @@ use std::process::{Child, Command, Stdio};
 const LIBRARY: &str = "libcuda.so.1";
 /// Flags of every library.
 const FLAGS: [&str; 4] = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall"];
-/// The driver's sources, and how far each is optimized: what interprets instructions has loops over lanes.
-const SOURCES: [(&str, &[&str]); 10] = [
-    ("kernels", &["-O1"]),
-    ("ptx_ops", &["-O2", "-ftree-vectorize"]),
-    ("ptx_memory", &["-O2"]),
-    ("ptx_convert", &["-O2", "-ftree-vectorize"]),
-    ("cpu", &["-O1"]),
-    ("driver", &["-O1"]),
-    ("launch", &["-O1"]),
-    ("ptx_parse", &["-O1"]),
-    ("ptx_decode", &["-O1"]),
-    ("ptx_run", &["-O2"]),
-];
+/// What executes PTX, with loops over lanes, and the rest of the driver.
+const PTX: [&str; 6] = ["ptx_ops", "ptx_convert", "ptx_memory", "ptx_run", "ptx_parse", "ptx_decode"];
+const DRIVER: [&str; 2] = ["driver", "launch"];
+/// The kernels as C++, and what runs them.
+const CPP: [&str; 2] = ["kernels", "cpu"];
 
 /// Returns a folder for the simulator: another one for each process, so that two test runs at a time do not take each
 /// other's files away.
@@ -60,36 +52,52 @@ pub(crate) fn build_nvml(simulator: &Path) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// Compiles the simulator into a folder, with further `flags`; returns why that cannot be, in words.
-pub(crate) fn build(folder: &Path, flags: &[&str]) -> Result<(), String> {
-    let sources = sources();
-    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+/// Compiles the simulator into a folder; returns why that cannot be, in words.
+pub(crate) fn build(folder: &Path) -> Result<(), String> {
+    compile(folder, &[(&PTX, &["-O2", "-ftree-vectorize"]), (&DRIVER, &["-O1"])])?;
+    link(folder, &[(folder, &PTX), (folder, &DRIVER)], &[])
+}
+
+/// Compiles a simulator of kernels as C++ into a folder, with further `flags`; what executes PTX is that of another one.
+pub(crate) fn build_of_cpp(folder: &Path, other: &Path, flags: &[&str]) -> Result<(), String> {
+    let flags: Vec<&str> = [&["-O1"], flags].concat();
+    compile(folder, &[(&CPP, &flags), (&DRIVER, &flags)])?;
+    link(folder, &[(folder, &CPP), (folder, &DRIVER), (other, &PTX)], &flags)
+}
+
+/// Compiles sources to objects, all at once.
+fn compile(folder: &Path, sources: &[(&[&str], &[&str])]) -> Result<(), String> {
     std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-    // All at once: the kernels take as long as all others together.
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let mut compilers = Vec::new();
-    let mut link = compiler();
-    link.args(flags).args(["-shared", &format!("-Wl,-soname,{LIBRARY}")]);
-    for (source, optimized) in SOURCES {
-        let object = folder.join(format!("{source}.o"));
-        let mut compiler = compiler();
-        compiler
-            .args(["-ffp-contract=off", "-fno-strict-aliasing"])
-            .args(["-Wno-unknown-pragmas", "-Wno-extra", "-Wno-unused-function"])
-            .args(optimized)
-            .args(flags)
-            .arg("-I")
-            .arg(&kernels)
-            .arg("-I")
-            .arg(&sources)
-            .arg("-c")
-            .arg(sources.join(format!("{source}.cpp")))
-            .arg("-o")
-            .arg(&object);
-        compilers.push(started(&mut compiler)?);
-        link.arg(object);
+    for (names, flags) in sources {
+        for name in *names {
+            let mut compiler = compiler();
+            compiler
+                .args(["-ffp-contract=off", "-fno-strict-aliasing"])
+                .args(["-Wno-unknown-pragmas", "-Wno-extra", "-Wno-unused-function"])
+                .args(*flags)
+                .arg("-I")
+                .arg(&kernels)
+                .arg("-I")
+                .arg(self::sources())
+                .arg("-c")
+                .arg(self::sources().join(format!("{name}.cpp")))
+                .arg("-o")
+                .arg(folder.join(format!("{name}.o")));
+            compilers.push(started(&mut compiler)?);
+        }
     }
-    compilers.into_iter().try_for_each(made)?;
-    made(started(link.arg("-o").arg(folder.join(LIBRARY)).arg("-lpthread"))?)?;
+    compilers.into_iter().try_for_each(made)
+}
+
+fn link(folder: &Path, objects: &[(&Path, &[&str])], flags: &[&str]) -> Result<(), String> {
+    let mut linker = compiler();
+    linker.args(flags).args(["-shared", &format!("-Wl,-soname,{LIBRARY}")]);
+    for (from, names) in objects {
+        linker.args(names.iter().map(|name| from.join(format!("{name}.o"))));
+    }
+    made(started(linker.arg("-o").arg(folder.join(LIBRARY)).arg("-lpthread"))?)?;
     let other = folder.join("libcuda.so");
     let _ignored = std::fs::remove_file(&other);
     std::os::unix::fs::symlink(LIBRARY, &other).map_err(|error| error.to_string())

@@ -15,9 +15,9 @@
 // | SLOW=to:500                                      | each copy to a device (`to`, `kernels`, `from`) takes so many µs |
 // | CONTEXT=300000000                                | a context takes so many bytes of its device                      |
 // | SHORT=16                                         | device memory has so many bytes less than it should             |
-// | KERNELS=ptx                                      | kernels are the PTX that the program hands over, and checked      |
-// | RACES=1                                          | of PTX: threads that share a byte have a barrier between them     |
-// | PTX_EDIT=KERNEL:TEXT=>OTHER:2                    | another text for the second one in a kernel's PTX                |
+// | RACES=16                                         | the first launches of each kernel, so many, are searched for      |
+// |                                                  | threads that share a byte with no barrier between them           |
+// | PTX_EDIT=KERNEL:TEXT=>OTHER:2                    | another text for the second one in a kernel's PTX, 0 for each    |
 // | PTX_RAN=FILE                                     | the kernels of PTX that were launched are added to it            |
 // | HOLD=FILE                                        | launches on device 0 wait as long as there is FILE.0             |
 // | REPORT=FILE                                      | at the end, in one line: what is held still, the peak, launches,  |

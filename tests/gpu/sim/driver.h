@@ -83,7 +83,7 @@ extern long launches;
 extern int broken;
 extern thread_local int current;
 
-// Kernels are those of the program's PTX, and not of C++.
+// Kernels are those of the program's PTX, and no C++.
 bool runs_ptx();
 int modules_held();
 

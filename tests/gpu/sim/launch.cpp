@@ -1,11 +1,10 @@
-// Modules and launches of the simulated driver: kernels as C++ (cpu.cpp), found by their names alone, or with
-// SIM_CUDA_KERNELS=ptx as the PTX that the program hands over (ptx.h), which is read, checked and executed.
+// Modules and launches of the simulated driver: kernels are the PTX that the program hands over (ptx.h), read, checked and
+// executed. A driver that is linked with kernels as C++ (cpu.cpp), for sanitizers, takes those, by their names alone.
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <set>
 #include <thread>
 
 #include "driver.h"
@@ -38,7 +37,7 @@ uint64_t launch_number = 0;
   abort();
 }
 
-// PTX_EDIT=KERNEL:TEXT=>OTHER:2 puts another text in the place of the second of a kernel.
+// PTX_EDIT=KERNEL:TEXT=>OTHER:2 puts another text in the place of the second of a kernel, 0 in that of each.
 void edit(std::string& text) {
   std::string edit = setting("PTX_EDIT");
   size_t name = edit.find(':'), arrow = edit.find("=>"), last = edit.rfind(':');
@@ -48,12 +47,16 @@ void edit(std::string& text) {
   if (from == std::string::npos) return;
   size_t to = std::min(text.find(".entry ", from + 1), text.size());
   std::string is = edit.substr(name + 1, arrow - name - 1), other = edit.substr(arrow + 2, last - arrow - 2);
-  size_t at = from;
-  for (int nth = atoi(edit.c_str() + last + 1); nth > 0; nth--) {
-    at = text.find(is, at + 1);
-    if (at >= to) end("nothing to edit: " + edit);
+  int nth = atoi(edit.c_str() + last + 1), found = 0;
+  for (size_t at = text.find(is, from); at < to; at = text.find(is, at)) {
+    bool is_wanted = ++found == nth || nth == 0;
+    if (is_wanted) {
+      text.replace(at, is.size(), other);
+      to += other.size() - is.size();
+    }
+    at += is_wanted ? other.size() : is.size();
   }
-  text.replace(at, is.size(), other);
+  if (found == 0 || found < nth) end("nothing to edit: " + edit);
 }
 
 int load(void** module, const char* image, unsigned count, const int* options, void** values) {
@@ -82,15 +85,17 @@ int load(void** module, const char* image, unsigned count, const int* options, v
   return OK;
 }
 
-// PTX_RAN=FILE: each kernel that was launched is added to it, once.
-void note(const std::string& name) {
-  static std::set<std::string> seen;
+// Counts a launch of a kernel. PTX_RAN=FILE: each kernel that was launched is added to it, once.
+unsigned long long counted(const std::string& name) {
+  static std::map<std::string, unsigned long long> seen;
+  unsigned long long before = seen[name]++;
   std::string file = setting("PTX_RAN");
-  if (file.empty() || !seen.insert(name).second) return;
+  if (file.empty() || before) return before;
   if (FILE* out = fopen(file.c_str(), "a")) {
     fprintf(out, "%s\n", name.c_str());
     fclose(out);
   }
+  return before;
 }
 
 // What a launch on a device may reach, by address.
@@ -120,11 +125,11 @@ uint64_t next_launch() {
 
 // A launch of PTX as work; its arguments are read now.
 Work launched(const ptx::Entry& entry, Index grid, Index block, void** arguments) {
-  ptx::Launch launch{&entry, grid, block, std::vector<char>(entry.parameter_bytes), {}, number("RACES", 0) != 0, 0};
+  bool sees_races = counted(entry.name) < number("RACES", 0);
+  ptx::Launch launch{&entry, grid, block, std::vector<char>(entry.parameter_bytes), {}, sees_races, 0};
   for (size_t k = 0; k < entry.parameters.size(); k++) {
     memcpy(launch.parameters.data() + entry.parameters[k].at, arguments[k], entry.parameters[k].bytes);
   }
-  note(entry.name);
   return [launch = std::move(launch), device = current]() mutable {
     launch.number = next_launch();
     launch.ranges = reachable(*launch.entry, device, launch.sees_races);
@@ -145,7 +150,7 @@ std::string refused(const ptx::Entry& entry, Index grid, Index block, unsigned s
 }  // namespace
 
 void add(const char* name, Bind bind) { kernels()[name] = std::move(bind); }
-bool runs_ptx() { return setting("KERNELS") == "ptx"; }
+bool runs_ptx() { return kernels().empty(); }
 int modules_held() { return static_cast<int>(modules.size()); }
 
 void mark_written(Address to, size_t bytes, Address from) {
@@ -230,7 +235,7 @@ API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     }
     work = launched(*is.entry, grid, block, arguments);
   } else {
-    work = [=, body = (*is.bind)(arguments)] { sim::run(grid, block, body); };
+    work = (*is.bind)(arguments, grid, block);
   }
   of(stream).push([] { slow("kernels"); });
   of(stream).push(std::move(work));

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu.h"
+#include "launch.h"
 
 namespace sim::ptx {
 

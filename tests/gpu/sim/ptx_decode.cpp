@@ -1,4 +1,6 @@
 // Statements of PTX as instructions: which step each is, and where its registers lie.
+#include <utility>
+
 #include "ptx_text.h"
 
 namespace sim::ptx {

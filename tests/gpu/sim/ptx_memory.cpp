@@ -1,6 +1,6 @@
 // Loads, stores and atomics, and what compute-sanitizer would say of them on a GPU: each access is aligned to all that it
 // moves and lies within what there is (memcheck), what is read was written before (initcheck), and threads that share a
-// byte have a barrier between them (racecheck, with SIM_CUDA_RACES=1).
+// byte have a barrier between them (racecheck, with SIM_CUDA_RACES).
 //
 // For each byte the shadow holds who wrote and who read it last, as one number: launch, block, barriers passed, thread.
 #include "ptx.h"
@@ -37,17 +37,12 @@ bool is_hazard(uint64_t other, uint64_t me) {
   return thread_of(other) != thread_of(me) && interval_of(other) >= interval_of(me);
 }
 
-void hazard(Warp& warp, const Instruction& i, int lane, uint64_t address, const char* here, uint64_t other, const char* there) {
+[[noreturn]] void hazard(Warp& warp, const Instruction& i, int lane, uint64_t address, const char* here, uint64_t other, const char* there) {
   auto number = [](uint64_t is, uint64_t several) { return is == several ? std::string("several") : std::to_string(is); };
   char at[32];
   snprintf(at, sizeof at, "%#llx", static_cast<unsigned long long>(address));
-  static std::map<std::pair<std::string,int>,int> seen; static std::atomic_flag f = ATOMIC_FLAG_INIT;
-  while (f.test_and_set()) {}
-  int n = seen[{warp.block->launch.entry->name, i.line}]++;
-  f.clear();
-  if (n) return;
-  fprintf(stderr, "%s:%u %s block %llu thread %d: %s\n", warp.block->launch.entry->name.c_str(), i.line, warp.block->launch.entry->module->line(i.line).c_str(), (unsigned long long)warp.block->linear, warp.first+lane, (std::string("hazard at ") + at + ": " + here + " what block " + number(block_of(other), BLOCK) + ", thread " +
-                          number(thread_of(other), THREAD) + " has " + there + " with no barrier between").c_str());
+  warp.fault(i, lane, std::string("hazard at ") + at + ": " + here + " what block " + number(block_of(other), BLOCK) + ", thread " +
+                          number(thread_of(other), THREAD) + " has " + there + " with no barrier between");
 }
 
 template <Access ACCESS, bool IS_SHARED>
@@ -68,7 +63,6 @@ void touch(Warp& warp, const Instruction& i, int lane, uint64_t address, Shadow*
       }
       if (now != reader) byte.reader.store(now, ORDER);
       uint64_t writer = byte.writer.load(ORDER);
-      if (IS_SHARED && is_old<true>(writer, me)) warp.fault(i, lane, "shared memory is read that the block has not written");
       if (is_hazard<IS_SHARED>(writer, me)) hazard(warp, i, lane, address + n, "reads", writer, "written");
     } else {
       uint64_t writer = byte.writer.load(std::memory_order_relaxed);

@@ -109,6 +109,12 @@ void fill(Warp& warp, const Launch& launch, uint32_t first) {
   }
 }
 
+// Another order of warps for each number: what hangs on one shows it.
+size_t order_of_run() {
+  static const char* text = getenv("SIM_CUDA_ORDER");
+  return text ? static_cast<size_t>(atoi(text)) : 0;
+}
+
 }  // namespace
 
 // Runs until no lane can go on without other warps.
@@ -229,7 +235,8 @@ void Block::run(Index at) {
   for (;;) {
     uint32_t left = 0;
     const Warp* other = nullptr;
-    for (Warp& warp : warps) {
+    for (size_t k = 0; k < warps.size(); k++) {
+      Warp& warp = warps[(k + order_of_run() + interval) % warps.size()];
       warp.run();
       left += static_cast<uint32_t>(__builtin_popcount(warp.alive));
       if (warp.at_barrier) other = &warp;
