@@ -8,19 +8,21 @@ use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
 use ckpt::engine::{Device as _, Options, Proof};
-use ckpt::plan::{Attached, Merging, Names, Order, Plan, Source, Values};
+use ckpt::plan::{Attached, Merging, Names, Order, Plan, Source};
 use ckpt::quant::change::Change;
 use ckpt::quant::decode::Decoding;
 use ckpt::quant::dense;
 use ckpt::quant::encode::Around;
 use ckpt::quant::in_memory::InMemory;
 use ckpt::quant::noise::BLOCKS;
-use ckpt::quant::target::{Aim, Candidate, GroupSize, Search, Wishes};
+use ckpt::quant::target::{Aim, Candidate};
 use ckpt::tensor::{Dtype, GgmlType, values};
 use libtest_mimic::Trial;
 
-use super::encode::{FLOATS, converted, largest, rows_on_device, weight};
+use super::conv1d;
+use super::encode::{FLOATS, largest, rows_on_device, weight};
 use super::layers::{self, Random};
+use super::merge::{Dice, Edited, SIZES, edits};
 use super::samples::{Scratch, cards, carry_out, files};
 use super::trial;
 
@@ -96,6 +98,30 @@ fn rope_of_blocks((name, halves): (&str, &[usize])) {
             same(&format!("{name} {shape:?} in {heads} heads"), &(decoding, bytes.clone()));
         }
     }
+}
+
+/// Edits that are of rows as they lie: columns as rows are none of theirs.
+const OF_ROWS: [&str; 6] = ["DoRA", "tokens", "rows", "rows of DoRA", "experts", "OFT"];
+
+/// Columns as rows, of plain values that an edit of every kind has changed before.
+fn edited(seed: u64) {
+    let dice = &mut Dice::new(seed);
+    let shape = [dice.pick(&SIZES), dice.pick(&SIZES)];
+    let stored = dice.pick(&FLOATS);
+    let mut turned = 0;
+    for (name, edit) in edits(dice, shape, seed) {
+        let (mut decoding, bytes) = plain(shape, stored, seed as usize, Change::None);
+        decoding.rows = Box::new(Edited { base: decoding.rows, edit });
+        let changed = (Change::Turned.over(decoding).unwrap(), bytes);
+        let what = format!("{name} on {stored} {shape:?}, turned");
+        if OF_ROWS.contains(&name) {
+            assert!(changed.0.rows.program().is_none(), "{what}: a kernel of rows");
+            continue;
+        }
+        same(&what, &changed);
+        turned += 1;
+    }
+    assert_eq!(turned, 6, "seed {seed}");
 }
 
 /// Turned values that are encoded.
@@ -175,39 +201,21 @@ fn reordered(plan: &Plan) -> usize {
     tensors.filter(|tensor| is(tensor.source)).count()
 }
 
-/// A model of `Conv1D`, packed as its quantizers do it.
-fn conv1d(adapter: Option<&str>, aim: &Aim) {
-    let plan = converted("peft-lora-conv1d-gpt2/base", adapter, Some(aim), true);
-    let turned = plan.packs.iter().filter(|pack| pack.change == Change::Turned);
-    let merged = turned.clone().filter(|pack| matches!(pack.values, Values::Merged(_))).count();
-    assert_eq!((turned.count(), merged), (4, if adapter.is_some() { 4 } else { 0 }), "{}", aim.flags());
-}
-
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("changed::turned", turned),
         trial("changed::rope", rope_of_plain),
         trial("changed::rope_values", rope_of_values),
     ];
+    trials.extend((1..=8).map(|seed| trial(format!("changed::turned::edits::{seed}"), move || edited(seed))));
     trials.extend(
         BLOCKS
             .iter()
             .map(|&of| trial(format!("changed::rope::{}", of.0.to_lowercase()), move || rope_of_blocks(of))),
     );
-    let group_size = Some(GroupSize::Of(32));
-    let gptq = Wishes { group_size, ..Wishes::default() };
-    let searched = Wishes { search: Search::Mse, ..gptq.clone() };
-    let [gptq, searched] = [gptq, searched].map(|wishes| Aim { name: "gptq".into(), wishes });
-    for aim in [Aim::of("bnb-nf4"), Aim::of("bnb-int8"), gptq, searched] {
+    for aim in conv1d::aims() {
         let name = aim.flags().replace("--to ", "");
-        for adapter in [None, Some("peft-lora-conv1d-gpt2")] {
-            let aim = aim.clone();
-            let with = adapter.map_or("", |_| "::merged");
-            trials.push(trial(format!("changed::conv1d::{name}{with}"), move || conv1d(adapter, &aim)));
-        }
-        if !matches!(aim.wishes.search, Search::Mse) {
-            trials.push(trial(format!("changed::turned::{name}"), move || encoded(&aim)));
-        }
+        trials.push(trial(format!("changed::turned::{name}"), move || encoded(&aim)));
     }
     let merge = ("gguf-merge-llama/base/model.gguf", Some("gguf-merge-llama/adapter"));
     for (sample, adapter) in
