@@ -118,13 +118,16 @@ pub fn dtype_number(dtype: Dtype) -> Option<u32> {
 pub struct Program {
     /// The decoder.
     pub decode: Kernel,
-    /// What is done to its values, one after the other.
+    /// How many rows it has, and the length of one, where they are the weight's columns: they are turned before anything is
+    /// done to them. Then `DecodeRows::columns` says which codes each needs.
+    pub turned: Option<[u64; 2]>,
+    /// What is done to the values, one after the other.
     pub steps: Vec<Step>,
 }
 
 impl From<Kernel> for Program {
     fn from(decode: Kernel) -> Self {
-        Self { decode, steps: Vec::new() }
+        Self { decode, turned: None, steps: Vec::new() }
     }
 }
 

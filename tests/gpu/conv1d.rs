@@ -4,7 +4,10 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use ckpt::plan::{Plan, To, Values};
+use ckpt::checkpoint::Checkpoint;
+use ckpt::engine::cpu::Cpu;
+use ckpt::engine::{Options, Proof};
+use ckpt::plan::{Order, Plan, Source, To, Values};
 use ckpt::quant::change::Change;
 use ckpt::quant::target::{Aim, GroupSize, Search, Wishes};
 use libtest_mimic::Trial;
@@ -12,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::encode::on_both;
 use super::merge::Dice;
-use super::samples::Scratch;
+use super::samples::{Scratch, carry_out};
 use super::trial;
 
 /// What a model of `Conv1D` is packed as.
@@ -127,6 +130,46 @@ fn packed(adapter: Option<&Path>, aim: &Aim) {
     assert_eq!(turned(&plan), [4, if adapter.is_some() { 4 } else { 0 }], "{}", aim.flags());
 }
 
+/// What a packed model of `Conv1D` becomes: plain as its class has it, and packed as another format; with an adapter or
+/// without.
+fn packed_before(method: Option<&str>, [before, after]: [&Aim; 2]) {
+    let scratch = Scratch::new("conv1d-packed");
+    let checkpoint = Checkpoint::open_examined(sample("base").to_str().unwrap()).unwrap();
+    let (model, lora) = (scratch.join("model"), sample("adapter"));
+    let order = Order {
+        to: To::Packed(before.clone()),
+        ..Order::new(&checkpoint.files.path.display().to_string(), &model)
+    };
+    let plan = Plan::convert(&checkpoint, order).unwrap();
+    let options = Options { proof: Proof::None, ..Options::default() };
+    carry_out(&plan, (&checkpoint, &[]), &Cpu, &options).unwrap();
+    let adapter = method.map(|method| {
+        let made = scratch.join("adapter");
+        if method == "lora" {
+            return lora;
+        }
+        adapter(method, &made);
+        made
+    });
+    for to in [To::Dense, To::Packed(after.clone())] {
+        let what = format!("{} with {method:?} to {to:?}", before.flags());
+        let (plan, notes) = on_both(&model, adapter.as_deref(), &to);
+        assert_eq!(notes, Vec::<String>::new(), "{what}");
+        let turned = match (&to, &adapter) {
+            (To::Dense, None) => decoded_turned(&plan),
+            (To::Dense, Some(_)) => plan.merges.iter().filter(|merge| merge.change == Change::Turned).count(),
+            _ => turned(&plan)[0],
+        };
+        assert_eq!(turned, 4, "{what}");
+    }
+}
+
+/// How many layers are turned when they are decoded.
+fn decoded_turned(plan: &Plan) -> usize {
+    let tensors = plan.shards.iter().flat_map(|shard| &shard.tensors);
+    tensors.filter(|tensor| matches!(tensor.source, Source::Decode { change: Change::Turned, .. })).count()
+}
+
 /// How many layers are turned before they are packed, and how many of them adapters change.
 fn turned(plan: &Plan) -> [usize; 2] {
     let turned = plan.packs.iter().filter(|pack| pack.change == Change::Turned);
@@ -141,6 +184,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         let (plain, merged) = (aim.clone(), aim.clone());
         trials.push(trial(name.clone(), move || packed(None, &plain)));
         trials.push(trial(format!("{name}::lora"), move || packed(Some(&sample("adapter")), &merged)));
+    }
+    let [nf4, int8, gptq] = aims();
+    for (before, after) in [(&nf4, &int8), (&int8, &gptq), (&gptq, &nf4)] {
+        for method in [None, Some("lora"), Some("dora"), Some("loha")] {
+            let flags = [before, after].map(Aim::flags).concat().replace("--to ", "::");
+            let name =
+                format!("conv1d::packed{flags}{}", method.map_or(String::new(), |name| format!("::{name}")));
+            let (before, after) = (before.clone(), after.clone());
+            trials.push(trial(name, move || packed_before(method, [&before, &after])));
+        }
     }
     for method in METHODS {
         for aim in aims() {

@@ -108,6 +108,14 @@ impl DecodeRows for Edited {
         self.edit.apply(rows, out);
     }
 
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        self.base.runs(rows)
+    }
+
+    fn columns(&self) -> Option<&dyn DecodeRows> {
+        self.base.columns()
+    }
+
     fn program(&self) -> Option<Program> {
         let mut program = self.base.program()?;
         program.steps.push(Step::Round(Dtype::F32));
