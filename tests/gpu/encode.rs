@@ -260,28 +260,39 @@ pub(crate) fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, 
     let folder = |sample: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample);
     let input = folder(sample);
     let input = if input.join("model").is_dir() { input.join("model") } else { input };
+    let adapter = adapter.map(|adapter| folder(adapter).join("adapter"));
+    let to = aim.map_or(To::Same, |aim| To::Packed(aim.clone()));
+    let (plan, notes) = on_both(&input, adapter.as_deref(), &to);
+    assert!(!plan.packs.is_empty(), "{sample}: nothing is packed");
+    if is_whole {
+        let flags = aim.map_or_else(|| "same".into(), Aim::flags);
+        assert_eq!(notes, Vec::<String>::new(), "{sample} {flags}");
+    }
+    plan
+}
+
+/// Carries a run out on both: a model, an adapter that is merged into it, and what it becomes. Returns the plan, and what the
+/// GPU's notes say.
+pub(crate) fn on_both(input: &Path, adapter: Option<&Path>, to: &To) -> (Plan, Vec<String>) {
     let input = input.to_str().unwrap();
     let checkpoint = Arc::new(Checkpoint::open_examined(input).unwrap());
     let held = adapter.map(|adapter| {
-        let path = folder(adapter).join("adapter").to_str().unwrap().to_owned();
+        let path = adapter.to_str().unwrap().to_owned();
         (Held::open(Arc::clone(&checkpoint), &path, None).unwrap(), path)
     });
-    let flags = aim.map_or_else(|| "same".into(), Aim::flags);
-    let scratch = Scratch::new(&format!("encode-{sample}-{flags}").replace([' ', '/'], "-"));
+    let scratch = Scratch::new("both");
     let plan = |output: &str| {
-        let to = aim.map_or(To::Same, |aim| To::Packed(aim.clone()));
         let merging = held.as_ref().map(|(_, path)| {
             let adapters = vec![(path.clone(), 1.0)];
             Merging { adapters, allow_partial: true, ..Merging::default() }
         });
-        let order = Order { to, merging, ..Order::new(input, &scratch.join(output)) };
+        let order = Order { to: to.clone(), merging, ..Order::new(input, &scratch.join(output)) };
         match &held {
             Some((held, _)) => Plan::merge(&checkpoint, order, &[Attached::new(held, 1.0)]).unwrap(),
             None => Plan::convert(&checkpoint, order).unwrap(),
         }
     };
     let (on_cpu, on_gpu) = (plan("cpu"), plan("gpu"));
-    assert!(!on_gpu.packs.is_empty(), "{sample}: nothing is packed");
     let options = Options { threads: 2, slot_bytes: 60_000, proof: Proof::None, ..Options::default() };
     let adapters: Vec<&Checkpoint> = held.iter().map(|(held, _)| &*held.adapter).collect();
     carry_out(&on_cpu, (&checkpoint, &adapters), &Cpu, &options).unwrap();
@@ -290,12 +301,9 @@ pub(crate) fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, 
     let (is, should) = (files(&scratch.join("gpu")), files(&scratch.join("cpu")));
     assert_eq!(is.keys().collect::<Vec<_>>(), should.keys().collect::<Vec<_>>());
     for (file, bytes) in &should {
-        assert!(is[file] == *bytes, "{sample} {flags}: {file} differs");
+        assert!(is[file] == *bytes, "{input} to {to:?}: {file} differs");
     }
-    if is_whole {
-        assert_eq!(outcome.notes, Vec::<String>::new(), "{sample} {flags}");
-    }
-    on_gpu
+    (on_gpu, outcome.notes)
 }
 
 /// Stacks of experts, whose columns come as rows.

@@ -10,6 +10,7 @@
 
 mod changed;
 mod choice;
+mod conv1d;
 mod encode;
 mod faults;
 mod flow;
@@ -76,6 +77,7 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
     let on_any = [
         choice::trials(),
         changed::trials(),
+        conv1d::trials(),
         encode::trials(),
         ggml::trials(),
         ggml_encode::trials(),

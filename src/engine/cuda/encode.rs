@@ -7,7 +7,7 @@ use super::launch::Array;
 use super::layer::{OnCard, Recipe};
 use super::module::is_there;
 use super::ring::Slot;
-use super::{Cuda, Found, Why, copy_back, copy_codes, fitting, passed, seen, span};
+use super::{Cuda, Found, Why, codes_of, copy_back, copy_codes, fitting, passed, seen, span};
 use crate::engine::ToEncode;
 use crate::error::Result;
 use crate::quant::decode::DecodeRows;
@@ -59,7 +59,7 @@ impl Cuda {
         let made: Vec<[u64; 2]> = places.iter().map(|[at, bytes]| [behind + at, *bytes]).collect();
         let timed = &self.cards[slot.card].timed;
         let (is_there, copied) = copy_codes(slot, timed, &work.work, on, rows.clone())?;
-        let codes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
+        let codes = codes_of(slot, &work.work, (on, is_there));
         let (launcher, span) = (self.launcher(slot), span(&work.work, &rows));
         let [values, before] = [&slot.values, &slot.out].map(|bytes| Array { bytes, dtype: Dtype::F32 });
         let to = if is_kept { &slot.codes } else { &slot.out };

@@ -3,17 +3,19 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::columns;
 use super::driver::{Bytes, Context, Fault, Marks, Queue};
 use super::launch::{Array, Launcher, Product, Span, Uploaded, low_rank};
 use super::module::is_there;
+use crate::quant::decode::DecodeRows;
 use crate::quant::kernel::{Kernel, Program, Step, dtype_number};
 use crate::tensor::Dtype;
 
 /// How the values of a layer are made: operations that kernels do, each rounded once.
 pub(super) struct Recipe {
-    program: Program,
+    pub(super) program: Program,
     /// What decoded values are rounded to.
-    decoded: Dtype,
+    pub(super) decoded: Dtype,
     /// What values are rounded to after each step that is no rounding itself.
     rounded: Vec<Dtype>,
     /// What values are rounded to one after the other behind that, before they are encoded.
@@ -45,6 +47,7 @@ impl Recipe {
         let is_known = [Dtype::F32, Dtype::F16, Dtype::BF16]
             .iter()
             .all(|dtype| is_there(&format!("{name}_{}", super::launch::ending(*dtype))));
+        let is_known = is_known && (program.turned.is_none() || columns::is_there());
         (is_known && dtype_number(decoded).is_some()).then_some(Self {
             program,
             decoded,
@@ -66,7 +69,9 @@ impl Recipe {
 
     /// Returns true if this program makes the values from which the recipe's begins.
     pub(super) fn begins_with(&self, stored: &Program) -> bool {
-        stored.steps.is_empty() && stored.decode == self.program.decode
+        stored.steps.is_empty()
+            && stored.turned == self.program.turned
+            && stored.decode == self.program.decode
     }
 
     /// Returns the dtype of stored values that need no decoding.
@@ -74,7 +79,10 @@ impl Recipe {
         let stored = [Dtype::F32, Dtype::F16, Dtype::BF16];
         let is = |dtype: &&Dtype| {
             let number = dtype_number(**dtype).map(u64::from);
-            self.program.decode.name == "plain" && self.program.decode.numbers.first().copied() == number
+            let decode = &self.program.decode;
+            self.program.turned.is_none()
+                && decode.name == "plain"
+                && decode.numbers.first().copied() == number
         };
         let stored = *stored.iter().find(is)?;
         (both(stored, self.decoded) == Some(stored)).then_some(stored)
@@ -96,6 +104,16 @@ enum Change {
     Product(Product),
     /// A kernel changes values in place, of some rows only where they are named.
     Edit(Uploaded, Option<Range<u64>>),
+}
+
+/// Codes of a piece on a device.
+#[derive(Clone, Copy)]
+pub(super) struct Codes<'a> {
+    pub(super) bytes: &'a Bytes,
+    /// The decoder of columns, where it is these that are stored.
+    pub(super) columns: Option<&'a dyn DecodeRows>,
+    /// Memory in which nothing is before there is a result.
+    pub(super) spare: &'a Bytes,
 }
 
 /// A layer on one device.
@@ -159,7 +177,9 @@ impl OnCard {
                 }
             }
         }
-        let codes = whole.map(|codes| Bytes::of_layer(context, codes.len())).transpose()?;
+        // Kernels read whole words.
+        let room = |codes: &[u8]| codes.len().next_multiple_of(columns::ALIGNED as usize);
+        let codes = whole.map(|codes| Bytes::of_layer(context, room(codes))).transpose()?;
         let plain = Kernel::new("plain").numbers(dtype_number(Dtype::F32).map(u64::from));
         let cast = Uploaded::new(context, plain)?;
         let decode = Uploaded::new(context, recipe.program.decode.clone())?;
@@ -248,20 +268,25 @@ impl OnCard {
         &self,
         recipe: &Recipe,
         launcher: Launcher<'_>,
-        codes: &Bytes,
+        codes: Codes<'_>,
         span: Span,
         (values, out): (&Bytes, Array<'_>),
     ) -> Result<(), Fault> {
         let in_f32 = Array { bytes: values, dtype: Dtype::F32 };
-        let Some((last, _)) = self.changes.split_last() else {
-            return launcher.decode(&self.decode, codes, span, recipe.decoded, out);
+        let decode = |to: Array<'_>| {
+            if recipe.program.turned.is_none() {
+                return launcher.decode(&self.decode, codes.bytes, span, recipe.decoded, to);
+            }
+            let decoded = if std::ptr::eq(to.bytes, values) { codes.spare } else { values };
+            columns::decode(launcher, (recipe, &self.decode), (codes, decoded), span, to)
         };
+        let Some((last, _)) = self.changes.split_last() else { return decode(out) };
         let is_product = self.changes.len() == 1 && matches!(last, Change::Product(_));
         let plain = recipe.plain().filter(|&dtype| is_product && is_there(&low_rank(dtype, out.dtype)));
         let mut from = if let Some(dtype) = plain {
-            Array { bytes: codes, dtype }
+            Array { bytes: codes.bytes, dtype }
         } else {
-            launcher.decode(&self.decode, codes, span, recipe.decoded, in_f32)?;
+            decode(in_f32)?;
             in_f32
         };
         for (at, (change, &rounded)) in self.changes.iter().zip(&recipe.rounded).enumerate() {
