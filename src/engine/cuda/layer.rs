@@ -24,6 +24,8 @@ pub(super) struct Recipe {
     pub(super) encoder: Option<Kernel>,
     /// What leaves blocks as they are stored whose values do not change.
     pub(super) keeper: Option<Kernel>,
+    /// What decodes the stored codes as numbers, where they have a say.
+    pub(super) held: Option<Kernel>,
 }
 
 impl Recipe {
@@ -55,6 +57,7 @@ impl Recipe {
             then: Vec::new(),
             encoder: None,
             keeper: None,
+            held: None,
         })
     }
 
@@ -124,6 +127,7 @@ pub(super) struct OnCard {
     cast: Uploaded,
     pub(super) encoder: Option<Uploaded>,
     pub(super) keeper: Option<Uploaded>,
+    pub(super) held: Option<Uploaded>,
     /// All its codes, where every row needs all of them.
     pub(super) codes: Option<Bytes>,
 }
@@ -186,7 +190,7 @@ impl OnCard {
         let uploaded =
             |kernel: &Option<Kernel>| kernel.clone().map(|kernel| Uploaded::new(context, kernel)).transpose();
         let (encoder, keeper) = (uploaded(&recipe.encoder)?, uploaded(&recipe.keeper)?);
-        Ok(Self { decode, changes, cast, encoder, keeper, codes })
+        Ok(Self { decode, changes, cast, encoder, keeper, held: uploaded(&recipe.held)?, codes })
     }
 
     /// Has it copied, by way of `factors`, which is left alone until the queue was waited for; returns how many bytes.
@@ -217,7 +221,7 @@ impl OnCard {
             queue.copy_in(from, to)?;
             bytes += from.len() as u64;
         }
-        let beside = [self.encoder.as_ref(), self.keeper.as_ref()].into_iter().flatten();
+        let beside = [&self.encoder, &self.keeper, &self.held].into_iter().flatten();
         for kernel in [&self.decode, &self.cast].into_iter().chain(beside) {
             bytes += kernel.copy(queue)?;
         }
@@ -233,6 +237,7 @@ impl OnCard {
             .chain([&mut self.decode, &mut self.cast])
             .chain(self.encoder.as_mut())
             .chain(self.keeper.as_mut())
+            .chain(self.held.as_mut())
     }
 
     /// Rounds values in f32, in place, as the recipe says for what is encoded.
@@ -247,6 +252,19 @@ impl OnCard {
             .then
             .iter()
             .try_for_each(|&dtype| launcher.decode(&self.cast, values.bytes, span, dtype, values))
+    }
+
+    /// Decodes the stored codes of rows as numbers, where they have a say.
+    pub(super) fn hold<'a>(
+        &self,
+        launcher: Launcher<'_>,
+        codes: Codes<'_>,
+        span: Span,
+        held: Array<'a>,
+    ) -> Result<Option<Array<'a>>, Fault> {
+        let Some(decode) = &self.held else { return Ok(None) };
+        launcher.decode(decode, codes.bytes, span, Dtype::F32, held)?;
+        Ok(Some(held))
     }
 
     /// Has the blocks that `codes` begins with, whose values do not stay, replaced by those that were made behind them;

@@ -66,7 +66,9 @@ impl Compared<'_> {
         let broken = |why: String| Error::new(ErrorKind::Device, format!("{name}: {why}"));
         let largest = if encoder.wants_largest() { largest_of(values) } else { 0.0 };
         let should = encoder.rows(values, Around { first_row: 0, largest }).map_err(broken)?;
-        let kernel = encoder.kernel(largest).filter(|kernel| is_there(kernel.name));
+        // Values that are given come of no stored codes.
+        let is_alone = encoder.held_codes().is_none();
+        let kernel = encoder.kernel(largest).filter(|kernel| is_alone && is_there(kernel.name));
         if let Some(kernel) = kernel.filter(|kernel| !self.kernels.contains(kernel)) {
             self.kernels.push(kernel);
             let is = self.on_card(encoder, (values, largest)).map_err(|error| broken(error.message))?;
