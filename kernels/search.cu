@@ -176,18 +176,18 @@ struct Mse {
   static constexpr bool IS = true;
   DEV Step better(const Layer& layer, Group group, Step step, Range of_group) {
     if (of_group.least == of_group.largest) return step;
-    // What is needed between long sums stands here, one for each warp: registers are few.
-    static __shared__ volatile Range ranges[8];
-    static __shared__ volatile Grid starts[8];
-    volatile Range& range = ranges[threadIdx.x / 32];
+    // What is needed between long sums stands here, for each thread, as none waits for the others: registers are few.
+    static __shared__ volatile Range ranges[256];
+    static __shared__ volatile Grid starts[256];
+    volatile Range& range = ranges[threadIdx.x];
     range.least = of_group.least;
     range.largest = of_group.largest;
     // Codes of compressed-tensors are counted from the middle.
     f32 middle = Lattice::IS_COMPARED ? 0.0f : Lattice::fixed_zero(layer);
     Grid start = {step.stored, step.zero + middle};
     Best best = {start, lost<Lattice>(layer, group, start)};
-    starts[threadIdx.x / 32].scale = start.scale;
-    starts[threadIdx.x / 32].zero = start.zero;
+    starts[threadIdx.x].scale = start.scale;
+    starts[threadIdx.x].zero = start.zero;
     bool is_fixed = Lattice::is_fixed(layer);
     u32 second = threadIdx.x % 32 / LANES, found = 0, tries = is_fixed ? 2 : 1;
     // With a fixed zero point a half of the warp has a range of its own.
@@ -211,7 +211,7 @@ struct Mse {
       Grid grid = {Lattice::store(layer, fitted<Lattice>(layer, group, best.grid)), best.grid.zero};
       if (take<Lattice>(layer, group, best, grid) == 0) break;
     }
-    start = {starts[threadIdx.x / 32].scale, starts[threadIdx.x / 32].zero};
+    start = {starts[threadIdx.x].scale, starts[threadIdx.x].zero};
     if (Lattice::IS_COMPARED && !same(best.grid, start)) {
       f64 is = lost_when_read<Lattice>(layer, group, second ? best.grid : start);
       f64 nearest = SHFL(is, 0), less = SHFL(is, LANES);

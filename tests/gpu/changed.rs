@@ -56,6 +56,16 @@ fn turned() {
     }
 }
 
+/// Norms that were stored with one added.
+fn less_one() {
+    for (number, shape) in [[1, 1], [1, 288], [7, 500]].into_iter().enumerate() {
+        for dtype in FLOATS {
+            let what = format!("{dtype} {shape:?} less one");
+            same(&what, &plain(shape, dtype, number, Change::MinusOne));
+        }
+    }
+}
+
 /// A layer in nf4.
 fn nf4([outputs, inputs]: [u64; 2]) -> InMemory<'static> {
     let (mut random, count) = (Random::new(outputs * inputs), outputs * inputs);
@@ -279,6 +289,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("changed::turned", turned),
         trial("changed::turned::packed", packed),
         trial("changed::turned::too_long", too_long),
+        trial("changed::less_one", less_one),
         trial("changed::rope", rope_of_plain),
         trial("changed::rope_values", rope_of_values),
     ];

@@ -1,4 +1,4 @@
-//! Kernels under the address and undefined-behavior sanitizers: the real program on a simulator that is compiled with
+//! Kernels as C++ under the address and undefined-behavior sanitizers: the real program on a simulator that is compiled with
 //! both. Device memory there is as long as it was asked for, to the byte.
 
 use std::path::{Path, PathBuf};
@@ -59,9 +59,10 @@ fn library() -> Option<PathBuf> {
 fn simulator() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let folder = PathBuf::from(std::env::var_os(super::SIMULATOR).unwrap()).join("sanitized");
+        let simulator = PathBuf::from(std::env::var_os(super::SIMULATOR).unwrap());
+        let folder = simulator.join("sanitized");
         let flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
-        sim::build(&folder, &flags).unwrap();
+        sim::build_of_cpp(&folder, &simulator, &flags).unwrap();
         folder
     })
 }

@@ -4,14 +4,11 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <functional>
-#include <string>
 #include <tuple>
 #include <utility>
 
-struct Index {
-  unsigned x, y, z;
-};
+#include "launch.h"
+
 extern thread_local Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace sim {
@@ -22,10 +19,6 @@ uint32_t shuffle(uint32_t value, int lane);
 // A launch: all blocks of a grid, on all cores.
 void run(Index grid, Index block, const std::function<void()>& body);
 
-// A kernel by its name: makes a body of the arguments as cuLaunchKernel gets them.
-using Bind = std::function<std::function<void()>(void**)>;
-void add(const char* name, Bind bind);
-
 template <class... A, size_t... I>
 std::function<void()> bound(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
   std::tuple<std::remove_const_t<A>...> copied{*static_cast<std::remove_const_t<A>*>(arguments[I])...};
@@ -35,7 +28,9 @@ std::function<void()> bound(void (*kernel)(A...), void** arguments, std::index_s
 struct Kernel {
   template <class... A>
   Kernel(const char* name, void (*kernel)(A...)) {
-    add(name, [=](void** arguments) { return bound(kernel, arguments, std::index_sequence_for<A...>{}); });
+    add(name, [=](void** arguments, Index grid, Index block) {
+      return [=, body = bound(kernel, arguments, std::index_sequence_for<A...>{})] { run(grid, block, body); };
+    });
   }
 };
 }  // namespace sim

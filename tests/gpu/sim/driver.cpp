@@ -1,4 +1,4 @@
-// A simulated libcuda.so.1: the driver's functions over main memory, kernels run as C++ (cpu.cpp).
+// A simulated libcuda.so.1: the driver's functions over main memory; launch.cpp runs kernels, as C++ or as PTX.
 //
 // What a stream is given is done at the last legal moment: when somebody waits for it. A program that forgets to wait,
 // or that writes to memory which a copy has not read yet, gets wrong bytes each time, and not once a week. Device memory
@@ -15,43 +15,26 @@
 // | SLOW=to:500                                      | each copy to a device (`to`, `kernels`, `from`) takes so many µs |
 // | CONTEXT=300000000                                | a context takes so many bytes of its device                      |
 // | SHORT=16                                         | device memory has so many bytes less than it should             |
+// | RACES=16                                         | the first launches of each kernel, so many, are searched for      |
+// |                                                  | threads that share a byte with no barrier between them           |
+// | PTX_EDIT=KERNEL:TEXT=>OTHER:2                    | another text for the second one in a kernel's PTX, 0 for each    |
+// | PTX_RAN=FILE                                     | the kernels of PTX that were launched are added to it            |
 // | HOLD=FILE                                        | launches on device 0 wait as long as there is FILE.0             |
 // | REPORT=FILE                                      | at the end, in one line: what is held still, the peak, launches,  |
 // |                                                  | bytes to devices, bytes back, how often memory was asked for     |
-#include <unistd.h>
-
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <new>
 #include <set>
-#include <string>
 #include <thread>
-#include <vector>
 
-#include "cpu.h"
+#include "driver.h"
 
-namespace {
-
-using Address = unsigned long long;
-using Work = std::function<void()>;
-
-enum : int { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 101, NO_CONTEXT = 201, NO_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600 };
+namespace sim {
 
 std::recursive_mutex lock;
-#define LOCKED std::lock_guard<std::recursive_mutex> locked(lock)
 
-std::map<std::string, sim::Bind>& kernels() {
-  static std::map<std::string, sim::Bind> all;
-  return all;
-}
-
-std::map<std::string, std::string> settings;
+static std::map<std::string, std::string> settings;
 std::string setting(const std::string& name) {
   auto set = settings.find(name);
   if (set != settings.end()) return set->second;
@@ -63,9 +46,7 @@ unsigned long long number(const std::string& name, unsigned long long usual) {
   return text.empty() ? usual : strtoull(text.c_str(), nullptr, 0);
 }
 
-std::map<std::string, int> calls;
-
-// Counts a call; returns the error that is planted for it.
+static std::map<std::string, int> calls;
 int planted(const char* function) {
   LOCKED;
   int call = ++calls[function];
@@ -77,24 +58,6 @@ int planted(const char* function) {
   int wanted = atoi(which.c_str());
   return call == wanted || (is_lasting && call > wanted) ? atoi(fail.c_str() + last + 1) : OK;
 }
-#define ENTER(function) \
-  if (int error = planted(#function)) return error
-
-struct Stream {
-  std::deque<std::pair<long, Work>> todo;
-  long next = 1, done = 0;
-
-  void until(long last) {
-    while (!todo.empty() && todo.front().first <= last) {
-      auto [number, work] = std::move(todo.front());
-      todo.pop_front();
-      work();
-      done = number;
-    }
-  }
-  void all() { until(next); }
-  void push(Work work) { todo.emplace_back(next++, std::move(work)); }
-};
 
 struct Event {
   Stream* stream = nullptr;
@@ -103,11 +66,10 @@ struct Event {
   std::shared_ptr<double> time;
 };
 
-double milliseconds_now() {
+static double milliseconds_now() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// A stage takes longer, as is planted: `to`, `kernels` or `from`.
 void slow(const std::string& stage) {
   std::string text = setting("SLOW");
   size_t colon = text.find(':');
@@ -115,28 +77,18 @@ void slow(const std::string& stage) {
   std::this_thread::sleep_for(std::chrono::microseconds(strtoull(text.c_str() + colon + 1, nullptr, 0)));
 }
 
-// Aligned as the driver's, and no byte longer than asked: a sanitizer sees what reaches beyond.
-struct Free {
-  void operator()(char* at) const { operator delete(at, std::align_val_t(256)); }
-};
-
-struct Memory {
-  size_t bytes;
-  int device;
-  std::unique_ptr<char, Free> held;
-};
-
 std::map<Address, Memory> device_memory;
+long launches = 0;
+int broken = OK;
+thread_local int current = -1;
+
+namespace {
 std::map<Address, std::pair<size_t, char*>> pinned;
 std::set<Stream*> streams;
 std::map<int, size_t> used, peak;
 std::map<int, Stream> null_streams;
 int contexts = 0;
-long launches = 0;
 unsigned long long bytes_to = 0, bytes_from = 0, allocations = 0;
-// After a kernel fault nothing of a context answers but with that fault.
-int broken = OK;
-thread_local int current = -1;
 
 size_t capacity() { return number("MEMORY", 8ull << 30); }
 size_t taken() {
@@ -145,7 +97,6 @@ size_t taken() {
   if (colon == std::string::npos || launches < atol(text.c_str())) return 0;
   return strtoull(text.c_str() + colon + 1, nullptr, 0);
 }
-Stream& of(void* stream) { return stream ? *static_cast<Stream*>(stream) : null_streams[current]; }
 
 bool is_inside(Address at, size_t bytes) {
   auto next = device_memory.upper_bound(at);
@@ -163,11 +114,19 @@ bool is_pinned(const void* from, size_t bytes) {
 
 }  // namespace
 
-namespace sim {
-void add(const char* name, Bind bind) { kernels()[name] = std::move(bind); }
+Stream& of(void* stream) { return stream ? *static_cast<Stream*>(stream) : null_streams[current]; }
+void finish_all() {
+  for (Stream* stream : streams) stream->all();
+}
+Memory& memory_at(Address at, size_t& offset) {
+  auto is = std::prev(device_memory.upper_bound(at));
+  offset = at - is->first;
+  return is->second;
+}
+
 }  // namespace sim
 
-#define API extern "C" __attribute__((visibility("default"))) int
+using namespace sim;
 
 // Of tests: settings, and what is held.
 extern "C" __attribute__((visibility("default"))) void sim_set(const char* name, const char* value) {
@@ -197,7 +156,7 @@ extern "C" __attribute__((visibility("default"))) long sim_launches() {
 }
 extern "C" __attribute__((visibility("default"))) int sim_held() {
   LOCKED;
-  return static_cast<int>(device_memory.size() + pinned.size() + streams.size()) + contexts;
+  return static_cast<int>(device_memory.size() + pinned.size() + streams.size()) + contexts + modules_held();
 }
 
 namespace {
@@ -272,7 +231,7 @@ API cuCtxGetCurrent(void** context) {
 }
 API cuCtxSynchronize() {
   LOCKED;
-  for (Stream* stream : streams) stream->all();
+  finish_all();
   return broken;
 }
 API cuMemGetInfo_v2(size_t* free, size_t* total) {
@@ -368,7 +327,8 @@ API cuMemAlloc_v2(Address* at, size_t bytes) {
   std::unique_ptr<char, Free> held(static_cast<char*>(operator new(room, std::align_val_t(256))));
   memset(held.get(), 0xcd, room);
   *at = reinterpret_cast<Address>(held.get());
-  device_memory[*at] = {bytes, current, std::move(held)};
+  Memory& made = device_memory[*at] = {bytes, room, current, std::move(held), nullptr, nullptr};
+  if (runs_ptx()) made.written.reset(static_cast<uint8_t*>(calloc(room, 1)));
   used[current] += bytes;
   allocations++;
   if (used[current] > peak[current]) peak[current] = used[current];
@@ -379,7 +339,7 @@ API cuMemFree_v2(Address at) {
   auto is = device_memory.find(at);
   if (is == device_memory.end()) return INVALID;
   // As the driver does, it waits for all that is under way.
-  for (Stream* stream : streams) stream->all();
+  finish_all();
   used[is->second.device] -= is->second.bytes;
   device_memory.erase(is);
   return OK;
@@ -397,7 +357,7 @@ API cuMemFreeHost(void* at) {
   LOCKED;
   auto is = pinned.find(reinterpret_cast<Address>(at));
   if (is == pinned.end()) return INVALID;
-  for (Stream* stream : streams) stream->all();
+  finish_all();
   delete[] is->second.second;
   pinned.erase(is);
   return OK;
@@ -405,7 +365,10 @@ API cuMemFreeHost(void* at) {
 API cuMemsetD8Async(Address at, unsigned char byte, size_t bytes, void* stream) {
   LOCKED;
   if (!is_inside(at, bytes)) return INVALID;
-  of(stream).push([=] { memset(reinterpret_cast<void*>(at), byte, bytes); });
+  of(stream).push([=] {
+    memset(reinterpret_cast<void*>(at), byte, bytes);
+    mark_written(at, bytes);
+  });
   return broken;
 }
 API cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* stream) {
@@ -413,7 +376,10 @@ API cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* strea
   LOCKED;
   if (!is_inside(to, bytes)) return INVALID;
   bytes_to += bytes;
-  of(stream).push([] { slow("to"); });
+  of(stream).push([=] {
+    slow("to");
+    mark_written(to, bytes);
+  });
   if (is_pinned(from, bytes)) {
     of(stream).push([=] { memcpy(reinterpret_cast<void*>(to), from, bytes); });
   } else {
@@ -438,53 +404,13 @@ API cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
 API cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void* stream) {
   LOCKED;
   if (!is_inside(from, bytes) || !is_inside(to, bytes)) return INVALID;
-  of(stream).push([=] { memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes); });
+  of(stream).push([=] {
+    memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes);
+    mark_written(to, bytes, from);
+  });
   return broken;
 }
 
-API cuModuleLoadDataEx(void** module, const void*, unsigned, int*, void**) {
-  ENTER(cuModuleLoadDataEx);
-  *module = reinterpret_cast<void*>(1);
-  return OK;
-}
-API cuModuleLoadData(void** module, const void*) {
-  ENTER(cuModuleLoadData);
-  *module = reinterpret_cast<void*>(1);
-  return OK;
-}
-API cuModuleUnload(void*) { return OK; }
-API cuModuleGetFunction(void** function, void*, const char* name) {
-  auto is = kernels().find(name);
-  if (is == kernels().end()) return NOT_FOUND;
-  *function = &is->second;
-  return OK;
-}
-API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned,
-                   void* stream, void** arguments, void**) {
-  if (int error = planted("cuLaunchKernel")) {
-    // Launch failures and illegal addresses end the context.
-    if (error >= 700) broken = error;
-    return error;
-  }
-  // One launch after the other; who asks for memory does not wait for them.
-  std::unique_lock<std::recursive_mutex> locked(lock);
-  auto wait = number("LAUNCH_US", 0);
-  std::string hold = setting("HOLD");
-  locked.unlock();
-  if (!hold.empty()) hold += "." + std::to_string(current);
-  while (!hold.empty() && access(hold.c_str(), F_OK) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  if (wait) {
-    static std::mutex launching;
-    std::lock_guard<std::mutex> one(launching);
-    std::this_thread::sleep_for(std::chrono::microseconds(wait));
-  }
-  locked.lock();
-  launches++;
-  auto body = (*static_cast<sim::Bind*>(function))(arguments);
-  of(stream).push([] { slow("kernels"); });
-  of(stream).push([=] { sim::run({gx, gy, gz}, {bx, by, bz}, body); });
-  return broken;
-}
 API cuGetErrorName(int, const char** text) {
   *text = "CUDA_ERROR";
   return OK;
