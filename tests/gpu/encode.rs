@@ -211,8 +211,8 @@ fn searches_by(search: Search) -> Vec<Aim> {
     aims
 }
 
-/// Values around the bounds up to which errors are shrunken to nothing, and far above them: of powers, and of sums that
-/// overflow.
+/// Values around the bounds up to which errors are shrunken to nothing, and far above them, where sums overflow; and groups
+/// so small that the last bit of each power is one of a scale.
 fn shrunken() {
     let cuda = Cuda::open(&cards(2), 1).unwrap();
     let mut state = 7u32;
@@ -220,36 +220,40 @@ fn shrunken() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     };
+    let sizes = [
+        ([8, 96], Dtype::F32, 1.0),
+        ([8, 64], Dtype::F32, 100.0),
+        ([16, 32], Dtype::F32, 3e7),
+        ([8, 48], Dtype::F32, 1e20),
+        ([8, 32], Dtype::F32, 3e38),
+        ([8, 288], Dtype::BF16, 20.0),
+        ([8, 160], Dtype::F16, 3.0),
+    ];
+    let usual = searches_by(Search::Hqq).into_iter().flat_map(|aim| sizes.map(|of| (aim.clone(), of)));
+    let small = ["w2a16", "w3a16", "w2a16-asym", "w3a16-asym"].into_iter().map(|scheme| {
+        let (scheme, group_size, search) = (Some(scheme.into()), Some(GroupSize::Of(4)), Search::Hqq);
+        let wishes = Wishes { scheme, group_size, search, ..Wishes::default() };
+        (Aim { name: "compressed-tensors".into(), wishes }, ([4, 2048], Dtype::F32, 2.0))
+    });
     let mut better = 0;
-    for aim in searches_by(Search::Hqq) {
+    for (aim, (shape, dtype, size)) in usual.chain(small) {
+        // Each row is of another size, and most of its values are small.
+        let row = |row: u64, random: &mut dyn FnMut() -> f32| -> Vec<f32> {
+            let size = size / (1 << row) as f32;
+            (0..shape[1]).map(|_| size * random() * random() * random()).collect()
+        };
+        let mut values: Vec<f32> = (0..shape[0]).flat_map(|at| row(at, &mut random)).collect();
+        values::round_all(dtype, &mut values);
+        let made = |aim: &Aim| {
+            let encoding = aim.target(false).unwrap().encoding(&Candidate { shape: &shape, dtype }).ok()?;
+            // Scales may be beyond their dtype.
+            let should = encoding.encoder.rows(&values, Around::default()).ok();
+            let is = on_device(&cuda, &*encoding.encoder, (shape, dtype, &values), (0.0, 1));
+            assert_eq!(is, should, "{} {shape:?} {dtype} {size}", aim.flags());
+            should
+        };
         let nearest = Aim { wishes: Wishes { search: Search::None, ..aim.wishes.clone() }, ..aim.clone() };
-        for (shape, dtype, size) in [
-            ([8, 96], Dtype::F32, 1.0),
-            ([8, 64], Dtype::F32, 100.0),
-            ([16, 32], Dtype::F32, 3e7),
-            ([8, 48], Dtype::F32, 1e20),
-            ([8, 32], Dtype::F32, 3e38),
-            ([8, 288], Dtype::BF16, 20.0),
-            ([8, 160], Dtype::F16, 3.0),
-        ] {
-            // Each row is of another size, and most of its values are small.
-            let row = |row: u64, random: &mut dyn FnMut() -> f32| -> Vec<f32> {
-                let size = size / (1 << row) as f32;
-                (0..shape[1]).map(|_| size * random() * random() * random()).collect()
-            };
-            let mut values: Vec<f32> = (0..shape[0]).flat_map(|at| row(at, &mut random)).collect();
-            values::round_all(dtype, &mut values);
-            let made = |aim: &Aim| {
-                let encoding =
-                    aim.target(false).unwrap().encoding(&Candidate { shape: &shape, dtype }).ok()?;
-                // Scales may be beyond their dtype.
-                let should = encoding.encoder.rows(&values, Around::default()).ok();
-                let is = on_device(&cuda, &*encoding.encoder, (shape, dtype, &values), (0.0, 1));
-                assert_eq!(is, should, "{} {shape:?} {dtype} {size}", aim.flags());
-                should
-            };
-            better += usize::from(made(&aim).is_some_and(|found| Some(found) != made(&nearest)));
-        }
+        better += usize::from(made(&aim).is_some_and(|found| Some(found) != made(&nearest)));
     }
     assert!(better > 35, "other scales were found for {better} layers");
 }

@@ -108,3 +108,23 @@ fn exact_results_are_exact() {
         assert_eq!(power(base * base, -0.5), 1.0 / base);
     }
 }
+
+/// Their last parts are too small to show in what kernels make.
+#[test]
+fn kernels_have_the_same_series() {
+    let source = include_str!("../../../../kernels/power.cuh");
+    let series = |name: &str| -> Vec<f64> {
+        let start = source.split_once(&format!("CONSTANT f64 {name}[")).expect("the series is there").1;
+        let (count, parts) = start.split_once("] = {").expect("it has a length");
+        let parts = parts.split_once("};").expect("it ends").0;
+        let number = |text: &str| text.trim().parse::<f64>().expect("a number");
+        let parts: Vec<f64> = parts
+            .split(',')
+            .map(|part| part.split_once('/').map_or_else(|| number(part), |(a, b)| number(a) / number(b)))
+            .collect();
+        assert_eq!(count.parse(), Ok(parts.len()));
+        parts
+    };
+    assert_eq!(series("LOGARITHM"), LOGARITHM);
+    assert_eq!(series("EXPONENTIAL"), EXPONENTIAL);
+}
