@@ -360,7 +360,7 @@ impl<C: Coding, F: Files> Packer<C, F> {
         let tiling = Tiling::new(&[outputs, self.inputs as u64], [1, wide as u64]).ok()?;
         let adds_zero = self.coding.has_real_zeros();
         let coder = Coder { rounded: self.coding.dtype(), adds_zero, ..Coder::nearest(Code::Int(8)) };
-        Some(Encoder { name, tiling, rows, scales: Dtype::F32, has_zeros: true, coder })
+        Some(Encoder { name, tiling, rows, scales: Dtype::F32, has_zeros: true, coder, search: Search::None })
     }
 
     /// Returns how a kernel encodes on both grids.
