@@ -85,59 +85,15 @@ DEV u64 bits_from(const u32* words, u32 end, u32 at, u32 shift, u32 need) {
   return (low >> shift & 0xffffffffu) | above >> shift << 32;
 }
 
-// The bits of a value in a dtype; of NaN any, as a result with one is not used.
-template <u32 OUT>
-DEV u32 encoded(f32 value, Seen& seen) {
-  u32 bits = bits_of(value);
-  if constexpr (OUT == BF16) return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-  if constexpr (OUT == F16) {
-    bits = f16_of(value);
-    seen.overflows += (bits & 0x7fffu) == 0x7c00u && is_finite(value);
-  }
-  return bits;
-}
-
 // Rounds and writes at most eight values from element `at` on, which need not be a multiple of 8.
 template <u32 OUT>
 DEV void store_some(u8* out, u64 at, u32 count, u32 native, f32* value, Seen& seen) {
-  if (count == 8 && at % 8 == 0) {
-    bool is_any = false;
-#pragma unroll
-    for (u32 k = 0; k < 8; ++k) is_any |= value[k] != value[k];
-    seen.nans += is_any;
-    if (native == F16) {
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = f16_value(f16_of(value[k]));
-    } else if (native == BF16) {
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = of_bits(encoded<BF16>(value[k], seen) << 16);
-    }
-    Four four[2];
-    if constexpr (OUT == F32) {
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) four[k / 4].word[k % 4] = bits_of(value[k]);
-      ((Four*)out)[at / 4] = four[0];
-      ((Four*)out)[at / 4 + 1] = four[1];
-    } else {
-#pragma unroll
-      for (u32 k = 0; k < 4; ++k) {
-        u32 low = encoded<OUT>(value[2 * k], seen), high = encoded<OUT>(value[2 * k + 1], seen);
-        four[0].word[k] = low | high << 16;
-      }
-      ((Four*)out)[at / 8] = four[0];
-    }
-    return;
+  // Eight that do not begin at a multiple are written as one and seven.
+  if (count == 8 && at % 8 != 0) {
+    put_one<OUT>(out, at + 7, rounded(native, value[7]), seen);
+    count = 7;
   }
-#pragma unroll 1
-  for (u32 k = 0; k < count; ++k) {
-    f32 first = value[0];
-#pragma unroll
-    for (u32 j = 0; j < 7; ++j) value[j] = value[j + 1];
-    seen.nans += first != first;
-    first = rounded(native, first);
-    if constexpr (OUT == F32) ((f32*)out)[at + k] = first;
-    if constexpr (OUT != F32) ((u16*)out)[at + k] = (u16)encoded<OUT>(first, seen);
-  }
+  store_eight<OUT>(out, at, count, native, value, seen);
 }
 
 // A place in a grid that goes on in steps, without a division for each. A layer has fewer than 2^31 rows, and as many

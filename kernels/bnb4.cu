@@ -7,25 +7,37 @@
 struct Bnb4 {
   enum : u32 { SHARED = 16 };
   DEV u32 held(const Layer&) { return SHARED; }
-  DEV u64 begin(const Layer&, u64 first, u64) { return first; }
-  DEV void eight(u64 first, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, f32* value) {
-    const f32* absmax = (const f32*)layer.table[1];
+  struct Rows {
+    const f32* absmax;
+    u32 power, within, is_odd;
+  };
+
+  DEV Rows begin(const Layer& layer, u64 first, u64) {
     u32 power = (u32)layer.number[0];
-    u64 element = first + at;
-    if (count == 8 && first % 2 == 0 && element >> power == (element + 7) >> power) {
+    return {(const f32*)layer.table[1] + (first >> power), power, (u32)first & ((1u << power) - 1), (u32)first & 1u};
+  }
+
+  // From the first block on, elements are fewer than 2^32.
+  DEV void eight(const Rows& rows, const Layer&, const f32* table, const u8* codes, u32 at, u32 count, f32* value) {
+    u32 element = rows.within + at, block = element >> rows.power;
+    if (count == 8 && !rows.is_odd && block == (element + 7) >> rows.power) {
       u32 word = ((const u32*)codes)[at / 8];
-      f32 scale = absmax[element >> power];
+      f32 scale = rows.absmax[block];
+      // Where the table has the codes of the four bytes: first those in the high bits.
+      u32 high = word >> 2 & 0x3c3c3c3cu, low = word << 2 & 0x3c3c3c3cu;
 #pragma unroll
-      for (u32 k = 0; k < 8; ++k) {
-        u32 byte = word >> (8 * (k / 2)) & 0xffu;
-        value[k] = table[k % 2 ? byte & 15u : byte >> 4] * scale;
+      for (u32 k = 0; k < 4; ++k) {
+        value[2 * k] = *(const f32*)((const u8*)table + permuted(high, 0, 0x4440u + k)) * scale;
+        value[2 * k + 1] = *(const f32*)((const u8*)table + permuted(low, 0, 0x4440u + k)) * scale;
       }
       return;
     }
-    for (u32 k = 0; k < count; ++k) {
-      u64 is = element + k;
-      u8 byte = codes[is / 2 - first / 2];
-      value[k] = table[is % 2 ? byte & 15u : byte >> 4] * absmax[is >> power];
+#pragma unroll 1
+    for (u32 k = count; k-- > 0;) {
+#pragma unroll
+      for (u32 j = 7; j > 0; --j) value[j] = value[j - 1];
+      u32 is = element + k, byte = codes[is / 2 - rows.within / 2];
+      value[0] = table[is % 2 ? byte & 15u : byte >> 4] * rows.absmax[is >> rows.power];
     }
   }
 };

@@ -5,7 +5,7 @@
 struct Plain {
   enum : u32 { SHARED = 0 };
   DEV u32 begin(const Layer& layer, u64, u64) { return (u32)layer.number[0]; }
-  DEV void eight(u32 dtype, const Layer&, const f32*, const u8* codes, u64 at, u32 count, f32* value) {
+  DEV void eight(u32 dtype, const Layer&, const f32*, const u8* codes, u32 at, u32 count, f32* value) {
     if (count == 8 && dtype != F32) {
       Four four = ((const Four*)codes)[at / 8];
 #pragma unroll
@@ -38,9 +38,8 @@ DEV void turned(const Layer& layer, const u8* codes, u64 first, u64 count, u32 n
     }
     __syncthreads();
     for (u32 k = line; k < SIDE; k += down) {
-      f32 value[8] = {rounded(native, tile[lane][k])};
       if (row0 + k < rows && column0 + lane < columns)
-        store_eight<OUT>(out, (row0 + k) * columns + column0 + lane, 1, value, seen);
+        put_one<OUT>(out, (row0 + k) * columns + column0 + lane, rounded(native, tile[lane][k]), seen);
     }
     __syncthreads();
   }

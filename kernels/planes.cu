@@ -35,8 +35,8 @@ struct Planes {
 
   DEV u32 part_shift(const Layer& layer, u32 part) { return (u32)(layer.number[4] >> (6 * part)) & 63u; }
 
-  DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u64 at, u32 count, f32* value) {
-    u32 place = (u32)at + rows.column0;
+  DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u32 at, u32 count, f32* value) {
+    u32 place = at + rows.column0;
     u32 below = quotient(place, layer.number[1]);
     u32 row = rows.row0 + below, column = place - below * rows.columns;
     u32 part = quotient(row, layer.number[3]), mask = (1u << rows.bits) - 1, shift = part_shift(layer, part);

@@ -51,7 +51,7 @@ struct Scaled {
     return matrix * (u32)(layer.number[7] >> 32) + quotient(output, layer.number[4]) * (u32)layer.number[7];
   }
 
-  DEV void codes_of(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, u32 row,
+  DEV void codes_of(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u32 at, u32 count, u32 row,
                     u32 column, f32* value) {
     if constexpr (LIE == BYTES) {
       if (count == 8) {
@@ -90,9 +90,9 @@ struct Scaled {
     }
   }
 
-  DEV void eight(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, f32* value) {
-    u32 below = quotient((u32)at, layer.number[1]);
-    u32 row = rows.row0 + below, column = (u32)at - below * rows.columns;
+  DEV void eight(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u32 at, u32 count, f32* value) {
+    u32 below = quotient(at, layer.number[1]);
+    u32 row = rows.row0 + below, column = at - below * rows.columns;
     codes_of(rows, layer, table, codes, at, count, row, column, value);
     const f32 *scales = (const f32*)layer.table[1], *offsets = (const f32*)layer.table[2];
     u32 block = quotient(column, layer.number[6]);
