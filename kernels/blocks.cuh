@@ -84,13 +84,7 @@ DEV void decode_blocks(const Layer& layer, const u8* codes, u64 first, u64 count
       for (u32 k = 0; k < 16; ++k) value[k] = value[k] * scale;
       is_tame = false;
     }
-    if (!is_tame) {
-      seen.nans += has_nan(value);
-      seen.nans += has_nan(value + 8);
-    }
-    round_native<OUT, 16>(native, value);
-    put_eight<OUT>(out, at, value, seen);
-    put_eight<OUT>(out, at + Format::APART, value + 8, seen);
+    store_sixteen<OUT>(out, at, Format::APART, is_tame, native, value, seen);
   }
   tell(seen, all);
 }

@@ -7,7 +7,7 @@
 // 7 a book's size (a power of two), 8 the dtype of sums. Codes and the values of codebooks are fewer
 // than 2^32.
 struct Codebook {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   struct Rows {
     u32 columns, high, wide, books, width, row0;
   };

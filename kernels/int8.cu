@@ -4,7 +4,7 @@
 
 // table: 0 scales; number: 0 inputs (a multiple of 64), 1 they as a divisor.
 struct Shuffled {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   struct Rows {
     u32 inputs, row0;
   };

@@ -3,7 +3,7 @@
 
 // number: 0 dtype of the stored values.
 struct Plain {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   DEV u32 begin(const Layer& layer, u64, u64) { return (u32)layer.number[0]; }
   DEV void eight(u32 dtype, const Layer&, const f32*, const u8* codes, u32 at, u32 count, f32* value) {
     if (count == 8 && dtype != F32) {

@@ -8,7 +8,7 @@ enum : u32 { BY_ROW = 0, BY_COLUMN = 1, BY_NOTHING = 2 };
 // divisor, 4 the lowest bits of the parts' codes, six bits each, 5 what shares a scale, bits of a code from 8 on, bytes of
 // a packed element from 16 on, 6 the formula, 7 its factor.
 struct Planes {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   struct Rows {
     Formula formula;
     u32 columns, step, share, bits, unit, row0, column0;
@@ -78,7 +78,7 @@ struct Planes {
       }
     }
     apply<true>(rows.formula, value, scale, offset);
-    round_eight(rows.formula.outer, value);
+    round_all<8>(rows.formula.outer, value);
   }
 };
 ROWS(planes, Planes)

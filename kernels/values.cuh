@@ -141,22 +141,33 @@ DEV void store_eight(u8* out, u64 at, u32 count, u32 native, f32* value, Seen& s
   }
 }
 
+// The same of sixteen values: eight, and eight that begin `apart` behind them. If they are tame, none is NaN.
+template <u32 OUT>
+DEV void store_sixteen(u8* out, u64 at, u32 apart, bool is_tame, u32 native, f32* value, Seen& seen) {
+  if (!is_tame) {
+    seen.nans += has_nan(value);
+    seen.nans += has_nan(value + 8);
+  }
+  round_native<OUT, 16>(native, value);
+  put_eight<OUT>(out, at, value, seen);
+  put_eight<OUT>(out, at + apart, value + 8, seen);
+}
+
 DEV u64 thread_of_all() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
 DEV u64 all_threads() { return (u64)gridDim.x * blockDim.x; }
 
-DEV void round_eight(u32 dtype, f32* value) {
-  if (dtype == BF16) {
+// Rounds values, of which some may be NaN, to a dtype.
+template <u32 COUNT>
+DEV void round_all(u32 dtype, f32* value) {
+  if (dtype == F32) return;
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = bf16_value(bf16_of(value[k]));
-  } else if (dtype == F16) {
-#pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = f16_value(f16_of(value[k]));
-  }
+  for (u32 k = 0; k < COUNT; ++k) value[k] = rounded(dtype, value[k]);
 }
 
-// A decoder of a format whose neighbors in the weight are neighbors in its codes, of fewer than 2^32 values a launch
+// A decoder of a format whose neighbors in the weight are neighbors in its codes, of 2^30 values a launch at most
 // (`VALUES_MAX` in src/engine/cuda.rs): `Format::begin` is what a thread knows of the layer, and `Format::eight` gives
-// eight values (fewer at the end) from element `first + at` on; `codes` begins with the byte that src/quant names for
+// eight values (fewer at the end) from element `first + at` on, `Format::sixteen`, if SIXTEEN is not 0, these and the
+// eight 64 behind them at once and says whether none can be NaN, or returns false; `codes` begins with the byte that src/quant names for
 // `first`. The first floats of `table[0]`, `Format::held` of them and `Format::SHARED` at most, are put in shared memory
 // first.
 template <class Format, u32 OUT>
@@ -168,13 +179,26 @@ DEV void decode_rows(const Layer& layer, const u8* codes, u64 first, u64 count, 
   }
   auto rows = Format::begin(layer, first, count);
   Seen seen = {0, 0};
-  u32 units = (u32)((count + 7) / 8), threads = (u32)all_threads();
+  // Sixteen values a time: eight, and the eight 64 behind them, so that neighbors in a warp write neighboring bytes.
+  u32 units = (u32)((count + 127) / 128) * 8, threads = (u32)all_threads(), all_values = (u32)count;
 #pragma unroll 1
   for (u32 unit = (u32)thread_of_all(); unit < units; unit += threads) {
-    u32 at = unit * 8, here = (u32)count - at < 8 ? (u32)count - at : 8;
-    f32 value[8] = {};
-    Format::eight(rows, layer, shared, codes, at, here, value);
-    store_eight<OUT>(out, at, here, native, value, seen);
+    u32 at = unit / 8 * 128 + unit % 8 * 8;
+    if constexpr (Format::SIXTEEN) {
+      f32 value[16];
+      bool is_tame = false;
+      if (at + 72 <= all_values && Format::sixteen(rows, layer, shared, codes, at, value, is_tame)) {
+        store_sixteen<OUT>(out, at, 64, is_tame, native, value, seen);
+        continue;
+      }
+    }
+#pragma unroll 1
+    for (u32 end = at + 128; at < end && at < all_values; at += 64) {
+      u32 here = all_values - at < 8 ? all_values - at : 8;
+      f32 value[8] = {};
+      Format::eight(rows, layer, shared, codes, at, here, value);
+      store_eight<OUT>(out, at, here, native, value, seen);
+    }
   }
   tell(seen, all);
 }
