@@ -10,12 +10,12 @@ enum : u32 { PIECE = 256, LANES = 8, THREADS = 256 };
 // strewn. More of number: 2 flags of codes on the stored scales; 3 << 32: 0..1 the dtype in which values are read, 2 set if
 // there are new scales, 3 if one scale is stored for all, 4 if there are no stored ones, 8.. pieces of the longest group;
 // 9 of stacks of matrices that come turned: the columns of one as it is stored, 0 otherwise.
-// table: 1 stored scales, 2 stored zero points, if any; of strewn groups: 3 the inputs in the order of groups, 4 the group
+// table: 0 of GPTQ and AWQ the stored codes of the rows that are given, one an f32, where they have a say; 1 stored scales, 2 stored zero points, if any; of strewn groups: 3 the inputs in the order of groups, 4 the group
 // of each input, 5 where each group begins in that order, and where the last ends.
 struct Own {
   u32 high, wide, apart, together, row_bytes, read_as, pieces, columns, turned, groups, has_new, has_stored, is_one;
   u64 flags, stored_flags;
-  const f32 *worth, *zero;
+  const f32 *worth, *zero, *held;
   const u32 *order, *group_of, *starts;
   u8 *stored_codes, *codes, *scales, *zeros;
   f64 *stored_lost, *lost;
@@ -45,6 +45,8 @@ DEV void hold(Held& own, const Layer& layer, u32 columns, const Strands& strands
   own.pieces = more >> 8;
   own.worth = (const f32*)layer.table[1];
   own.zero = (const f32*)layer.table[2];
+  // The others look up rules there.
+  own.held = rule_of(own.flags) == GPTQ || rule_of(own.flags) == AWQ ? (const f32*)layer.table[0] : 0;
   own.order = (const u32*)layer.table[3];
   own.group_of = (const u32*)layer.table[4];
   own.starts = (const u32*)layer.table[5];
@@ -179,7 +181,18 @@ DEV u32 find(const Held& own, const Layer& layer, const f32* values, const HeldB
   return refused;
 }
 
-// The code of the value at row `row` and an input; `scale` is that of `group`, if that is one.
+// The code of the value at row `row` of those that are given, and an input. The stored one stays where it is read as the
+// value, and by a scale of 0.
+template <class Coder>
+DEV u32 code_of(const Held& own, const Side& side, f32 value, u32 row, u32 input, const Used& scale) {
+  if (own.held && !side.is_new) {
+    f32 held = own.held[row * own.columns + input];
+    if (scale.worth == 0.0f || rounded(own.read_as, scale.worth * (held - scale.zero)) == value) return (u32)held;
+  }
+  return Coder::code(side.flags, value, scale.by, scale.zero) & ((1u << bits_of_code(side.flags)) - 1);
+}
+
+// The same of row `row` of a band; `scale` is that of `group`, if that is one.
 template <class Coder>
 DEV u32 code_at(const Held& own, const Layer& layer, const f32* values, const HeldBand& band,
                 const Side& side, u32 row, u32 input, u32& group, Used& scale) {
@@ -189,7 +202,7 @@ DEV u32 code_at(const Held& own, const Layer& layer, const f32* values, const He
     scale = used(own, layer, side, band, row, group);
   }
   f32 value = value_at(own, values, band.row + row, input);
-  return Coder::code(side.flags, value, scale.by, scale.zero) & ((1u << bits_of_code(side.flags)) - 1);
+  return code_of<Coder>(own, side, value, band.row + row, input, scale);
 }
 
 enum : u32 { NO_GROUP = 0xffffffffu };
@@ -291,8 +304,9 @@ DEV u32 measure(const Held& own, const Layer& layer, const f32* values, const He
       Used scale = used(own, layer, side, band, row, group);
 #pragma unroll 1
       for (u32 place = start + threadIdx.x % LANES; place < end; place += LANES) {
-        f32 value = value_at(own, values, band.row + row, input_at(own, place));
-        u32 code = Coder::code(side.flags, value, scale.by, scale.zero) & ((1u << bits_of_code(side.flags)) - 1);
+        u32 input = input_at(own, place);
+        f32 value = value_at(own, values, band.row + row, input);
+        u32 code = code_of<Coder>(own, side, value, band.row + row, input, scale);
         f32 read = rounded(own.read_as, (Coder::number(side.flags, code) - scale.zero) * scale.worth);
         f64 error = (f64)value - (f64)read;
         sum += error * error;

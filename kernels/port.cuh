@@ -31,6 +31,8 @@ typedef double f64;
 
 DEV u32 bits_of(f32 value) { return __float_as_uint(value); }
 DEV f32 of_bits(u32 bits) { return __uint_as_float(bits); }
+DEV u64 bits64_of(f64 value) { return (u64)__double_as_longlong(value); }
+DEV f64 of_bits64(u64 bits) { return __longlong_as_double((long long)bits); }
 DEV f32 fma32(f32 a, f32 b, f32 c) { return __fmaf_rn(a, b, c); }
 DEV f32 square_root(f32 value) { return __fsqrt_rn(value); }
 // The bytes that four digits of `which`, the lowest first, name: 0 to 3 of `low`, 4 to 7 of `high`.
@@ -54,7 +56,10 @@ DEV f32 f16_value(u16 bits) {
 
 #endif
 
-// A vector that is loaded and stored at once.
+// Vectors that are loaded and stored at once.
+struct __attribute__((aligned(8))) Two {
+  u32 word[2];
+};
 struct __attribute__((aligned(16))) Four {
   u32 word[4];
 };

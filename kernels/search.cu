@@ -1,88 +1,10 @@
 // Encoding integers on scales that are searched for (`--search mse`): as tiles.cu does it, by range, and then the grid of
-// each group that loses least of it. A warp has a group; its halves try two grids at a time.
+// each group that loses least of it; the halves of a warp try two grids at a time.
 // Source: src/quant/search.rs.
-#include "strips.cuh"
-
-// Sums of errors run beside each other in so many lanes, in f32 up to so many values.
-enum : u32 { LANES = 16, PIECE = 256 };
+#include "search.cuh"
 
 // Ranges that are tried, from the whole one on; every fourth at first.
 enum : u32 { SHRINKS = 80, STRIDE = 4, REFITS = 4 };
-
-struct Grid {
-  f32 scale, zero;
-};
-DEV bool same(Grid a, Grid b) { return a.scale == b.scale && a.zero == b.zero; }
-
-// What a format can store of a grid: `src/quant/gptq/grid.rs`, `awq/grid.rs`, `compressed/rules.rs`. Codes and zero points
-// are counted from 0.
-struct OfGptq {
-  static constexpr bool IS_COMPARED = true;
-  DEV f32 top(const Layer& layer) { return (f32)((1u << (u32)layer.number[5]) - 1); }
-  DEV bool is_fixed(const Layer& layer) { return layer.number[7] != 0; }
-  DEV f32 fixed_zero(const Layer& layer) { return (f32)(1u << ((u32)layer.number[5] - 1)); }
-  DEV f32 least_zero(const Layer& layer) { return (f32)(u32)layer.number[8]; }
-  DEV f32 store(const Layer& layer, f32 scale) { return gptq_scale((u32)layer.number[6], scale); }
-  DEV f32 code(const Layer& layer, f32 value, Grid grid) {
-    f32 is = (value + grid.zero * grid.scale) / grid.scale;
-    return nearest(smaller(larger(is, 0.0f), top(layer)));
-  }
-};
-struct OfAwq {
-  static constexpr bool IS_COMPARED = true;
-  DEV f32 top(const Layer&) { return 15.0f; }
-  DEV bool is_fixed(const Layer&) { return false; }
-  DEV f32 fixed_zero(const Layer&) { return 0.0f; }
-  DEV f32 least_zero(const Layer&) { return 0.0f; }
-  DEV f32 store(const Layer& layer, f32 scale) { return rounded((u32)layer.number[6], scale); }
-  DEV f32 code(const Layer& layer, f32 value, Grid grid) {
-    f32 is = value / grid.scale;
-    if ((u32)layer.number[6] == F16) is = of_bits((bits_of(is) + 0xfffu + (bits_of(is) >> 13 & 1u)) & ~0x1fffu);
-    return nearest(smaller(larger(is, -grid.zero), 15.0f - grid.zero)) + grid.zero;
-  }
-};
-struct OfInts {
-  static constexpr bool IS_COMPARED = false;
-  DEV f32 top(const Layer& layer) { return (f32)((1u << (u32)layer.number[5]) - 1); }
-  DEV bool is_fixed(const Layer& layer) { return layer.number[7] != 0; }
-  DEV f32 fixed_zero(const Layer& layer) { return (f32)(1u << ((u32)layer.number[5] - 1)); }
-  DEV f32 least_zero(const Layer&) { return 0.0f; }
-  DEV f32 store(const Layer& layer, f32 scale) {
-    return usable((u32)layer.number[6], rounded((u32)layer.number[6], scale));
-  }
-  DEV f32 code(const Layer& layer, f32 value, Grid grid) {
-    u32 dtype = (u32)layer.number[6];
-    f32 middle = fixed_zero(layer), is = rounded(dtype, rounded(dtype, value / grid.scale) + (grid.zero - middle));
-    return nearest(smaller(larger(is, -middle), middle - 1.0f)) + middle;
-  }
-};
-
-// The sum of 16 lanes in order, of this half of the warp.
-DEV f64 in_order(f32 sum) {
-  f64 all = 0.0;
-#pragma unroll 1
-  for (u32 k = 0; k < LANES; ++k) all += (f64)SHFL(sum, threadIdx.x % 32 / LANES * LANES + k);
-  return all;
-}
-
-// The sum of squared errors of a group on a grid, which may be another one in each half of the warp.
-template <class Lattice>
-DEV f64 lost(const Layer& layer, const Group& group, Grid grid) {
-  f64 squares = 0.0;
-#pragma unroll 1
-  for (u32 from = 0; from < group.count; from += PIECE) {
-    u32 end = from + PIECE < group.count ? from + PIECE : group.count;
-    f32 sum = 0.0f;
-#pragma unroll 1
-    for (u32 at = from + threadIdx.x % LANES; at < end; at += LANES) {
-      f32 value = group.values[at];
-      f32 error = grid.scale * (Lattice::code(layer, value, grid) - grid.zero) - value;
-      sum += error * error;
-    }
-    squares += in_order(sum);
-  }
-  return squares;
-}
 
 // The best grid so far, and what it loses.
 struct Best {
@@ -94,7 +16,7 @@ struct Best {
 // is clearly better than the best before it.
 template <class Lattice>
 DEV u32 take(const Layer& layer, const Group& group, Best& best, Grid grid) {
-  f64 is = lost<Lattice>(layer, group, grid);
+  f64 is = lost<Lattice>(layer, group, grid, true);
   u32 taken = 0;
 #pragma unroll 1
   for (u32 half = 0; half < 2; ++half) {
@@ -130,47 +52,6 @@ DEV Grid shrunken(const Layer& layer, const volatile Range& range, u32 shrink) {
   return {scale, smaller(larger(zero, Lattice::least_zero(layer)), top)};
 }
 
-// The scale with which the codes of a grid come nearest to the values, by least squares.
-template <class Lattice>
-DEV f32 fitted(const Layer& layer, const Group& group, Grid grid) {
-  f64 squares = 0.0, products = 0.0;
-#pragma unroll 1
-  for (u32 from = 0; from < group.count; from += LANES) {
-    u32 at = from + threadIdx.x % LANES, here = group.count - from < LANES ? group.count - from : LANES;
-    f32 value = at < group.count ? group.values[at] : 0.0f;
-    f32 code = Lattice::code(layer, value, grid) - grid.zero;
-#pragma unroll 1
-    for (u32 k = 0; k < here; ++k) {
-      f64 other = (f64)SHFL(code, k);
-      squares += other * other;
-      products += (f64)SHFL(value, k) * other;
-    }
-  }
-  return (f32)(products / squares);
-}
-
-// The sum of squared errors once values are read, as src/quant/regroup.rs has it: in eight lanes, of the grid of each half.
-template <class Lattice>
-DEV f64 lost_when_read(const Layer& layer, const Group& group, Grid grid) {
-  f64 all = 0.0;
-#pragma unroll 1
-  for (u32 from = 0; from < group.count; from += PIECE) {
-    u32 end = from + PIECE < group.count ? from + PIECE : group.count;
-    f64 sum = 0.0, squares = 0.0;
-#pragma unroll 1
-    for (u32 at = from + threadIdx.x % 8; at < end; at += 8) {
-      f32 value = group.values[at];
-      f32 read = rounded((u32)layer.number[6], grid.scale * (Lattice::code(layer, value, grid) - grid.zero));
-      f64 error = (f64)value - (f64)read;
-      sum += error * error;
-    }
-#pragma unroll 1
-    for (u32 k = 0; k < 8; ++k) squares += SHFL(sum, threadIdx.x % 32 / LANES * LANES + k);
-    all += squares;
-  }
-  return all;
-}
-
 template <class Lattice>
 struct Mse {
   static constexpr bool IS = true;
@@ -182,10 +63,8 @@ struct Mse {
     volatile Range& range = ranges[threadIdx.x];
     range.least = of_group.least;
     range.largest = of_group.largest;
-    // Codes of compressed-tensors are counted from the middle.
-    f32 middle = Lattice::IS_COMPARED ? 0.0f : Lattice::fixed_zero(layer);
-    Grid start = {step.stored, step.zero + middle};
-    Best best = {start, lost<Lattice>(layer, group, start)};
+    Grid start = {step.stored, step.zero + middle_of<Lattice>(layer)};
+    Best best = {start, lost<Lattice>(layer, group, start, true)};
     starts[threadIdx.x].scale = start.scale;
     starts[threadIdx.x].zero = start.zero;
     bool is_fixed = Lattice::is_fixed(layer);
@@ -208,21 +87,15 @@ struct Mse {
     }
 #pragma unroll 1
     for (u32 fit = 0; fit < REFITS; ++fit) {
-      Grid grid = {Lattice::store(layer, fitted<Lattice>(layer, group, best.grid)), best.grid.zero};
+      Sums sums = sums_of<Lattice>(layer, group, best.grid, Values{});
+      Grid grid = {Lattice::store(layer, (f32)(sums.products / sums.squares)), best.grid.zero};
       if (take<Lattice>(layer, group, best, grid) == 0) break;
     }
     start = {starts[threadIdx.x].scale, starts[threadIdx.x].zero};
-    if (Lattice::IS_COMPARED && !same(best.grid, start)) {
-      f64 is = lost_when_read<Lattice>(layer, group, second ? best.grid : start);
-      f64 nearest = SHFL(is, 0), less = SHFL(is, LANES);
-      if (!(less < nearest)) best.grid = start;
-    }
-    return {best.grid.scale, best.grid.zero - middle, best.grid.scale, step.is_refused};
+    return better_of<Lattice>(layer, group, start, best.grid, step.is_refused);
   }
 };
 
-#define SEARCH_OF(name, coder, lattice) \
-  ENCODER_OF(LONG_KERNEL, name) { encode_tiles<coder, Mse<lattice>>(layer, values, (u32)rows, (u32)columns, strands, all); }
-SEARCH_OF(gptq_search, Gptq, OfGptq)
-SEARCH_OF(awq_search, Awq, OfAwq)
-SEARCH_OF(int_search, Int, OfInts)
+SEARCH_OF(gptq_search, Mse, Gptq, OfGptq)
+SEARCH_OF(awq_search, Mse, Awq, OfAwq)
+SEARCH_OF(int_search, Mse, Int, OfInts)

@@ -1,4 +1,4 @@
-// Tiles of values that share a scale: how scales come of ranges, and codes of values. For tiles.cu and search.cu, which
+// Tiles of values that share a scale: how scales come of ranges, and codes of values. For tiles.cu and searches, which
 // make new scales, and own.cu, which has the scales of a layer too.
 // Sources: src/quant/tiles.rs and tiled.rs, qweight/packer.rs, and the rules of each format, named below.
 #pragma once

@@ -17,7 +17,7 @@ KERNELS = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 ARCHITECTURES = ["sm_70", "sm_80", "sm_90", "sm_120"]
 # Registers a thread may have: a multiprocessor holds 65,536, and 1,024 threads hide the memory's delay; products of
 # matrices keep their sums in registers and need fewer threads, and searches compute long on what is in the caches.
-REGISTERS, REGISTERS_OF = 64, {"merge": 80, "search": 80}
+REGISTERS, REGISTERS_OF = 64, {"merge": 80, "search": 80, "search_hqq": 80}
 
 
 def packages():

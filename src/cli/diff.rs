@@ -1,6 +1,5 @@
 //! `ckpt diff`: two checkpoints of any formats, by their headers and, with `--values`, value by value.
 
-mod document;
 mod text;
 
 use std::io::Write;
@@ -9,14 +8,14 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
-use super::{DONE, FAILED, FOUND, shows_progress, stdout_error};
+use super::{DONE, FAILED, FOUND, json, shows_progress, stdout_error};
 use crate::checkpoint::{Checkpoint, CheckpointKind};
 use crate::error::{Error, Result};
 use crate::name::escape;
 use crate::plan::select::Selection;
-use crate::stats::matched::{Differs, Side};
 use crate::stats::pairs::Of;
-use crate::stats::{Compared, Extreme, Matched, NameMap, Pair, Watch};
+use crate::stats::report::difference::{Difference, Figures, Values};
+use crate::stats::{Matched, NameMap, Pair, Watch};
 use crate::units;
 
 /// What `diff` is asked.
@@ -49,83 +48,11 @@ pub struct Diff {
     pub json: bool,
 }
 
-/// Two that are matched, and what was found.
-struct Entry {
-    pair: Pair,
-    /// Their formats in a word.
-    labels: [String; 2],
-    differs: Differs,
-    values: Values,
-}
-
-/// What the values of a pair gave.
-enum Values {
-    /// Nobody asked for them.
-    NotAsked,
-    /// How far they lie apart.
-    Compared(Figures),
-    /// They are not compared, and why.
-    Not(String),
-}
-
-/// How far two lie apart, without the counts of values.
-struct Figures {
-    shape: Vec<u64>,
-    count: u64,
-    changed: u64,
-    max_abs: Option<Extreme>,
-    mean_abs: Option<f64>,
-    relative_l2: Option<f64>,
-    cosine: Option<f64>,
-    nan: [u64; 2],
-    infinite: [u64; 2],
-    left_out: u64,
-}
-
-impl From<Compared> for Figures {
-    fn from(of: Compared) -> Self {
-        Self {
-            shape: of.shape,
-            count: of.count,
-            changed: of.changed,
-            max_abs: of.max_abs,
-            mean_abs: of.mean_abs,
-            relative_l2: of.relative_l2,
-            cosine: of.cosine,
-            nan: of.nan,
-            infinite: of.infinite,
-            left_out: of.left_out,
-        }
-    }
-}
-
-impl Figures {
-    /// Returns the place of the largest difference: row and column, or the number in a vector.
-    fn place(&self) -> Option<Vec<u64>> {
-        let at = self.max_abs?.at;
-        let row = self.shape.last().copied().unwrap_or(1).max(1);
-        Some(if self.shape.len() > 1 { vec![at / row, at % row] } else { vec![at] })
-    }
-}
-
-/// What only one side stores.
-struct Only {
-    /// Its own name there.
-    name: String,
-    label: String,
-    shape: Vec<u64>,
-}
-
 /// Everything that was found.
 struct Report<'a> {
     asked: &'a Diff,
     of: Of<'a>,
-    notes: Vec<String>,
-    /// What only A has, and what only B has.
-    only: [Vec<Only>; 2],
-    entries: Vec<Entry>,
-    /// True if a file of either could not be read: what it holds is not known.
-    is_partial: bool,
+    found: Difference,
 }
 
 /// Runs the command: exit 0 when nothing differs, 1 when something does, 2 when that is not known.
@@ -137,7 +64,7 @@ pub fn run(asked: &Diff, quiet: bool, out: &mut dyn Write) -> Result<u8> {
     let (a, b) = (open(&asked.a)?, open(&asked.b)?);
     let report = Report::of(asked, Of { a: &a, b: &b }, &names, quiet)?;
     if asked.json {
-        report.write_json(out)?;
+        json::write_line(out, &report.found.document(asked.values))?;
     } else {
         report.write_text(out).map_err(|e| stdout_error(&e))?;
     }
@@ -159,44 +86,12 @@ impl<'a> Report<'a> {
         let matched = Matched::of(of.a, of.b, names);
         let selection = if asked.only.is_empty() { None } else { Some(Selection::only(&asked.only)?) };
         let takes = |name: &str| selection.as_ref().is_none_or(|only| only.takes(name));
-        let mut only = [Vec::new(), Vec::new()];
-        for (side, layers) in [(Side::A, &matched.only_a), (Side::B, &matched.only_b)] {
-            let checkpoint = if side == Side::A { of.a } else { of.b };
-            let own = layers.iter().map(|&layer| {
-                let spec = checkpoint.layers.spec(layer);
-                let name = checkpoint.layers.name(&checkpoint.files.names, layer);
-                Only { name, label: spec.label(), shape: spec.shape.clone() }
-            });
-            let biases = matched.lone_biases.iter().filter(|(of, _)| *of == side).map(|(_, tensor)| {
-                let record = &checkpoint.files.tensors[*tensor as usize];
-                let (name, shape) = (checkpoint.files.tensor_name(*tensor), checkpoint.files.shape(record));
-                Only { name, label: record.dtype.to_string(), shape: shape.to_vec() }
-            });
-            only[side as usize] = own.chain(biases).filter(|only| takes(&only.name)).collect();
-        }
-        let pairs = matched.pairs.into_iter().filter(|pair| takes(&pair.name));
-        let entries: Vec<Entry> = pairs
-            .map(|pair| Entry {
-                labels: pair.labels(of.a, of.b),
-                differs: pair.differs(of.a, of.b),
-                values: Values::NotAsked,
-                pair,
-            })
-            .collect();
-        if selection.is_some() && entries.is_empty() && only.iter().all(Vec::is_empty) {
+        let found = Difference::of([of.a, of.b], &matched, &takes);
+        if selection.is_some() && found.entries.is_empty() && found.only.iter().all(Vec::is_empty) {
             let globs = escape(&asked.only.join(" ")).into_owned();
             return Err(Error::input(format!("--only {globs}: no layer of either is called so")));
         }
-        let mut notes = matched.notes;
-        let mut is_partial = false;
-        for (side, checkpoint) in Side::BOTH.into_iter().zip([of.a, of.b]) {
-            for shard in checkpoint.files.shards.iter().filter(|shard| shard.unreadable) {
-                is_partial = true;
-                let (name, side) = (escape(&shard.name), side.name());
-                notes.push(format!("{name} of {side} could not be read: what it holds is not known"));
-            }
-        }
-        let mut report = Self { asked, of, notes, only, entries, is_partial };
+        let mut report = Self { asked, of, found };
         if asked.values {
             report.compare(quiet);
         }
@@ -205,17 +100,8 @@ impl<'a> Report<'a> {
 
     /// Compares the values of all pairs of one shape.
     fn compare(&mut self, quiet: bool) {
-        let mut list = Vec::new();
-        for (at, entry) in self.entries.iter_mut().enumerate() {
-            match &entry.differs.shape {
-                Some((a, b)) => {
-                    let (a, b) = (units::shape(a), units::shape(b));
-                    entry.values = Values::Not(format!("its shape is {a} in A, {b} in B"));
-                }
-                None => list.push(at),
-            }
-        }
-        let pairs: Vec<&Pair> = list.iter().map(|&at| &self.entries[at].pair).collect();
+        let list = self.found.comparable();
+        let pairs: Vec<&Pair> = list.iter().map(|&at| &self.found.entries[at].pair).collect();
         let total = pairs.iter().map(|pair| self.of.count(pair)).fold(0, u64::saturating_add);
         let watch = Shown { total, on_terminal: !quiet && shows_progress(), ..Shown::default() };
         let found = Mutex::new(Vec::with_capacity(pairs.len()));
@@ -223,47 +109,24 @@ impl<'a> Report<'a> {
         let threads =
             threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
         self.of.compare(&pairs, threads, &watch, &|at, compared| {
-            let values = match compared {
-                Ok(compared) => Values::Compared(Figures::from(compared)),
-                Err(error) => Values::Not(error.message),
-            };
-            found.lock().unwrap_or_else(PoisonError::into_inner).push((at, values));
+            let figures = compared.map(|compared| Figures::of(&compared)).map_err(|error| error.message);
+            found.lock().unwrap_or_else(PoisonError::into_inner).push((at, Values::from(figures)));
         });
         watch.clear();
         for (at, values) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            self.entries[list[at]].values = values;
+            self.found.entries[list[at]].values = values;
         }
     }
 
-    /// Returns the pairs whose values were compared.
-    fn compared(&self) -> impl Iterator<Item = (&Entry, &Figures)> {
-        self.entries.iter().filter_map(|entry| match &entry.values {
-            Values::Compared(figures) => Some((entry, figures)),
-            _ => None,
-        })
-    }
-
-    /// Returns the pairs whose values could not be compared, and why.
-    fn not_compared(&self) -> impl Iterator<Item = (&Entry, &str)> {
-        self.entries.iter().filter_map(|entry| match &entry.values {
-            Values::Not(why) => Some((entry, why.as_str())),
-            _ => None,
-        })
-    }
-
-    fn equal(&self) -> usize {
-        self.compared().filter(|(_, figures)| figures.changed == 0).count()
-    }
-
     fn code(&self) -> u8 {
-        let headers_differ = self.only.iter().any(|only| !only.is_empty())
-            || self.entries.iter().any(|entry| !entry.differs.is_nothing());
-        let values_differ = self.compared().any(|(_, figures)| figures.changed > 0);
-        if self.is_partial {
+        let headers_differ = self.found.only.iter().any(|only| !only.is_empty())
+            || self.found.entries.iter().any(|entry| !entry.differs.is_nothing());
+        let values_differ = self.found.compared().any(|(_, figures)| figures.changed > 0);
+        if self.found.is_partial {
             FAILED
         } else if headers_differ || values_differ {
             FOUND
-        } else if self.not_compared().next().is_some() {
+        } else if self.found.not_compared().next().is_some() {
             FAILED
         } else {
             DONE

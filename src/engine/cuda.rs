@@ -7,6 +7,7 @@
 //! what the processor makes, bit for bit; the proof decodes on the processor in any case. What no kernel does, what has
 //! a NaN in it (a GPU has only one), and what does not fit is done by the processor, and said.
 
+mod columns;
 mod driver;
 mod encode;
 mod launch;
@@ -27,7 +28,7 @@ use std::time::Instant;
 
 use self::driver::{Context, Fault};
 use self::launch::{Array, Launcher, Span};
-use self::layer::{OnCard, OnDevices, Recipe};
+use self::layer::{Codes, OnCard, OnDevices, Recipe};
 use self::module::Kernels;
 use self::probe::Card;
 use self::ring::{Ring, SEEN, Slot};
@@ -42,8 +43,8 @@ use crate::units;
 /// Slots on each device: while one is read, one decoded and one written, a fourth waits.
 pub(super) const SLOTS: usize = 4;
 
-/// Values of a piece at most: kernels count them in 32 bits, with a row in front.
-const VALUES_MAX: usize = 1 << 31;
+/// Values of a piece at most: kernels count them below 2^31, with a row in front.
+const VALUES_MAX: usize = 1 << 30;
 
 /// GPUs that compute.
 pub struct Cuda {
@@ -172,7 +173,13 @@ impl Cuda {
         while start < work.rows.end && matches!(done, Ok(None)) {
             done = self.ready(&mut held.slot, (layer, recipe), work).and_then(|ready| {
                 let (Some(on), Some(slot)) = (ready, &mut held.slot) else { return Ok(Some(Why::Memory)) };
-                let rows = fitting(start, slot.capacity);
+                let has_room = recipe.program.turned.is_none_or(|size| {
+                    let columns = work.decoding.rows.columns();
+                    columns.is_some_and(|columns| {
+                        columns::at_once(columns, size, slot.capacity as u64).is_some()
+                    })
+                });
+                let rows = if has_room { fitting(start, slot.capacity) } else { start..start };
                 start = rows.end;
                 if rows.is_empty() { Ok(Some(Why::Rows)) } else { make(slot, &on, rows) }
             });
@@ -231,7 +238,7 @@ impl Cuda {
     ) -> std::result::Result<[u32; 2], Fault> {
         let timed = &self.cards[slot.card].timed;
         let (is_there, copied) = copy_codes(slot, timed, work, on, rows.clone())?;
-        let codes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
+        let codes = codes_of(slot, work, (on, is_there));
         let launcher = self.launcher(slot);
         let span = span(work, &rows);
         let to = Array { bytes: &slot.out, dtype: work.dtype };
@@ -317,6 +324,12 @@ fn copy_codes(
     slot.marks.set(1, &slot.queue)?;
     slot.queue.clear(&slot.seen)?;
     Ok((is_there, copied))
+}
+
+/// Returns where the codes are that were copied.
+fn codes_of<'a>(slot: &'a Slot, work: &Work<'a>, (on, is_there): (&'a OnCard, bool)) -> Codes<'a> {
+    let bytes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
+    Codes { bytes, columns: work.decoding.rows.columns(), spare: &slot.out }
 }
 
 /// Returns true if each row's kernel is given all codes of the layer.

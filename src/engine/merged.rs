@@ -65,6 +65,10 @@ impl DecodeRows for Merged {
         self.base.runs(rows)
     }
 
+    fn columns(&self) -> Option<&dyn DecodeRows> {
+        self.base.columns()
+    }
+
     fn rows_at_once(&self) -> u64 {
         self.base.rows_at_once().max(ROWS_AT_ONCE)
     }

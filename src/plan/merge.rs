@@ -300,6 +300,7 @@ fn put(
         },
         Source::Merged(_) => return Err("it is merged twice".into()),
     };
+    let edits = if change == Change::Turned { turned(edits)? } else { edits };
     // What is packed is packed of the sum as it is.
     let dtype = if packed.is_some() { Dtype::F32 } else { out.dtype };
     let is_float = |dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32);
@@ -317,6 +318,18 @@ fn put(
         None => out.source = Source::Merged(number),
     }
     Ok(Some(Merge { base, change, native, dtype, is_packed, edits, is_flat }))
+}
+
+/// Returns what is done to a weight that was held against the adapters as it is packed, and is turned back before.
+fn turned(edits: Vec<EditSpec>) -> std::result::Result<Vec<EditSpec>, String> {
+    let turn = |edit: EditSpec| match edit.method {
+        Method::Oft(_) => Err("it was turned when it was packed, and OFT turns [out, in]".into()),
+        _ if edit.rows.is_some() || edit.order.is_some() => {
+            Err("it was turned when it was packed, and a part of its outputs changes".into())
+        }
+        _ => Ok(EditSpec { transposed: !edit.transposed, ..edit }),
+    };
+    edits.into_iter().map(turn).collect()
 }
 
 /// Says whether a delta has the rows of what an adapter brings in the base's place, which can be more.

@@ -120,6 +120,11 @@ trait Reordered: Send + Sync {
         vec![self.codes(rows)]
     }
 
+    /// Returns the decoder of the columns, as `DecodeRows::columns`.
+    fn columns(&self) -> Option<&dyn DecodeRows> {
+        None
+    }
+
     /// Puts in order what `decode` gives of stored rows: values, or codes themselves.
     fn reorder<T: Copy + Default>(
         &self,
@@ -153,6 +158,10 @@ impl<R: Reordered> DecodeRows for Ordered<R> {
 
     fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
         self.0.runs(rows)
+    }
+
+    fn columns(&self) -> Option<&dyn DecodeRows> {
+        self.0.columns()
     }
 
     fn code_bits(&self) -> Option<u32> {
@@ -265,8 +274,8 @@ impl Reordered for RopeValues {
 /// Values of a turned matrix that are worth decoding together: each time, all stored rows are gone through.
 const TURNED_AT_ONCE: u64 = 1 << 20;
 
-/// A matrix whose stored rows are the columns. A kernel reads columns of plain values; of packed ones a piece would have
-/// to hold all stored rows in f32, for which it has no room.
+/// A matrix whose stored rows are the columns. A kernel reads columns of plain values; packed ones are decoded some rows at
+/// a time, of which another kernel takes the columns. What is turned twice is decoded as it is stored.
 struct Turned {
     inner: Box<dyn DecodeRows>,
     /// Rows as stored, and the length of one.
@@ -288,13 +297,33 @@ impl Reordered for Turned {
     }
 
     fn program(&self) -> Option<Program> {
-        let Program { decode, steps } = self.inner.program()?;
-        let is_in_order = self.inner.runs(0..self.rows) == [self.inner.codes(0..self.rows)];
-        let is_plain = decode.name == "plain" && is_in_order;
-        let dtype = decode.numbers.first().copied().filter(|_| is_plain)?;
-        let decode = Kernel::new("plain_turned").numbers([dtype, self.rows, self.row_len as u64]);
+        let Program { decode, turned, steps } = self.inner.program()?;
         let steps = steps.into_iter().map(Step::turned).collect::<Option<_>>()?;
-        Some(Program { decode, steps })
+        let size = [self.rows, self.row_len as u64];
+        let dtype = decode.numbers.first().copied();
+        if turned.is_some() {
+            return Some(Program { decode, turned: None, steps });
+        }
+        if self.inner.runs(0..self.rows) != [self.inner.codes(0..self.rows)] {
+            return None;
+        }
+        let (decode, turned) = match decode.name {
+            "plain" => (Kernel::new("plain_turned").numbers([dtype?]).numbers(size), None),
+            "plain_turned" => (Kernel::new("plain").numbers([dtype?]), None),
+            _ => (decode, Some(size)),
+        };
+        Some(Program { decode, turned, steps })
+    }
+
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        // The rows of the columns of columns are what is stored.
+        self.inner
+            .columns()
+            .map_or_else(|| vec![self.codes(rows.clone())], |stored| stored.runs(rows.clone()))
+    }
+
+    fn columns(&self) -> Option<&dyn DecodeRows> {
+        Some(&*self.inner)
     }
 
     fn reorder<T: Copy + Default>(
@@ -341,6 +370,10 @@ impl DecodeRows for MinusOne {
 
     fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
         self.0.runs(rows)
+    }
+
+    fn columns(&self) -> Option<&dyn DecodeRows> {
+        self.0.columns()
     }
 
     fn program(&self) -> Option<Program> {

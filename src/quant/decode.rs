@@ -60,6 +60,11 @@ pub trait DecodeRows: Send + Sync {
         vec![self.codes(rows)]
     }
 
+    /// Returns the decoder of the columns, whose rows they are, where it is columns that are stored.
+    fn columns(&self) -> Option<&dyn DecodeRows> {
+        None
+    }
+
     /// Returns how many bits the code of a weight has, the most where they differ; `None` where weights have no
     /// codes of their own (codebooks of vectors, trellises) or this decoder does not give them.
     fn code_bits(&self) -> Option<u32> {

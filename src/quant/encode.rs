@@ -7,6 +7,7 @@
 //! Formats whose scales hang on the whole layer say so: then the largest magnitude of all values is found first,
 //! in a pass of its own.
 
+use super::decode::DecodeRows;
 use super::kernel::Kernel;
 use crate::tensor::Dtype;
 
@@ -52,6 +53,13 @@ pub trait Encode: Send + Sync {
     /// Returns how a GPU encodes rows to the same strands, of a layer of this largest magnitude; `None` if no kernel does.
     /// Values that are not finite, and whatever `rows` refuses, the kernel counts: then the processor is asked.
     fn kernel(&self, _largest: f32) -> Option<Kernel> {
+        None
+    }
+
+    /// Returns the decoder of the codes that the layer is stored with, as numbers, where they have a say in those that are
+    /// made. The kernel is given those of its rows in front of its arrays, in f32, decoded of the bytes of which its values
+    /// are.
+    fn held_codes(&self) -> Option<&dyn DecodeRows> {
         None
     }
 

@@ -71,6 +71,35 @@ impl Kernel {
         self.numbers.extend(values);
         self
     }
+
+    /// Returns the edit of `kernels/merge.cu` that makes of columns as rows what this one makes of rows: of those that
+    /// look at each value alone. `None` for the others: norms and rotations are of rows.
+    fn turned(mut self) -> Option<Self> {
+        match (self.name, self.tables.as_mut_slice(), self.numbers.as_mut_slice()) {
+            ("edit_plus", ..) => {}
+            ("edit_scale", _, [by_rows, ..]) => *by_rows ^= 1,
+            // Each factor has its rank as the length of its rows, or as their number.
+            ("edit_hadamard", [left, right, other_left, other_right], [rank, other_rank, ..]) => {
+                for (left, right, rank) in [(left, right, *rank), (other_left, other_right, *other_rank)] {
+                    let columns = (right.len() / 4).checked_div(rank as usize)?;
+                    (*left, *right) = (turned_words(right, columns), turned_words(left, rank as usize));
+                }
+            }
+            ("edit_kronecker", [first, second], [across, high, wide, ..]) => {
+                let down = (first.len() as u64 / 4).checked_div(*across)?;
+                *first = turned_words(first, *across as usize);
+                *second = turned_words(second, *wide as usize);
+                (*across, *high, *wide) = (down, *wide, *high);
+            }
+            _ => return None,
+        }
+        Some(self)
+    }
+}
+
+/// Returns a matrix of words of 32 bits the other way round; `columns`: the length of its rows.
+fn turned_words(words: &[u8], columns: usize) -> Vec<u8> {
+    columns_of(words.as_chunks::<4>().0, columns).concat()
 }
 
 /// Returns the number of a dtype in `kernels/values.cuh`, if kernels read and write it.
@@ -89,13 +118,16 @@ pub fn dtype_number(dtype: Dtype) -> Option<u32> {
 pub struct Program {
     /// The decoder.
     pub decode: Kernel,
-    /// What is done to its values, one after the other.
+    /// How many rows it has, and the length of one, where they are the weight's columns: they are turned before anything is
+    /// done to them. Then `DecodeRows::columns` says which codes each needs.
+    pub turned: Option<[u64; 2]>,
+    /// What is done to the values, one after the other.
     pub steps: Vec<Step>,
 }
 
 impl From<Kernel> for Program {
     fn from(decode: Kernel) -> Self {
-        Self { decode, steps: Vec::new() }
+        Self { decode, turned: None, steps: Vec::new() }
     }
 }
 
@@ -145,7 +177,9 @@ impl Step {
                 let [left, right] = [columns_of(&right, columns), columns_of(&left, rank)];
                 Some(Self::LowRank { left, right, rank, scale, rounded })
             }
-            Self::Edit { .. } => None,
+            Self::Edit { kernel, rows: None } => kernel.turned().map(Self::from),
+            // The rows would be columns.
+            Self::Edit { rows: Some(_), .. } => None,
         }
     }
 
@@ -172,6 +206,6 @@ impl Step {
 }
 
 /// Returns the columns of a matrix, one behind the other.
-fn columns_of(values: &[f32], columns: usize) -> Vec<f32> {
+fn columns_of<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
     (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns)).copied().collect()
 }

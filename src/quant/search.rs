@@ -17,6 +17,11 @@
 //! squares. Sources: GPTQModel 7 `quantization/quantizer.py`, hqq 0.2 `core/optimize.py`
 //! (`optimize_weights_proximal_legacy`).
 
+mod hqq;
+mod power;
+
+use hqq::Shrinkage;
+pub(super) use hqq::shrinkages;
 use multiversion::multiversion;
 
 use super::target::Search;
@@ -63,7 +68,7 @@ pub(super) fn search(search: Search, lattice: impl Lattice, values: &[f32], star
     match search {
         Search::None => start,
         Search::Mse => mse(lattice, values, start),
-        Search::Hqq => hqq(lattice, values, start),
+        Search::Hqq => hqq::hqq(lattice, values, start),
     }
 }
 
@@ -71,7 +76,7 @@ pub(super) fn search(search: Search, lattice: impl Lattice, values: &[f32], star
 const ONES: f32 = 12_582_912.0;
 /// Values whose errors are summed in f32, before sums are added in f64.
 const PIECE: usize = 256;
-/// Sums that run beside each other.
+/// Sums that run beside each other; `kernels/search.cuh` has the same pieces and lanes.
 const LANES: usize = 16;
 /// By what share a sum of errors has to be less to count: more than rounding does to it.
 const CLEARLY: f64 = 1.0 - 1e-5;
@@ -225,76 +230,91 @@ fn mse<L: Lattice>(lattice: L, values: &[f32], start: Grid) -> Grid {
         }
     }
     for _ in 0..REFITS {
-        let (scale, _) = fitted(&best, |value, _| value, false);
-        let grid = Grid { scale: lattice.store(scale), ..best.grid };
-        if !best.take(grid, squares) {
+        if !best.take(fitted(lattice, values, best.grid, (None, false)), squares) {
             break;
         }
     }
     best.grid
 }
 
-/// Returns the scale, and the zero point if it is `free`, with which the codes of the best grid come nearest to
-/// `wanted(value, decoded)`, by least squares.
-fn fitted<L: Lattice>(best: &Best<'_, L>, wanted: impl Fn(f32, f32) -> f32, is_free: bool) -> (f32, f32) {
-    let Best { lattice, values, grid, .. } = *best;
-    let (mut codes, mut squares, mut sum, mut products) = (0f64, 0f64, 0f64, 0f64);
-    for &value in values {
-        let code = lattice.code(value, grid) - grid.zero;
-        let wanted = f64::from(wanted(value, grid.scale * code));
-        let code = f64::from(code);
-        codes += code;
-        squares += code * code;
-        sum += wanted;
-        products += wanted * code;
+/// Sums over a group, of which least squares are made.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    /// Of codes, counted from the zero point, and of their squares.
+    codes: f64,
+    squares: f64,
+    /// Of the values that are wanted, and of their products with codes.
+    wanted: f64,
+    products: f64,
+}
+
+/// Returns the sums of a group on a grid. What is wanted are the values; what `shrinkage` leaves of errors is taken off.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn sums<L: Lattice>(lattice: L, values: &[f32], grid: Grid, shrinkage: Option<Shrinkage>) -> Sums {
+    let (mut codes, mut wanted) = ([0f32; PIECE], [0f32; PIECE]);
+    let mut lanes = [[0f64; LANES]; 4];
+    for piece in values.chunks(PIECE) {
+        let (codes, wanted) = (&mut codes[..piece.len()], &mut wanted[..piece.len()]);
+        for (code, &value) in codes.iter_mut().zip(piece) {
+            *code = lattice.code(value, grid) - grid.zero;
+        }
+        wanted.copy_from_slice(piece);
+        if let Some(shrinkage) = shrinkage {
+            shrinkage.take_off(wanted, codes, grid.scale);
+        }
+        let ((codes, rest), (wanted, wanted_rest)) = (codes.as_chunks(), wanted.as_chunks());
+        for (codes, wanted) in codes.iter().zip(wanted) {
+            add(&mut lanes, codes, wanted);
+        }
+        // Zeros add nothing.
+        let (mut last, mut last_wanted) = ([0f32; LANES], [0f32; LANES]);
+        last[..rest.len()].copy_from_slice(rest);
+        last_wanted[..rest.len()].copy_from_slice(wanted_rest);
+        add(&mut lanes, &last, &last_wanted);
     }
+    let [codes, squares, wanted, products] = lanes.map(|lanes| lanes.iter().sum());
+    Sums { codes, squares, wanted, products }
+}
+
+/// Adds codes, their squares, what is wanted and its products with codes to the sums of each lane.
+#[inline]
+fn add(
+    [sums, squares, wanted_sums, products]: &mut [[f64; LANES]; 4],
+    codes: &[f32; LANES],
+    wanted: &[f32; LANES],
+) {
+    let (codes, wanted) = (codes.map(f64::from), wanted.map(f64::from));
+    for lane in 0..LANES {
+        sums[lane] += codes[lane];
+        squares[lane] += codes[lane] * codes[lane];
+    }
+    for lane in 0..LANES {
+        wanted_sums[lane] += wanted[lane];
+        products[lane] += wanted[lane] * codes[lane];
+    }
+}
+
+/// Returns the scale, and the zero point if it is `free`, with which the codes of a grid come nearest to what is wanted,
+/// by least squares.
+fn fitted<L: Lattice>(
+    lattice: L,
+    values: &[f32],
+    grid: Grid,
+    (shrinkage, is_free): (Option<Shrinkage>, bool),
+) -> Grid {
+    let Sums { codes, squares, wanted, products } = sums(lattice, values, grid, shrinkage);
     let count = values.len() as f64;
-    let spread = squares - codes * codes / count;
-    let slope = (products - codes * sum / count) / spread;
+    // The slope is that of wanted values over codes, times the spread of the codes.
+    let (spread, slope) = (count * squares - codes * codes, count * products - codes * wanted);
     if is_free && spread > 0.0 && slope > 0.0 {
-        let zero = (codes - sum / slope) / count + f64::from(grid.zero);
+        let zero = (codes - wanted * spread / slope) / count + f64::from(grid.zero);
         let zero = (zero as f32).clamp(lattice.least_zero(), lattice.top()).round_ties_even();
         // The scale that is best with the whole zero point.
         let shift = f64::from(grid.zero - zero);
-        let scale = (products + shift * sum) / (squares + 2.0 * shift * codes + count * shift * shift);
-        return (scale as f32, zero);
+        let scale = (products + shift * wanted) / (squares + 2.0 * shift * codes + count * shift * shift);
+        return Grid { scale: lattice.store(scale as f32), zero };
     }
-    ((products / squares) as f32, grid.zero)
-}
-
-fn hqq<L: Lattice>(lattice: L, values: &[f32], start: Grid) -> Grid {
-    const STEPS: usize = 20;
-    const KAPPA: f32 = 1.01;
-    const NORM: f32 = 0.7;
-    let mut beta = 10f32;
-    let mut current = Best::new(lattice, values, start);
-    let most = current.lost.squares;
-    let mut best = Best { lattice, values, grid: start, lost: current.lost };
-    for _ in 0..STEPS {
-        // Errors up to here are shrunken to nothing.
-        let bound = beta.powf(-1.0 / (2.0 - NORM));
-        let shrunken = |value: f32, decoded: f32| {
-            let error = value - decoded;
-            let magnitude = error.abs();
-            if magnitude <= bound {
-                return value;
-            }
-            let left = (magnitude - magnitude.powf(NORM - 1.0) / beta).max(0.0);
-            // What is taken for an outlier's own is not fitted.
-            value - left.copysign(error)
-        };
-        let (scale, zero) = fitted(&current, shrunken, lattice.fixed_zero().is_none());
-        let grid = Grid { scale: lattice.store(scale), zero };
-        if grid == current.grid || !grid.scale.is_finite() || grid.scale <= 0.0 {
-            break;
-        }
-        current = Best::new(lattice, values, grid);
-        if current.lost.squares <= most {
-            best.take(grid, |lost| lost.magnitudes);
-        }
-        beta *= KAPPA;
-    }
-    best.grid
+    Grid { scale: lattice.store((products / squares) as f32), zero: grid.zero }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! Report: what was found of layers and tensors, as JSON and CSV. The command line prints it, the workbench exports it.
+//! Report: what was found of layers and tensors, and of two checkpoints, as JSON and CSV. The command line prints it, the
+//! workbench exports it.
 
 pub mod csv;
+pub mod difference;
 mod document;
 pub mod norms;
 

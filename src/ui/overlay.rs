@@ -72,12 +72,16 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
             new_file(frame, area, input, about, theme);
         }
         Some(Overlay::Export(input)) => {
+            let as_stats = ".json, .csv: as ckpt stats prints them";
             let about = match &app.values.list {
-                Some(list) if list.axis == Axis::Rows => "The norms of all rows",
-                Some(_) => "The norms of all columns",
-                None => "The figures of these values",
+                _ if app.exported_comparison().is_some() => {
+                    ("This comparison", ".json: as ckpt diff prints it")
+                }
+                Some(list) if list.axis == Axis::Rows => ("The norms of all rows", as_stats),
+                Some(_) => ("The norms of all columns", as_stats),
+                None => ("The figures of these values", as_stats),
             };
-            new_file(frame, area, input, (about, ".json, .csv: as ckpt stats prints them"), theme);
+            new_file(frame, area, input, about, theme);
         }
         Some(Overlay::Log) => log(frame, area, app, theme),
         Some(Overlay::Ask(question)) => ask(frame, area, &app.question(*question), theme),

@@ -8,19 +8,22 @@ use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
 use ckpt::engine::{Device as _, Options, Proof};
-use ckpt::plan::{Attached, Merging, Names, Order, Plan, Source, Values};
+use ckpt::plan::{Attached, Merging, Names, Order, Plan, Source};
 use ckpt::quant::change::Change;
 use ckpt::quant::decode::Decoding;
 use ckpt::quant::dense;
 use ckpt::quant::encode::Around;
 use ckpt::quant::in_memory::InMemory;
 use ckpt::quant::noise::BLOCKS;
-use ckpt::quant::target::{Aim, Candidate, GroupSize, Search, Wishes};
+use ckpt::quant::target::{Aim, Candidate};
 use ckpt::tensor::{Dtype, GgmlType, values};
 use libtest_mimic::Trial;
+use serde_json::json;
 
-use super::encode::{FLOATS, converted, largest, rows_on_device, weight};
+use super::conv1d;
+use super::encode::{FLOATS, largest, rows_on_device, weight};
 use super::layers::{self, Random};
+use super::merge::{Dice, Edited, SIZES, edits};
 use super::samples::{Scratch, cards, carry_out, files};
 use super::trial;
 
@@ -60,6 +63,78 @@ fn less_one() {
             let what = format!("{dtype} {shape:?} less one");
             same(&what, &plain(shape, dtype, number, Change::MinusOne));
         }
+    }
+}
+
+/// A layer in nf4.
+fn nf4([outputs, inputs]: [u64; 2]) -> InMemory<'static> {
+    let (mut random, count) = (Random::new(outputs * inputs), outputs * inputs);
+    let state =
+        json!({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [outputs, inputs]});
+    let (state, blocks) = (state.to_string().into_bytes(), count.div_ceil(64));
+    InMemory::default()
+        .part("weight", Dtype::U8, &[count.div_ceil(2), 1], random.bytes(count.div_ceil(2)))
+        .part("weight.absmax", Dtype::F32, &[blocks], random.scales(Dtype::F32, blocks, false))
+        .part("weight.quant_map", Dtype::F32, &[16], random.scales(Dtype::F32, 16, false))
+        .part("weight.quant_state.bitsandbytes__nf4", Dtype::U8, &[state.len() as u64], state)
+}
+
+/// A layer in int8 of bitsandbytes.
+fn int8([outputs, inputs]: [u64; 2]) -> InMemory<'static> {
+    let mut random = Random::new(outputs + inputs);
+    InMemory::default().part("weight", Dtype::I8, &[outputs, inputs], random.bytes(outputs * inputs)).part(
+        "SCB",
+        Dtype::F32,
+        &[outputs],
+        random.scales(Dtype::F32, outputs, false),
+    )
+}
+
+/// Columns of packed weights as rows, of more stored rows than a slot holds at a time: whole vectors of codes in every row,
+/// in some of them, and codes that share bytes with those of the next row.
+fn packed() {
+    for shape in [[1, 1], [600, 131], [1500, 64], [2100, 33], [3, 30_000]] {
+        for (format, layer) in [("bnb-nf4", nf4(shape)), ("bnb-int8", int8(shape))] {
+            let decoding = Change::Turned.over(layer.decoding("layer", format).unwrap()).unwrap();
+            let of = (&decoding, layer.bytes(decoding.codes));
+            let notes = layers::compare_rows(&format!("{format} {shape:?} turned"), of, &[]);
+            assert_eq!(notes, Vec::<String>::new(), "{format} {shape:?}");
+        }
+    }
+}
+
+/// Stored rows that do not fit a slot, or not so that their codes begin where a kernel reads them, are the processor's.
+fn too_long() {
+    for shape in [[2, 70_000], [4, 30_001]] {
+        let layer = nf4(shape);
+        let decoding = Change::Turned.over(layer.decoding("layer", "bnb-nf4").unwrap()).unwrap();
+        let of = (&decoding, layer.bytes(decoding.codes));
+        let notes = layers::compare_rows(&format!("{shape:?} turned"), of, &[]);
+        assert!(notes.len() == 1 && notes[0].contains("more than a slot holds"), "{notes:?}");
+    }
+}
+
+/// Packed columns as rows, which edits of every kind change; and these as they were stored again.
+fn packed_and_edited(seed: u64) {
+    let dice = &mut Dice::new(seed + 100);
+    let shape = [dice.pick(&SIZES), dice.pick(&SIZES)];
+    let stored = if seed.is_multiple_of(2) { nf4(shape) } else { int8(shape) };
+    let format = if seed.is_multiple_of(2) { "bnb-nf4" } else { "bnb-int8" };
+    let [rows, columns] = shape;
+    for (name, edit) in edits(dice, [columns, rows], seed) {
+        let mut decoding = stored.decoding("layer", format).unwrap();
+        decoding = Change::Turned.over(decoding).unwrap();
+        decoding.rows = Box::new(Edited { base: decoding.rows, edit });
+        let bytes = stored.bytes(decoding.codes).to_vec();
+        let what = format!("{name} on {format} {shape:?}, turned");
+        let is_again = seed % 4 < 2 && !OF_ROWS.contains(&name);
+        if is_again {
+            decoding = Change::Turned.over(decoding).unwrap();
+        }
+        let what = format!("{what}{}", if is_again { " twice" } else { "" });
+        assert!(decoding.rows.program().is_some(), "{what}: no kernel");
+        let notes = layers::compare_rows(&what, (&decoding, &bytes), &[]);
+        assert_eq!(notes, Vec::<String>::new(), "{what}");
     }
 }
 
@@ -106,6 +181,30 @@ fn rope_of_blocks((name, halves): (&str, &[usize])) {
             same(&format!("{name} {shape:?} in {heads} heads"), &(decoding, bytes.clone()));
         }
     }
+}
+
+/// Edits that are of rows as they lie: columns as rows are none of theirs.
+const OF_ROWS: [&str; 6] = ["DoRA", "tokens", "rows", "rows of DoRA", "experts", "OFT"];
+
+/// Columns as rows, of plain values that an edit of every kind has changed before.
+fn edited(seed: u64) {
+    let dice = &mut Dice::new(seed);
+    let shape = [dice.pick(&SIZES), dice.pick(&SIZES)];
+    let stored = dice.pick(&FLOATS);
+    let mut turned = 0;
+    for (name, edit) in edits(dice, shape, seed) {
+        let (mut decoding, bytes) = plain(shape, stored, seed as usize, Change::None);
+        decoding.rows = Box::new(Edited { base: decoding.rows, edit });
+        let changed = (Change::Turned.over(decoding).unwrap(), bytes);
+        let what = format!("{name} on {stored} {shape:?}, turned");
+        if OF_ROWS.contains(&name) {
+            assert!(changed.0.rows.program().is_none(), "{what}: a kernel of rows");
+            continue;
+        }
+        same(&what, &changed);
+        turned += 1;
+    }
+    assert_eq!(turned, 6, "seed {seed}");
 }
 
 /// Turned values that are encoded.
@@ -185,40 +284,27 @@ fn reordered(plan: &Plan) -> usize {
     tensors.filter(|tensor| is(tensor.source)).count()
 }
 
-/// A model of `Conv1D`, packed as its quantizers do it.
-fn conv1d(adapter: Option<&str>, aim: &Aim) {
-    let plan = converted("peft-lora-conv1d-gpt2/base", adapter, Some(aim), true);
-    let turned = plan.packs.iter().filter(|pack| pack.change == Change::Turned);
-    let merged = turned.clone().filter(|pack| matches!(pack.values, Values::Merged(_))).count();
-    assert_eq!((turned.count(), merged), (4, if adapter.is_some() { 4 } else { 0 }), "{}", aim.flags());
-}
-
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("changed::turned", turned),
+        trial("changed::turned::packed", packed),
+        trial("changed::turned::too_long", too_long),
         trial("changed::less_one", less_one),
         trial("changed::rope", rope_of_plain),
         trial("changed::rope_values", rope_of_values),
     ];
+    trials.extend((1..=8).map(|seed| trial(format!("changed::turned::edits::{seed}"), move || edited(seed))));
+    trials.extend((0..8).map(|seed| {
+        trial(format!("changed::turned::packed::edits::{seed}"), move || packed_and_edited(seed))
+    }));
     trials.extend(
         BLOCKS
             .iter()
             .map(|&of| trial(format!("changed::rope::{}", of.0.to_lowercase()), move || rope_of_blocks(of))),
     );
-    let group_size = Some(GroupSize::Of(32));
-    let gptq = Wishes { group_size, ..Wishes::default() };
-    let searched = Wishes { search: Search::Mse, ..gptq.clone() };
-    let [gptq, searched] = [gptq, searched].map(|wishes| Aim { name: "gptq".into(), wishes });
-    for aim in [Aim::of("bnb-nf4"), Aim::of("bnb-int8"), gptq, searched] {
+    for aim in conv1d::aims() {
         let name = aim.flags().replace("--to ", "");
-        for adapter in [None, Some("peft-lora-conv1d-gpt2")] {
-            let aim = aim.clone();
-            let with = adapter.map_or("", |_| "::merged");
-            trials.push(trial(format!("changed::conv1d::{name}{with}"), move || conv1d(adapter, &aim)));
-        }
-        if !matches!(aim.wishes.search, Search::Mse) {
-            trials.push(trial(format!("changed::turned::{name}"), move || encoded(&aim)));
-        }
+        trials.push(trial(format!("changed::turned::{name}"), move || encoded(&aim)));
     }
     let merge = ("gguf-merge-llama/base/model.gguf", Some("gguf-merge-llama/adapter"));
     for (sample, adapter) in

@@ -8,7 +8,7 @@ use ckpt::engine::choice::Choice;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::{Options, Progress, Run};
 use ckpt::plan::{Order, Plan, To};
-use ckpt::quant::target::{Aim, Candidate, Search, Wishes};
+use ckpt::quant::target::{Aim, Search, Wishes};
 use ckpt::tensor::Dtype;
 use libtest_mimic::Trial;
 
@@ -18,27 +18,31 @@ use super::trial;
 /// A weight that is large enough for a GPU, all of it zero: of a file without blocks on the disk.
 const SHAPE: [u64; 2] = [40_960, 16_384];
 
-/// Opens what `auto` says for a weight that is packed as a format; the words of why.
-fn opened(aim: &Aim) -> (String, Vec<String>) {
+/// Opens what `auto` says for a checkpoint of zeros: its config, and a name, dtype and shape of each tensor; the words of
+/// why.
+fn opened(config: &str, tensors: &[(&str, Dtype, &[u64])], to: To) -> (String, Vec<String>) {
     let scratch = Scratch::new("auto");
     let folder = scratch.join("model");
     std::fs::create_dir(&folder).unwrap();
-    let mut config = File::create_new(folder.join("config.json")).unwrap();
-    config.write_all(br#"{"architectures": ["LlamaForCausalLM"]}"#).unwrap();
-    let [rows, columns] = SHAPE;
-    let bytes = 2 * rows * columns;
-    let header = format!(
-        r#"{{"model.layers.0.mlp.up_proj.weight":{{"dtype":"BF16","shape":[{rows},{columns}],"data_offsets":[0,{bytes}]}}}}"#
-    );
+    let mut file = File::create_new(folder.join("config.json")).unwrap();
+    file.write_all(config.as_bytes()).unwrap();
+    let mut end = 0;
+    let entries = tensors.iter().map(|(name, dtype, shape)| {
+        let start = end;
+        end += dtype.bytes_of(shape.iter().product()).unwrap();
+        format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{end}]}}"#)
+    });
+    let header = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
     let mut file = File::create_new(folder.join("model.safetensors")).unwrap();
     file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
     file.write_all(header.as_bytes()).unwrap();
-    file.set_len(8 + header.len() as u64 + bytes).unwrap();
+    file.set_len(8 + header.len() as u64 + end).unwrap();
     let input = folder.to_str().unwrap();
     let checkpoint = Checkpoint::open_examined(input).unwrap();
-    let order = Order { to: To::Packed(aim.clone()), ..Order::new(input, &scratch.join("out")) };
+    let is_packed = matches!(to, To::Packed(_));
+    let order = Order { to, ..Order::new(input, &scratch.join("out")) };
     let plan = Plan::convert(&checkpoint, order).unwrap();
-    assert_eq!(plan.packs.len(), 1);
+    assert_eq!(plan.packs.len(), usize::from(is_packed));
     let options = Options { threads: 2, slot_bytes: 60_000, ..Options::default() };
     let progress = Progress::default();
     let (checkpoint, plan, options, progress) = (&checkpoint, &plan, &options, &progress);
@@ -47,21 +51,16 @@ fn opened(aim: &Aim) -> (String, Vec<String>) {
     (opened.why, opened.device.notes())
 }
 
-/// A weight that is packed is measured by what the run does with it, and is the processor's where no kernel encodes it;
-/// what that counted is forgotten before the run.
+/// A weight that is packed is measured by what the run does with it; what that counted is forgotten before the run.
 fn measured() {
     let mut aims = ["bnb-nf4", "gptq", "fp8", "nvfp4"].map(Aim::of).to_vec();
     aims.push(Aim { name: "gptq".into(), wishes: Wishes { search: Search::Hqq, ..Wishes::default() } });
     for aim in aims {
-        let target = aim.target(false).unwrap();
-        let encoding = target.encoding(&Candidate { shape: &SHAPE, dtype: Dtype::BF16 }).unwrap();
-        let (why, notes) = opened(&aim);
         let what = aim.flags();
+        let config = r#"{"architectures": ["LlamaForCausalLM"]}"#;
+        let weight = ("model.layers.0.mlp.up_proj.weight", Dtype::BF16, &SHAPE[..]);
+        let (why, notes) = opened(config, &[weight], To::Packed(aim));
         assert_eq!(notes, Vec::<String>::new(), "{what}");
-        if encoding.encoder.kernel(1.0).is_none() {
-            assert_eq!(why, "auto: no kernel for these formats", "{what}");
-            continue;
-        }
         assert!(
             why.starts_with("auto: of these weights the cpu makes ") && why.ends_with("/s"),
             "{what}: {why}"
@@ -70,6 +69,18 @@ fn measured() {
     }
 }
 
+/// What no kernel makes is the processor's: packed weights of a `Conv1D` model, which are turned back.
+fn without_kernels() {
+    let config = r#"{"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "quantization_config":
+        {"quant_method": "bitsandbytes", "load_in_8bit": true}}"#;
+    let layer = "transformer.h.0.mlp.c_fc";
+    let [weight, scales] = ["weight", "SCB"].map(|part| format!("{layer}.{part}"));
+    let [rows, columns] = [64, 1 << 21];
+    let tensors = [(&*weight, Dtype::I8, &[rows, columns][..]), (&*scales, Dtype::F32, &[rows][..])];
+    let (why, notes) = opened(config, &tensors, To::Dense);
+    assert_eq!((why.as_str(), notes), ("auto: no kernel for these formats", Vec::new()));
+}
+
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("choice::measured", measured)]
+    vec![trial("choice::measured", measured), trial("choice::without kernels", without_kernels)]
 }

@@ -177,27 +177,85 @@ fn aims() -> Vec<Aim> {
 
 /// Formats whose scales kernels search for.
 fn searches() -> Vec<Aim> {
+    [Search::Mse, Search::Hqq].into_iter().flat_map(searches_by).collect()
+}
+
+fn searches_by(search: Search) -> Vec<Aim> {
     let aim = |name: &str, wishes: Wishes| Aim { name: name.into(), wishes };
     let mut aims = Vec::new();
-    let search = Search::Mse;
-    for (bits, asymmetric, group) in
-        [(4, false, 32), (4, true, 128), (8, true, 24), (3, false, 0), (2, true, 16)]
-    {
+    for (bits, asymmetric, group, gptq) in [
+        (4, false, 32, None),
+        (4, true, 128, Some(GptqFiles::V2)),
+        (8, true, 24, Some(GptqFiles::V1)),
+        (3, false, 0, None),
+        (2, true, 16, None),
+    ] {
         let group_size = Some(if group == 0 { GroupSize::Row } else { GroupSize::Of(group) });
         aims.push(aim(
             "gptq",
-            Wishes { bits: Some(bits), asymmetric, group_size, search, ..Wishes::default() },
+            Wishes { bits: Some(bits), asymmetric, group_size, gptq, search, ..Wishes::default() },
         ));
     }
     aims.push(aim("awq", Wishes { group_size: Some(GroupSize::Of(32)), search, ..Wishes::default() }));
-    for (scheme, group) in
-        [("w4a16", Some(32)), ("w4a16-asym", Some(16)), ("w8a16-asym", Some(0)), ("w8a8", None)]
-    {
+    for (scheme, group) in [
+        ("w4a16", Some(32)),
+        ("w4a16-asym", Some(16)),
+        ("w3a16-asym", Some(32)),
+        ("w8a16-asym", Some(0)),
+        ("w8a8", None),
+    ] {
         let group_size = group.map(|group| if group == 0 { GroupSize::Row } else { GroupSize::Of(group) });
         let scheme = Some(scheme.to_owned());
         aims.push(aim("compressed-tensors", Wishes { scheme, group_size, search, ..Wishes::default() }));
     }
     aims
+}
+
+/// Values around the bounds up to which errors are shrunken to nothing, and far above them, where sums overflow; and groups
+/// so small that the last bit of each power is one of a scale.
+fn shrunken() {
+    let cuda = Cuda::open(&cards(2), 1).unwrap();
+    let mut state = 7u32;
+    let mut random = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let sizes = [
+        ([8, 96], Dtype::F32, 1.0),
+        ([8, 64], Dtype::F32, 100.0),
+        ([16, 32], Dtype::F32, 3e7),
+        ([8, 48], Dtype::F32, 1e20),
+        ([8, 32], Dtype::F32, 3e38),
+        ([8, 288], Dtype::BF16, 20.0),
+        ([8, 160], Dtype::F16, 3.0),
+    ];
+    let usual = searches_by(Search::Hqq).into_iter().flat_map(|aim| sizes.map(|of| (aim.clone(), of)));
+    let small = ["w2a16", "w3a16", "w2a16-asym", "w3a16-asym"].into_iter().map(|scheme| {
+        let (scheme, group_size, search) = (Some(scheme.into()), Some(GroupSize::Of(4)), Search::Hqq);
+        let wishes = Wishes { scheme, group_size, search, ..Wishes::default() };
+        (Aim { name: "compressed-tensors".into(), wishes }, ([4, 2048], Dtype::F32, 2.0))
+    });
+    let mut better = 0;
+    for (aim, (shape, dtype, size)) in usual.chain(small) {
+        // Each row is of another size, and most of its values are small.
+        let row = |row: u64, random: &mut dyn FnMut() -> f32| -> Vec<f32> {
+            let size = size / (1 << row) as f32;
+            (0..shape[1]).map(|_| size * random() * random() * random()).collect()
+        };
+        let mut values: Vec<f32> = (0..shape[0]).flat_map(|at| row(at, &mut random)).collect();
+        values::round_all(dtype, &mut values);
+        let made = |aim: &Aim| {
+            let encoding = aim.target(false).unwrap().encoding(&Candidate { shape: &shape, dtype }).ok()?;
+            // Scales may be beyond their dtype.
+            let should = encoding.encoder.rows(&values, Around::default()).ok();
+            let is = on_device(&cuda, &*encoding.encoder, (shape, dtype, &values), (0.0, 1));
+            assert_eq!(is, should, "{} {shape:?} {dtype} {size}", aim.flags());
+            should
+        };
+        let nearest = Aim { wishes: Wishes { search: Search::None, ..aim.wishes.clone() }, ..aim.clone() };
+        better += usize::from(made(&aim).is_some_and(|found| Some(found) != made(&nearest)));
+    }
+    assert!(better > 35, "other scales were found for {better} layers");
 }
 
 /// Sizes for searches, which take the simulator long: tails of groups, and groups of several pieces.
@@ -241,7 +299,7 @@ fn bounds(name: &str) {
 /// Values without a code are the processor's, which says so in words.
 fn refused() {
     for broken in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
-        for aim in aims() {
+        for aim in aims().into_iter().chain(searches()) {
             let (target, shape) = (aim.target(false).unwrap(), [32, 128]);
             let encoding = target.encoding(&Candidate { shape: &shape, dtype: Dtype::F32 }).unwrap();
             let mut values = vec![0.5; 32 * 128];
@@ -260,28 +318,39 @@ pub(crate) fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, 
     let folder = |sample: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample);
     let input = folder(sample);
     let input = if input.join("model").is_dir() { input.join("model") } else { input };
+    let adapter = adapter.map(|adapter| folder(adapter).join("adapter"));
+    let to = aim.map_or(To::Same, |aim| To::Packed(aim.clone()));
+    let (plan, notes) = on_both(&input, adapter.as_deref(), &to);
+    assert!(!plan.packs.is_empty(), "{sample}: nothing is packed");
+    if is_whole {
+        let flags = aim.map_or_else(|| "same".into(), Aim::flags);
+        assert_eq!(notes, Vec::<String>::new(), "{sample} {flags}");
+    }
+    plan
+}
+
+/// Carries a run out on both: a model, an adapter that is merged into it, and what it becomes. Returns the plan, and what the
+/// GPU's notes say.
+pub(crate) fn on_both(input: &Path, adapter: Option<&Path>, to: &To) -> (Plan, Vec<String>) {
     let input = input.to_str().unwrap();
     let checkpoint = Arc::new(Checkpoint::open_examined(input).unwrap());
     let held = adapter.map(|adapter| {
-        let path = folder(adapter).join("adapter").to_str().unwrap().to_owned();
+        let path = adapter.to_str().unwrap().to_owned();
         (Held::open(Arc::clone(&checkpoint), &path, None).unwrap(), path)
     });
-    let flags = aim.map_or_else(|| "same".into(), Aim::flags);
-    let scratch = Scratch::new(&format!("encode-{sample}-{flags}").replace([' ', '/'], "-"));
+    let scratch = Scratch::new("both");
     let plan = |output: &str| {
-        let to = aim.map_or(To::Same, |aim| To::Packed(aim.clone()));
         let merging = held.as_ref().map(|(_, path)| {
             let adapters = vec![(path.clone(), 1.0)];
             Merging { adapters, allow_partial: true, ..Merging::default() }
         });
-        let order = Order { to, merging, ..Order::new(input, &scratch.join(output)) };
+        let order = Order { to: to.clone(), merging, ..Order::new(input, &scratch.join(output)) };
         match &held {
             Some((held, _)) => Plan::merge(&checkpoint, order, &[Attached::new(held, 1.0)]).unwrap(),
             None => Plan::convert(&checkpoint, order).unwrap(),
         }
     };
     let (on_cpu, on_gpu) = (plan("cpu"), plan("gpu"));
-    assert!(!on_gpu.packs.is_empty(), "{sample}: nothing is packed");
     let options = Options { threads: 2, slot_bytes: 60_000, proof: Proof::None, ..Options::default() };
     let adapters: Vec<&Checkpoint> = held.iter().map(|(held, _)| &*held.adapter).collect();
     carry_out(&on_cpu, (&checkpoint, &adapters), &Cpu, &options).unwrap();
@@ -290,12 +359,9 @@ pub(crate) fn converted(sample: &str, adapter: Option<&str>, aim: Option<&Aim>, 
     let (is, should) = (files(&scratch.join("gpu")), files(&scratch.join("cpu")));
     assert_eq!(is.keys().collect::<Vec<_>>(), should.keys().collect::<Vec<_>>());
     for (file, bytes) in &should {
-        assert!(is[file] == *bytes, "{sample} {flags}: {file} differs");
+        assert!(is[file] == *bytes, "{input} to {to:?}: {file} differs");
     }
-    if is_whole {
-        assert_eq!(outcome.notes, Vec::<String>::new(), "{sample} {flags}");
-    }
-    on_gpu
+    (on_gpu, outcome.notes)
 }
 
 /// Stacks of experts, whose columns come as rows.
@@ -372,6 +438,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             assert!(compared > 3, "{compared} layers");
         }));
     }
+    trials.push(trial("encode::shrunken", shrunken));
     trials.push(trial("encode::refused", refused));
     for name in ["bnb-nf4", "bnb-fp4"] {
         trials.push(trial(format!("encode::bounds::{name}"), move || bounds(name)));

@@ -288,6 +288,31 @@ fn large(format: &'static str) {
     assert!(check(format, &layer, format, &[]), "{format}: not encoded again");
 }
 
+/// Layers of which some codes are read alike, so that the stored ones have a say: by scales of 0, and 8 bits beside BF16.
+fn alike(format: &'static str, seed: u64) {
+    let mut random = Random::new(seed + 500);
+    let (outputs, inputs, group) = (8 * (1 + random.below(9)), 16 * (1 + random.below(12)), 16);
+    let (groups, dtype) = (inputs / group, if format == "awq" { Dtype::F16 } else { Dtype::BF16 });
+    let (qweight, zeros) = match format {
+        "awq" => ([inputs, outputs / 8], [groups, outputs / 8]),
+        _ => ([inputs / 4, outputs], [groups, outputs / 4]),
+    };
+    let mut scales = random.scales(dtype, groups * outputs, false);
+    scales.chunks_mut(2).step_by(5).for_each(|scale| scale.fill(0));
+    let bytes = |[high, wide]: [u64; 2], random: &mut Random| random.bytes(high * wide * 4);
+    let mut layer = InMemory::default()
+        .part("qweight", Dtype::I32, &qweight, bytes(qweight, &mut random))
+        .part("qzeros", Dtype::I32, &zeros, bytes(zeros, &mut random))
+        .part("scales", dtype, &[groups, outputs], scales);
+    if format == "gptq" && seed.is_multiple_of(2) {
+        let index = words((0..inputs).map(|_| random.below(groups)));
+        layer = layer.part("g_idx", Dtype::I32, &[inputs], index);
+    }
+    let encoding = layer.encoding("layer", format).unwrap();
+    assert!(encoding.encoder.held_codes().is_some(), "{format}: no code has a say");
+    assert!(check(&format!("{outputs} × {inputs}, seed {seed}"), &layer, format, &[]));
+}
+
 /// Runs layers of a kind that is written: kernels encode some of them again.
 fn again(name: &str, run: &dyn Fn(u64) -> bool) {
     let encoded = LAYERS.filter(|&seed| run(seed)).count();
@@ -324,6 +349,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     for (name, run) in decoded {
         let none = move || assert_eq!(LAYERS.filter(|&seed| run(seed)).count(), 0, "{name} is written now");
         trials.push(trial(format!("integers::{name}"), none));
+    }
+    for (format, seed) in
+        ["gptq", "awq"].into_iter().flat_map(|format| (0..4).map(move |seed| (format, seed)))
+    {
+        trials.push(trial(format!("integers::alike::{format}::{seed}"), move || alike(format, seed)));
     }
     for format in ["gptq", "awq"] {
         trials.push(trial(format!("integers::large::{format}"), move || large(format)));

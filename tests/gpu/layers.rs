@@ -7,6 +7,7 @@ use super::samples::cards;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
 use ckpt::engine::{Device, Resident, Scratch, Tally, Work};
+use ckpt::quant::change::Change;
 use ckpt::quant::decode::Decoding;
 use ckpt::quant::in_memory::InMemory;
 use ckpt::tensor::Dtype;
@@ -75,7 +76,34 @@ fn decoding(what: &str, layer: &InMemory<'_>, format: &str) -> Decoding {
 /// again, as it is stored: returns true if kernels did that.
 pub(crate) fn check(what: &str, layer: &InMemory<'_>, format: &str, natives: &[Dtype]) -> bool {
     assert_eq!(compare(what, layer, format, natives), Vec::<String>::new(), "{what}");
+    turned(what, layer, format);
     own::check(what, layer, format)
+}
+
+/// The columns of a layer as rows, and those of them as its rows again.
+fn turned(what: &str, layer: &InMemory<'_>, format: &str) {
+    let cuda = Cuda::open(&cards(1), 1).unwrap();
+    for times in 1..=2 {
+        let mut decoding = decoding(what, layer, format);
+        if decoding.shape.len() != 2 {
+            return;
+        }
+        let codes = layer.bytes(decoding.codes);
+        for _ in 0..times {
+            decoding = Change::Turned.over(decoding).unwrap();
+        }
+        assert!(decoding.rows.program().is_some(), "{what} turned {times} times: no kernel");
+        let count = decoding.row_count();
+        let native = decoding.dtype.unwrap_or(Dtype::BF16);
+        let some = count / 3..(count / 3 + 9).min(count);
+        for (dtype, rows) in [(Dtype::F32, 0..count), (Dtype::F16, count - 1..count), (Dtype::BF16, some)] {
+            let to = (rows.clone(), native, dtype);
+            let is = made(&cuda, (&decoding, codes), to.clone(), &Resident::default());
+            let should = made(&Cpu, (&decoding, codes), to, &Resident::default());
+            assert!(is == should, "{what} turned {times} times, to {dtype}: rows {rows:?} differ");
+        }
+    }
+    assert_eq!(cuda.notes(), Vec::<String>::new(), "{what} turned");
 }
 
 /// The same; returns what the GPU's notes say.

@@ -11,6 +11,7 @@
 
 mod changed;
 mod choice;
+mod conv1d;
 mod encode;
 mod faults;
 mod flow;
@@ -94,6 +95,7 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
     let on_any = [
         choice::trials(),
         changed::trials(),
+        conv1d::trials(),
         encode::trials(),
         ggml::trials(),
         ggml_encode::trials(),

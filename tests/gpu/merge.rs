@@ -93,9 +93,9 @@ fn merge(base: &str, adapters: &[&str], recipe: Recipe, combine: Combine, dtype:
 }
 
 /// Rows that an edit changes.
-struct Edited {
-    base: Box<dyn DecodeRows>,
-    edit: Box<dyn Edit>,
+pub(crate) struct Edited {
+    pub(crate) base: Box<dyn DecodeRows>,
+    pub(crate) edit: Box<dyn Edit>,
 }
 
 impl DecodeRows for Edited {
@@ -108,6 +108,14 @@ impl DecodeRows for Edited {
         self.edit.apply(rows, out);
     }
 
+    fn runs(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        self.base.runs(rows)
+    }
+
+    fn columns(&self) -> Option<&dyn DecodeRows> {
+        self.base.columns()
+    }
+
     fn program(&self) -> Option<Program> {
         let mut program = self.base.program()?;
         program.steps.push(Step::Round(Dtype::F32));
@@ -117,9 +125,13 @@ impl DecodeRows for Edited {
 }
 
 /// A small generator of numbers (xorshift), seeded so that a failure repeats.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
     fn roll(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -127,17 +139,17 @@ impl Dice {
         (self.0 >> 32) as u32
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.roll() as usize % from.len()]
     }
 
     /// Values of either sign with all bits of their mantissas.
-    fn values(&mut self, count: u64) -> Vec<f32> {
+    pub(crate) fn values(&mut self, count: u64) -> Vec<f32> {
         (0..count).map(|_| (self.roll() as f32 / 2f32.powi(31) - 1.0) * 0.7).collect()
     }
 }
 
-const SIZES: [u64; 9] = [1, 2, 3, 16, 33, 64, 65, 130, 300];
+pub(crate) const SIZES: [u64; 9] = [1, 2, 3, 16, 33, 64, 65, 130, 300];
 
 fn factors(dice: &mut Dice, [rows, columns]: [u64; 2]) -> Factors {
     let rank = dice.pick(&[1, 2, 8, 16, 17, 40]);
@@ -149,7 +161,7 @@ fn low_rank(dice: &mut Dice, shape: [u64; 2], rounded: Option<Dtype>) -> LowRank
 }
 
 /// Returns an edit of each kind, and what it is.
-fn edits(dice: &mut Dice, shape: [u64; 2], turn: u64) -> Vec<(&'static str, Box<dyn Edit>)> {
+pub(crate) fn edits(dice: &mut Dice, shape: [u64; 2], turn: u64) -> Vec<(&'static str, Box<dyn Edit>)> {
     let [rows, columns] = shape;
     let rounded = dice.pick(&[None, Some(Dtype::BF16), Some(Dtype::F16)]);
     let by_columns = Dora::by_columns(low_rank(dice, shape, None), &dice.values(columns), rows, |_, out| {
@@ -204,7 +216,7 @@ fn edits(dice: &mut Dice, shape: [u64; 2], turn: u64) -> Vec<(&'static str, Box<
 
 /// Decodes all rows, some and single ones on both devices.
 fn edited(seed: u64) {
-    let dice = &mut Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let dice = &mut Dice::new(seed);
     let shape = [dice.pick(&SIZES), dice.pick(&SIZES)];
     let stored = dice.pick(&[Dtype::F32, Dtype::F16, Dtype::BF16]);
     let mut base = dice.values(shape[0] * shape[1]);

@@ -1,14 +1,16 @@
 //! Layers that are encoded again as they are stored: on their own scales and on new ones, byte for byte as the processor
 //! does it.
 
+use ckpt::adapter::delta::Rows;
 use ckpt::engine::Device as _;
 use ckpt::engine::cuda::Cuda;
-use ckpt::quant::decode::Beside;
+use ckpt::quant::decode::Decoding;
 use ckpt::quant::encode::Around;
 use ckpt::quant::in_memory::InMemory;
 use ckpt::tensor::{Dtype, values};
 
-use super::encode::{largest, on_device, weight};
+use super::encode::{largest, on_device, rows_on_device, weight};
+use super::merge::Edited;
 use super::samples::cards;
 
 /// What becomes of a layer's values before they are encoded again.
@@ -53,15 +55,18 @@ impl Changed {
     }
 }
 
-/// Returns true where the processor has to have a say: codes whose values are read alike stay what they are.
-fn has_alike(scales: &[f32], format: &str, dtype: Option<Dtype>) -> bool {
-    let has_zeros =
-        scales.contains(&0.0) || scales.iter().any(|scale| values::round(Dtype::F16, *scale) == 0.0);
-    matches!(format, "gptq" | "awq") && (has_zeros || dtype == Some(Dtype::BF16))
+/// How a layer is decoded, with all its values replaced by others: what is made of them comes of its own codes.
+fn replaced(layer: &InMemory<'_>, format: &str, values: &[f32]) -> Decoding {
+    let mut decoding = layer.decoding("layer", format).unwrap();
+    let shape = [decoding.row_count(), decoding.row_len()];
+    let all: Vec<u64> = (0..shape[0]).collect();
+    let edit = Box::new(Rows::new(&all, values.to_vec(), shape).unwrap());
+    decoding.rows = Box::new(Edited { base: decoding.rows, edit });
+    decoding
 }
 
 /// Encodes a layer again on both devices, of values that are changed in every way; returns false if the format does not
-/// write it, or the processor has to have a say.
+/// write it.
 pub(crate) fn check(what: &str, layer: &InMemory<'_>, format: &str) -> bool {
     let Ok(encoding) = layer.encoding("layer", format) else { return false };
     let decoding = layer.decoding("layer", format).unwrap();
@@ -72,16 +77,18 @@ pub(crate) fn check(what: &str, layer: &InMemory<'_>, format: &str) -> bool {
     decoding.rows.decode(0..shape[0], codes, &mut decoded);
     let cuda = Cuda::open(&cards(1), 1).unwrap();
     let dtype = decoding.dtype.unwrap_or(Dtype::BF16);
-    if encoder.kernel(1.0).is_none() {
-        let scales = decoding.rows.beside(Beside::Scales).unwrap_or_default();
-        assert!(has_alike(&scales, format, decoding.dtype), "{what}: no kernel encodes it again");
-        return false;
-    }
+    assert!(encoder.kernel(1.0).is_some(), "{what}: no kernel encodes it again");
     for (changed, ranges) in CHANGED.into_iter().zip([1, 3].into_iter().cycle()) {
         let values = changed.of(&decoded, shape, dtype);
         let largest = if encoder.wants_largest() { largest(&values) } else { 0.0 };
         let should = encoder.rows(&values, Around { first_row: 0, largest });
-        let is = on_device(&cuda, encoder, (shape, Dtype::F32, &values), (largest, ranges));
+        let is = if encoder.held_codes().is_some() {
+            let decoding = replaced(layer, format, &values);
+            let codes = layer.bytes(decoding.codes);
+            rows_on_device(&cuda, encoder, (&decoding, codes), (largest, ranges))
+        } else {
+            on_device(&cuda, encoder, (shape, Dtype::F32, &values), (largest, ranges))
+        };
         let what = format!("{what}: {changed:?} in {ranges}");
         let Ok(should) = should else {
             assert_eq!(is, None, "{what}: the processor refuses it");

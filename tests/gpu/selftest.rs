@@ -31,6 +31,7 @@ fn kernels_and_processor_agree() {
     }
     for name in ["gptq", "awq", "compressed-tensors"] {
         assert!(is_there(&format!("to {name}, mse")), "{name}: {:?}", tested.checks);
+        assert!(is_there(&format!("to {name}, hqq")), "{name}: {:?}", tested.checks);
     }
     for name in ["gptq", "awq", "compressed-tensors", "nvfp4", "fp8"] {
         assert!(is_there(&format!("{name} to same")), "{name}: {:?}", tested.checks);

@@ -396,3 +396,54 @@ fn values_beside_each_other_are_those_that_were_compared() {
     let named = named.to_str().unwrap();
     assert_eq!((check_beside(gguf, named), check_beside(named, gguf)), (12, 12));
 }
+
+/// Types a file's name where a comparison is exported; returns what is to be written.
+fn exported(view: &mut View, file: &str) -> Option<String> {
+    view.press(": e x p o r t enter ctrl-u");
+    for key in file.chars() {
+        view.press(&key.to_string());
+    }
+    let effects = view.app.update(Event::Key("enter".into()));
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Export(path, text) if path == file => Some(text),
+        _ => None,
+    })
+}
+
+/// Holds what is exported of a comparison against what the command prints.
+fn check_exported(a: &str, b: &str) {
+    let mut view = View::compared(a, b, "");
+    let text = exported(&mut view, "both.json").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ckpt"));
+    command.args(["diff", a, b, "--values", "--json"]);
+    assert_eq!(text, String::from_utf8(command.output().unwrap().stdout).unwrap(), "{a} {b}");
+    // The log says how to have it again.
+    let log = view.app.log.last().unwrap();
+    assert!(log.starts_with("ckpt diff ") && log.ends_with("--values --json > both.json"), "{log}");
+}
+
+#[test]
+fn a_comparison_is_exported_as_the_command_prints_it() {
+    check_exported(GPTQ, BASE);
+    check_exported(BASE, "samples/base-B-bf16/model");
+    let scratch = Scratch::new("exported");
+    let layer = |name: &str, moved: f32| (name.to_owned(), moved);
+    let [a, b] = ["a", "b"].map(|name| scratch.0.join(name));
+    made(&a, &[layer("x", 0.0), layer("y", 0.0), layer("only_here", 0.0)]);
+    made(&b, &[layer("x", 0.0), layer("y", 0.1), layer("only_there", 0.0)]);
+    let [a, b] = [a, b].map(|path| path.display().to_string());
+    check_exported(&a, &b);
+}
+
+#[test]
+fn a_comparison_is_exported_when_it_is_done_and_as_json() {
+    let mut view = View::open(GPTQ, BASE);
+    view.press("b enter").tell(5);
+    view.press(": e x p o r t enter");
+    assert_eq!(view.app.toast.as_deref(), Some("export: not all pairs are compared"));
+    view.tell(usize::MAX);
+    assert_eq!(exported(&mut view, "both.csv"), None);
+    assert_eq!(view.app.toast.as_deref(), Some("its name is to end in .json"));
+    let text = text_of(&view.draw(SMALL, FULL));
+    assert!(text.contains("This comparison") && text.contains(".json: as ckpt diff prints it"), "{text}");
+}

@@ -33,6 +33,7 @@ mod merge_gguf;
 mod merge_gguf_hostile;
 mod merge_proof;
 mod merge_same;
+mod merge_turned;
 mod packed_samples;
 mod packing_hostile;
 mod packing_views;

@@ -202,10 +202,16 @@ impl EditSpec {
                 Box::new(Hadamard::new(first, second, self.scale(), delta)?)
             }
             Method::LoKr => {
-                let first =
-                    kron_factor(&mut parts, ["lokr_w1", "lokr_t1", "lokr_w1_a", "lokr_w1_b"], matrix)?;
-                let second =
-                    kron_factor(&mut parts, ["lokr_w2", "lokr_t2", "lokr_w2_a", "lokr_w2_b"], matrix)?;
+                // The factors of what is turned are turned themselves.
+                let [rows, columns] = matrix;
+                let of_factors = if self.transposed { [columns, rows] } else { matrix };
+                let mut factor = |names: [&str; 4]| {
+                    let factor = kron_factor(&mut parts, names, of_factors)?;
+                    let factor = if self.transposed { factor.transposed() } else { factor };
+                    Ok::<_, String>((factor.values, [factor.rows, factor.columns].map(|size| size as u64)))
+                };
+                let first = factor(["lokr_w1", "lokr_t1", "lokr_w1_a", "lokr_w1_b"])?;
+                let second = factor(["lokr_w2", "lokr_t2", "lokr_w2_a", "lokr_w2_b"])?;
                 Box::new(Kronecker::new(first, second, matrix, self.scale(), delta)?)
             }
             Method::Ia3 => {
@@ -432,23 +438,23 @@ fn matrix_of((values, shape): &Values) -> Result<(&[f32], [usize; 2]), String> {
     }
 }
 
-/// Returns one side of a Kronecker product: stored whole, or as two factors.
+/// Returns one side of a Kronecker product of so many rows and columns: stored whole, or as two factors.
 fn kron_factor(
     parts: &mut Parts<'_>,
     [whole, core, a, b]: [&str; 4],
     [rows, columns]: [u64; 2],
-) -> Result<(Vec<f32>, [u64; 2]), String> {
+) -> Result<Matrix, String> {
     if parts.has(whole) {
-        let matrix = parts.matrix(whole)?;
-        return Ok((matrix.values, [matrix.rows as u64, matrix.columns as u64]));
+        return parts.matrix(whole);
     }
     let (left, right) = parts.pair([core, a, b])?;
     let shape = [left.rows as u64, right.columns as u64];
     if shape[0] > rows || shape[1] > columns {
         return Err(format!("{whole} is {} × {}, the base {rows} × {columns}", shape[0], shape[1]));
     }
+    let (rows, columns) = (left.rows, right.columns);
     let factors = Factors::new(left.values, right.values, shape)?;
-    let mut product = vec![0.0; (shape[0] * shape[1]) as usize];
-    factors.rows(0..shape[0], &mut product);
-    Ok((product, shape))
+    let mut values = vec![0.0; rows * columns];
+    factors.rows(0..shape[0], &mut values);
+    Ok(Matrix { values, rows, columns })
 }

@@ -126,6 +126,67 @@ fn a_rotation_keeps_lengths() {
     assert!((length(&row) - before).abs() < 1e-5);
 }
 
+/// Returns an edit of a weight by a method, of tensors by their parts; `transposed`: the weight is `[in, out]`.
+fn edit_of(
+    method: Method,
+    tensors: &[(&'static str, [u64; 2])],
+    shape: [u64; 2],
+    transposed: bool,
+) -> Box<dyn Edit> {
+    let parts = (0..).zip(tensors).map(|(at, (part, _))| (*part, at)).collect();
+    let spec = EditSpec {
+        adapter: 0,
+        module: "module".into(),
+        method,
+        parts,
+        scaling: 0.5,
+        weight: 1.0,
+        transposed,
+        recipe: Recipe::Peft,
+        experts: 1,
+        tokens: Vec::new(),
+        outputs: None,
+        expert: None,
+        rows: None,
+        order: None,
+        is_flat: false,
+        combination: None,
+    };
+    let mut read = |_, tensor: u32| {
+        let shape = tensors[tensor as usize].1;
+        let values = noise((shape[0] * shape[1]) as usize, u64::from(tensor) + 20);
+        Ok(std::sync::Arc::new((values, shape.to_vec())))
+    };
+    let mut base = |_: Range<u64>, _: &mut [f32]| panic!("no norms are asked for");
+    spec.edit(&shape, Dtype::F32, &mut read, &mut base).unwrap()
+}
+
+#[test]
+fn what_is_done_to_a_turned_weight_is_what_is_done_to_it() {
+    let [out, inputs] = [6, 20];
+    let loha = [("hada_w1_a", [6, 2]), ("hada_w1_b", [2, 20]), ("hada_w2_a", [6, 3]), ("hada_w2_b", [3, 20])];
+    let whole = [("lokr_w1", [2, 5]), ("lokr_w2", [3, 4])];
+    let split = [("lokr_w1", [3, 10]), ("lokr_w2_a", [2, 4]), ("lokr_w2_b", [4, 2])];
+    let turned = |values: &[f32], columns: usize| -> Vec<f32> {
+        (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns).copied()).collect()
+    };
+    for (method, tensors) in [
+        (Method::Lora, &[("lora_A", [3, 20]), ("lora_B", [6, 3])][..]),
+        (Method::LoHa, &loha),
+        (Method::LoKr, &whole),
+        (Method::LoKr, &split),
+        (Method::Ia3, &[("ia3_l", [6, 1])]),
+        (Method::Ia3, &[("ia3_l", [1, 20])]),
+    ] {
+        let base = noise(120, 77);
+        let (mut values, mut other) = (base.clone(), turned(&base, 20));
+        edit_of(method, tensors, [out, inputs], false).apply(0..out, &mut values);
+        edit_of(method, tensors, [inputs, out], true).apply(0..inputs, &mut other);
+        assert_ne!(values, base, "{method:?} changes nothing");
+        assert_eq!(turned(&values, 20), other, "{method:?}");
+    }
+}
+
 #[test]
 fn a_delta_is_rounded_before_it_is_added_where_that_is_asked() {
     let low = |rounded| {

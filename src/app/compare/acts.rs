@@ -151,7 +151,7 @@ fn row_in_words(app: &App) -> Option<String> {
     let found = match compare.table.known.get(number as usize)? {
         None => "not compared yet".to_owned(),
         Some(Err(why)) => format!("values cannot be compared: {why}"),
-        Some(Ok(figures)) => figures.in_words(),
+        Some(Ok(figures)) => super::figures::in_words(figures),
     };
     Some(format!("{name}  A {a}  B {b}  {found}"))
 }

@@ -3,72 +3,24 @@
 use std::ops::Range;
 
 use crate::checkpoint::Checkpoint;
-use crate::stats::{Compared, Matched};
+use crate::stats::Matched;
+pub use crate::stats::report::difference::Figures;
 
-/// How far the values of a pair lie apart: what is kept of each pair.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Figures {
-    /// How many values there are.
-    pub count: u64,
-    /// How many differ.
-    pub changed: u64,
-    /// `‖A - B‖ / ‖B‖`; `None` if all of B are zeros and not all of A are, or no pair is finite.
-    pub relative_l2: Option<f64>,
-    /// The cosine of the angle between both; `None` if one has only zeros.
-    pub cosine: Option<f64>,
-    /// The largest `|A - B|`, with its row and column; `None` if none lies apart.
-    pub max_abs: Option<(f64, [u64; 2])>,
-    /// The mean of `|A - B|`; `None` if no pair is finite.
-    pub mean_abs: Option<f64>,
-    /// How many are NaN in A and in B.
-    pub nan: [u64; 2],
-    /// How many are infinite in A and in B.
-    pub infinite: [u64; 2],
-}
-
-impl Figures {
-    /// Returns the figures of two that were held against each other.
-    #[must_use]
-    pub fn of(compared: &Compared) -> Self {
-        Self {
-            count: compared.count,
-            changed: compared.changed,
-            relative_l2: compared.relative_l2,
-            cosine: compared.cosine,
-            max_abs: compared.max_abs.map(|far| (far.value, compared.place(far.at))),
-            mean_abs: compared.mean_abs,
-            nan: compared.nan,
-            infinite: compared.infinite,
-        }
-    }
-
-    /// Returns them as a line, in all their digits.
-    #[must_use]
-    pub fn in_words(&self) -> String {
-        let number =
-            |figure: Option<f64>| figure.map_or_else(|| "none".to_owned(), |figure| figure.to_string());
-        let place =
-            self.max_abs.map_or_else(String::new, |(_, [row, column])| format!(" at [{row}, {column}]"));
-        format!(
-            "relative L2 {}  cosine {}  max abs {}{place}  mean abs {}  changed {} of {}",
-            number(self.relative_l2),
-            number(self.cosine),
-            number(self.max_abs.map(|most| most.0)),
-            number(self.mean_abs),
-            self.changed,
-            self.count
-        )
-    }
-
-    /// Returns what a cell of the strip says of them.
-    fn cell(&self) -> Cell {
-        if self.changed == 0 {
-            return Cell::Equal;
-        }
-        // What is no number on one side only is as far apart as can be, whatever the rest is.
-        let is_alike = self.nan[0] == self.nan[1] && self.infinite[0] == self.infinite[1];
-        Cell::Apart(self.relative_l2.filter(|_| is_alike).unwrap_or(f64::INFINITY))
-    }
+/// Returns figures as a line, in all their digits.
+#[must_use]
+pub fn in_words(figures: &Figures) -> String {
+    let number = |figure: Option<f64>| figure.map_or_else(|| "none".to_owned(), |figure| figure.to_string());
+    let place =
+        figures.max_abs.map_or_else(String::new, |(_, [row, column])| format!(" at [{row}, {column}]"));
+    format!(
+        "relative L2 {}  cosine {}  max abs {}{place}  mean abs {}  changed {} of {}",
+        number(figures.relative_l2),
+        number(figures.cosine),
+        number(figures.max_abs.map(|most| most.0)),
+        number(figures.mean_abs),
+        figures.changed,
+        figures.count
+    )
 }
 
 /// What is known of a pair: nothing yet, its figures, or why there are none.
@@ -90,6 +42,16 @@ pub enum Cell {
 }
 
 impl Cell {
+    /// Returns what figures say of a pair.
+    fn of(figures: &Figures) -> Self {
+        if figures.changed == 0 {
+            return Self::Equal;
+        }
+        // What is no number on one side only is as far apart as can be, whatever the rest is.
+        let is_alike = figures.nan[0] == figures.nan[1] && figures.infinite[0] == figures.infinite[1];
+        Self::Apart(figures.relative_l2.filter(|_| is_alike).unwrap_or(f64::INFINITY))
+    }
+
     /// Returns true for what a person looks for: the layer is not the same, or only here, or cannot be compared.
     #[must_use]
     pub fn differs(self) -> bool {
@@ -238,7 +200,7 @@ impl Table {
         let of_pair = |pair: u32| match &self.known[pair as usize] {
             None => Cell::Waiting,
             Some(Err(_)) => Cell::Unknown,
-            Some(Ok(figures)) => figures.cell(),
+            Some(Ok(figures)) => Cell::of(figures),
         };
         let cell = |pairs: &[Option<u32>; 2]| {
             pairs.iter().flatten().map(|pair| of_pair(*pair)).reduce(Cell::and).unwrap_or(Cell::OnlyA)
@@ -269,7 +231,7 @@ impl Table {
     pub fn worst_pair(&self, layer: u32) -> Option<u32> {
         let [weights, bias] = self.pairs(layer);
         let weight = |pair: u32| match self.known.get(pair as usize) {
-            Some(Some(Ok(figures))) => figures.cell().weight(),
+            Some(Some(Ok(figures))) => Cell::of(figures).weight(),
             _ => 0.0,
         };
         match (weights, bias) {

@@ -39,9 +39,11 @@ fn far(relative: f64) -> Figures {
         relative_l2: Some(relative),
         cosine: Some(1.0 - relative),
         max_abs: Some((relative, [1, 2])),
+        is_vector: false,
         mean_abs: Some(relative / 2.0),
         nan: [0; 2],
         infinite: [0; 2],
+        left_out: 0,
     }
 }
 

@@ -5,11 +5,12 @@ use std::io::Write;
 
 use rustc_hash::FxHashMap;
 
-use super::{Entry, Figures, Report};
+use super::Report;
 use crate::adapter::board::ranges;
 use crate::checkpoint::Checkpoint;
 use crate::cli::table::table;
 use crate::name::{cut_name, escape};
+use crate::stats::report::difference::{Entry, Figures};
 use crate::units;
 
 /// Rows of a list; `--json` has all.
@@ -21,20 +22,20 @@ impl Report<'_> {
     pub(super) fn write_text(&self, out: &mut dyn Write) -> std::io::Result<()> {
         side(out, "A", self.of.a)?;
         side(out, "B", self.of.b)?;
-        if !self.notes.is_empty() {
+        if !self.found.notes.is_empty() {
             writeln!(out)?;
         }
-        for note in &self.notes {
+        for note in &self.found.notes {
             writeln!(out, "▲ {}", escape(note))?;
         }
-        for (only, head) in self.only.iter().zip(["only in A", "only in B"]) {
+        for (only, head) in self.found.only.iter().zip(["only in A", "only in B"]) {
             let lines = only.iter().map(|of| {
                 let what = format!("{} {}", of.label, units::shape(&of.shape));
                 (of.name.as_str(), what)
             });
             section(out, head, lines)?;
         }
-        let differs = || self.entries.iter().map(|entry| (entry.pair.name.as_str(), &entry.differs));
+        let differs = || self.found.entries.iter().map(|entry| (entry.pair.name.as_str(), &entry.differs));
         let shapes = differs().filter_map(|(name, of)| {
             let (a, b) = of.shape.as_ref()?;
             Some((name, format!("{} in A, {} in B", units::shape(a), units::shape(b))))
@@ -54,7 +55,7 @@ impl Report<'_> {
         section(out, "formats differ", formats)?;
         if self.asked.values {
             self.values(out)?;
-            let others = self.not_compared().filter(|(entry, _)| entry.differs.shape.is_none());
+            let others = self.found.not_compared().filter(|(entry, _)| entry.differs.shape.is_none());
             section(
                 out,
                 "values not compared",
@@ -67,7 +68,7 @@ impl Report<'_> {
     /// The values that differ, those that lie farthest apart first.
     fn values(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let mut rows: Vec<(&Entry, &Figures)> =
-            self.compared().filter(|(_, figures)| figures.changed > 0).collect();
+            self.found.compared().filter(|(_, figures)| figures.changed > 0).collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -89,20 +90,20 @@ impl Report<'_> {
     fn counts(&self) -> String {
         let mut parts = Vec::new();
         if self.asked.values {
-            parts.push(format!("{} compared", units::exact(self.compared().count() as u64)));
-            parts.push(format!("{} equal", units::exact(self.equal() as u64)));
+            parts.push(format!("{} compared", units::exact(self.found.compared().count() as u64)));
+            parts.push(format!("{} equal", units::exact(self.found.equal() as u64)));
         } else {
-            let differ = self.entries.iter().filter(|entry| !entry.differs.is_nothing()).count();
-            parts.push(format!("{} in both", units::exact(self.entries.len() as u64)));
+            let differ = self.found.entries.iter().filter(|entry| !entry.differs.is_nothing()).count();
+            parts.push(format!("{} in both", units::exact(self.found.entries.len() as u64)));
             parts.push(format!("{} with another shape, dtype or format", units::exact(differ as u64)));
         }
-        for (only, side) in self.only.iter().zip(["A", "B"]) {
+        for (only, side) in self.found.only.iter().zip(["A", "B"]) {
             if !only.is_empty() {
                 parts.push(format!("{} only in {side}", units::exact(only.len() as u64)));
             }
         }
         parts.push(if self.asked.values {
-            format!("{} not compared", units::exact(self.not_compared().count() as u64))
+            format!("{} not compared", units::exact(self.found.not_compared().count() as u64))
         } else {
             "values not compared (--values)".to_owned()
         });
@@ -130,7 +131,7 @@ fn row(entry: &Entry, of: &Figures) -> Vec<String> {
         b,
         value(of.relative_l2),
         of.cosine.map_or_else(|| "-".to_owned(), cosine),
-        value(of.max_abs.map(|most| most.value)),
+        value(of.max_abs.map(|(most, _)| most)),
         of.place().map_or_else(String::new, |place| units::shape(&place)),
         value(of.mean_abs),
         share(of.changed, of.count),

@@ -7,11 +7,11 @@ use super::launch::Array;
 use super::layer::{OnCard, Recipe};
 use super::module::is_there;
 use super::ring::Slot;
-use super::{Cuda, Found, Why, copy_back, copy_codes, fitting, passed, seen, span};
+use super::{Cuda, Found, Why, codes_of, copy_back, copy_codes, fitting, passed, seen, span};
 use crate::engine::ToEncode;
 use crate::error::Result;
 use crate::quant::decode::DecodeRows;
-use crate::quant::kernel::{Kernel, STRANDS, dtype_number};
+use crate::quant::kernel::{Kernel, Program, STRANDS, dtype_number};
 use crate::tensor::Dtype;
 
 /// Strands begin at multiples of so many bytes, as kernels store vectors.
@@ -53,20 +53,24 @@ impl Cuda {
         let Some(encoder) = &on.encoder else { return Ok(1) };
         let places = places(&work.encoder.strand_bytes(rows.end - rows.start));
         let bytes = end_of(&places) as usize;
-        // Blocks that may stay as they are stored are made behind those, and take their place where they do not.
+        // Blocks that may stay as they are stored are made behind those, and take their place where they do not. Codes
+        // that have a say are held in place of the result, which then takes that of the bytes that they came of.
         let is_kept = on.keeper.is_some();
-        let (found, behind) = if is_kept { (Found::Codes, behind(bytes as u64)) } else { (Found::Out, 0) };
+        let is_in_codes = is_kept || on.held.is_some();
+        let found = if is_in_codes { Found::Codes } else { Found::Out };
+        let behind = if is_kept { behind(bytes as u64) } else { 0 };
         let made: Vec<[u64; 2]> = places.iter().map(|[at, bytes]| [behind + at, *bytes]).collect();
         let timed = &self.cards[slot.card].timed;
         let (is_there, copied) = copy_codes(slot, timed, &work.work, on, rows.clone())?;
-        let codes = on.codes.as_ref().filter(|_| is_there).unwrap_or(&slot.codes);
+        let codes = codes_of(slot, &work.work, (on, is_there));
         let (launcher, span) = (self.launcher(slot), span(&work.work, &rows));
         let [values, before] = [&slot.values, &slot.out].map(|bytes| Array { bytes, dtype: Dtype::F32 });
-        let to = if is_kept { &slot.codes } else { &slot.out };
+        let to = if is_in_codes { &slot.codes } else { &slot.out };
         let done = on
             .run(recipe, launcher, codes, span, (&slot.values, values))
             .and_then(|()| on.round(recipe, launcher, span, values))
-            .and_then(|()| launcher.encode(encoder, values, span, (to, &made)))
+            .and_then(|()| on.hold(launcher, codes, span, before))
+            .and_then(|held| launcher.encode(encoder, (values, held), span, (to, &made)))
             .and_then(|()| on.keep(launcher, span, (values, before), (&slot.codes, [behind, bytes as u64])))
             .and_then(|()| copy_back(slot, found, bytes));
         // As in `piece`: what was started is waited for in any case.
@@ -98,7 +102,17 @@ fn recipe(work: &ToEncode<'_>) -> Option<Recipe> {
         let begins = stored.program().is_some_and(|program| recipe.begins_with(&program));
         recipe.keeper = Some(keeper(work, stored).filter(|_| begins)?);
     }
+    if let Some(stored) = work.encoder.held_codes() {
+        recipe.held = Some(held(work, stored).filter(|_| recipe.program.turned.is_none())?);
+    }
     Some(recipe)
+}
+
+/// Returns what decodes the codes that a layer is stored with; `None` if the rows are made of other bytes.
+fn held(work: &ToEncode<'_>, stored: &dyn DecodeRows) -> Option<Kernel> {
+    let (rows, decoding) = (work.work.rows.clone(), &work.work.decoding.rows);
+    let Program { decode, turned: None, steps } = stored.program()? else { return None };
+    (steps.is_empty() && decoding.runs(rows.clone()) == stored.runs(rows)).then_some(decode)
 }
 
 /// Returns what leaves blocks as they are stored whose values do not change; `None` if a slot does not hold them.

@@ -113,10 +113,25 @@ impl Launcher<'_> {
         native: Dtype,
         out: Array<'_>,
     ) -> Result<(), Fault> {
+        self.decode_from(layer, (codes, 0), span, native, out)
+    }
+
+    /// The same of codes that begin at a byte.
+    pub(super) fn decode_from(
+        &self,
+        layer: &Uploaded,
+        (codes, at): (&Bytes, u64),
+        span: Span,
+        native: Dtype,
+        out: Array<'_>,
+    ) -> Result<(), Fault> {
         let function = self.function(&format!("{}_{}", layer.kernel.name, ending(out.dtype)))?;
         check_room(span.count, out)?;
+        if at > codes.len() as u64 {
+            return Err(short([at, 0], [codes.len() as u64, 0]));
+        }
         let (mut layer, mut codes, mut first, mut count) =
-            (layer.layer(), codes.at(), span.first, span.count);
+            (layer.layer(), codes.at() + at, span.first, span.count);
         let mut native = number(native)?;
         let (mut out, mut seen) = (out.bytes.at(), self.seen.at());
         let pieces = count.div_ceil(VALUES_OF_THREAD * u64::from(THREADS));
@@ -131,6 +146,41 @@ impl Launcher<'_> {
         ];
         // SAFETY: the parameters of `DECODER_TO` in kernels/values.cuh. What the kernel reads is what the format says of
         // these rows, whose bytes were copied; what it writes has room.
+        unsafe { self.queue.launch(function, self.blocks(pieces), &mut arguments) }
+    }
+
+    /// Makes the values of rows from `at` on of rows that were decoded to f32, `high` of them: their columns become the
+    /// rows, each longer than that.
+    pub(super) fn turn(
+        &self,
+        decoded: &Bytes,
+        [high, wide]: [u64; 2],
+        (span, at): (Span, u64),
+        out: Array<'_>,
+    ) -> Result<(), Fault> {
+        let function = self.function(&format!("turn_{}", ending(out.dtype)))?;
+        check_room(span.count, out)?;
+        check_room(high * wide, Array { bytes: decoded, dtype: Dtype::F32 })?;
+        let mut length = span.columns.max(1);
+        let (mut column, mut columns) = (span.first / length, span.count / length);
+        if column + columns > wide || at + high > length {
+            return Err(short([column + columns, at + high], [wide, length]));
+        }
+        let (mut from, mut high, mut wide, mut at) = (decoded.at(), high, wide, at);
+        let (mut out, mut seen) = (out.bytes.at(), self.seen.at());
+        let pieces = (high * columns).div_ceil(VALUES_OF_THREAD * u64::from(THREADS));
+        let mut arguments = [
+            pointer(&mut from),
+            pointer(&mut high),
+            pointer(&mut wide),
+            pointer(&mut column),
+            pointer(&mut columns),
+            pointer(&mut at),
+            pointer(&mut length),
+            pointer(&mut out),
+            pointer(&mut seen),
+        ];
+        // SAFETY: the parameters of `TURN` in kernels/plain.cu; both arrays hold what the numbers say.
         unsafe { self.queue.launch(function, self.blocks(pieces), &mut arguments) }
     }
 

@@ -3,17 +3,19 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::columns;
 use super::driver::{Bytes, Context, Fault, Marks, Queue};
 use super::launch::{Array, Launcher, Product, Span, Uploaded, low_rank};
 use super::module::is_there;
+use crate::quant::decode::DecodeRows;
 use crate::quant::kernel::{Kernel, Program, Step, dtype_number};
 use crate::tensor::Dtype;
 
 /// How the values of a layer are made: operations that kernels do, each rounded once.
 pub(super) struct Recipe {
-    program: Program,
+    pub(super) program: Program,
     /// What decoded values are rounded to.
-    decoded: Dtype,
+    pub(super) decoded: Dtype,
     /// What values are rounded to after each step that is no rounding itself.
     rounded: Vec<Dtype>,
     /// What values are rounded to one after the other behind that, before they are encoded.
@@ -22,6 +24,8 @@ pub(super) struct Recipe {
     pub(super) encoder: Option<Kernel>,
     /// What leaves blocks as they are stored whose values do not change.
     pub(super) keeper: Option<Kernel>,
+    /// What decodes the stored codes as numbers, where they have a say.
+    pub(super) held: Option<Kernel>,
 }
 
 impl Recipe {
@@ -45,6 +49,7 @@ impl Recipe {
         let is_known = [Dtype::F32, Dtype::F16, Dtype::BF16]
             .iter()
             .all(|dtype| is_there(&format!("{name}_{}", super::launch::ending(*dtype))));
+        let is_known = is_known && (program.turned.is_none() || columns::is_there());
         (is_known && dtype_number(decoded).is_some()).then_some(Self {
             program,
             decoded,
@@ -52,6 +57,7 @@ impl Recipe {
             then: Vec::new(),
             encoder: None,
             keeper: None,
+            held: None,
         })
     }
 
@@ -66,7 +72,9 @@ impl Recipe {
 
     /// Returns true if this program makes the values from which the recipe's begins.
     pub(super) fn begins_with(&self, stored: &Program) -> bool {
-        stored.steps.is_empty() && stored.decode == self.program.decode
+        stored.steps.is_empty()
+            && stored.turned == self.program.turned
+            && stored.decode == self.program.decode
     }
 
     /// Returns the dtype of stored values that need no decoding.
@@ -74,7 +82,10 @@ impl Recipe {
         let stored = [Dtype::F32, Dtype::F16, Dtype::BF16];
         let is = |dtype: &&Dtype| {
             let number = dtype_number(**dtype).map(u64::from);
-            self.program.decode.name == "plain" && self.program.decode.numbers.first().copied() == number
+            let decode = &self.program.decode;
+            self.program.turned.is_none()
+                && decode.name == "plain"
+                && decode.numbers.first().copied() == number
         };
         let stored = *stored.iter().find(is)?;
         (both(stored, self.decoded) == Some(stored)).then_some(stored)
@@ -98,6 +109,16 @@ enum Change {
     Edit(Uploaded, Option<Range<u64>>),
 }
 
+/// Codes of a piece on a device.
+#[derive(Clone, Copy)]
+pub(super) struct Codes<'a> {
+    pub(super) bytes: &'a Bytes,
+    /// The decoder of columns, where it is these that are stored.
+    pub(super) columns: Option<&'a dyn DecodeRows>,
+    /// Memory in which nothing is before there is a result.
+    pub(super) spare: &'a Bytes,
+}
+
 /// A layer on one device.
 pub(super) struct OnCard {
     decode: Uploaded,
@@ -106,6 +127,7 @@ pub(super) struct OnCard {
     cast: Uploaded,
     pub(super) encoder: Option<Uploaded>,
     pub(super) keeper: Option<Uploaded>,
+    pub(super) held: Option<Uploaded>,
     /// All its codes, where every row needs all of them.
     pub(super) codes: Option<Bytes>,
 }
@@ -159,14 +181,16 @@ impl OnCard {
                 }
             }
         }
-        let codes = whole.map(|codes| Bytes::of_layer(context, codes.len())).transpose()?;
+        // Kernels read whole words.
+        let room = |codes: &[u8]| codes.len().next_multiple_of(columns::ALIGNED as usize);
+        let codes = whole.map(|codes| Bytes::of_layer(context, room(codes))).transpose()?;
         let plain = Kernel::new("plain").numbers(dtype_number(Dtype::F32).map(u64::from));
         let cast = Uploaded::new(context, plain)?;
         let decode = Uploaded::new(context, recipe.program.decode.clone())?;
         let uploaded =
             |kernel: &Option<Kernel>| kernel.clone().map(|kernel| Uploaded::new(context, kernel)).transpose();
         let (encoder, keeper) = (uploaded(&recipe.encoder)?, uploaded(&recipe.keeper)?);
-        Ok(Self { decode, changes, cast, encoder, keeper, codes })
+        Ok(Self { decode, changes, cast, encoder, keeper, held: uploaded(&recipe.held)?, codes })
     }
 
     /// Has it copied, by way of `factors`, which is left alone until the queue was waited for; returns how many bytes.
@@ -197,7 +221,7 @@ impl OnCard {
             queue.copy_in(from, to)?;
             bytes += from.len() as u64;
         }
-        let beside = [self.encoder.as_ref(), self.keeper.as_ref()].into_iter().flatten();
+        let beside = [&self.encoder, &self.keeper, &self.held].into_iter().flatten();
         for kernel in [&self.decode, &self.cast].into_iter().chain(beside) {
             bytes += kernel.copy(queue)?;
         }
@@ -213,6 +237,7 @@ impl OnCard {
             .chain([&mut self.decode, &mut self.cast])
             .chain(self.encoder.as_mut())
             .chain(self.keeper.as_mut())
+            .chain(self.held.as_mut())
     }
 
     /// Rounds values in f32, in place, as the recipe says for what is encoded.
@@ -227,6 +252,19 @@ impl OnCard {
             .then
             .iter()
             .try_for_each(|&dtype| launcher.decode(&self.cast, values.bytes, span, dtype, values))
+    }
+
+    /// Decodes the stored codes of rows as numbers, where they have a say.
+    pub(super) fn hold<'a>(
+        &self,
+        launcher: Launcher<'_>,
+        codes: Codes<'_>,
+        span: Span,
+        held: Array<'a>,
+    ) -> Result<Option<Array<'a>>, Fault> {
+        let Some(decode) = &self.held else { return Ok(None) };
+        launcher.decode(decode, codes.bytes, span, Dtype::F32, held)?;
+        Ok(Some(held))
     }
 
     /// Has the blocks that `codes` begins with, whose values do not stay, replaced by those that were made behind them;
@@ -248,20 +286,25 @@ impl OnCard {
         &self,
         recipe: &Recipe,
         launcher: Launcher<'_>,
-        codes: &Bytes,
+        codes: Codes<'_>,
         span: Span,
         (values, out): (&Bytes, Array<'_>),
     ) -> Result<(), Fault> {
         let in_f32 = Array { bytes: values, dtype: Dtype::F32 };
-        let Some((last, _)) = self.changes.split_last() else {
-            return launcher.decode(&self.decode, codes, span, recipe.decoded, out);
+        let decode = |to: Array<'_>| {
+            if recipe.program.turned.is_none() {
+                return launcher.decode(&self.decode, codes.bytes, span, recipe.decoded, to);
+            }
+            let decoded = if std::ptr::eq(to.bytes, values) { codes.spare } else { values };
+            columns::decode(launcher, (recipe, &self.decode), (codes, decoded), span, to)
         };
+        let Some((last, _)) = self.changes.split_last() else { return decode(out) };
         let is_product = self.changes.len() == 1 && matches!(last, Change::Product(_));
         let plain = recipe.plain().filter(|&dtype| is_product && is_there(&low_rank(dtype, out.dtype)));
         let mut from = if let Some(dtype) = plain {
-            Array { bytes: codes, dtype }
+            Array { bytes: codes.bytes, dtype }
         } else {
-            launcher.decode(&self.decode, codes, span, recipe.decoded, in_f32)?;
+            decode(in_f32)?;
             in_f32
         };
         for (at, (change, &rounded)) in self.changes.iter().zip(&recipe.rounded).enumerate() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::driver::{Bytes, Fault, Marks, Pinned, Queue};
 use super::launch::{Array, Launcher, Span, uploaded};
-use super::layer::{OnCard, Recipe};
+use super::layer::{Codes, OnCard, Recipe};
 use super::probe::{Card, Probed, probe};
 use super::{Cuda, OnDevice, failed};
 use crate::error::Result;
@@ -140,7 +140,8 @@ impl Meter {
     pub fn load(&self, task: Task<'_>) -> Result<Option<Loaded<'_>>> {
         let Task { program, codes, rows, columns, native, dtype } = task;
         let (shared, has_steps) = (shared_bytes(&program), !program.steps.is_empty());
-        let Some(recipe) = Recipe::new(program, native, dtype) else { return Ok(None) };
+        let recipe = Recipe::new(program, native, dtype).filter(|recipe| recipe.program.turned.is_none());
+        let Some(recipe) = recipe else { return Ok(None) };
         let count = rows * columns;
         let span = Span { first: 0, count, columns };
         let out_bytes = dtype.bytes_of(count).unwrap_or(0);
@@ -246,7 +247,8 @@ impl Loaded<'_> {
             seen: &self.meter.seen,
         };
         let out = Array { bytes: &self.out, dtype: self.dtype };
-        self.on.run(&self.recipe, launcher, &self.codes, self.span, (&self.values, out))
+        let codes = Codes { bytes: &self.codes, columns: None, spare: &self.out };
+        self.on.run(&self.recipe, launcher, codes, self.span, (&self.values, out))
     }
 
     /// Measures it: codes, what rows share and the result are counted once each.
@@ -316,7 +318,7 @@ impl Memory {
 pub fn merge_of(stored: Dtype, (left, right): (Vec<f32>, Vec<f32>), rank: usize, scale: f32) -> Program {
     let number = crate::quant::kernel::dtype_number(stored).unwrap_or(0);
     let decode = Kernel::new("plain").numbers([u64::from(number)]);
-    Program { decode, steps: vec![Step::LowRank { left, right, rank, scale, rounded: None }] }
+    Program { decode, turned: None, steps: vec![Step::LowRank { left, right, rank, scale, rounded: None }] }
 }
 
 /// Returns the bytes of what all rows share.

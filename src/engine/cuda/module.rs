@@ -29,6 +29,7 @@ const PTX: &[(&str, &str)] = &[
     ("planes", include_str!("../../../kernels/ptx/planes.ptx")),
     ("scaled", include_str!("../../../kernels/ptx/scaled.ptx")),
     ("search", include_str!("../../../kernels/ptx/search.ptx")),
+    ("search_hqq", include_str!("../../../kernels/ptx/search_hqq.ptx")),
     ("tiles", include_str!("../../../kernels/ptx/tiles.ptx")),
     ("tinygemm", include_str!("../../../kernels/ptx/tinygemm.ptx")),
     ("words", include_str!("../../../kernels/ptx/words.ptx")),

@@ -332,6 +332,11 @@ impl<C: Coding, F: Files> Encode for Packer<C, F> {
         }
     }
 
+    fn held_codes(&self) -> Option<&dyn DecodeRows> {
+        let (_, decoder) = self.stored.as_ref()?.codes.as_ref()?;
+        Some(&**decoder)
+    }
+
     fn strand_bytes(&self, rows: u64) -> Vec<u64> {
         match &self.stored {
             Some(stored) => self.own_grid(stored).map(|own| own.strand_bytes(rows)),
@@ -355,14 +360,11 @@ impl<C: Coding, F: Files> Packer<C, F> {
         let tiling = Tiling::new(&[outputs, self.inputs as u64], [1, wide as u64]).ok()?;
         let adds_zero = self.coding.has_real_zeros();
         let coder = Coder { rounded: self.coding.dtype(), adds_zero, ..Coder::nearest(Code::Int(8)) };
-        Some(Encoder { name, tiling, rows, scales: Dtype::F32, has_zeros: true, coder })
+        Some(Encoder { name, tiling, rows, scales: Dtype::F32, has_zeros: true, coder, search: Search::None })
     }
 
-    /// Returns how a kernel encodes on both grids; `None` where stored codes have a say.
+    /// Returns how a kernel encodes on both grids.
     fn own_grid<'s>(&'s self, stored: &'s Stored) -> Option<OwnGrid<'s>> {
-        if stored.codes.is_some() {
-            return None;
-        }
         let runs = self.spans.runs(self.inputs);
         let strewn = if runs.is_none() { Some(self.spans.strewn(self.inputs)?) } else { None };
         let encoder = self.encoder_of(runs.unwrap_or(self.inputs))?;

@@ -3,6 +3,7 @@
 use super::{Code, Coder, Step, Tiling};
 use crate::quant::kernel::{Kernel, dtype_number};
 use crate::quant::pack::Packing;
+use crate::quant::search;
 use crate::quant::target::Search;
 use crate::quant::tiled::Packed;
 use crate::tensor::Dtype;
@@ -169,6 +170,8 @@ pub(in crate::quant) struct Encoder {
     pub(in crate::quant) has_zeros: bool,
     /// How values become codes; the kernels of GPTQ, AWQ and int8 look at what it rounds to alone.
     pub(in crate::quant) coder: Coder,
+    /// How the kernel searches for scales.
+    pub(in crate::quant) search: Search,
 }
 
 impl Encoder {
@@ -188,7 +191,7 @@ impl Encoder {
         let rows = Rows::of(packed)?;
         // The bits of integers are those of their places.
         let fits = !matches!(coder.code, Code::Int(_)) || bits == rows.bits;
-        fits.then_some(Self { name, tiling, rows, scales, has_zeros, coder })
+        fits.then_some(Self { name, tiling, rows, scales, has_zeros, coder, search: Search::None })
     }
 
     /// Returns an encoder that searches for scales further; `None` if no kernel does.
@@ -196,12 +199,16 @@ impl Encoder {
         let name = match (search, self.name) {
             (Search::None, name) => name,
             // A search looks at groups of one row.
-            (Search::Mse, "tiles_int") if self.tiling.high == 1 => "int_search",
+            (_, "tiles_int") if self.tiling.high > 1 => return None,
+            (Search::Mse, "tiles_int") => "int_search",
             (Search::Mse, "gptq_encode") => "gptq_search",
             (Search::Mse, "awq_encode") => "awq_search",
+            (Search::Hqq, "tiles_int") => "int_hqq",
+            (Search::Hqq, "gptq_encode") => "gptq_hqq",
+            (Search::Hqq, "awq_encode") => "awq_hqq",
             (Search::Mse | Search::Hqq, _) => return None,
         };
-        Some(Self { name, ..self })
+        Some(Self { name, search, ..self })
     }
 
     /// Returns the kernel, if there is one that packs so and it can count all in 32 bits.
@@ -228,6 +235,7 @@ impl Encoder {
         ];
         let kernel = Kernel::new(self.name).numbers(numbers).numbers(finder.numbers);
         let kernel = if finder.table.is_empty() { kernel } else { kernel.words(&finder.table) };
+        let kernel = if self.search == Search::Hqq { kernel.floats(&search::shrinkages()) } else { kernel };
         (is_counted && kernel.numbers.len() <= crate::quant::kernel::NUMBERS).then_some(kernel)
     }
 

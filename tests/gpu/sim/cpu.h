@@ -57,6 +57,16 @@ DEV float of_bits(uint32_t bits) {
   memcpy(&value, &bits, 4);
   return value;
 }
+DEV unsigned long long bits64_of(double value) {
+  unsigned long long bits;
+  memcpy(&bits, &value, 8);
+  return value != value ? 0x7fffffffffffffffull : bits;
+}
+DEV double of_bits64(unsigned long long bits) {
+  double value;
+  memcpy(&value, &bits, 8);
+  return value;
+}
 DEV float fma32(float a, float b, float c) { return fmaf(a, b, c); }
 DEV float square_root(float value) { return sqrtf(value); }
 DEV uint32_t permuted(uint32_t low, uint32_t high, uint32_t which) {

@@ -4,7 +4,9 @@
 #include "encode.cuh"
 #include "ggml_encode.cuh"
 #include "port.cuh"
+#include "power.cuh"
 #include "rows.cuh"
+#include "search.cuh"
 #include "strips.cuh"
 #include "tiles.cuh"
 #include "values.cuh"
@@ -71,6 +73,9 @@ namespace scaled_kernels {
 }
 namespace search_kernels {
 #include "search.cu"
+}
+namespace search_hqq_kernels {
+#include "search_hqq.cu"
 }
 namespace tiles_kernels {
 #include "tiles.cu"

@@ -14,20 +14,23 @@ struct Strands {
 }
 
 impl Launcher<'_> {
-    /// Encodes whole rows of f32 to strands at `places` of `out`, each with its bytes.
+    /// Encodes whole rows of f32 to strands at `places` of `out`, each with its bytes. `held`: the stored codes of these
+    /// rows, where they have a say.
     pub(in crate::engine::cuda) fn encode(
         &self,
         layer: &Uploaded,
-        values: Array<'_>,
+        (values, held): (Array<'_>, Option<Array<'_>>),
         span: Span,
         (out, places): (&Bytes, &[[u64; 2]]),
     ) -> Result<(), Fault> {
+        held.map_or(Ok(()), |held| check_room(span.count, held))?;
         let end = places.iter().map(|[at, bytes]| at.saturating_add(*bytes)).max().unwrap_or(0);
         if end > out.len() as u64 || places.len() > STRANDS {
             return Err(short([end, places.len() as u64], [out.len() as u64, STRANDS as u64]));
         }
         let strand = |at: usize| places.get(at).map_or(0, |[place, _]| out.at() + place);
-        self.start(layer, values, span, Strands { strand: std::array::from_fn(strand) })
+        let held = held.map(|held| held.bytes.at());
+        self.start((layer, held), values, span, Strands { strand: std::array::from_fn(strand) })
     }
 
     /// Replaces blocks, with which `codes` begins, by those that were made of their values, behind them at a place with
@@ -47,12 +50,12 @@ impl Launcher<'_> {
         }
         let mut strands = Strands { strand: [0; STRANDS] };
         strands.strand[..3].copy_from_slice(&[codes.at(), codes.at() + made, before.bytes.at()]);
-        self.start(layer, values, span, strands)
+        self.start((layer, None), values, span, strands)
     }
 
     fn start(
         &self,
-        layer: &Uploaded,
+        (layer, held): (&Uploaded, Option<u64>),
         values: Array<'_>,
         span: Span,
         mut strands: Strands,
@@ -62,6 +65,7 @@ impl Launcher<'_> {
         let columns = span.columns.max(1);
         let (mut first_row, mut rows) = (span.first / columns, span.count / columns);
         let (mut layer, mut values, mut columns) = (layer.layer(), values.bytes.at(), columns);
+        layer.table[0] = held.unwrap_or(layer.table[0]);
         let mut seen = self.seen.at();
         let mut arguments = [
             pointer(&mut layer),

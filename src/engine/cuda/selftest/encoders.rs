@@ -30,8 +30,8 @@ pub(super) fn all(meter: &Meter, [rows, columns]: [u64; 2]) -> Result<Vec<Check>
     let (first, mut others) = (random(count), random(count));
     // Each group gets the values of another, so that grids fit some and not others.
     others.reverse();
-    let searched = |row: &&'static Row| (*row, Search::Mse);
-    let searched = TARGETS.iter().filter(|row| row.options.contains(&"--search")).map(searched);
+    let searched = TARGETS.iter().filter(|row| row.options.contains(&"--search"));
+    let searched = searched.flat_map(|row: &&'static Row| [(*row, Search::Mse), (*row, Search::Hqq)]);
     for (row, search) in TARGETS.iter().map(|row| (*row, Search::None)).chain(searched) {
         let Ok(target) = (row.make)(&Wishes { search, ..Wishes::default() }) else { continue };
         let shapes = [&[rows, columns][..], &[EXPERTS, rows / EXPERTS, columns]];
@@ -40,7 +40,11 @@ pub(super) fn all(meter: &Meter, [rows, columns]: [u64; 2]) -> Result<Vec<Check>
         let Some(encoding) = shapes.iter().find_map(made) else { continue };
         // Formats of two containers share a name.
         let name = if target.gguf().is_some() { target.label() } else { row.name.to_owned() };
-        let name = if search == Search::None { name } else { format!("{name}, mse") };
+        let name = match search {
+            Search::None => name,
+            Search::Mse => format!("{name}, mse"),
+            Search::Hqq => format!("{name}, hqq"),
+        };
         let (largest, encoder) = (largest_of(&first), &*encoding.encoder);
         let strands = compared.encode(format!("to {name}"), encoder, &first)?;
         let tensors = encoder.finish(strands, largest);
@@ -66,7 +70,9 @@ impl Compared<'_> {
         let broken = |why: String| Error::new(ErrorKind::Device, format!("{name}: {why}"));
         let largest = if encoder.wants_largest() { largest_of(values) } else { 0.0 };
         let should = encoder.rows(values, Around { first_row: 0, largest }).map_err(broken)?;
-        let kernel = encoder.kernel(largest).filter(|kernel| is_there(kernel.name));
+        // Values that are given come of no stored codes.
+        let is_alone = encoder.held_codes().is_none();
+        let kernel = encoder.kernel(largest).filter(|kernel| is_alone && is_there(kernel.name));
         if let Some(kernel) = kernel.filter(|kernel| !self.kernels.contains(kernel)) {
             self.kernels.push(kernel);
             let is = self.on_card(encoder, (values, largest)).map_err(|error| broken(error.message))?;

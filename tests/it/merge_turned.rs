@@ -1,0 +1,28 @@
+//! Merging into models of `Conv1D`, whose weights lie `[in, out]`, and are packed turned: with the real binary.
+
+use std::process::Command;
+
+use crate::convert::{Scratch, convert, done, tensors};
+use crate::merge::merge;
+use crate::sample;
+
+/// An adapter on the packed model is what it is on the plain model that is decoded of it: whose classes PEFT has merged.
+#[test]
+fn an_adapter_goes_the_same_way_into_what_was_turned_when_it_was_packed() {
+    let (case, scratch) = (sample("peft-lora-conv1d-gpt2"), Scratch::new("merge-turned"));
+    let adapter = case.join("adapter");
+    for to in [&["bnb-nf4"][..], &["bnb-int8"], &["gptq", "--group-size", "32"]] {
+        let at = |what: &str| scratch.join(&format!("{}-{what}", to[0]));
+        let mut pack = Command::new(env!("CARGO_BIN_EXE_ckpt"));
+        pack.arg("convert").arg(case.join("base")).arg("-o").arg(at("packed")).arg("--to").args(to);
+        done(&pack.output().unwrap());
+        done(&convert(&at("packed"), &at("plain"), &[]));
+        done(&merge(&at("plain"), &[&adapter], &at("should"), &[]));
+        done(&merge(&at("packed"), &[&adapter], &at("is"), &[]));
+        let (plain, should, is) = (tensors(&at("plain")), tensors(&at("should")), tensors(&at("is")));
+        let changed = should.iter().filter(|(name, tensor)| plain.get(*name) != Some(tensor));
+        // The square one is none the other in its shape.
+        assert_eq!(changed.count(), 4, "{to:?}");
+        assert!(is == should, "{to:?}: another result on the packed model");
+    }
+}
