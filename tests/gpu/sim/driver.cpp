@@ -15,6 +15,7 @@
 // | SLOW=to:500                                      | each copy to a device (`to`, `kernels`, `from`) takes so many µs |
 // | CONTEXT=300000000                                | a context takes so many bytes of its device                      |
 // | SHORT=16                                         | device memory has so many bytes less than it should             |
+// | ORDER=7                                          | another order in which warps run                                 |
 // | RACES=16                                         | the first launches of each kernel, so many, are searched for      |
 // |                                                  | threads that share a byte with no barrier between them           |
 // | PTX_EDIT=KERNEL:TEXT=>OTHER:2                    | another text for the second one in a kernel's PTX, 0 for each    |

@@ -18,7 +18,16 @@ namespace sim {
 using Address = unsigned long long;
 using Work = std::function<void()>;
 
-enum : int { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 101, NO_CONTEXT = 201, NO_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600 };
+enum : int {
+  OK = 0,
+  INVALID = 1,
+  NO_MEMORY = 2,
+  NO_DEVICE = 101,
+  NO_CONTEXT = 201,
+  NO_HANDLE = 400,
+  NOT_FOUND = 500,
+  NOT_READY = 600
+};
 
 extern std::recursive_mutex lock;
 #define LOCKED std::lock_guard<std::recursive_mutex> locked(sim::lock)

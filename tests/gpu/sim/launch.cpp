@@ -1,5 +1,6 @@
-// Modules and launches of the simulated driver: kernels are the PTX that the program hands over (ptx.h), read, checked and
-// executed. A driver that is linked with kernels as C++ (cpu.cpp), for sanitizers, takes those, by their names alone.
+// Modules and launches of the simulated driver: kernels are the PTX that the program hands over (ptx.h), read, checked
+// and executed. A driver that is linked with kernels as C++ (cpu.cpp), for sanitizers, takes those, by their names
+// alone.
 #include <unistd.h>
 
 #include <algorithm>
@@ -103,11 +104,13 @@ std::vector<ptx::Range> reachable(const ptx::Entry& entry, int device, bool sees
   std::vector<ptx::Range> ranges;
   for (auto& [at, memory] : device_memory) {
     if (memory.device != device) continue;
-    if (sees_races && !memory.shadow) memory.shadow.reset(static_cast<ptx::Shadow*>(calloc(memory.room, sizeof(ptx::Shadow))));
+    if (sees_races && !memory.shadow)
+      memory.shadow.reset(static_cast<ptx::Shadow*>(calloc(memory.room, sizeof(ptx::Shadow))));
     ranges.push_back({at, at + memory.room, memory.shadow.get(), memory.written.get(), false});
   }
   for (const ptx::Variable& variable : entry.module->variables) {
-    ranges.push_back({variable.at, variable.at + variable.bytes, nullptr, nullptr, variable.space == ptx::Space::constant});
+    ranges.push_back(
+        {variable.at, variable.at + variable.bytes, nullptr, nullptr, variable.space == ptx::Space::constant});
   }
   std::sort(ranges.begin(), ranges.end(), [](const ptx::Range& a, const ptx::Range& b) { return a.from < b.from; });
   return ranges;
@@ -115,9 +118,7 @@ std::vector<ptx::Range> reachable(const ptx::Entry& entry, int device, bool sees
 
 uint64_t next_launch() {
   if (++launch_number == LAUNCH_NUMBERS) {
-    for (auto& [at, memory] : device_memory) {
-      if (memory.shadow) memset(static_cast<void*>(memory.shadow.get()), 0, memory.room * sizeof(ptx::Shadow));
-    }
+    for (auto& [at, memory] : device_memory) memory.shadow.reset();
     launch_number = 1;
   }
   return launch_number;
@@ -131,7 +132,7 @@ Work launched(const ptx::Entry& entry, Index grid, Index block, void** arguments
     memcpy(launch.parameters.data() + entry.parameters[k].at, arguments[k], entry.parameters[k].bytes);
   }
   return [launch = std::move(launch), device = current]() mutable {
-    launch.number = next_launch();
+    if (launch.sees_races) launch.number = next_launch();
     launch.ranges = reachable(*launch.entry, device, launch.sees_races);
     ptx::run(launch);
   };
@@ -140,9 +141,11 @@ Work launched(const ptx::Entry& entry, Index grid, Index block, void** arguments
 // What a device refuses of a launch, in words; none if it does not.
 std::string refused(const ptx::Entry& entry, Index grid, Index block, unsigned shared_bytes) {
   unsigned long long threads = 1ull * block.x * block.y * block.z;
-  if (threads == 0 || threads > entry.max_threads) return std::to_string(threads) + " threads, of at most " + std::to_string(entry.max_threads);
+  if (threads == 0 || threads > entry.max_threads)
+    return std::to_string(threads) + " threads, of at most " + std::to_string(entry.max_threads);
   bool is_grid = grid.x && grid.y && grid.z && grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535;
-  if (!is_grid) return "a grid of " + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " x " + std::to_string(grid.z);
+  if (!is_grid)
+    return "a grid of " + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " x " + std::to_string(grid.z);
   if (shared_bytes) return "shared memory that no kernel of ours asks for";
   return "";
 }
@@ -203,8 +206,8 @@ API cuModuleGetFunction(void** function, void* module, const char* name) {
   *function = &(loaded->second->functions[name] = found);
   return OK;
 }
-API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared_bytes,
-                   void* stream, void** arguments, void**) {
+API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                   unsigned shared_bytes, void* stream, void** arguments, void**) {
   if (int error = planted("cuLaunchKernel")) {
     // Launch failures and illegal addresses end the context.
     if (error >= 700) broken = error;

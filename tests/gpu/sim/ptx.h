@@ -2,8 +2,8 @@
 // ptx_memory.cpp hold what instructions do, ptx_run.cpp runs warps in step, launch.cpp is what the program calls.
 //
 // A register is an array of 32 lanes of its own width in the registers of a warp; a predicate is one bit a lane. What
-// does not change (numbers that stand in instructions, `%tid`) are registers too, so that an instruction is one loop over
-// lanes. Instructions, types or modifiers that are not listed here are refused, by line, and never guessed.
+// does not change (numbers that stand in instructions, `%tid`) are registers too, so that an instruction is one loop
+// over lanes. Instructions, types or modifiers that are not listed here are refused, by line, and never guessed.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -101,7 +101,8 @@ struct Module {
 // Reads PTX; throws `Refused`.
 std::unique_ptr<Module> parse(std::string text);
 
-// What an instruction of arithmetic does: `widths` has a letter a register, the result's first (p h w d, as in `Width`).
+// What an instruction of arithmetic does: `widths` has a letter a register, the result's first (p h w d, as in
+// `Width`).
 struct Operation {
   const char* widths;
   Step step;

@@ -1,6 +1,6 @@
-// Conversions: between integers of any widths, between floating-point types, and from one to the other. Integers saturate
-// where a floating-point value is beyond them; the rounding is the one that the instruction names.
-// Source: PTX ISA 8.0, cvt.
+// Conversions: between integers of any widths, between floating-point types, and from one to the other. Integers
+// saturate where a floating-point value is beyond them; the rounding is the one that the instruction names. Source: PTX
+// ISA 8.0, cvt.
 #include <cfenv>
 #include <cmath>
 #include <limits>
@@ -126,7 +126,8 @@ template <class P, class W>
 void pack(Warp& warp, const Instruction& i, uint32_t on) {
   each(on, [&](int lane) {
     W whole = 0;
-    for (int n = 0; n < i.count; n++) whole = static_cast<W>(whole | W(warp.reg<P>(i.from[n])[lane]) << (8 * sizeof(P) * n));
+    for (int n = 0; n < i.count; n++)
+      whole = static_cast<W>(whole | W(warp.reg<P>(i.from[n])[lane]) << (8 * sizeof(P) * n));
     warp.reg<W>(i.to[0])[lane] = whole;
   });
 }
@@ -153,7 +154,9 @@ Step unpack_step(Width part, Width whole) {
 }
 
 Step convert_step(Width to, Width from) {
-  return to == Width::half ? of_source<uint16_t>(from) : to == Width::word ? of_source<uint32_t>(from) : of_source<uint64_t>(from);
+  return to == Width::half   ? of_source<uint16_t>(from)
+         : to == Width::word ? of_source<uint32_t>(from)
+                             : of_source<uint64_t>(from);
 }
 
 void add_conversions(Table& table) {

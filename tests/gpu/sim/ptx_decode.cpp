@@ -11,8 +11,11 @@ Width width_of_letter(char letter) {
 }
 
 bool space_of(const std::string& word, Space& space) {
-  static const std::map<std::string, Space> SPACES = {{"global", Space::global}, {"shared", Space::shared}, {"local", Space::local},
-                                                      {"param", Space::param},   {"const", Space::constant}};
+  static const std::map<std::string, Space> SPACES = {{"global", Space::global},
+                                                      {"shared", Space::shared},
+                                                      {"local", Space::local},
+                                                      {"param", Space::param},
+                                                      {"const", Space::constant}};
   auto is = SPACES.find(word);
   if (is != SPACES.end()) space = is->second;
   return is != SPACES.end();
@@ -20,7 +23,8 @@ bool space_of(const std::string& word, Space& space) {
 
 // What stands in brackets or braces.
 std::string inside(const std::string& text, char open, char close) {
-  if (text.size() < 2 || text.front() != open || text.back() != close) refuse("not in " + std::string{open, close} + ": " + text);
+  if (text.size() < 2 || text.front() != open || text.back() != close)
+    refuse("not in " + std::string{open, close} + ": " + text);
   return text.substr(1, text.size() - 2);
 }
 
@@ -56,7 +60,11 @@ uint32_t Kernel::special(const std::string& name) {
   int axis = name.size() > 2 ? name.back() - 'x' : -1;
   if (axis >= 0 && axis < 3) {
     std::string stem = name.substr(0, name.size() - 2);
-    is = stem == "%tid" ? &all.tid[axis] : stem == "%ntid" ? &all.ntid[axis] : stem == "%ctaid" ? &all.ctaid[axis] : stem == "%nctaid" ? &all.nctaid[axis] : is;
+    is = stem == "%tid"      ? &all.tid[axis]
+         : stem == "%ntid"   ? &all.ntid[axis]
+         : stem == "%ctaid"  ? &all.ctaid[axis]
+         : stem == "%nctaid" ? &all.nctaid[axis]
+                             : is;
   }
   if (!is) return 0;
   if (*is == 0) *is = room(Width::word, 1);
@@ -96,7 +104,8 @@ void Kernel::address(Instruction& made, const std::string& text) {
   uint64_t offset = 0;
   if (const Symbol* found = symbol(is, offset)) {
     bool is_global = found->space == Space::global || found->space == Space::constant;
-    if (found->space != made.space && !(made.space == Space::generic && is_global)) refuse("a variable of another space: " + is);
+    if (found->space != made.space && !(made.space == Space::generic && is_global))
+      refuse("a variable of another space: " + is);
     made.number = static_cast<int64_t>(found->at + offset);
     return;
   }
@@ -128,7 +137,8 @@ void Kernel::move(Instruction& made, const std::string& name, std::vector<std::s
     if (!made.step) refuse("unknown instruction " + name);
     made.count = static_cast<uint8_t>(parts.size());
     (is_pack ? made.to : made.from)[0] = operand(operands[is_pack ? 0 : 1], whole);
-    for (size_t k = 0; k < parts.size(); k++) (is_pack ? made.from : made.to)[k] = parts[k] == "_" ? 0 : operand(parts[k], piece);
+    for (size_t k = 0; k < parts.size(); k++)
+      (is_pack ? made.from : made.to)[k] = parts[k] == "_" ? 0 : operand(parts[k], piece);
     return;
   }
   uint64_t offset = 0;
@@ -137,14 +147,17 @@ void Kernel::move(Instruction& made, const std::string& name, std::vector<std::s
 }
 
 // Loads and stores: `ld.volatile.shared.v4.u32 {…}, [%rd1+16]`.
-void Kernel::access(Instruction& made, const std::vector<std::string>& words, const std::vector<std::string>& operands) {
+void Kernel::access(Instruction& made, const std::vector<std::string>& words,
+                    const std::vector<std::string>& operands) {
   bool is_load = words[0] == "ld";
   if (operands.size() != 2 || words.size() < 2) refuse("not two operands");
   size_t vector = 1;
   for (size_t k = 1; k + 1 < words.size(); k++) {
     const std::string& word = words[k];
-    if (word == "v2" || word == "v4") vector = word == "v2" ? 2 : 4;
-    else if (word != "volatile" && word != "nc" && !space_of(word, made.space)) refuse("unknown modifier " + word);
+    if (word == "v2" || word == "v4")
+      vector = word == "v2" ? 2 : 4;
+    else if (word != "volatile" && word != "nc" && !space_of(word, made.space))
+      refuse("unknown modifier " + word);
   }
   std::vector<std::string> registers = listed(operands[is_load ? 0 : 1]);
   if (registers.size() != vector) refuse("another count of registers");
@@ -157,7 +170,8 @@ void Kernel::access(Instruction& made, const std::vector<std::string>& words, co
 }
 
 // `atom.global.add.u32 %r1, [%rd1], %r2`, `red` without the first.
-void Kernel::change(Instruction& made, const std::vector<std::string>& words, const std::vector<std::string>& operands) {
+void Kernel::change(Instruction& made, const std::vector<std::string>& words,
+                    const std::vector<std::string>& operands) {
   bool has_result = words[0] == "atom";
   size_t at = 1;
   if (at < words.size() && space_of(words[at], made.space)) at++;
@@ -171,10 +185,12 @@ void Kernel::change(Instruction& made, const std::vector<std::string>& words, co
 }
 
 // `shfl.sync.bfly.b32 %r1|%p1, %r2, %r3, %r4, %r5`.
-void Kernel::shuffle(Instruction& made, const std::vector<std::string>& words, const std::vector<std::string>& operands) {
+void Kernel::shuffle(Instruction& made, const std::vector<std::string>& words,
+                     const std::vector<std::string>& operands) {
   static const std::string MODES[] = {"bfly", "idx", "up", "down"};
   bool is_known = words.size() == 4 && words[1] == "sync" && words[3] == "b32" && operands.size() == 5;
-  if (!is_known || std::find(std::begin(MODES), std::end(MODES), words[2]) == std::end(MODES)) refuse("unknown form of a shuffle");
+  if (!is_known || std::find(std::begin(MODES), std::end(MODES), words[2]) == std::end(MODES))
+    refuse("unknown form of a shuffle");
   made.kind = Kind::shuffle;
   made.number = words[2][0];
   std::vector<std::string> results = split(operands[0], '|');
@@ -184,10 +200,12 @@ void Kernel::shuffle(Instruction& made, const std::vector<std::string>& words, c
 }
 
 // `cvta.to.shared.u64`, from and to generic addresses.
-void Kernel::window(Instruction& made, const std::vector<std::string>& words, const std::vector<std::string>& operands) {
+void Kernel::window(Instruction& made, const std::vector<std::string>& words,
+                    const std::vector<std::string>& operands) {
   bool is_to = words.size() > 1 && words[1] == "to";
   Space space = Space::generic;
-  if (words.size() != (is_to ? 4u : 3u) || words.back() != "u64" || !space_of(words[is_to ? 2 : 1], space)) refuse("unknown form of cvta");
+  if (words.size() != (is_to ? 4u : 3u) || words.back() != "u64" || !space_of(words[is_to ? 2 : 1], space))
+    refuse("unknown form of cvta");
   if (space == Space::param) refuse("parameters have no generic address here");
   uint64_t base = space == Space::shared ? SHARED_WINDOW : space == Space::local ? LOCAL_WINDOW : 0;
   std::vector<std::string> all = operands;
@@ -196,11 +214,13 @@ void Kernel::window(Instruction& made, const std::vector<std::string>& words, co
 }
 
 // Between integers: registers may be wider than the types that the name says.
-void Kernel::convert(Instruction& made, const std::vector<std::string>& words, const std::vector<std::string>& operands) {
+void Kernel::convert(Instruction& made, const std::vector<std::string>& words,
+                     const std::vector<std::string>& operands) {
   if (operands.size() != 2) refuse(std::to_string(operands.size()) + " operands");
   Type to = type(words[1]), from = type(words[2]);
   Width to_width = width_of(operands[0], words[1]), from_width = width_of(operands[1], words[2]);
-  if (8 * unsigned(to_width) < to.bits || 8 * unsigned(from_width) < from.bits) refuse("a register narrower than its type");
+  if (8 * unsigned(to_width) < to.bits || 8 * unsigned(from_width) < from.bits)
+    refuse("a register narrower than its type");
   made.step = convert_step(to_width, from_width);
   auto bits = [](Type type) { return type.bits | (type.kind == 's' ? 0x80 : 0); };
   made.number = bits(from) | bits(to) << 8;
@@ -244,7 +264,8 @@ void Kernel::instruction(const std::string& statement, uint32_t line) {
   if (text[0] == '@') {
     size_t space = text.find_first_of(" \t");
     made.is_guard_inverted = text[1] == '!';
-    made.guard = operand(text.substr(made.is_guard_inverted ? 2 : 1, space - (made.is_guard_inverted ? 2 : 1)), Width::predicate);
+    made.guard = operand(text.substr(made.is_guard_inverted ? 2 : 1, space - (made.is_guard_inverted ? 2 : 1)),
+                         Width::predicate);
     text = trimmed(text.substr(space));
   }
   size_t space = std::min(text.find_first_of(" \t"), text.size());

@@ -1,6 +1,6 @@
-// Loads, stores and atomics, and what compute-sanitizer would say of them on a GPU: each access is aligned to all that it
-// moves and lies within what there is (memcheck), what is read was written before (initcheck), and threads that share a
-// byte have a barrier between them (racecheck, with SIM_CUDA_RACES).
+// Loads, stores and atomics, and what compute-sanitizer would say of them on a GPU: each access is aligned to all that
+// it moves and lies within what there is (memcheck), what is read was written before (initcheck), and threads that
+// share a byte have a barrier between them (racecheck, with SIM_CUDA_RACES).
 //
 // For each byte the shadow holds who wrote and who read it last, as one number: launch, block, barriers passed, thread.
 #include "ptx.h"
@@ -21,8 +21,10 @@ uint64_t block_of(uint64_t who) { return who >> BLOCK_AT & BLOCK; }
 uint64_t who(const Warp& warp, const Instruction& i, int lane) {
   const Block& block = *warp.block;
   // All ones are several blocks or threads.
-  if (block.linear >= BLOCK || block.interval > INTERVAL) warp.fault(i, lane, "too many blocks or barriers to see races");
-  return block.launch.number << LAUNCH_AT | block.linear << BLOCK_AT | uint64_t(block.interval) << INTERVAL_AT | (warp.first + lane);
+  if (block.linear >= BLOCK || block.interval > INTERVAL)
+    warp.fault(i, lane, "too many blocks or barriers to see races");
+  return block.launch.number << LAUNCH_AT | block.linear << BLOCK_AT | uint64_t(block.interval) << INTERVAL_AT |
+         (warp.first + lane);
 }
 
 // Of memory that each block has anew, what other blocks did does not count.
@@ -37,12 +39,16 @@ bool is_hazard(uint64_t other, uint64_t me) {
   return thread_of(other) != thread_of(me) && interval_of(other) >= interval_of(me);
 }
 
-[[noreturn]] void hazard(Warp& warp, const Instruction& i, int lane, uint64_t address, const char* here, uint64_t other, const char* there) {
-  auto number = [](uint64_t is, uint64_t several) { return is == several ? std::string("several") : std::to_string(is); };
+[[noreturn]] void hazard(Warp& warp, const Instruction& i, int lane, uint64_t address, const char* here, uint64_t other,
+                         const char* there) {
+  auto number = [](uint64_t is, uint64_t several) {
+    return is == several ? std::string("several") : std::to_string(is);
+  };
   char at[32];
   snprintf(at, sizeof at, "%#llx", static_cast<unsigned long long>(address));
-  warp.fault(i, lane, std::string("hazard at ") + at + ": " + here + " what block " + number(block_of(other), BLOCK) + ", thread " +
-                          number(thread_of(other), THREAD) + " has " + there + " with no barrier between");
+  warp.fault(i, lane,
+             std::string("hazard at ") + at + ": " + here + " what block " + number(block_of(other), BLOCK) +
+                 ", thread " + number(thread_of(other), THREAD) + " has " + there + " with no barrier between");
 }
 
 template <Access ACCESS, bool IS_SHARED>
@@ -72,14 +78,16 @@ void touch(Warp& warp, const Instruction& i, int lane, uint64_t address, Shadow*
         writer = byte.writer.exchange(me, ORDER);
       }
       bool are_atomic = (writer & ATOMIC) && (me & ATOMIC);
-      if (!are_atomic && is_hazard<IS_SHARED>(writer, me)) hazard(warp, i, lane, address + n, "writes", writer, "written");
+      if (!are_atomic && is_hazard<IS_SHARED>(writer, me))
+        hazard(warp, i, lane, address + n, "writes", writer, "written");
       uint64_t reader = byte.reader.load(ORDER);
       if (is_hazard<IS_SHARED>(reader, me)) hazard(warp, i, lane, address + n, "writes", reader, "read");
     }
   }
 }
 
-[[noreturn]] void outside(Warp& warp, const Instruction& i, int lane, uint64_t address, uint32_t bytes, const char* what) {
+[[noreturn]] void outside(Warp& warp, const Instruction& i, int lane, uint64_t address, uint32_t bytes,
+                          const char* what) {
   char text[128];
   snprintf(text, sizeof text, "%u bytes at %#llx %s", bytes, static_cast<unsigned long long>(address), what);
   warp.fault(i, lane, text);
@@ -89,7 +97,8 @@ bool is_within(const Range& range, uint64_t address, uint32_t bytes) {
   return address >= range.from && address < range.to && bytes <= range.to - address;
 }
 
-// Kernels read whole words of which they need some bytes, as the last one of codes: of each word one byte has to be there.
+// Kernels read whole words of which they need some bytes, as the last one of codes: of each word one byte has to be
+// there.
 bool is_written(const uint8_t* written, uint32_t bytes) {
   if (bytes < 4) return !memchr(written, 0, bytes);
   for (uint32_t n = 0; n < bytes; n += 4) {
@@ -108,15 +117,19 @@ char* reach_global(Warp& warp, const Instruction& i, int lane, uint64_t address,
     size_t low = 0, high = launch.ranges.size();
     while (low < high) {
       size_t middle = (low + high) / 2;
-      if (launch.ranges[middle].to > address) high = middle;
-      else low = middle + 1;
+      if (launch.ranges[middle].to > address)
+        high = middle;
+      else
+        low = middle + 1;
     }
     if (low == launch.ranges.size() || !is_within(launch.ranges[low], address, bytes)) {
       char what[96] = "are in no memory of the device";
       if (low < launch.ranges.size() && address >= launch.ranges[low].from) {
-        snprintf(what, sizeof what, "reach beyond memory of %llu bytes", static_cast<unsigned long long>(launch.ranges[low].to - launch.ranges[low].from));
+        snprintf(what, sizeof what, "reach beyond memory of %llu bytes",
+                 static_cast<unsigned long long>(launch.ranges[low].to - launch.ranges[low].from));
       } else if (low > 0 && address - launch.ranges[low - 1].to < 4096) {
-        snprintf(what, sizeof what, "are %llu bytes behind memory", static_cast<unsigned long long>(address - launch.ranges[low - 1].to));
+        snprintf(what, sizeof what, "are %llu bytes behind memory",
+                 static_cast<unsigned long long>(address - launch.ranges[low - 1].to));
       }
       outside(warp, i, lane, address, bytes, what);
     }
@@ -126,7 +139,8 @@ char* reach_global(Warp& warp, const Instruction& i, int lane, uint64_t address,
   if (ACCESS != Access::reads && range.is_constant) outside(warp, i, lane, address, bytes, "are constant");
   if (range.written) {
     uint8_t* written = range.written + (address - range.from);
-    if (ACCESS != Access::writes && !is_written(written, bytes)) outside(warp, i, lane, address, bytes, "were never written");
+    if (ACCESS != Access::writes && !is_written(written, bytes))
+      outside(warp, i, lane, address, bytes, "were never written");
     if (ACCESS != Access::reads) memset(written, 1, bytes);
   }
   if (launch.sees_races && range.shadow) {
@@ -139,14 +153,16 @@ template <Access ACCESS>
 char* reach_shared(Warp& warp, const Instruction& i, int lane, uint64_t address, uint32_t bytes) {
   Block& block = *warp.block;
   uint64_t room = block.launch.entry->shared_bytes;
-  if (address > room || bytes > room - address) outside(warp, i, lane, address, bytes, "are beyond the block's shared memory");
+  if (address > room || bytes > room - address)
+    outside(warp, i, lane, address, bytes, "are beyond the block's shared memory");
   if (block.launch.sees_races) touch<ACCESS, true>(warp, i, lane, address, &block.shared_shadow[address], bytes);
   return block.shared.get() + address;
 }
 
 char* reach_local(Warp& warp, const Instruction& i, int lane, uint64_t address, uint32_t bytes) {
   uint64_t room = warp.block->launch.entry->local_bytes;
-  if (address > room || bytes > room - address) outside(warp, i, lane, address, bytes, "are beyond the thread's local memory");
+  if (address > room || bytes > room - address)
+    outside(warp, i, lane, address, bytes, "are beyond the thread's local memory");
   return warp.block->local.get() + (warp.first + lane) * room + address;
 }
 
@@ -164,12 +180,14 @@ char* reach(Warp& warp, const Instruction& i, int lane, uint32_t bytes) {
       return reach_local(warp, i, lane, address, bytes);
     case Space::param: {
       const std::vector<char>& parameters = warp.block->launch.parameters;
-      if (address > parameters.size() || bytes > parameters.size() - address) outside(warp, i, lane, address, bytes, "are beyond the kernel's parameters");
+      if (address > parameters.size() || bytes > parameters.size() - address)
+        outside(warp, i, lane, address, bytes, "are beyond the kernel's parameters");
       if (ACCESS != Access::reads) outside(warp, i, lane, address, bytes, "are parameters, and not to be written");
       return const_cast<char*>(parameters.data()) + address;
     }
     case Space::generic:
-      if (address - SHARED_WINDOW < WINDOW_BYTES) return reach_shared<ACCESS>(warp, i, lane, address - SHARED_WINDOW, bytes);
+      if (address - SHARED_WINDOW < WINDOW_BYTES)
+        return reach_shared<ACCESS>(warp, i, lane, address - SHARED_WINDOW, bytes);
       if (address - LOCAL_WINDOW < WINDOW_BYTES) return reach_local(warp, i, lane, address - LOCAL_WINDOW, bytes);
       return reach_global<ACCESS>(warp, i, lane, address, bytes);
   }
@@ -203,12 +221,18 @@ void store(Warp& warp, const Instruction& i, uint32_t on) {
 template <class M>
 Step load_of(Width width) {
   if (unsigned(width) < sizeof(M)) return nullptr;
-  return width == Width::half ? load<uint16_t, M> : width == Width::word ? load<uint32_t, M> : width == Width::wide ? load<uint64_t, M> : Step();
+  return width == Width::half   ? load<uint16_t, M>
+         : width == Width::word ? load<uint32_t, M>
+         : width == Width::wide ? load<uint64_t, M>
+                                : Step();
 }
 template <class M>
 Step store_of(Width width) {
   if (unsigned(width) < sizeof(M)) return nullptr;
-  return width == Width::half ? store<uint16_t, M> : width == Width::word ? store<uint32_t, M> : width == Width::wide ? store<uint64_t, M> : Step();
+  return width == Width::half   ? store<uint16_t, M>
+         : width == Width::word ? store<uint32_t, M>
+         : width == Width::wide ? store<uint64_t, M>
+                                : Step();
 }
 
 struct AtomicAdd {
@@ -292,9 +316,11 @@ Step store_step(const std::string& type, Width width) {
 }
 
 Step atomic_step(const std::string& operation, const std::string& type, bool has_result) {
-  if (type == "u32" || type == "b32") return has_result ? change_of<uint32_t, true>(operation) : change_of<uint32_t, false>(operation);
+  if (type == "u32" || type == "b32")
+    return has_result ? change_of<uint32_t, true>(operation) : change_of<uint32_t, false>(operation);
   if (type == "s32") return has_result ? change_of<int32_t, true>(operation) : change_of<int32_t, false>(operation);
-  if (type == "u64" || type == "b64") return has_result ? change_of<uint64_t, true>(operation) : change_of<uint64_t, false>(operation);
+  if (type == "u64" || type == "b64")
+    return has_result ? change_of<uint64_t, true>(operation) : change_of<uint64_t, false>(operation);
   return nullptr;
 }
 

@@ -46,7 +46,8 @@ uint64_t number(const std::string& text) {
   bool is_hexadecimal_float = text.size() > 2 && text[0] == '0' && strchr("fFdD", text[1]);
   if (is_hexadecimal_float) return strtoull(text.c_str() + 2, nullptr, 16);
   char* end;
-  uint64_t value = text[0] == '-' ? static_cast<uint64_t>(strtoll(text.c_str(), &end, 0)) : strtoull(text.c_str(), &end, 0);
+  uint64_t value =
+      text[0] == '-' ? static_cast<uint64_t>(strtoll(text.c_str(), &end, 0)) : strtoull(text.c_str(), &end, 0);
   if (text.empty() || (*end && strcmp(end, "U") != 0)) refuse("not a number: " + text);
   return value;
 }
@@ -59,7 +60,10 @@ Type type(const std::string& text) {
 }
 Width width(Type type) {
   if (type.bits == 8) refuse("a register of 8 bits");
-  return type.kind == 'p' ? Width::predicate : type.bits == 16 ? Width::half : type.bits == 32 ? Width::word : Width::wide;
+  return type.kind == 'p'  ? Width::predicate
+         : type.bits == 16 ? Width::half
+         : type.bits == 32 ? Width::word
+                           : Width::wide;
 }
 
 Declared declared(const std::string& text) {
@@ -82,7 +86,8 @@ Declared declared(const std::string& text) {
   size_t bracket = words[k + 1].find('[');
   is.name = words[k + 1].substr(0, bracket);
   is.is_array = bracket != std::string::npos;
-  is.bytes = is.is_array ? bytes * number(words[k + 1].substr(bracket + 1, words[k + 1].find(']') - bracket - 1)) : bytes;
+  is.bytes =
+      is.is_array ? bytes * number(words[k + 1].substr(bracket + 1, words[k + 1].find(']') - bracket - 1)) : bytes;
   return is;
 }
 
@@ -205,7 +210,8 @@ class Parser {
       std::string values = rest_of_line();
       if (word == ".maxntid") {
         entry.max_threads = 1;
-        for (const std::string& value : split(values, ',')) entry.max_threads *= static_cast<uint32_t>(number(trimmed(value)));
+        for (const std::string& value : split(values, ','))
+          entry.max_threads *= static_cast<uint32_t>(number(trimmed(value)));
       } else if (word != ".minnctapersm") {
         refuse("unknown directive " + word);
       }
@@ -243,7 +249,8 @@ class Parser {
 
 }  // namespace
 
-Kernel::Kernel(Entry& entry, const std::map<std::string, Symbol>& globals) : entry_(entry), scopes_(1), symbols_(globals) {}
+Kernel::Kernel(Entry& entry, const std::map<std::string, Symbol>& globals)
+    : entry_(entry), scopes_(1), symbols_(globals) {}
 
 void Kernel::parameter(const std::string& text) {
   if (text.compare(0, 7, ".param ") != 0) refuse("not a parameter: " + text);

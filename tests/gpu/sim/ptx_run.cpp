@@ -1,8 +1,8 @@
 // Warps in step: of the lanes that can go on those at the lowest instruction run, together, until others are there too.
 //
-// Lanes that went apart meet again where the compiler laid out the instruction behind both ways. A shuffle waits for all
-// lanes that its mask names, a barrier for all threads of the block; one that some never reach, or that is not the same
-// one for all, ends the program with words, as does any access that must not be.
+// Lanes that went apart meet again where the compiler laid out the instruction behind both ways. A shuffle waits for
+// all lanes that its mask names, a barrier for all threads of the block; one that some never reach, or that is not the
+// same one for all, ends the program with words, as does any access that must not be.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -18,8 +18,9 @@ void Warp::fault(const Instruction& at, int lane, const std::string& what) const
   const Index& index = block->index;
   static std::mutex one;
   std::lock_guard<std::mutex> locked(one);
-  fprintf(stderr, "simulated GPU: %s, line %u of its PTX (%s), block %u %u %u, thread %u: %s\n", entry.name.c_str(), at.line,
-          entry.module->line(at.line).c_str(), index.x, index.y, index.z, first + static_cast<uint32_t>(lane), what.c_str());
+  fprintf(stderr, "simulated GPU: %s, line %u of its PTX (%s), block %u %u %u, thread %u: %s\n", entry.name.c_str(),
+          at.line, entry.module->line(at.line).c_str(), index.x, index.y, index.z, first + static_cast<uint32_t>(lane),
+          what.c_str());
   abort();
 }
 
@@ -47,7 +48,8 @@ void shuffle(Warp& warp, const Instruction& i, uint32_t on) {
   for (uint32_t rest = on; rest; rest &= rest - 1) {
     int lane = __builtin_ctz(rest);
     Source source = source_of(i.number, lane, by[lane], clamp[lane]);
-    if (!(on >> source.lane & 1)) warp.fault(i, lane, "shuffles a value of lane " + std::to_string(source.lane) + ", which takes no part");
+    if (!(on >> source.lane & 1))
+      warp.fault(i, lane, "shuffles a value of lane " + std::to_string(source.lane) + ", which takes no part");
     to[lane] = had[source.lane];
     there |= uint32_t(source.is_there) << lane;
   }
@@ -136,8 +138,10 @@ void Warp::run() {
     }
     for (uint32_t rest = ready; rest; rest &= rest - 1) {
       int lane = __builtin_ctz(rest);
-      if (pc[lane] == at) on |= 1u << lane;
-      else if (pc[lane] < next) next = pc[lane];
+      if (pc[lane] == at)
+        on |= 1u << lane;
+      else if (pc[lane] < next)
+        next = pc[lane];
     }
     auto go = [&](uint32_t lanes, uint32_t to) {
       for (; lanes; lanes &= lanes - 1) pc[__builtin_ctz(lanes)] = to;
@@ -209,7 +213,8 @@ void Warp::run() {
   }
 }
 
-Block::Block(const Launch& of) : launch(of), threads(of.block.x * of.block.y * of.block.z), hints(of.entry->code.size()) {
+Block::Block(const Launch& of)
+    : launch(of), threads(of.block.x * of.block.y * of.block.z), hints(of.entry->code.size()) {
   const Entry& entry = *of.entry;
   uint32_t count = (threads + LANES - 1) / LANES;
   // Aligned, so that a loop over lanes is one over whole vectors.
@@ -246,11 +251,13 @@ void Block::run(Index at) {
     int lane = __builtin_ctz(other->at_barrier);
     uint32_t barrier = other->pc[lane];
     // What has not left waits.
-    if (left != threads) other->fault(code[barrier - 1], lane, "a barrier after " + std::to_string(threads - left) + " threads have left");
+    if (left != threads)
+      other->fault(code[barrier - 1], lane, "a barrier after " + std::to_string(threads - left) + " threads have left");
     for (Warp& warp : warps) {
       for (uint32_t rest = warp.alive; rest; rest &= rest - 1) {
         int at_lane = __builtin_ctz(rest);
-        if (warp.pc[at_lane] != barrier) warp.fault(code[warp.pc[at_lane] - 1], at_lane, "waits at another barrier than others of its block");
+        if (warp.pc[at_lane] != barrier)
+          warp.fault(code[warp.pc[at_lane] - 1], at_lane, "waits at another barrier than others of its block");
       }
       warp.at_barrier = 0;
     }
@@ -264,7 +271,8 @@ void run(const Launch& launch) {
   auto work = [&] {
     Block block(launch);
     for (uint64_t at; (at = next.fetch_add(1)) < blocks;) {
-      unsigned x = static_cast<unsigned>(at % launch.grid.x), y = static_cast<unsigned>(at / launch.grid.x % launch.grid.y);
+      unsigned x = static_cast<unsigned>(at % launch.grid.x),
+               y = static_cast<unsigned>(at / launch.grid.x % launch.grid.y);
       block.run({x, y, static_cast<unsigned>(at / (uint64_t(launch.grid.x) * launch.grid.y))});
     }
   };
