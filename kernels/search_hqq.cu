@@ -42,7 +42,7 @@ DEV Grid fitted(const Layer& layer, const Group& group, Grid grid, Shrinkage how
   return {Lattice::store(layer, (f32)(above / below)), grid.zero};
 }
 
-// What a warp keeps between long sums: registers are few.
+// What a thread keeps between long sums, each for itself, as none waits for the others: registers are few.
 struct Kept {
   f32 start_scale, start_zero, scale, zero;
   f64 most, least;
@@ -52,21 +52,18 @@ template <class Lattice>
 struct Hqq {
   static constexpr bool IS = true;
   DEV Step better(const Layer& layer, Group group, Step step, Range) {
-    static __shared__ volatile Kept of_warps[8];
-    volatile Kept& kept = of_warps[threadIdx.x / 32];
+    static __shared__ volatile Kept of_threads[256];
+    volatile Kept& kept = of_threads[threadIdx.x];
     Grid grid = {step.stored, step.zero + middle_of<Lattice>(layer)};
     kept.start_scale = kept.scale = grid.scale;
     kept.start_zero = kept.zero = grid.zero;
     kept.least = 1.0 / 0.0;
 #pragma unroll 1
     for (u32 k = 0; k <= STEPS; ++k) {
-      f64 is = lost<Lattice>(layer, group, grid, threadIdx.x % 32 < LANES), squares = SHFL(is, 0);
+      f64 is = lost<Lattice>(layer, group, grid, threadIdx.x % 32 < LANES);
+      f64 squares = SHFL(is, 0), magnitudes = SHFL(is, LANES);
       if (k == 0) kept.most = squares;
-      bool is_within = squares <= kept.most;
-      f64 least = kept.least;
-      // Once all lanes have read, all write the same.
-      f64 magnitudes = SHFL(is, LANES);
-      if (is_within && magnitudes < least * (1.0 - 1e-5)) {
+      if (squares <= kept.most && magnitudes < kept.least * (1.0 - 1e-5)) {
         kept.scale = grid.scale;
         kept.zero = grid.zero;
         kept.least = magnitudes;
