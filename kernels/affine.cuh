@@ -10,6 +10,9 @@ namespace affine {
 // number: 0 inputs, 1 scales of a row, 2 inputs of a group (0: by table 2) and above 32 bits a shift, 3 what zero points
 // do and above 32 bits a factor, 4 outputs that rows of scales are counted in and above 32 bits how many share one (0: all
 // share the first). Group `i` of an input below 2^31 is `input * factor >> shift`. Numbers from 5 on are the format's own.
+struct Pair {
+  f32 by, less;
+};
 struct Affine {
   // What zero points do.
   enum : u32 { ONE = 0, EACH = 1, ADDED = 2 };
@@ -34,13 +37,25 @@ struct Affine {
     return output / outputs * ((outputs + high - 1) / high) + output % outputs / high;
   }
 
+  // True if so many inputs from `input` on have one group.
+  bool is_one_group(u32 input, u32 count) const { return size > 0 && group(input) == group(input + count - 1); }
+
+  // What codes of a row of scales and a group become: the scale, and what is subtracted or added.
+  Pair pair(u32 row, u32 group) const {
+    u64 at = (u64)row * width + group;
+    return {scales[at], zeros[kind == ONE ? 0 : at]};
+  }
+  f32 made(f32 code, Pair pair) const {
+    return kind == ADDED ? code * pair.by + pair.less : (code - pair.less) * pair.by;
+  }
+
   // Turns eight codes with a row of scales, from `input` on, into weights; those behind `count` into anything.
   void apply(u32 row, u32 input, u32 count, f32* value) const {
     u64 from = (u64)row * width;
     const f32* scale = scales + from;
     const f32* zero = kind == ONE ? zeros : zeros + from;
     u32 is = group(input);
-    if (size > 0 && is == group(input + count - 1)) {
+    if (is_one_group(input, count)) {
       f32 by = scale[is], less = zero[kind == ONE ? 0 : is];
       if (kind == ADDED) {
 #pragma unroll
@@ -76,6 +91,39 @@ struct Affine {
 // A code of fewer than 23 bits as a number, without a conversion, of which a multiprocessor does fewer at a time.
 DEV f32 number_of(u32 code) { return of_bits(0x4b000000u | code) - 8388608.0f; }
 
+// Tables: where the inputs of a tile are of one group, codes of 4 bits have 16 values a row. A block makes these once, in
+// bf16 and in shared memory, and then looks up, which takes fewer instructions than making and rounding each value.
+enum : u32 { TABLE = 16 };
+
+// Makes COUNT entries of a table, from the code `first` on, and stores them in words of two. Codes of 8 and more are
+// negative where `sign` is 8, and not where it is 0.
+template <u32 COUNT>
+DEV void make_table(const Affine& affine, Pair pair, u32 first, u32 sign, u32 native, u32* table, Seen& seen) {
+  bool is_any = false;
+#pragma unroll 2
+  for (u32 k = 0; k < COUNT; k += 2) {
+    f32 value[2];
+#pragma unroll
+    for (u32 j = 0; j < 2; ++j) {
+      value[j] = affine.made(number_of((first + k + j) ^ sign) - (f32)sign, pair);
+      is_any |= value[j] != value[j];
+    }
+    round_native<BF16, 2>(native, value);
+    table[k / 2] = permuted(over_bf16(value[0]), over_bf16(value[1]), 0x7632u);
+  }
+  seen.nans += is_any;
+}
+
+// Four codes of 4 bits each as the places of their entries, two bytes each: those in the low or the high halves of bytes,
+// with the low byte of where their table begins, a multiple of 32.
+DEV u32 low_places(u32 codes, u32 table) { return (codes << 1 & 0x1e1e1e1eu) | (table & 0xffu) * 0x01010101u; }
+DEV u32 high_places(u32 codes, u32 table) { return (codes >> 3 & 0x1e1e1e1eu) | (table & 0xffu) * 0x01010101u; }
+
+// The entry of one of four places, for a table below 2^16.
+DEV u32 entry(const u32* tables, u32 places, u32 k, u32 table) {
+  return *(const u16*)((const u8*)tables + permuted(places, table, 0x7650u + k));
+}
+
 // Returns the `need` bits (64 at most) of words from bit `shift` of word `at` on; words from `end` on read as zeros.
 DEV u64 bits_from(const u32* words, u32 end, u32 at, u32 shift, u32 need) {
   u32 word[3];
@@ -85,59 +133,15 @@ DEV u64 bits_from(const u32* words, u32 end, u32 at, u32 shift, u32 need) {
   return (low >> shift & 0xffffffffu) | above >> shift << 32;
 }
 
-// The bits of a value in a dtype; of NaN any, as a result with one is not used.
-template <u32 OUT>
-DEV u32 encoded(f32 value, Seen& seen) {
-  u32 bits = bits_of(value);
-  if constexpr (OUT == BF16) return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-  if constexpr (OUT == F16) {
-    bits = f16_of(value);
-    seen.overflows += (bits & 0x7fffu) == 0x7c00u && is_finite(value);
-  }
-  return bits;
-}
-
 // Rounds and writes at most eight values from element `at` on, which need not be a multiple of 8.
 template <u32 OUT>
 DEV void store_some(u8* out, u64 at, u32 count, u32 native, f32* value, Seen& seen) {
-  if (count == 8 && at % 8 == 0) {
-    bool is_any = false;
-#pragma unroll
-    for (u32 k = 0; k < 8; ++k) is_any |= value[k] != value[k];
-    seen.nans += is_any;
-    if (native == F16) {
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = f16_value(f16_of(value[k]));
-    } else if (native == BF16) {
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) value[k] = of_bits(encoded<BF16>(value[k], seen) << 16);
-    }
-    Four four[2];
-    if constexpr (OUT == F32) {
-#pragma unroll
-      for (u32 k = 0; k < 8; ++k) four[k / 4].word[k % 4] = bits_of(value[k]);
-      ((Four*)out)[at / 4] = four[0];
-      ((Four*)out)[at / 4 + 1] = four[1];
-    } else {
-#pragma unroll
-      for (u32 k = 0; k < 4; ++k) {
-        u32 low = encoded<OUT>(value[2 * k], seen), high = encoded<OUT>(value[2 * k + 1], seen);
-        four[0].word[k] = low | high << 16;
-      }
-      ((Four*)out)[at / 8] = four[0];
-    }
-    return;
+  // Eight that do not begin at a multiple are written as one and seven.
+  if (count == 8 && at % 8 != 0) {
+    put_one<OUT>(out, at + 7, rounded(native, value[7]), seen);
+    count = 7;
   }
-#pragma unroll 1
-  for (u32 k = 0; k < count; ++k) {
-    f32 first = value[0];
-#pragma unroll
-    for (u32 j = 0; j < 7; ++j) value[j] = value[j + 1];
-    seen.nans += first != first;
-    first = rounded(native, first);
-    if constexpr (OUT == F32) ((f32*)out)[at + k] = first;
-    if constexpr (OUT != F32) ((u16*)out)[at + k] = (u16)encoded<OUT>(first, seen);
-  }
+  store_eight<OUT>(out, at, count, native, value, seen);
 }
 
 // A place in a grid that goes on in steps, without a division for each. A layer has fewer than 2^31 rows, and as many
@@ -188,13 +192,5 @@ DEV void along_rows(const Layer& layer, const u8* codes, u64 first, u64 count, u
 
 }  // namespace affine
 
-// A kernel of which a multiprocessor runs four blocks: told so, the assembler takes up to 64 registers rather than spill
-// some for a fifth.
-#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
-#define KERNEL_OF_FOUR(name, ...) extern "C" __global__ void __launch_bounds__(256, 4) name(__VA_ARGS__)
-#else
-#define KERNEL_OF_FOUR KERNEL
-#endif
-
 // The kernels of a decoder that is one of the functions above, or another template of its parameters.
-#define AFFINE(name, decode, format) DECODER(KERNEL_OF_FOUR, name, decode, format)
+#define AFFINE(name, decode, format) DECODER(WIDE_KERNEL, name, decode, format)

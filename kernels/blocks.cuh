@@ -56,41 +56,6 @@ DEV void sums_of_bytes(u32 word, f32 scale, f32 plus, f32* value) {
   for (u32 k = 0; k < 4; ++k) value[k] = fma32(scale, byte_value(word, k, 0), plus);
 }
 
-// A finite value that becomes infinite as a half: from 65520 on.
-DEV bool is_beyond_half(f32 value) { return (bits_of(value) & 0x7fffffffu) - 0x477ff000u < 0x7f800000u - 0x477ff000u; }
-
-// The 16 bits of a value that is no NaN, as bf16, in the upper half; the lower means nothing.
-DEV u32 over_bf16(f32 value) { return bits_of(value) + 0x7fffu + (bits_of(value) >> 16 & 1u); }
-
-// Writes eight values from element `at` on, a multiple of 8; a NaN becomes anything.
-template <u32 OUT>
-DEV void put_eight(u8* out, u64 at, const f32* value, Seen& seen) {
-  if constexpr (OUT == F32) {
-#pragma unroll
-    for (u32 k = 0; k < 2; ++k) {
-      Four four;
-#pragma unroll
-      for (u32 n = 0; n < 4; ++n) four.word[n] = bits_of(value[4 * k + n]);
-      ((Four*)out)[at / 4 + k] = four;
-    }
-  } else {
-    Four four;
-#pragma unroll
-    for (u32 n = 0; n < 4; ++n) {
-      f32 a = value[2 * n], b = value[2 * n + 1];
-      if constexpr (OUT == BF16) {
-        four.word[n] = permuted(over_bf16(a), over_bf16(b), 0x7632u);
-      } else {
-        u32 low = f16_of(a), high = f16_of(b);
-        seen.overflows += is_beyond_half(a);
-        seen.overflows += is_beyond_half(b);
-        four.word[n] = low | high << 16;
-      }
-    }
-    ((Four*)out)[at / 8] = four;
-  }
-}
-
 // `at`: the element of the weight.
 DEV f32 scale_beside(const Layer& layer, u64 at) {
   return ((const f32*)layer.table[0])[(u32)(at / 32) / (u32)layer.number[0]];
@@ -119,24 +84,7 @@ DEV void decode_blocks(const Layer& layer, const u8* codes, u64 first, u64 count
       for (u32 k = 0; k < 16; ++k) value[k] = value[k] * scale;
       is_tame = false;
     }
-    if (!is_tame) {
-      u32 largest = 0;
-#pragma unroll
-      for (u32 k = 0; k < 16; ++k) {
-        u32 bits = bits_of(value[k]) & 0x7fffffffu;
-        largest = bits > largest ? bits : largest;
-      }
-      seen.nans += largest > 0x7f800000u;
-    }
-    if (native == BF16) {
-#pragma unroll
-      for (u32 k = 0; k < 16; ++k) value[k] = of_bits(over_bf16(value[k]) & 0xffff0000u);
-    } else if (native == F16) {
-#pragma unroll
-      for (u32 k = 0; k < 16; ++k) value[k] = f16_value(f16_of(value[k]));
-    }
-    put_eight<OUT>(out, at, value, seen);
-    put_eight<OUT>(out, at + Format::APART, value + 8, seen);
+    store_sixteen<OUT>(out, at, Format::APART, is_tame, native, value, seen);
   }
   tell(seen, all);
 }

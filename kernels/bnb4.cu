@@ -3,29 +3,57 @@
 // Source: bitsandbytes 0.50 `functional.dequantize_4bit`, and for what is encoded src/quant/bnb4/encode.rs.
 #include "encode.cuh"
 
-// table: 0 the values of the 16 codes, 1 absmax; number: 0 the power of two that a block's values are.
+// table: 0 the values of the 16 codes, 1 absmax; number: 0 the power of two that a block's values are, 1 is 0 if not all values
+// of codes are finite.
 struct Bnb4 {
-  enum : u32 { SHARED = 16 };
+  enum : u32 { SHARED = 16, SIXTEEN = 1 };
   DEV u32 held(const Layer&) { return SHARED; }
-  DEV u64 begin(const Layer&, u64 first, u64) { return first; }
-  DEV void eight(u64 first, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, f32* value) {
-    const f32* absmax = (const f32*)layer.table[1];
+  struct Rows {
+    const f32* absmax;
+    u32 power, within;
+    // True if eight that are asked for together may be of two blocks, or begin within a byte.
+    bool is_split, is_finite;
+  };
+
+  DEV Rows begin(const Layer& layer, u64 first, u64) {
     u32 power = (u32)layer.number[0];
-    u64 element = first + at;
-    if (count == 8 && first % 2 == 0 && element >> power == (element + 7) >> power) {
-      u32 word = ((const u32*)codes)[at / 8];
-      f32 scale = absmax[element >> power];
+    return {(const f32*)layer.table[1] + (first >> power), power, (u32)first & ((1u << power) - 1),
+            power < 3 || first % 8 != 0, layer.number[1] != 0};
+  }
+
+  // Eight codes of a word times a scale.
+  DEV void scaled(const f32* table, u32 word, f32 scale, f32* value) {
+    // Where the table has the codes of the four bytes: first those in the high bits.
+    u32 high = word >> 2 & 0x3c3c3c3cu, low = word << 2 & 0x3c3c3c3cu;
 #pragma unroll
-      for (u32 k = 0; k < 8; ++k) {
-        u32 byte = word >> (8 * (k / 2)) & 0xffu;
-        value[k] = table[k % 2 ? byte & 15u : byte >> 4] * scale;
-      }
-      return;
+    for (u32 k = 0; k < 4; ++k) {
+      value[2 * k] = *(const f32*)((const u8*)table + permuted(high, 0, 0x4440u + k)) * scale;
+      value[2 * k + 1] = *(const f32*)((const u8*)table + permuted(low, 0, 0x4440u + k)) * scale;
     }
-    for (u32 k = 0; k < count; ++k) {
-      u64 is = element + k;
-      u8 byte = codes[is / 2 - first / 2];
-      value[k] = table[is % 2 ? byte & 15u : byte >> 4] * absmax[is >> power];
+  }
+
+  // From the first block on, elements are fewer than 2^32.
+  DEV bool sixteen(const Rows& rows, const Layer&, const f32* table, const u8* codes, u32 at, f32* value,
+                   bool& is_tame) {
+    u32 element = rows.within + at;
+    if (rows.is_split) return false;
+    const u32* words = (const u32*)codes + at / 8;
+    u32 first = words[0], second = words[8];
+    f32 by = rows.absmax[element >> rows.power], other = rows.absmax[(element + 64) >> rows.power];
+    scaled(table, first, by, value);
+    scaled(table, second, other, value + 8);
+    is_tame = rows.is_finite && is_finite(by) && is_finite(other);
+    return true;
+  }
+
+  DEV void eight(const Rows& rows, const Layer&, const f32* table, const u8* codes, u32 at, u32 count, f32* value) {
+    u32 element = rows.within + at;
+#pragma unroll 1
+    for (u32 k = count; k-- > 0;) {
+#pragma unroll
+      for (u32 j = 7; j > 0; --j) value[j] = value[j - 1];
+      u32 is = element + k, byte = codes[is / 2 - rows.within / 2];
+      value[0] = table[is % 2 ? byte & 15u : byte >> 4] * rows.absmax[is >> rows.power];
     }
   }
 };

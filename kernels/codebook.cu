@@ -7,7 +7,7 @@
 // 7 a book's size (a power of two), 8 the dtype of sums. Codes and the values of codebooks are fewer
 // than 2^32.
 struct Codebook {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   struct Rows {
     u32 columns, high, wide, books, width, row0;
   };
@@ -17,9 +17,9 @@ struct Codebook {
             (u32)layer.number[6], (u32)(layer.number[6] >> 32), row_of(first, (u32)layer.number[0], layer.number[1])};
   }
 
-  DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u64 at, u32 count, f32* value) {
-    u32 below = quotient((u32)at, layer.number[1]);
-    u32 row = rows.row0 + below, column = (u32)at - below * rows.columns;
+  DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u32 at, u32 count, f32* value) {
+    u32 below = quotient(at, layer.number[1]);
+    u32 row = rows.row0 + below, column = at - below * rows.columns;
     u32 across = quotient(rows.columns, layer.number[5]), size = (u32)layer.number[7];
     u32 group_size = rows.high * rows.wide, first_group = quotient(rows.row0, layer.number[3]);
     const f32 *vectors = (const f32*)layer.table[0], *scales = (const f32*)layer.table[1];

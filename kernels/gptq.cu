@@ -11,12 +11,13 @@ enum : u32 {
   HIGH = 64,   // outputs of a tile
   LONG = 128,  // inputs of a tile
   EIGHTS = LONG / 8,
-  PITCH = HIGH + 2,  // words between rows in shared memory: neighbors in a warp read from different banks
+  EACH = HIGH * TABLE / 256,  // entries of tables that a thread makes
+  PITCH = HIGH + 2,           // words between rows in shared memory: neighbors in a warp read from different banks
 };
 
 // Codes of 4 bits: eight a word.
 struct Fours {
-  enum : u32 { WORDS = LONG / 8 };
+  enum : u32 { WORDS = LONG / 8, TABLES = HIGH };
   DEV Fours of(const Layer&) { return {}; }
   u32 words_of_tile() const { return WORDS; }
   void eight(const u32* column, u32 at, f32* value) const {
@@ -29,7 +30,7 @@ struct Fours {
 // Codes of any bits: 32 of them in as many words as bits, in planes of which each has some bits of every code.
 // number: 7 bits, 8 the bits of each plane, low plane first, four bits each.
 struct Planes {
-  enum : u32 { WORDS = LONG / 32 * 8 };
+  enum : u32 { WORDS = LONG / 32 * 8, TABLES = 0 };
   u32 bits, planes;
 
   DEV Planes of(const Layer& layer) { return {(u32)layer.number[7], (u32)layer.number[8]}; }
@@ -63,34 +64,58 @@ struct Planes {
 // number: 5 outputs, 6 rows of words.
 template <class Codes, u32 OUT>
 DEV void columns(const Layer& layer, const u8* codes, u64 first, u64 count, u32 native, u8* out, u32* all) {
+  constexpr bool HAS_TABLES = Codes::TABLES > 0 && OUT == BF16;
   static __shared__ u32 shared[Codes::WORDS * PITCH];
-  const u32* words = (const u32*)codes;
+  static __shared__ u32 tables[HAS_TABLES ? HIGH * TABLE / 2 : 1];
   Affine affine = Affine::of(layer);
   Codes unpack = Codes::of(layer);
   u32 outputs = (u32)layer.number[5], height = (u32)layer.number[6];
-  u32 inputs = affine.inputs, first_row = (u32)(first / inputs), rows = (u32)(count / inputs);
+  u32 inputs = affine.inputs, first_row = (u32)(first / inputs), rows = (u32)count / inputs;
   u32 across = (inputs + LONG - 1) / LONG, high = unpack.words_of_tile();
   Seen seen = {0, 0};
   Walk tile = Walk::from(blockIdx.x, gridDim.x, across);
   for (; tile.down * HIGH < rows; tile.next()) {
-    u32 row0 = tile.down * HIGH, word0 = tile.right * high;
+    u32 row0 = tile.down * HIGH, word0 = tile.right * high, here_rows = rows - row0 < HIGH ? rows - row0 : HIGH;
+    u32 input0 = tile.right * LONG, here_inputs = inputs - input0 < LONG ? inputs - input0 : LONG;
+    // The scales of tables are on their way while words are.
+    bool is_looked_up = HAS_TABLES && affine.is_one_group(input0, here_inputs);
+    u32 code = threadIdx.x % (TABLE / EACH) * EACH, of = threadIdx.x / (TABLE / EACH);
+    Pair pair = {0.0f, 0.0f};
+    if (is_looked_up && of < here_rows) pair = affine.pair(first_row + row0 + of, affine.group(input0));
+    u32 row = threadIdx.x % HIGH, down = threadIdx.x / HIGH;
+    const u32* from = (const u32*)codes + (u64)(word0 + down) * outputs + (first_row + row0 + row);
 #pragma unroll 4
-    for (u32 k = threadIdx.x; k < high * HIGH; k += 256) {
-      u32 down = k / HIGH, row = k % HIGH;
-      bool is_there = word0 + down < height && row < rows - row0;
-      shared[down * PITCH + row] = is_there ? words[(u64)(word0 + down) * outputs + (first_row + row0 + row)] : 0;
+    for (u32 k = 0; k < high / (256 / HIGH); ++k) {
+      bool is_there = word0 + down < height && row < here_rows;
+      shared[down * PITCH + row] = is_there ? *from : 0;
+      down += 256 / HIGH;
+      from += 256 / HIGH * outputs;
+    }
+    if constexpr (HAS_TABLES) {
+      if (is_looked_up) make_table<EACH>(affine, pair, code, 0, native, tables + (of * TABLE + code) / 2, seen);
     }
     __syncthreads();
+    u32 at = threadIdx.x % EIGHTS, input = input0 + at * 8, here = inputs - input < 8 ? inputs - input : 8;
 #pragma unroll 1
-    for (u32 k = threadIdx.x; k < HIGH * EIGHTS; k += 256) {
-      u32 at = k % EIGHTS, row = k / EIGHTS, input = tile.right * LONG + at * 8;
-      if (row < rows - row0 && input < inputs) {
-        u32 here = inputs - input < 8 ? inputs - input : 8;
-        f32 value[8];
-        unpack.eight(shared + row, at, value);
-        affine.apply(first_row + row0 + row, input, here, value);
-        store_some<OUT>(out, (u64)(row0 + row) * inputs + input, here, native, value, seen);
+    for (u32 r = threadIdx.x / EIGHTS; r < here_rows && input < inputs; r += 256 / EIGHTS) {
+      u32 to = (row0 + r) * inputs + input;
+      if constexpr (HAS_TABLES) {
+        if (is_looked_up && here == 8 && to % 8 == 0) {
+          u32 word = shared[at * PITCH + r], table = r * TABLE * 2;
+          u32 low = low_places(word, table), high = high_places(word, table);
+          Four four;
+#pragma unroll
+          for (u32 k = 0; k < 4; ++k) {
+            four.word[k] = entry(tables, low, k, table) | entry(tables, high, k, table) << 16;
+          }
+          ((Four*)out)[to / 8] = four;
+          continue;
+        }
       }
+      f32 value[8];
+      unpack.eight(shared + r, at, value);
+      affine.apply(first_row + row0 + r, input, here, value);
+      store_some<OUT>(out, to, here, native, value, seen);
     }
     __syncthreads();
   }

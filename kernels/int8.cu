@@ -4,7 +4,7 @@
 
 // table: 0 scales; number: 0 inputs (a multiple of 64), 1 they as a divisor.
 struct Shuffled {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   struct Rows {
     u32 inputs, row0;
   };
@@ -13,10 +13,10 @@ struct Shuffled {
     return {(u32)layer.number[0], row_of(first, (u32)layer.number[0], layer.number[1])};
   }
 
-  DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u64 at, u32, f32* value) {
+  DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u32 at, u32, f32* value) {
     // Rows are whole tiles: eight neighbors are there, and in one row.
-    u32 below = quotient((u32)at, layer.number[1]);
-    u32 row = rows.row0 + below, input = (u32)at - below * rows.inputs;
+    u32 below = quotient(at, layer.number[1]);
+    u32 row = rows.row0 + below, input = at - below * rows.inputs;
     f32 scale = ((const f32*)layer.table[0])[row];
     // Two outputs share bytes, in tiles of 64 that take turns.
     u64 pair = (u64)(row / 2 - rows.row0 / 2) * 2 * rows.inputs;

@@ -53,15 +53,13 @@ DEV void turned(const Layer& layer, const u8* codes, u64 first, u64 count, u32 n
           bool is_there = o < here;
           u32 code = is_there ? words[output + o][word] >> (4 * k) : 0;
           value[o] = e2m1(code) * (is_there ? scales[output + o][word / 4] : 1.0f);
-          value[o] = rounded(native, value[o]);
         }
         u64 at = (row + k - row0) * outputs + output0 + output;
         if (is_even) {
-          store_eight<OUT>(out, at, 8, value, seen);
+          store_eight<OUT>(out, at, 8, native, value, seen);
         } else {
-          store_eight<OUT>(out, at, here < 7 ? here : 7, value, seen);
-          f32 last[8] = {value[7]};
-          if (here == 8) store_eight<OUT>(out, at + 7, 1, last, seen);
+          store_eight<OUT>(out, at, here < 7 ? here : 7, native, value, seen);
+          if (here == 8) put_one<OUT>(out, at + 7, rounded(native, value[7]), seen);
         }
       }
     }

@@ -3,9 +3,9 @@
 
 // number: 0 dtype of the stored values.
 struct Plain {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   DEV u32 begin(const Layer& layer, u64, u64) { return (u32)layer.number[0]; }
-  DEV void eight(u32 dtype, const Layer&, const f32*, const u8* codes, u64 at, u32 count, f32* value) {
+  DEV void eight(u32 dtype, const Layer&, const f32*, const u8* codes, u32 at, u32 count, f32* value) {
     if (count == 8 && dtype != F32) {
       Four four = ((const Four*)codes)[at / 8];
 #pragma unroll
@@ -43,9 +43,8 @@ DEV void turn(const Turn& turn, const u8* from, u32 native, u8* out, u32* all) {
     }
     __syncthreads();
     for (u32 k = line; k < SIDE; k += down) {
-      f32 value[8] = {rounded(native, tile[lane][k])};
       if (to + k < turn.columns && row + lane < turn.high)
-        store_eight<OUT>(out, (to + k) * turn.length + turn.at + row + lane, 1, value, seen);
+        put_one<OUT>(out, (to + k) * turn.length + turn.at + row + lane, rounded(native, tile[lane][k]), seen);
     }
     __syncthreads();
   }

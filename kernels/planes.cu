@@ -8,7 +8,7 @@ enum : u32 { BY_ROW = 0, BY_COLUMN = 1, BY_NOTHING = 2 };
 // divisor, 4 the lowest bits of the parts' codes, six bits each, 5 what shares a scale, bits of a code from 8 on, bytes of
 // a packed element from 16 on, 6 the formula, 7 its factor.
 struct Planes {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   struct Rows {
     Formula formula;
     u32 columns, step, share, bits, unit, row0, column0;
@@ -35,8 +35,8 @@ struct Planes {
 
   DEV u32 part_shift(const Layer& layer, u32 part) { return (u32)(layer.number[4] >> (6 * part)) & 63u; }
 
-  DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u64 at, u32 count, f32* value) {
-    u32 place = (u32)at + rows.column0;
+  DEV void eight(const Rows& rows, const Layer& layer, const f32*, const u8* codes, u32 at, u32 count, f32* value) {
+    u32 place = at + rows.column0;
     u32 below = quotient(place, layer.number[1]);
     u32 row = rows.row0 + below, column = place - below * rows.columns;
     u32 part = quotient(row, layer.number[3]), mask = (1u << rows.bits) - 1, shift = part_shift(layer, part);
@@ -78,7 +78,7 @@ struct Planes {
       }
     }
     apply<true>(rows.formula, value, scale, offset);
-    round_eight(rows.formula.outer, value);
+    round_all<8>(rows.formula.outer, value);
   }
 };
 ROWS(planes, Planes)

@@ -56,7 +56,10 @@ DEV f32 f16_value(u16 bits) {
 
 #endif
 
-// A vector that is loaded and stored at once.
+// Vectors that are loaded and stored at once.
+struct __attribute__((aligned(8))) Two {
+  u32 word[2];
+};
 struct __attribute__((aligned(16))) Four {
   u32 word[4];
 };

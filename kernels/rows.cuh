@@ -2,18 +2,17 @@
 #pragma once
 #include "values.cuh"
 
-// A divisor below 2^32 as src/quant/decode/grid.rs packs it: the low half of 2^32 * 2^bits / divisor, rounded up, and
-// the bits of the divisor less one.
+// A number below 2^31 by a divisor below 2^32, as src/quant/decode/grid.rs packs it: the low half of
+// 2^32 * 2^bits / divisor, rounded up, and the bits of the divisor less one.
 DEV u32 quotient(u32 value, u64 divisor) {
-  u32 bits = (u32)(divisor >> 32);
   u32 high = (u32)((u64)(u32)divisor * value >> 32);
-  return bits == 0 ? value : (high + ((value - high) >> 1)) >> (bits - 1);
+  return (high + value) >> (u32)(divisor >> 32);
 }
 
-// The row of an element of a weight, of which there are fewer than 2^32. Where elements are more, bit by bit: a division
+// The row of an element of a weight, of which there are fewer than 2^31. Where elements are more, bit by bit: a division
 // of 64 bits is a call, for which registers are put aside.
 DEV u32 row_of(u64 element, u32 columns, u64 packed) {
-  if (element >> 32 == 0) return quotient((u32)element, packed);
+  if (element >> 31 == 0) return quotient((u32)element, packed);
   u64 rest = 0;
   u32 row = 0;
 #pragma unroll 1
@@ -39,30 +38,30 @@ DEV Formula formula_of(u64 number, u64 factor) {
   return {(u32)(number & 0xff), (u32)(number >> 8 & 0xff), (u32)(number >> 16 & 0xff), of_bits((u32)factor)};
 }
 
-// Turns eight codes into values, each with its scale and offset; the last rounding, to `outer`, is left to do. Divisions
+// Turns COUNT codes into values, each with its scale and offset; the last rounding, to `outer`, is left to do. Divisions
 // are long, and only there where they are asked for.
-template <bool DIVIDES>
+template <bool DIVIDES, u32 COUNT = 8>
 DEV void apply(const Formula& formula, f32* value, const f32* scale, const f32* offset) {
   u32 what = formula.what;
   if (what == CENTERED || (DIVIDES && what == CENTERED_QUOTIENT)) {
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = value[k] - offset[k];
-    if (what == CENTERED) round_eight(formula.inner, value);
+    for (u32 k = 0; k < COUNT; ++k) value[k] = value[k] - offset[k];
+    if (what == CENTERED) round_all<COUNT>(formula.inner, value);
   }
   if (DIVIDES && (what == QUOTIENT || what == CENTERED_QUOTIENT)) {
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = value[k] / scale[k];
+    for (u32 k = 0; k < COUNT; ++k) value[k] = value[k] / scale[k];
   } else {
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = value[k] * scale[k];
+    for (u32 k = 0; k < COUNT; ++k) value[k] = value[k] * scale[k];
   }
   if (what == SUM) {
-    round_eight(formula.inner, value);
+    round_all<COUNT>(formula.inner, value);
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = value[k] + offset[k];
+    for (u32 k = 0; k < COUNT; ++k) value[k] = value[k] + offset[k];
   }
   if (what == TWICE) {
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = value[k] * formula.factor;
+    for (u32 k = 0; k < COUNT; ++k) value[k] = value[k] * formula.factor;
   }
 }

@@ -5,26 +5,45 @@
 
 // What codes mean.
 struct E4m3 {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 1 };
   // The fields of a byte are those of a float that is 2^120 times smaller; NaN is by itself.
+  DEV f32 field(u32 above) { return of_bits((u32)((i32)above >> 4) & 0x87f00000u) * of_bits((120 + 127) << 23); }
   DEV f32 value(const f32*, u32 code) {
-    u32 rest = code & 0x7fu;
-    f32 value = of_bits(rest << 20 | (code & 0x80u) << 24) * of_bits((120 + 127) << 23);
-    return rest == 0x7fu ? of_bits(0x7fc00000u) : value;
+    return (code & 0x7fu) == 0x7fu ? of_bits(0x7fc00000u) : field(code << 24);
+  }
+  // Returns true if none of eight is NaN; if one is, the first becomes it, which is enough.
+  DEV bool eight(const f32*, Two two, f32* value) {
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) value[k] = field(two.word[k / 4] << (24 - 8 * (k % 4)));
+    u32 beyond = ((two.word[0] & 0x7f7f7f7fu) + 0x01010101u) | ((two.word[1] & 0x7f7f7f7fu) + 0x01010101u);
+    if (beyond & 0x80808080u) value[0] = of_bits(0x7fc00000u);
+    return !(beyond & 0x80808080u);
+  }
+};
+// What has no shorter way.
+template <class Codes>
+struct Bytes : Codes {
+  DEV bool eight(const f32* table, Two two, f32* value) {
+#pragma unroll
+    for (u32 k = 0; k < 8; ++k) value[k] = Codes::value(table, two.word[k / 4] >> (8 * (k % 4)) & 0xffu);
+    return false;
   }
 };
 struct Int8 {
-  enum : u32 { SHARED = 0 };
+  enum : u32 { SHARED = 0, SIXTEEN = 0 };
   DEV f32 value(const f32*, u32 code) { return (f32)(i8)(u8)code; }
 };
 template <u32 COUNT>
 struct Table {
-  enum : u32 { SHARED = COUNT };
+  enum : u32 { SHARED = COUNT, SIXTEEN = 0 };
   DEV f32 value(const f32* table, u32 code) { return table[code]; }
 };
 
 // How codes lie: bytes, nibbles, so many bits as the layer says, or nibbles of two rows in a byte, the first the low one.
 enum : u32 { BYTES, NIBBLES, BITS, PAIRS_OF_ROWS };
+
+// The bits of `layer.number[8]` that are the formula: none for `PRODUCT` that is not rounded.
+enum : u32 { FORMULA = 0xffffffu };
 
 // table: 0 values of codes, 1 scales, 2 offsets or none, 3 factors of columns or none.
 // number: 0 columns of a row, 1 they as a divisor, 2 rows of a matrix, 3 they as a divisor, 4 rows of a block as a divisor,
@@ -32,7 +51,7 @@ enum : u32 { BYTES, NIBBLES, BITS, PAIRS_OF_ROWS };
 // and, from bit 24 on, the bits of a code, 9 the formula's factor.
 template <class Codes, u32 LIE, bool DIVIDES = false>
 struct Scaled {
-  enum : u32 { SHARED = Codes::SHARED };
+  enum : u32 { SHARED = Codes::SHARED, SIXTEEN = Codes::SIXTEEN };
   struct Rows {
     Formula formula;
     u32 columns, wide, row0;
@@ -51,13 +70,11 @@ struct Scaled {
     return matrix * (u32)(layer.number[7] >> 32) + quotient(output, layer.number[4]) * (u32)layer.number[7];
   }
 
-  DEV void codes_of(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, u32 row,
+  DEV void codes_of(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u32 at, u32 count, u32 row,
                     u32 column, f32* value) {
     if constexpr (LIE == BYTES) {
       if (count == 8) {
-        u64 word = ((const u64*)codes)[at / 8];
-#pragma unroll
-        for (u32 k = 0; k < 8; ++k) value[k] = Codes::value(table, (u32)(word >> (8 * k)) & 0xffu);
+        Codes::eight(table, ((const Two*)codes)[at / 8], value);
       } else {
 #pragma unroll
         for (u32 k = 0; k < 8; ++k) value[k] = k < count ? Codes::value(table, codes[at + k]) : 0.0f;
@@ -90,39 +107,50 @@ struct Scaled {
     }
   }
 
-  DEV void eight(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u64 at, u32 count, f32* value) {
-    u32 below = quotient((u32)at, layer.number[1]);
-    u32 row = rows.row0 + below, column = (u32)at - below * rows.columns;
+  // Sixteen of one block whose products are not rounded, as in most layers.
+  DEV bool sixteen(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u32 at, f32* value,
+                   bool& is_tame) {
+    u32 below = quotient(at, layer.number[1]), row = rows.row0 + below, column = at - below * rows.columns;
+    u32 block = quotient(column, layer.number[6]), left = rows.wide - (column - block * rows.wide);
+    if (rows.columns - column < 72 || left < 72 || layer.number[8] & FORMULA || layer.table[3]) return false;
+    Two first = ((const Two*)codes)[at / 8], second = ((const Two*)codes)[at / 8 + 8];
+    f32 scale = ((const f32*)layer.table[1])[line(layer, row) + block];
+    is_tame = Codes::eight(table, first, value);
+    is_tame &= Codes::eight(table, second, value + 8) && is_finite(scale);
+#pragma unroll
+    for (u32 k = 0; k < 16; ++k) value[k] = value[k] * scale;
+    return true;
+  }
+
+  DEV void eight(const Rows& rows, const Layer& layer, const f32* table, const u8* codes, u32 at, u32 count, f32* value) {
+    u32 below = quotient(at, layer.number[1]);
+    u32 row = rows.row0 + below, column = at - below * rows.columns;
     codes_of(rows, layer, table, codes, at, count, row, column, value);
     const f32 *scales = (const f32*)layer.table[1], *offsets = (const f32*)layer.table[2];
     u32 block = quotient(column, layer.number[6]);
-    f32 scale[8], offset[8];
-    bool is_done = false;
-    if (rows.columns - column >= 8 && (u64)(block + 1) * rows.wide - column >= 8) {
+    if (rows.columns - column >= 8 && rows.wide - (column - block * rows.wide) >= 8) {
       u32 place = line(layer, row) + block;
-      f32 one = scales[place];
-      if (rows.formula.what == PRODUCT) {
+      f32 scale[8], offset[8], one = scales[place], other = offsets ? offsets[place] : 0.0f;
 #pragma unroll
-        for (u32 k = 0; k < 8; ++k) value[k] = value[k] * one;
-        is_done = true;
-      } else {
-        f32 other = offsets ? offsets[place] : 0.0f;
-#pragma unroll
-        for (u32 k = 0; k < 8; ++k) scale[k] = one, offset[k] = other;
-      }
+      for (u32 k = 0; k < 8; ++k) scale[k] = one, offset[k] = other;
+      apply<DIVIDES>(rows.formula, value, scale, offset);
     } else {
       u32 start = line(layer, row), to_column = column;
-#pragma unroll
+      // One after the other: each changes places with the next.
+#pragma unroll 1
       for (u32 k = 0; k < 8; ++k) {
         u32 place = start + quotient(to_column, layer.number[6]);
-        scale[k] = k < count ? scales[place] : 1.0f;
-        offset[k] = k < count && offsets ? offsets[place] : 0.0f;
+        f32 scale = k < count ? scales[place] : 1.0f, offset = k < count && offsets ? offsets[place] : 0.0f;
+        f32 first = value[0];
+        apply<DIVIDES, 1>(rows.formula, &first, &scale, &offset);
+#pragma unroll
+        for (u32 j = 0; j < 7; ++j) value[j] = value[j + 1];
+        value[7] = first;
         ++to_column;
         if (to_column == rows.columns && k + 1 < count) start = line(layer, ++row), to_column = 0;
       }
     }
-    if (!is_done) apply<DIVIDES>(rows.formula, value, scale, offset);
-    round_eight(rows.formula.outer, value);
+    round_all<8>(rows.formula.outer, value);
     if (const f32* factors = (const f32*)layer.table[3]) {
 #pragma unroll
       for (u32 k = 0; k < 8; ++k) {
@@ -134,8 +162,8 @@ struct Scaled {
   }
 };
 ROWS(scaled_e4m3, Scaled<E4m3, BYTES>)
-ROWS(scaled_int8, Scaled<Int8, BYTES>)
-ROWS(scaled_bytes, Scaled<Table<256>, BYTES, true>)
+ROWS(scaled_int8, Scaled<Bytes<Int8>, BYTES>)
+ROWS(scaled_bytes, Scaled<Bytes<Table<256>>, BYTES, true>)
 ROWS(scaled_nibbles, Scaled<Table<16>, NIBBLES>)
 ROWS(scaled_bits, Scaled<Table<128>, BITS>)
 ROWS(scaled_pairs, Scaled<Table<16>, PAIRS_OF_ROWS>)

@@ -42,7 +42,7 @@ DEV Grid fitted(const Layer& layer, const Group& group, Grid grid, Shrinkage how
   return {Lattice::store(layer, (f32)(above / below)), grid.zero};
 }
 
-// What a thread keeps between long sums, each for itself, as none waits for the others: registers are few.
+// What is needed between long sums, for each thread, as none waits for the others: registers are few.
 struct Kept {
   f32 start_scale, start_zero, scale, zero;
   f64 most, least;

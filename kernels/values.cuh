@@ -48,55 +48,126 @@ DEV void tell(Seen seen, u32* all) {
   if (seen.nans) atomicAdd(&all[1], seen.nans);
 }
 
-// Writes eight values (fewer at the end) from element `at` on, a multiple of 8, of an array that is aligned to 16 bytes.
+// The 16 bits of a value that is no NaN, as bf16, in the upper half; the lower means nothing.
+DEV u32 over_bf16(f32 value) {
+  u32 bits = bits_of(value);
+  return (bits | (bits >> 16 & 1u)) + 0x7fffu;
+}
+
+// A finite value that becomes infinite as a half: from 65520 on.
+DEV bool is_beyond_half(f32 value) { return (bits_of(value) & 0x7fffffffu) - 0x477ff000u < 0x7f800000u - 0x477ff000u; }
+
+// True if one of eight values is NaN. Of their sum one sees it at once, but for infinities of both signs; and sums are
+// done by units that rounding leaves free.
+DEV bool has_nan(const f32* value) {
+  f32 sum = ((value[0] + value[1]) + (value[2] + value[3])) + ((value[4] + value[5]) + (value[6] + value[7]));
+  if (sum == sum) return false;
+  bool is_any = false;
+#pragma unroll
+  for (u32 k = 0; k < 8; ++k) is_any |= is_nan(value[k]);
+  return is_any;
+}
+
+// Rounds values of which none is NaN to `native`, unless writing them as OUT does that too.
+template <u32 OUT, u32 COUNT>
+DEV void round_native(u32 native, f32* value) {
+  if (native == F16) {
+#pragma unroll
+    for (u32 k = 0; k < COUNT; ++k) value[k] = f16_value(f16_of(value[k]));
+  } else if (OUT != BF16 && native == BF16) {
+#pragma unroll
+    for (u32 k = 0; k < COUNT; ++k) value[k] = of_bits(over_bf16(value[k]) & 0xffff0000u);
+  }
+}
+
+// Writes eight values from element `at` on, a multiple of 8, of an array that is aligned to 16 bytes; a NaN becomes
+// anything, as a result with one is not used.
 template <u32 OUT>
-DEV void store_eight(u8* out, u64 at, u32 count, const f32* value, Seen& seen) {
-#pragma unroll
-  for (u32 k = 0; k < 8; ++k) seen.nans += k < count && is_nan(value[k]);
+DEV void put_eight(u8* out, u64 at, const f32* value, Seen& seen) {
   if constexpr (OUT == F32) {
-    Four four[2];
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) four[k / 4].word[k % 4] = bits_of(value[k]);
-    if (count == 8) {
-      ((Four*)out)[at / 4] = four[0];
-      ((Four*)out)[at / 4 + 1] = four[1];
-    } else {
-      for (u32 k = 0; k < count; ++k) ((f32*)out)[at + k] = value[k];
-    }
-  } else {
-    u16 half[8];
-#pragma unroll
-    for (u32 k = 0; k < 8; ++k) {
-      half[k] = OUT == BF16 ? bf16_of(value[k]) : f16_of(value[k]);
-      if (OUT == F16) seen.overflows += k < count && (half[k] & 0x7fffu) == 0x7c00u && is_finite(value[k]);
-    }
-    if (count == 8) {
+    for (u32 k = 0; k < 2; ++k) {
       Four four;
 #pragma unroll
-      for (u32 k = 0; k < 4; ++k) four.word[k] = (u32)half[2 * k] | (u32)half[2 * k + 1] << 16;
-      ((Four*)out)[at / 8] = four;
-    } else {
-      for (u32 k = 0; k < count; ++k) ((u16*)out)[at + k] = half[k];
+      for (u32 n = 0; n < 4; ++n) four.word[n] = bits_of(value[4 * k + n]);
+      ((Four*)out)[at / 4 + k] = four;
     }
+  } else {
+    Four four;
+#pragma unroll
+    for (u32 n = 0; n < 4; ++n) {
+      f32 a = value[2 * n], b = value[2 * n + 1];
+      if constexpr (OUT == BF16) {
+        four.word[n] = permuted(over_bf16(a), over_bf16(b), 0x7632u);
+      } else {
+        u32 low = f16_of(a), high = f16_of(b);
+        seen.overflows += is_beyond_half(a);
+        seen.overflows += is_beyond_half(b);
+        four.word[n] = low | high << 16;
+      }
+    }
+    ((Four*)out)[at / 8] = four;
   }
+}
+
+// Writes one value.
+template <u32 OUT>
+DEV void put_one(u8* out, u64 at, f32 value, Seen& seen) {
+  seen.nans += is_nan(value);
+  if constexpr (OUT == F32) {
+    ((f32*)out)[at] = value;
+  } else {
+    if (OUT == F16) seen.overflows += is_beyond_half(value);
+    ((u16*)out)[at] = OUT == BF16 ? bf16_of(value) : f16_of(value);
+  }
+}
+
+// Rounds eight values to `native` (fewer at the end) and writes them from element `at` on, a multiple of 8 where they are
+// eight.
+template <u32 OUT>
+DEV void store_eight(u8* out, u64 at, u32 count, u32 native, f32* value, Seen& seen) {
+  if (count == 8) {
+    seen.nans += has_nan(value);
+    round_native<OUT, 8>(native, value);
+    put_eight<OUT>(out, at, value, seen);
+    return;
+  }
+#pragma unroll 1
+  for (u32 k = 0; k < count; ++k) {
+    f32 first = value[0];
+#pragma unroll
+    for (u32 j = 0; j < 7; ++j) value[j] = value[j + 1];
+    put_one<OUT>(out, at + k, rounded(native, first), seen);
+  }
+}
+
+// The same of sixteen values: eight, and eight that begin `apart` behind them. If they are tame, none is NaN.
+template <u32 OUT>
+DEV void store_sixteen(u8* out, u64 at, u32 apart, bool is_tame, u32 native, f32* value, Seen& seen) {
+  if (!is_tame) {
+    seen.nans += has_nan(value);
+    seen.nans += has_nan(value + 8);
+  }
+  round_native<OUT, 16>(native, value);
+  put_eight<OUT>(out, at, value, seen);
+  put_eight<OUT>(out, at + apart, value + 8, seen);
 }
 
 DEV u64 thread_of_all() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
 DEV u64 all_threads() { return (u64)gridDim.x * blockDim.x; }
 
-DEV void round_eight(u32 dtype, f32* value) {
-  if (dtype == BF16) {
+// Rounds values, of which some may be NaN, to a dtype.
+template <u32 COUNT>
+DEV void round_all(u32 dtype, f32* value) {
+  if (dtype == F32) return;
 #pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = bf16_value(bf16_of(value[k]));
-  } else if (dtype == F16) {
-#pragma unroll
-    for (u32 k = 0; k < 8; ++k) value[k] = f16_value(f16_of(value[k]));
-  }
+  for (u32 k = 0; k < COUNT; ++k) value[k] = rounded(dtype, value[k]);
 }
 
-// A decoder of a format whose neighbors in the weight are neighbors in its codes, of fewer than 2^32 values a launch
+// A decoder of a format whose neighbors in the weight are neighbors in its codes, of 2^30 values a launch at most
 // (`VALUES_MAX` in src/engine/cuda.rs): `Format::begin` is what a thread knows of the layer, and `Format::eight` gives
-// eight values (fewer at the end) from element `first + at` on; `codes` begins with the byte that src/quant names for
+// eight values (fewer at the end) from element `first + at` on, `Format::sixteen`, if SIXTEEN is not 0, these and the
+// eight 64 behind them at once and says whether none can be NaN, or returns false; `codes` begins with the byte that src/quant names for
 // `first`. The first floats of `table[0]`, `Format::held` of them and `Format::SHARED` at most, are put in shared memory
 // first.
 template <class Format, u32 OUT>
@@ -108,14 +179,26 @@ DEV void decode_rows(const Layer& layer, const u8* codes, u64 first, u64 count, 
   }
   auto rows = Format::begin(layer, first, count);
   Seen seen = {0, 0};
-  u64 units = (count + 7) / 8;
-  for (u64 unit = thread_of_all(); unit < units; unit += all_threads()) {
-    u64 at = unit * 8;
-    u32 here = count - at < 8 ? (u32)(count - at) : 8;
-    f32 value[8] = {};
-    Format::eight(rows, layer, shared, codes, at, here, value);
-    round_eight(native, value);
-    store_eight<OUT>(out, at, here, value, seen);
+  // Sixteen values a time: eight, and the eight 64 behind them, so that neighbors in a warp write neighboring bytes.
+  u32 units = (u32)((count + 127) / 128) * 8, threads = (u32)all_threads(), all_values = (u32)count;
+#pragma unroll 1
+  for (u32 unit = (u32)thread_of_all(); unit < units; unit += threads) {
+    u32 at = unit / 8 * 128 + unit % 8 * 8;
+    if constexpr (Format::SIXTEEN) {
+      f32 value[16];
+      bool is_tame = false;
+      if (at + 72 <= all_values && Format::sixteen(rows, layer, shared, codes, at, value, is_tame)) {
+        store_sixteen<OUT>(out, at, 64, is_tame, native, value, seen);
+        continue;
+      }
+    }
+#pragma unroll 1
+    for (u32 end = at + 128; at < end && at < all_values; at += 64) {
+      u32 here = all_values - at < 8 ? all_values - at : 8;
+      f32 value[8] = {};
+      Format::eight(rows, layer, shared, codes, at, here, value);
+      store_eight<OUT>(out, at, here, native, value, seen);
+    }
   }
   tell(seen, all);
 }

@@ -43,8 +43,8 @@ use crate::units;
 /// Slots on each device: while one is read, one decoded and one written, a fourth waits.
 pub(super) const SLOTS: usize = 4;
 
-/// Values of a piece at most: kernels count them in 32 bits, with a row in front.
-const VALUES_MAX: usize = 1 << 31;
+/// Values of a piece at most: kernels count them below 2^31, with a row in front.
+const VALUES_MAX: usize = 1 << 30;
 
 /// GPUs that compute.
 pub struct Cuda {

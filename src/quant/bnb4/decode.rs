@@ -108,9 +108,11 @@ impl DecodeRows for Rows {
     }
 
     fn program(&self) -> Option<Program> {
-        let power = self.block.is_power_of_two().then(|| self.block.ilog2())?;
+        // The kernel counts from the start of a block on, below 2^31.
+        let power = self.block.is_power_of_two().then(|| self.block.ilog2()).filter(|&power| power <= 30)?;
+        let is_finite = self.values.iter().all(|value| value.is_finite());
         let kernel = Kernel::new("bnb4").floats(&self.values).floats(&self.absmax);
-        Some(kernel.numbers([u64::from(power)]).into())
+        Some(kernel.numbers([u64::from(power), u64::from(is_finite)]).into())
     }
 
     fn code_bits(&self) -> Option<u32> {

@@ -116,8 +116,8 @@ impl DecodeRows for Rows {
 
     fn program(&self) -> Option<Program> {
         let [outputs, inputs] = self.group;
-        u32::try_from(self.scales.len().checked_mul(outputs)?).ok()?;
-        let columns = u32::try_from(self.across.checked_mul(inputs)?).ok()?;
+        i32::try_from(self.scales.len().checked_mul(outputs)?).ok()?;
+        let columns = i32::try_from(self.across.checked_mul(inputs)?).ok()?.cast_unsigned();
         let books = u32::try_from(self.books_count).ok()?;
         let [high, wide] = [outputs, inputs].map(|size| u32::try_from(size).ok());
         let [high, wide] = [high?, wide?];

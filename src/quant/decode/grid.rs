@@ -44,13 +44,13 @@ impl Grid<'_> {
             }
             (_, true, _) => return None,
         };
-        u32::try_from(self.rows).ok()?;
-        let columns = u32::try_from(self.columns).ok().filter(|&columns| columns > 0)?;
+        i32::try_from(self.rows).ok()?;
+        let columns = i32::try_from(self.columns).ok().filter(|&columns| columns > 0)?.cast_unsigned();
         let [width, matrix] = [self.width, self.matrix].map(|count| u32::try_from(count).ok());
         u32::try_from(self.scales.len()).ok()?;
         // What is larger than the weight holds all of it.
         let [outputs, high, wide] =
-            [self.outputs, self.block[0], self.block[1]].map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+            [self.outputs, self.block[0], self.block[1]].map(|size| size.min(DIVISOR_MAX.into()) as u32);
         let (number, factor) = formula_numbers(self.formula)?;
         let kernel = Kernel::new(name)
             .floats(&table)
@@ -80,10 +80,14 @@ pub(in crate::quant) fn formula_numbers(formula: Formula) -> Option<(u64, u64)> 
     Some((what | inner << 8 | outer << 16, u64::from(factor.to_bits())))
 }
 
-/// Returns a divisor as `quotient` of kernels/rows.cuh takes it: by a product and two shifts. `None` for 0.
+/// The largest divisor: what is divided is less.
+const DIVISOR_MAX: u32 = 1 << 31;
+
+/// Returns a divisor of numbers below 2^31 as `quotient` of kernels/rows.cuh takes it: by a product and a shift. `None` for
+/// 0 and beyond the largest.
 /// Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 1994, figure 4.1.
 pub(in crate::quant) fn divisor(divisor: u32) -> Option<u64> {
-    let last = divisor.checked_sub(1)?;
+    let last = divisor.checked_sub(1).filter(|_| divisor <= DIVISOR_MAX)?;
     let bits = u32::BITS - last.leading_zeros();
     let rest = (1u128 << bits) - u128::from(divisor);
     let product = ((rest << 32) / u128::from(divisor) + 1) as u64;

@@ -213,7 +213,7 @@ impl DecodeRows for Planes {
         }
         let [columns, step] =
             [self.columns, self.step].map(|size| i32::try_from(size).ok().map(i32::cast_unsigned));
-        u32::try_from(self.step.checked_mul(packing.shifts.len() as u64)?).ok()?;
+        i32::try_from(self.step.checked_mul(packing.shifts.len() as u64)?).ok()?;
         let share = match self.share {
             Share::Row => 0,
             Share::Column => 1,

@@ -83,7 +83,7 @@ impl DecodeRows for Shuffled {
 
     fn program(&self) -> Option<Program> {
         let inputs = u32::try_from(self.inputs).ok()?;
-        u32::try_from(self.scales.len()).ok()?;
+        i32::try_from(self.scales.len()).ok()?;
         let sizes = [self.inputs, divisor(inputs)?];
         Some(Kernel::new("shuffled").floats(&self.scales).numbers(sizes).into())
     }
