@@ -386,7 +386,7 @@ fn largest_of_layers() {
     assert_eq!(on_device(&cuda, &Largest { row_len: 333 }, ([3, 333], Dtype::F32, &values), (0.0, 1)), None);
 }
 
-/// A device that counts what it is asked to encode for the largest magnitude alone.
+/// A device that counts what it is asked to encode for the largest magnitude alone, in many cuts.
 struct Counted(Cuda, AtomicUsize);
 
 impl Device for Counted {
@@ -402,6 +402,10 @@ impl Device for Counted {
         let is_largest = work.encoder.kernel(work.largest).is_some_and(|kernel| kernel.name == "largest");
         self.1.fetch_add(usize::from(is_largest), Ordering::Relaxed);
         self.0.encode(work)
+    }
+
+    fn values_at_once(&self, _encoder: &dyn Encode, _largest: f32) -> u64 {
+        1000
     }
 
     fn notes(&self) -> Vec<String> {
@@ -428,7 +432,7 @@ fn largest_is_found(sample: &str, aim: &Aim) {
     assert!(files(&scratch.join("gpu")) == files(&scratch.join("cpu")), "{}", aim.flags());
     assert_eq!(outcome.notes, Vec::<String>::new(), "{}", aim.flags());
     let asked = counted.1.into_inner();
-    assert!(asked >= on_gpu.packs.len(), "{}: asked {asked} times", aim.flags());
+    assert!(asked > 4 * on_gpu.packs.len(), "{}: asked {asked} times", aim.flags());
 }
 
 /// Stacks of experts, whose columns come as rows.

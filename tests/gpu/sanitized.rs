@@ -115,6 +115,15 @@ fn kept_blocks() {
     check(&start("merge", &base, &merged, &more, &[]), 0);
 }
 
+/// Columns of packed weights that are turned back, plain and packed anew.
+fn turned_back() {
+    let scratch = Scratch::new("sanitized-turned");
+    let [packed, plain, other] = ["packed", "plain", "other"].map(|name| scratch.join(name));
+    check(&start("convert", &sample("peft-lora-conv1d-gpt2/base"), &packed, &["--to", "bnb-nf4"], &[]), 0);
+    check(&start("convert", &packed, &plain, &["--to", "dense"], &[]), 0);
+    check(&start("convert", &packed, &other, &["--to", "gptq", "--group-size", "32"], &[]), 0);
+}
+
 fn check(output: &Output, code: i32) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(code) && !said.contains("Sanitizer"), "{said}");
@@ -140,5 +149,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         .map(|(base, code)| trial(format!("sanitized::{base}::same"), move || same(base, code)));
     let short = trial("sanitized::short_memory_is_seen", short_memory_is_seen);
     let kept = trial("sanitized::gguf-merge-llama::blocks stay", kept_blocks);
-    runs.chain(merged).chain([short, kept]).map(|trial| trial.with_ignored_flag(!is_there)).collect()
+    let turned = trial("sanitized::peft-lora-conv1d-gpt2::turned back", turned_back);
+    runs.chain(merged).chain([short, kept, turned]).map(|trial| trial.with_ignored_flag(!is_there)).collect()
 }

@@ -270,7 +270,7 @@ fn merged(base: &Path, out: &Path, more: &[&str]) {
 
 #[test]
 fn adapters_are_merged_into_layers_as_they_are_stored() {
-    let scratch = Scratch::new("requantize-merge");
+    let scratch = Scratch::new("requantize-ct-merge");
     let (mut kept, mut scales) = (0, 0);
     for (case, most) in MERGED {
         let base = model(case);
