@@ -1,47 +1,127 @@
 // Merging: what an adapter does to rows of a weight, in the processor's order of operations.
 #include "values.cuh"
 
-enum : u32 { TILE = 64, DEEP = 16 };
-
-template <class Do>
-DEV void each(f32 (&sums)[4][4], const Do& what) {
-#pragma unroll
-  for (u32 y = 0; y < 4; ++y) {
-#pragma unroll
-    for (u32 x = 0; x < 4; ++x) what(sums[y][x], y, x);
-  }
-}
+// Columns of a tile, of which a thread has four; terms of the sums that are in shared memory at a time.
+enum : u32 { WIDE = 64, DEEP = 16 };
+// Rows of a tile that a thread has: eight for each four columns keep the units that multiply busier than those that load.
+enum : u32 { HIGH = 8 };
 
 // A tile of a product: `left` [rows, rank] times `right` [rank, columns], each element one chain of fused multiply-adds
-// over the rank, ascending, from 0. All threads of a block make 64 x 64 elements, each 4 x 4 of them.
-DEV void product(f32 (&sums)[4][4], const f32* left, const f32* right, u64 rows, u64 columns, u64 rank, u64 row0,
-                 u64 column0) {
-  static __shared__ f32 lefts[DEEP][TILE + 1];
-  static __shared__ Four rights[DEEP][TILE / 4];
-  u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;
-  for (u64 from = 0; from < rank; from += DEEP) {
-    u32 deep = rank - from < DEEP ? (u32)(rank - from) : DEEP;
+// over the rank, ascending, from 0. All threads of a block make a tile, each Y rows of four columns.
+template <u32 Y>
+DEV void product(f32 (&sums)[Y * 4], const f32* left, const f32* right, u32 rows, u32 columns, u32 rank, u32 row0,
+                 u32 column0) {
+  enum : u32 { TALL = 16 * Y, PITCH = TALL + 4 };
+  static __shared__ Four lefts[DEEP * PITCH / 4], rights[DEEP * WIDE / 4];
+  u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16, column = column0 + tx * 4;
+#pragma unroll
+  for (u32 k = 0; k < Y * 4; ++k) sums[k] = 0.0f;
+  u32 from = 0;
+  // Once also where there are no terms: all is 0 then.
 #pragma unroll 1
-    for (u32 k = threadIdx.x; k < DEEP * TILE; k += blockDim.x) {
-      u32 r = k % DEEP, row = k / DEEP;
-      lefts[r][row] = r < deep && row0 + row < rows ? left[(row0 + row) * rank + from + r] : 0.0f;
-      u32 column = k % TILE, line = k / TILE;
-      f32 value = line < deep && column0 + column < columns ? right[(from + line) * columns + column0 + column] : 0.0f;
-      rights[line][column / 4].word[column % 4] = bits_of(value);
+  do {
+    u32 deep = rank - from < DEEP ? rank - from : DEEP;
+    Four held[TALL * DEEP / 4 / 256 + 1] = {};
+#pragma unroll
+    for (u32 k = 0; k < TALL * DEEP / 4 / 256; ++k) {
+      u32 row = row0 + k * 64 + threadIdx.x / 4, r = threadIdx.x % 4 * 4;
+      const f32* at = left + (u64)row * rank + from + r;
+      if (row < rows && r < deep) {
+        if (rank % 4 == 0) {
+          held[k] = *(const Four*)at;
+        } else {
+#pragma unroll
+          for (u32 j = 0; j < 4; ++j) held[k].word[j] = r + j < deep ? bits_of(at[j]) : 0;
+        }
+      }
     }
+    const f32* at = right + (u64)(from + ty) * columns + column;
+    Four& line = held[TALL * DEEP / 4 / 256];
+    if (ty < deep && column < columns) {
+      if (columns % 4 == 0) {
+        line = *(const Four*)at;
+      } else {
+#pragma unroll
+        for (u32 j = 0; j < 4; ++j) line.word[j] = column + j < columns ? bits_of(at[j]) : 0;
+      }
+    }
+    u32* to = (u32*)lefts + threadIdx.x % 4 * 4 * PITCH + threadIdx.x / 4;
+#pragma unroll
+    for (u32 k = 0; k < TALL * DEEP / 4 / 256; ++k) {
+#pragma unroll
+      for (u32 j = 0; j < 4; ++j) to[j * PITCH + k * 64] = held[k].word[j];
+    }
+    rights[threadIdx.x] = line;
     __syncthreads();
-#pragma unroll 2
-    for (u32 r = 0; r < deep; ++r) {
-      Four line = rights[r][tx];
+    const Four *down = lefts + ty * (Y / 4), *across = rights + tx;
+#pragma unroll 1
+    for (u32 r = 0; r < deep; ++r, across += WIDE / 4, down += PITCH / 4) {
+      Four line = *across;
 #pragma unroll
-      for (u32 y = 0; y < 4; ++y) {
-        f32 factor = lefts[r][ty * 4 + y];
+      for (u32 y = 0; y < Y; ++y) {
+        f32 factor = of_bits(down[y / 4].word[y % 4]);
 #pragma unroll
-        for (u32 x = 0; x < 4; ++x) sums[y][x] = fma32(factor, of_bits(line.word[x]), sums[y][x]);
+        for (u32 x = 0; x < 4; ++x) sums[y * 4 + x] = fma32(factor, of_bits(line.word[x]), sums[y * 4 + x]);
       }
     }
     __syncthreads();
+    from += DEEP;
+  } while (from < rank);
+}
+
+// The tiles of a weight, and a thread's elements of them. There are at most 2^30 elements, counted in 32 bits.
+template <u32 Y>
+struct Tiles {
+  u32 rows, columns, wide, tiles;
+
+  DEV Tiles of(u64 rows, u64 columns) {
+    u32 wide = ((u32)columns + WIDE - 1) / WIDE;
+    return {(u32)rows, (u32)columns, wide, wide * (((u32)rows + 16 * Y - 1) / (16 * Y))};
   }
+  u32 row0(u32 tile) const { return tile / wide * (16 * Y); }
+  u32 column0(u32 tile) const { return tile % wide * WIDE; }
+
+  // True if all elements of a thread are there, and its rows begin at multiples of 4.
+  bool is_whole(u32 row, u32 column) const { return columns % 4 == 0 && row + Y <= rows && column < columns; }
+};
+
+// Calls `what` with the place of each of a thread's elements that are there, and its sum, which moves up to be the first.
+template <u32 Y, class Do>
+DEV void each(const Tiles<Y>& tiles, u32 row, u32 column, f32 (&sums)[Y * 4], const Do& what) {
+#pragma unroll 1
+  for (u32 at = 0; at < Y * 4; ++at) {
+    u32 y = row + at / 4, x = column + at % 4;
+    if (y < tiles.rows && x < tiles.columns) what(y * tiles.columns + x, sums[0]);
+#pragma unroll
+    for (u32 k = 0; k + 1 < Y * 4; ++k) sums[k] = sums[k + 1];
+  }
+}
+
+// Multiplies sums and rounds them to a dtype; a NaN is counted before it is rounded.
+template <u32 COUNT>
+DEV void scale_sums(f32* sums, f32 scale, u32 dtype, Seen& seen) {
+#pragma unroll
+  for (u32 k = 0; k < COUNT; ++k) sums[k] = sums[k] * scale;
+  if (dtype == F32) return;
+  seen.nans += has_nan<COUNT>(sums);
+  round_native<F32, COUNT>(dtype, sums);
+}
+
+template <bool IS, class A, class B>
+struct Either {
+  using Type = A;
+};
+template <class A, class B>
+struct Either<false, A, B> {
+  using Type = B;
+};
+
+// One of four stored values.
+template <u32 IN>
+DEV f32 unpacked(const u32* word, u32 k) {
+  if constexpr (IN == F32) return of_bits(word[k]);
+  u16 half = (u16)(word[k / 2] >> (16 * (k % 2)));
+  return IN == BF16 ? bf16_value(half) : f16_value(half);
 }
 
 // `W + s (L R)`: the product is multiplied by `scale`, rounded to `delta`, added, and the sum is rounded to `sum`. `left`
@@ -49,38 +129,39 @@ DEV void product(f32 (&sums)[4][4], const f32* left, const f32* right, u64 rows,
 template <u32 IN, u32 OUT>
 DEV void low_rank(const u8* in, u8* out, const f32* left, const f32* right, u64 rows, u64 columns, u64 rank,
                   f32 scale, u32 delta, u32 sum, u32* all) {
-  u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;
-  u64 wide = (columns + TILE - 1) / TILE, tiles = wide * ((rows + TILE - 1) / TILE);
+  using Stored = typename Either<IN == F32, Four, Two>::Type;
+  Tiles<HIGH> tiles = Tiles<HIGH>::of(rows, columns);
   Seen seen = {0, 0};
-  for (u64 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    u64 row0 = tile / wide * TILE, column0 = tile % wide * TILE;
-    f32 sums[4][4] = {};
-    product(sums, left, right, rows, columns, rank, row0, column0);
-    each(sums, [&](f32& value, u32, u32) { value = value * scale; });
-    if (delta != F32) each(sums, [&](f32& value, u32, u32) { value = rounded(delta, value); });
-    u64 row = row0 + ty * 4, column = column0 + tx * 4;
-    each(sums, [&](f32& value, u32 y, u32 x) {
-      if (row + y < rows && column + x < columns) value = loaded(IN, in, (row + y) * columns + column + x) + value;
-    });
-    if (sum != F32) each(sums, [&](f32& value, u32, u32) { value = rounded(sum, value); });
-    each(sums, [&](f32& value, u32 y, u32 x) {
-      if (row + y >= rows || column + x >= columns) return;
-      u64 at = (row + y) * columns + column + x;
-      seen.nans += is_nan(value);
-      if constexpr (OUT == F32) {
-        ((f32*)out)[at] = value;
-      } else {
-        u16 half = OUT == BF16 ? bf16_of(value) : f16_of(value);
-        if (OUT == F16) seen.overflows += (half & 0x7fffu) == 0x7c00u && is_finite(value);
-        ((u16*)out)[at] = half;
-      }
-    });
+#pragma unroll 1
+  for (u32 tile = blockIdx.x; tile < tiles.tiles; tile += gridDim.x) {
+    u32 row0 = tiles.row0(tile), column0 = tiles.column0(tile);
+    f32 sums[HIGH * 4];
+    product<HIGH>(sums, left, right, tiles.rows, tiles.columns, (u32)rank, row0, column0);
+    u32 row = row0 + threadIdx.x / 16 * HIGH, column = column0 + threadIdx.x % 16 * 4;
+    scale_sums<HIGH * 4>(sums, scale, delta, seen);
+    if (!tiles.is_whole(row, column)) {
+      each<HIGH>(tiles, row, column, sums, [&](u32 to, f32 value) {
+        put_one<OUT>(out, to, rounded(sum, loaded(IN, in, to) + value), seen);
+      });
+      continue;
+    }
+    u32 place = (row * tiles.columns + column) / 4, step = tiles.columns / 4;
+#pragma unroll
+    for (u32 y = 0; y < HIGH; ++y) {
+      Stored four = ((const Stored*)in)[place + y * step];
+#pragma unroll
+      for (u32 x = 0; x < 4; ++x) sums[y * 4 + x] = unpacked<IN>(four.word, x) + sums[y * 4 + x];
+    }
+    seen.nans += has_nan<HIGH * 4>(sums);
+    round_native<OUT, HIGH * 4>(sum, sums);
+#pragma unroll
+    for (u32 y = 0; y < HIGH; ++y) put<OUT, 4>(out, (place + y * step) * 4, sums + y * 4, seen);
   }
   tell(seen, all);
 }
 
 #define LOW_RANK(from, to, in_dtype, out_dtype)                                                                    \
-  KERNEL(low_rank_##from##_##to, const u8* in, u8* out, const f32* left, const f32* right, u64 rows, u64 columns, \
+  LONG_KERNEL(low_rank_##from##_##to, const u8* in, u8* out, const f32* left, const f32* right, u64 rows, u64 columns, \
          u64 rank, f32 scale, u32 delta, u32 sum, u32* all) {                                                       \
     low_rank<in_dtype, out_dtype>(in, out, left, right, rows, columns, rank, scale, delta, sum, all);               \
   }
@@ -93,46 +174,60 @@ LOW_RANK(f32, bf16, F32, BF16)
 // What changes f32 values in place: `values` are `rows` rows of `columns`, the first of them row `first` of the edit.
 #define EDIT(name) KERNEL(edit_##name, const Layer layer, f32* values, u64 first, u64 rows, u64 columns)
 
-DEV void add_tile(f32 (&deltas)[4][4], f32* values, u64 rows, u64 columns, u64 row0, u64 column0, u32 delta) {
-  u64 row = row0 + threadIdx.x / 16 * 4, column = column0 + threadIdx.x % 16 * 4;
-  if (delta != F32) each(deltas, [&](f32& value, u32, u32) { value = rounded(delta, value); });
-  each(deltas, [&](f32& value, u32 y, u32 x) {
-    if (row + y >= rows || column + x >= columns) return;
-    u64 at = (row + y) * columns + column + x;
-    values[at] = values[at] + value;
-  });
+// Adds a thread's elements of a tile.
+template <u32 Y>
+DEV void add_tile(const Tiles<Y>& tiles, f32 (&sums)[Y * 4], f32* values, u32 tile, u32 delta) {
+  u32 row = tiles.row0(tile) + threadIdx.x / 16 * Y, column = tiles.column0(tile) + threadIdx.x % 16 * 4;
+  round_all<Y * 4>(delta, sums);
+  if (!tiles.is_whole(row, column)) {
+    each<Y>(tiles, row, column, sums, [&](u32 at, f32 value) { values[at] = values[at] + value; });
+    return;
+  }
+#pragma unroll
+  for (u32 y = 0; y < Y; ++y) {
+    Four* at = (Four*)values + ((row + y) * tiles.columns + column) / 4;
+    Four four = *at;
+#pragma unroll
+    for (u32 x = 0; x < 4; ++x) four.word[x] = bits_of(of_bits(four.word[x]) + sums[y * 4 + x]);
+    *at = four;
+  }
 }
 
 // `W + s (L R)`. table: 0 L, 1 R; number: 0 rank, 1 s, 2 the dtype of deltas.
 EDIT(low_rank) {
-  u64 wide = (columns + TILE - 1) / TILE, tiles = wide * ((rows + TILE - 1) / TILE), rank = layer.number[0];
+  Tiles<HIGH> tiles = Tiles<HIGH>::of(rows, columns);
+  u32 rank = (u32)layer.number[0];
   f32 scale = of_bits((u32)layer.number[1]);
-  for (u64 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    u64 row0 = tile / wide * TILE, column0 = tile % wide * TILE;
-    f32 sums[4][4] = {};
-    product(sums, (const f32*)layer.table[0] + first * rank, (const f32*)layer.table[1], rows, columns, rank, row0,
-            column0);
-    each(sums, [&](f32& value, u32, u32) { value = value * scale; });
-    add_tile(sums, values, rows, columns, row0, column0, (u32)layer.number[2]);
+#pragma unroll 1
+  for (u32 tile = blockIdx.x; tile < tiles.tiles; tile += gridDim.x) {
+    f32 sums[HIGH * 4];
+    product<HIGH>(sums, (const f32*)layer.table[0] + first * rank, (const f32*)layer.table[1], tiles.rows, tiles.columns,
+                  rank, tiles.row0(tile), tiles.column0(tile));
+#pragma unroll
+    for (u32 k = 0; k < HIGH * 4; ++k) sums[k] = sums[k] * scale;
+    add_tile<HIGH>(tiles, sums, values, tile, (u32)layer.number[2]);
   }
 }
 
 // `W + s ((L1 R1) o (L2 R2))`. table: 0 L1, 1 R1, 2 L2, 3 R2; number: 0 and 1 the ranks, 2 s, 3 the dtype of deltas.
 EDIT(hadamard) {
-  u64 wide = (columns + TILE - 1) / TILE, tiles = wide * ((rows + TILE - 1) / TILE);
+  enum : u32 { Y = 4 };
+  Tiles<Y> tiles = Tiles<Y>::of(rows, columns);
   f32 scale = of_bits((u32)layer.number[2]);
-  for (u64 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    u64 row0 = tile / wide * TILE, column0 = tile % wide * TILE;
-    f32 sums[4][4] = {}, others[4][4] = {};
+#pragma unroll 1
+  for (u32 tile = blockIdx.x; tile < tiles.tiles; tile += gridDim.x) {
+    f32 both[Y * 4] = {}, sums[Y * 4];
 #pragma unroll 1
     for (u32 which = 0; which < 2; ++which) {
-      u64 rank = layer.number[which];
-      each(sums, [&](f32& value, u32 y, u32 x) { others[y][x] = value, value = 0.0f; });
-      product(sums, (const f32*)layer.table[2 * which] + first * rank, (const f32*)layer.table[2 * which + 1], rows,
-              columns, rank, row0, column0);
+      u32 rank = (u32)layer.number[which];
+      product<Y>(sums, (const f32*)layer.table[2 * which] + first * rank, (const f32*)layer.table[2 * which + 1],
+                 tiles.rows, tiles.columns, rank, tiles.row0(tile), tiles.column0(tile));
+#pragma unroll
+      for (u32 k = 0; k < Y * 4; ++k) both[k] = which == 0 ? sums[k] : both[k] * sums[k];
     }
-    each(sums, [&](f32& value, u32 y, u32 x) { value = others[y][x] * value * scale; });
-    add_tile(sums, values, rows, columns, row0, column0, (u32)layer.number[3]);
+#pragma unroll
+    for (u32 k = 0; k < Y * 4; ++k) sums[k] = both[k] * scale;
+    add_tile<Y>(tiles, sums, values, tile, (u32)layer.number[3]);
   }
 }
 

@@ -60,11 +60,10 @@ struct Hqq {
     kept.least = 1.0 / 0.0;
 #pragma unroll 1
     for (u32 k = 0; k <= STEPS; ++k) {
-      f64 is = lost<Lattice>(layer, group, grid, threadIdx.x % 32 < LANES), squares = SHFL(is, 0);
+      f64 is = lost<Lattice>(layer, group, grid, threadIdx.x % 32 < LANES);
+      f64 squares = SHFL(is, 0), magnitudes = SHFL(is, LANES);
       if (k == 0) kept.most = squares;
-      bool is_within = squares <= kept.most;
-      f64 magnitudes = SHFL(is, LANES);
-      if (is_within && magnitudes < kept.least * (1.0 - 1e-5)) {
+      if (squares <= kept.most && magnitudes < kept.least * (1.0 - 1e-5)) {
         kept.scale = grid.scale;
         kept.zero = grid.zero;
         kept.least = magnitudes;

@@ -57,14 +57,17 @@ DEV u32 over_bf16(f32 value) {
 // A finite value that becomes infinite as a half: from 65520 on.
 DEV bool is_beyond_half(f32 value) { return (bits_of(value) & 0x7fffffffu) - 0x477ff000u < 0x7f800000u - 0x477ff000u; }
 
-// True if one of eight values is NaN. Of their sum one sees it at once, but for infinities of both signs; and sums are
-// done by units that rounding leaves free.
+// True if one of COUNT values, a multiple of four, is NaN. Of their sum one sees it at once, but for infinities of both
+// signs; and sums are done by units that rounding leaves free.
+template <u32 COUNT>
 DEV bool has_nan(const f32* value) {
-  f32 sum = ((value[0] + value[1]) + (value[2] + value[3])) + ((value[4] + value[5]) + (value[6] + value[7]));
+  f32 sum = 0.0f;
+#pragma unroll
+  for (u32 k = 0; k < COUNT; k += 4) sum = sum + ((value[k] + value[k + 1]) + (value[k + 2] + value[k + 3]));
   if (sum == sum) return false;
   bool is_any = false;
 #pragma unroll
-  for (u32 k = 0; k < 8; ++k) is_any |= is_nan(value[k]);
+  for (u32 k = 0; k < COUNT; ++k) is_any |= value[k] != value[k];
   return is_any;
 }
 
@@ -80,13 +83,21 @@ DEV void round_native(u32 native, f32* value) {
   }
 }
 
-// Writes eight values from element `at` on, a multiple of 8, of an array that is aligned to 16 bytes; a NaN becomes
-// anything, as a result with one is not used.
+// Two values as OUT, the first in the low half; a NaN becomes anything, as a result with one is not used.
 template <u32 OUT>
-DEV void put_eight(u8* out, u64 at, const f32* value, Seen& seen) {
+DEV u32 pair_of(f32 a, f32 b, Seen& seen) {
+  if constexpr (OUT == BF16) return permuted(over_bf16(a), over_bf16(b), 0x7632u);
+  seen.overflows += is_beyond_half(a);
+  seen.overflows += is_beyond_half(b);
+  return f16_of(a) | (u32)f16_of(b) << 16;
+}
+
+// Writes COUNT values, 4 or 8, from element `at` on, a multiple of COUNT, of an array that is aligned to 16 bytes.
+template <u32 OUT, u32 COUNT>
+DEV void put(u8* out, u64 at, const f32* value, Seen& seen) {
   if constexpr (OUT == F32) {
 #pragma unroll
-    for (u32 k = 0; k < 2; ++k) {
+    for (u32 k = 0; k < COUNT / 4; ++k) {
       Four four;
 #pragma unroll
       for (u32 n = 0; n < 4; ++n) four.word[n] = bits_of(value[4 * k + n]);
@@ -95,18 +106,9 @@ DEV void put_eight(u8* out, u64 at, const f32* value, Seen& seen) {
   } else {
     Four four;
 #pragma unroll
-    for (u32 n = 0; n < 4; ++n) {
-      f32 a = value[2 * n], b = value[2 * n + 1];
-      if constexpr (OUT == BF16) {
-        four.word[n] = permuted(over_bf16(a), over_bf16(b), 0x7632u);
-      } else {
-        u32 low = f16_of(a), high = f16_of(b);
-        seen.overflows += is_beyond_half(a);
-        seen.overflows += is_beyond_half(b);
-        four.word[n] = low | high << 16;
-      }
-    }
-    ((Four*)out)[at / 8] = four;
+    for (u32 n = 0; n < COUNT / 2; ++n) four.word[n] = pair_of<OUT>(value[2 * n], value[2 * n + 1], seen);
+    if constexpr (COUNT == 8) ((Four*)out)[at / 8] = four;
+    if constexpr (COUNT == 4) ((Two*)out)[at / 4] = {four.word[0], four.word[1]};
   }
 }
 
@@ -127,9 +129,9 @@ DEV void put_one(u8* out, u64 at, f32 value, Seen& seen) {
 template <u32 OUT>
 DEV void store_eight(u8* out, u64 at, u32 count, u32 native, f32* value, Seen& seen) {
   if (count == 8) {
-    seen.nans += has_nan(value);
+    seen.nans += has_nan<8>(value);
     round_native<OUT, 8>(native, value);
-    put_eight<OUT>(out, at, value, seen);
+    put<OUT, 8>(out, at, value, seen);
     return;
   }
 #pragma unroll 1
@@ -144,13 +146,10 @@ DEV void store_eight(u8* out, u64 at, u32 count, u32 native, f32* value, Seen& s
 // The same of sixteen values: eight, and eight that begin `apart` behind them. If they are tame, none is NaN.
 template <u32 OUT>
 DEV void store_sixteen(u8* out, u64 at, u32 apart, bool is_tame, u32 native, f32* value, Seen& seen) {
-  if (!is_tame) {
-    seen.nans += has_nan(value);
-    seen.nans += has_nan(value + 8);
-  }
+  if (!is_tame) seen.nans += has_nan<16>(value);
   round_native<OUT, 16>(native, value);
-  put_eight<OUT>(out, at, value, seen);
-  put_eight<OUT>(out, at + apart, value + 8, seen);
+  put<OUT, 8>(out, at, value, seen);
+  put<OUT, 8>(out, at + apart, value + 8, seen);
 }
 
 DEV u64 thread_of_all() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }

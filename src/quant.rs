@@ -33,6 +33,7 @@ pub mod hqq;
 pub mod in_memory;
 pub mod int8;
 pub mod kernel;
+pub mod largest;
 mod marlin;
 pub mod mlx;
 pub mod modelopt;

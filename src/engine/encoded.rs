@@ -25,7 +25,6 @@ use multiversion::multiversion;
 pub(super) use self::kept::Kept;
 pub(super) use self::pieces::Packed;
 pub(super) use self::timed::Timed;
-use super::cpu::VALUES_AT_ONCE;
 use super::inputs::Inputs;
 use super::{Device, Resident, Scratch};
 use crate::error::Result;
@@ -81,12 +80,17 @@ pub(super) struct ToPack {
     pub(super) resident: Resident,
 }
 
-/// Returns how a layer is decoded and packed, with all that has to be known of its values before.
-pub(super) fn to_pack(inputs: &Inputs<'_>, pack: u32, scratch: &mut Scratch) -> Result<ToPack> {
+/// Returns how a layer is decoded and packed, with all that has to be known of its values before, which the device finds.
+pub(super) fn to_pack(
+    inputs: &Inputs<'_>,
+    pack: u32,
+    (device, scratch): (&dyn Device, &mut Scratch),
+) -> Result<ToPack> {
     let mut work = inputs.to_pack(pack)?;
     if work.encoding.encoder.wants_largest() {
-        work.largest = inputs
-            .largest(pack, &mut |work| work.largest_of(0..work.decoding.row_count(), (inputs, scratch)))?;
+        let mut find =
+            |work: &ToPack| work.largest_of(0..work.decoding.row_count(), device, (inputs, &mut *scratch));
+        work.largest = inputs.largest(pack, &mut find)?;
     }
     Ok(work)
 }
@@ -195,18 +199,6 @@ impl ToPack {
             });
         }
         Ok(values)
-    }
-
-    /// Returns the largest magnitude of rows.
-    fn largest_of(&self, rows: Range<u64>, (inputs, scratch): (&Inputs<'_>, &mut Scratch)) -> Result<f32> {
-        let (mut largest, mut codes) = (0f32, Vec::new());
-        for rows in cuts(self, rows, VALUES_AT_ONCE) {
-            self.read(inputs, rows.clone(), &mut codes)?;
-            let values = self.decode(rows, &codes, scratch);
-            let values = values.map_err(|why| inputs.refused(self.values, &why))?;
-            largest = values.iter().fold(largest, |largest, value| largest.max(value.abs()));
-        }
-        Ok(largest)
     }
 
     fn encode(

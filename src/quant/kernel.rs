@@ -95,6 +95,28 @@ impl Kernel {
         }
         Some(self)
     }
+
+    /// Returns the same edit of a weight whose rows stand in another order, `row` of it first in this one's; `None` for one
+    /// that goes by the numbers of rows.
+    fn ordered(mut self, row: &dyn Fn(u64) -> u64) -> Option<Self> {
+        let reorder = |words: &mut Vec<u8>, len: u64| *words = rows_of(words, 4 * len as usize, row);
+        match (self.name, self.tables.as_mut_slice(), self.numbers.as_slice()) {
+            ("edit_plus" | "edit_turned", ..) | ("edit_scale", _, [0, ..]) => {}
+            ("edit_scale" | "edit_normed", [of_rows, ..], _) => reorder(of_rows, 1),
+            ("edit_hadamard", [left, _, other_left, _], &[rank, other_rank, ..]) => {
+                reorder(left, rank);
+                reorder(other_left, other_rank);
+            }
+            _ => return None,
+        }
+        Some(self)
+    }
+}
+
+/// Returns rows of so many values in another order: of each its place in the one that they have.
+fn rows_of<T: Copy>(values: &[T], len: usize, row: &dyn Fn(u64) -> u64) -> Vec<T> {
+    let count = values.len().checked_div(len).unwrap_or(0) as u64;
+    (0..count).flat_map(|at| values.iter().skip(row(at) as usize * len).take(len)).copied().collect()
 }
 
 /// Returns a matrix of words of 32 bits the other way round; `columns`: the length of its rows.
@@ -179,6 +201,20 @@ impl Step {
             }
             Self::Edit { kernel, rows: None } => kernel.turned().map(Self::from),
             // The rows would be columns.
+            Self::Edit { rows: Some(_), .. } => None,
+        }
+    }
+
+    /// Returns the same step for a weight whose rows stand in another order; `row`: which of this one's rows each is. `None`
+    /// for one that goes by the numbers of rows.
+    #[must_use]
+    pub fn ordered(self, row: &dyn Fn(u64) -> u64) -> Option<Self> {
+        match self {
+            Self::Round(_) => Some(self),
+            Self::LowRank { left, right, rank, scale, rounded } => {
+                Some(Self::LowRank { left: rows_of(&left, rank, row), right, rank, scale, rounded })
+            }
+            Self::Edit { kernel, rows: None } => kernel.ordered(row).map(Self::from),
             Self::Edit { rows: Some(_), .. } => None,
         }
     }

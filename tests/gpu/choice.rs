@@ -69,14 +69,15 @@ fn measured() {
     }
 }
 
-/// What no kernel makes is the processor's: packed weights of a `Conv1D` model, which are turned back.
+/// What no kernel makes is the processor's: a weight of more rows than kernels count.
 fn without_kernels() {
-    let config = r#"{"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "quantization_config":
-        {"quant_method": "bitsandbytes", "load_in_8bit": true}}"#;
-    let layer = "transformer.h.0.mlp.c_fc";
-    let [weight, scales] = ["weight", "SCB"].map(|part| format!("{layer}.{part}"));
-    let [rows, columns] = [64, 1 << 21];
-    let tensors = [(&*weight, Dtype::I8, &[rows, columns][..]), (&*scales, Dtype::F32, &[rows][..])];
+    let config = r#"{"architectures": ["LlamaForCausalLM"], "quantization_config": {
+        "quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {"group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": true}}}}}"#;
+    let layer = "model.layers.0.mlp.up_proj";
+    let [weight, scale] = ["weight", "weight_scale"].map(|part| format!("{layer}.{part}"));
+    let tensors = [(&*weight, Dtype::F8E4M3, &[1 << 32, 1][..]), (&*scale, Dtype::F32, &[1][..])];
     let (why, notes) = opened(config, &tensors, To::Dense);
     assert_eq!((why.as_str(), notes), ("auto: no kernel for these formats", Vec::new()));
 }

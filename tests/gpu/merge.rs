@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ckpt::adapter::delta::{
-    Combine, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Oft, Recipe, Rotation, Rows, Scale, Stack,
-    Within,
+    Combine, Dora, Edit, Factors, Hadamard, Kronecker, LowRank, Oft, Recipe, Reordered, Rotation, RowOrder,
+    Rows, Scale, Stack, Within,
 };
 use ckpt::adapter::held::Held;
 use ckpt::checkpoint::Checkpoint;
@@ -214,6 +214,10 @@ pub(crate) fn edits(dice: &mut Dice, shape: [u64; 2], turn: u64) -> Vec<(&'stati
     all
 }
 
+/// Edits that kernels make of rows in another order too.
+const IN_ORDER: [&str; 7] =
+    ["LoRA", "DoRA", "DoRA by columns", "LoHa", "IA3 by rows", "IA3 by columns", "OFT"];
+
 /// Decodes all rows, some and single ones on both devices.
 fn edited(seed: u64) {
     let dice = &mut Dice::new(seed);
@@ -225,7 +229,18 @@ fn edited(seed: u64) {
     let mut bytes = vec![0; stored.bytes_of(base.len() as u64).unwrap() as usize];
     assert!(values::from_f32(stored, &base, &mut bytes));
     let cuda = Cuda::open(&cards(1), 1).unwrap();
-    for (what, edit) in edits(dice, shape, seed) {
+    let mut all = edits(dice, shape, seed);
+    if shape[0].is_multiple_of(2) {
+        // Rows of heads in the order of a GGUF, where an edit does not go by their numbers.
+        let heads = if shape[0].is_multiple_of(4) { 2 } else { 1 };
+        let order = dice.pick(&[RowOrder::Interleaved { heads }, RowOrder::Halves { heads }]);
+        let ordered = edits(dice, shape, seed).into_iter().filter(|(what, _)| IN_ORDER.contains(what));
+        let ordered = ordered.map(|(what, edit)| -> (_, Box<dyn Edit>) {
+            (what, Box::new(Reordered::new(edit, order, &shape).unwrap()))
+        });
+        all.extend(ordered);
+    }
+    for (what, edit) in all {
         let mut decoding: Decoding = dense::plain(0, stored, &shape, bytes.len() as u64).unwrap();
         decoding.rows = Box::new(Edited { base: decoding.rows, edit });
         assert!(decoding.rows.program().is_some(), "{what}");

@@ -54,6 +54,7 @@ pub(crate) fn cards(count: u32) -> Vec<Card> {
         capability: [9, 0],
         memory: 8 << 30,
         multiprocessors: 4,
+        clock_khz: None,
         refused: None,
     };
     (0..count).map(card).collect()

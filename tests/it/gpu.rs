@@ -91,6 +91,7 @@ fn cards() -> Probed {
         capability,
         memory: gib(22.5),
         multiprocessors: 58,
+        clock_khz: None,
         refused: refused.map(str::to_owned),
     };
     let old = "GPU older than Volta: compute capability 6.1, the kernels need 7.0";

@@ -59,6 +59,7 @@ fn cards(at: [u32; 2]) -> Probed {
         capability: [8, 9],
         memory: gib(22.5),
         multiprocessors: 58,
+        clock_khz: None,
         refused: None,
     };
     Probed::Ready { driver: 12_080, cards: vec![card(0), card(1)] }

@@ -102,18 +102,11 @@ impl Edit for Reordered {
         self.changed(&rows, values, |rows, values| self.inner.apply(rows, values));
     }
 
-    /// Products only: those of a weight whose left factor has its rows in the weight's order.
+    /// Those whose factors of rows can stand in the weight's order.
     fn steps(&self) -> Option<Vec<Step>> {
-        let ordered = |step: Step| match step {
-            Step::LowRank { left, right, rank, scale, rounded } if rank > 0 && !self.is_bias => {
-                let row = |row: usize| self.order.of_factors(row as u64, self.head) as usize;
-                let rows = (0..left.len() / rank).map(|at| &left[row(at) * rank..][..rank]);
-                let left = rows.collect::<Vec<_>>().concat();
-                Some(Step::LowRank { left, right, rank, scale, rounded })
-            }
-            _ => None,
-        };
-        self.inner.steps()?.into_iter().map(ordered).collect()
+        let row = |row| self.order.of_factors(row, self.head);
+        let steps = self.inner.steps().filter(|_| !self.is_bias)?;
+        steps.into_iter().map(|step| step.ordered(&row)).collect()
     }
 
     fn exact(&self, rows: Range<u64>, values: &mut [f64]) {

@@ -175,8 +175,16 @@ impl Cuda {
 
 impl Computing {
     fn new(card: &Card, sample: &Sample) -> Self {
-        let Card { ordinal, name, uuid, capability: [major, minor], memory, multiprocessors, refused } =
-            card.clone();
+        let Card {
+            ordinal,
+            name,
+            uuid,
+            capability: [major, minor],
+            memory,
+            multiprocessors,
+            refused,
+            clock_khz: _,
+        } = card.clone();
         let gauge = sample.gpus.iter().find(|gpu| gpu.uuid.as_ref() == Ok(&uuid));
         Self {
             ordinal,

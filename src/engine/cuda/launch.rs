@@ -17,7 +17,7 @@ pub(super) const THREADS: u32 = 256;
 /// Values that a thread of a decoder makes at a time.
 const VALUES_OF_THREAD: u64 = 8;
 /// Values of a tile of a product, which a block makes at a time.
-const VALUES_OF_TILE: u64 = 64 * 64;
+const VALUES_OF_TILE: u64 = 128 * 64;
 /// Blocks that are started for each multiprocessor at most; each then takes several pieces.
 const BLOCKS_OF_MULTIPROCESSOR: u64 = 16;
 

@@ -125,6 +125,14 @@ impl Meter {
         }
     }
 
+    /// Has the driver compile all kernels, several files at a time.
+    ///
+    /// # Errors
+    /// It refuses one.
+    pub(super) fn compile_all(&self) -> Result<()> {
+        self.said(self.card().kernels.load_all())
+    }
+
     fn card(&self) -> &OnDevice {
         &self.cuda.cards[0]
     }
@@ -158,6 +166,13 @@ impl Meter {
         let (on, on_device, values, out) = self.said(load())?;
         let bytes = codes.len() as u64 + shared + out_bytes;
         Ok(Some(Loaded { meter: self, recipe, on, codes: on_device, values, out, span, dtype, bytes }))
+    }
+
+    /// Returns how many fused multiply-adds in f32 the device does in a second at most; `None` if it does not tell its
+    /// clock.
+    #[must_use]
+    pub fn multiply_adds(&self) -> Option<f64> {
+        multiply_adds(&self.card().card)
     }
 
     /// Measures a copy of so many bytes on the device, which reads and writes them.
@@ -332,8 +347,38 @@ fn shared_bytes(program: &Program) -> u64 {
     (tables + steps.sum::<usize>()) as u64
 }
 
+/// Returns how many fused multiply-adds in f32 a card does in a second at most; `None` if it does not tell its clock.
+/// Source: CUDA C++ Programming Guide, "Throughput of Native Arithmetic Instructions".
+fn multiply_adds(card: &Card) -> Option<f64> {
+    let of_clock: f64 = if card.capability <= [8, 0] { 64.0 } else { 128.0 };
+    Some(of_clock * f64::from(card.multiprocessors) * f64::from(card.clock_khz?) * 1e3)
+}
+
 /// Returns the median of times.
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::probe::tests::card;
+    use super::*;
+
+    #[test]
+    fn multiply_adds_are_lanes_times_clock() {
+        let of = |capability, multiprocessors, clock_khz| {
+            multiply_adds(&Card { capability, multiprocessors, clock_khz, ..card(0, None) })
+        };
+        // An A100, an H200 and an RTX 4090: half of the 19.5, 67 and 82.6 TFLOPS of their data sheets.
+        let sheets = [
+            of([8, 0], 108, Some(1_410_000)),
+            of([9, 0], 132, Some(1_980_000)),
+            of([8, 9], 128, Some(2_520_000)),
+        ];
+        for (is, sheet) in sheets.into_iter().zip([19.5e12, 67e12, 82.6e12]) {
+            assert!((is.expect("a clock is told") * 2.0 / sheet - 1.0).abs() < 0.01, "{is:?} {sheet}");
+        }
+        assert_eq!(of([9, 0], 132, None), None);
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::driver::{Context, Fault, Function, Module};
 
@@ -53,25 +54,58 @@ impl Kernels {
     /// Returns a kernel by its name; `None` if there is none of this name.
     pub(super) fn get(&self, name: &str) -> Result<Option<Function>, Fault> {
         let Some((&name, &(file, ptx))) = index().get_key_value(name) else { return Ok(None) };
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded();
         let Loaded { modules, functions } = &mut *loaded;
         if let Some(function) = functions.get(name) {
             return Ok(Some(*function));
         }
         let module = match modules.entry(file) {
             Entry::Occupied(module) => module.into_mut(),
-            Entry::Vacant(free) => {
-                let module = Module::new(&self.context, ptx);
-                free.insert(module.map_err(|fault| Fault {
-                    message: format!("kernels/{file}.cu: {}", fault.message),
-                    ..fault
-                })?)
-            }
+            Entry::Vacant(free) => free.insert(self.compiled(file, ptx)?),
         };
         let function = module.function(name)?;
         functions.insert(name, function);
         Ok(Some(function))
     }
+
+    /// Compiles all files, several at a time: what needs all of them would wait for one after the other.
+    pub(super) fn load_all(&self) -> Result<(), Fault> {
+        let mut files = PTX.to_vec();
+        // The longest first, as the last one is waited for.
+        files.sort_by_key(|(_, ptx)| std::cmp::Reverse(ptx.len()));
+        let next = AtomicUsize::new(0);
+        let load = || -> Result<(), Fault> {
+            while let Some(&(file, ptx)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if self.loaded().modules.contains_key(file) {
+                    continue;
+                }
+                let module = self.compiled(file, ptx)?;
+                // One that came meanwhile stays: functions of it are known.
+                self.loaded().modules.entry(file).or_insert(module);
+            }
+            Ok(())
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(load)).collect();
+            let own = load();
+            let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|_| Err(ended())));
+            joined.fold(own, Result::and)
+        })
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compiled(&self, file: &str, ptx: &str) -> Result<Module, Fault> {
+        let module = Module::new(&self.context, ptx);
+        module.map_err(|fault| Fault { message: format!("kernels/{file}.cu: {}", fault.message), ..fault })
+    }
+}
+
+fn ended() -> Fault {
+    Fault { code: 0, message: "a thread that compiled kernels ended badly".into() }
 }
 
 /// Files that are compiled, and kernels that were asked for.

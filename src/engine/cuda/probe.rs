@@ -65,6 +65,8 @@ pub struct Card {
     pub memory: u64,
     /// How many multiprocessors it has.
     pub multiprocessors: u32,
+    /// The highest clock of its multiprocessors in kHz; `None` if it does not tell.
+    pub clock_khz: Option<u32>,
     /// Why its kernels cannot run on it, in words; `None` if they can.
     pub refused: Option<String>,
 }
@@ -169,6 +171,7 @@ fn card(devices: Devices, ordinal: i32) -> Card {
         capability: [0, 0],
         memory: 0,
         multiprocessors: 0,
+        clock_khz: None,
         refused: None,
     };
     card.refused = fill(devices, ordinal, &mut card).err();
@@ -187,6 +190,7 @@ fn fill(devices: Devices, ordinal: i32, card: &mut Card) -> Result<(), String> {
         u32::try_from(value).map_err(|_negative| format!("it tells a {what} of {value}"))
     };
     card.multiprocessors = number(symbols::MULTIPROCESSORS, "number of multiprocessors")?;
+    card.clock_khz = number(symbols::CLOCK_KHZ, "clock").ok();
     card.capability =
         [number(symbols::MAJOR, "compute capability")?, number(symbols::MINOR, "compute capability")?];
     if card.capability < CAPABILITY_MIN {

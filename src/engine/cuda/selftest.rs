@@ -78,6 +78,7 @@ const TIMES: Times = Times { runs: 5, each: 4 };
 pub fn run(card: &Card, limit: Duration) -> Result<Tested> {
     let start = Instant::now();
     let meter = Meter::open(card)?;
+    meter.compile_all()?;
     let mut tested = Tested::default();
     for name in names() {
         for dtype in [Dtype::BF16, Dtype::F16, Dtype::F32] {

@@ -22,6 +22,8 @@ pub(super) const MINOR: c_int = 76;
 pub(super) const MULTIPROCESSORS: c_int = 16;
 /// `CU_DEVICE_ATTRIBUTE_COMPUTE_MODE`.
 pub(super) const COMPUTE_MODE: c_int = 20;
+/// `CU_DEVICE_ATTRIBUTE_CLOCK_RATE`.
+pub(super) const CLOCK_KHZ: c_int = 13;
 
 /// Bytes for a device's name, as the driver's own tools have.
 const NAME_BYTES: usize = 256;

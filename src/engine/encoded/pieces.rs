@@ -191,7 +191,7 @@ impl Packed {
         if let Some(work) = &*work {
             return Ok(Arc::clone(work));
         }
-        let made = to_pack(inputs, self.pack, scratch)?.for_device(device);
+        let made = to_pack(inputs, self.pack, (device, scratch))?.for_device(device);
         Ok(Arc::clone(work.insert(Arc::new(made))))
     }
 
@@ -204,7 +204,7 @@ impl Packed {
     ) -> Result<Option<Arc<Layer>>> {
         let mut phase = self.phase();
         if matches!(*phase, Phase::Waiting) {
-            let work = to_pack(inputs, self.pack, scratch)?.for_device(device);
+            let work = to_pack(inputs, self.pack, (device, scratch))?.for_device(device);
             *phase = Phase::Working(Arc::new(Layer::new(work, self.is_passed())));
         }
         Ok(if let Phase::Working(layer) = &*phase { Some(Arc::clone(layer)) } else { None })

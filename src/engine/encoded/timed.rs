@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{ToPack, cuts};
+use crate::engine::cpu::Cpu;
 use crate::engine::inputs::Inputs;
 use crate::engine::{Device, Scratch};
 use crate::error::Result;
@@ -29,7 +30,7 @@ impl Timed {
         let mut work = inputs.to_pack(pack)?;
         let rows = cuts(&work, 0..work.decoding.row_count(), values).into_iter().next().unwrap_or_default();
         if work.encoding.encoder.wants_largest() {
-            work.largest = work.largest_of(rows.clone(), (inputs, scratch))?;
+            work.largest = work.largest_of(rows.clone(), &Cpu, (inputs, scratch))?;
         }
         let mut codes = Vec::new();
         work.read(inputs, rows.clone(), &mut codes)?;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::again::Remade;
 use super::{Proven, Prover, ROWS_EACH, check_entry, failed, farthest};
 use crate::engine::Scratch;
+use crate::engine::cpu::Cpu;
 use crate::engine::encoded;
 use crate::engine::inputs::codes_of;
 use crate::error::Result;
@@ -48,7 +49,7 @@ impl Prover<'_> {
     ) -> Result<()> {
         let parts = self.packed.get(&number).map(Vec::as_slice).unwrap_or_default();
         let Some((shard, first)) = parts.first() else { return Ok(()) };
-        let work = encoded::to_pack(&self.inputs, number, scratch)?;
+        let work = encoded::to_pack(&self.inputs, number, (&Cpu, scratch))?;
         proven.packed += usize::from(is_compared);
         let written = check_entry(self.opened, &self.index, shard, first)?;
         let result = self.decoding_of(written);

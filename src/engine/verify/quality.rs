@@ -12,6 +12,7 @@ use super::measured::Sums;
 use super::window::{Window, Written};
 use super::{Prover, failed};
 use crate::engine::Scratch;
+use crate::engine::cpu::Cpu;
 use crate::engine::encoded::{self, ToPack};
 use crate::error::Result;
 use crate::plan::{How, Values};
@@ -141,7 +142,7 @@ impl Prover<'_> {
         let plain = self.run.plan.target.as_ref().and_then(|target| target.without_search());
         let (Some(target), How::Target) = (plain, pack.how) else { return Ok(None) };
         let refused = |why: String| self.inputs.refused(pack.values, &why);
-        let mut other = encoded::to_pack(&self.inputs, number, scratch)?;
+        let mut other = encoded::to_pack(&self.inputs, number, (&Cpu, scratch))?;
         let candidate = Candidate { shape: &other.decoding.shape, dtype: pack.dtype };
         other.encoding = target.encoding(&candidate).map_err(refused)?;
         let tensors = encoded::whole(&other, &self.inputs, (VALUES_AT_ONCE, scratch))?;

@@ -10,6 +10,7 @@ pub(crate) fn card(ordinal: u32, refused: Option<&str>) -> Card {
         capability: [9, 0],
         memory: 1 << 30,
         multiprocessors: 132,
+        clock_khz: None,
         refused: refused.map(str::to_owned),
     }
 }
