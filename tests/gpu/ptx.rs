@@ -38,7 +38,7 @@ struct Planted {
     said: &'static str,
 }
 
-const PLANTED: [Planted; 14] = [
+const PLANTED: [Planted; 13] = [
     Planted {
         name: "a pointer that is a count",
         text: "bnb4_f32_param_5]",
@@ -46,12 +46,11 @@ const PLANTED: [Planted; 14] = [
         said: "in no memory of the device",
     },
     Planted {
-        name: "a store behind its place",
-        text: "], {",
-        other: "+1048576], {",
-        said: "behind memory|reach beyond memory|in no memory",
+        name: "a parameter beside its alignment",
+        text: "bnb4_f32_param_5]",
+        other: "bnb4_f32_param_5+4]",
+        said: "are not aligned",
     },
-    Planted { name: "a store beside its alignment", text: "], {", other: "+4], {", said: "are not aligned" },
     Planted {
         name: "less shared memory",
         text: "E6shared[64]",
@@ -74,15 +73,17 @@ const PLANTED: [Planted; 14] = [
     Planted {
         name: "a barrier of some",
         text: "bar.sync",
-        other: "@%p1 bar.sync",
-        said: "a barrier after|hazard at",
+        other: "{ .reg .b32 %lane; .reg .pred %low; mov.u32 %lane, %laneid; setp.lt.u32 %low, %lane, 16; \
+                @%low ret; } bar.sync",
+        said: "a barrier after 128 threads have left",
     },
     Planted { name: "blocks that do the same", text: "%ctaid.x", other: "%tid.y", said: "hazard at" },
     Planted { name: "threads that do the same", text: "%tid.x", other: "%tid.y", said: "hazard at" },
     Planted {
         name: "lanes that take no part",
         text: "bar.sync",
-        other: "@!%p1 ret; shfl.sync.bfly.b32 %r1|%p2, %r1, 16, 31, -1; bar.sync",
+        other: "{ .reg .b32 %lane; .reg .pred %low; mov.u32 %lane, %laneid; setp.lt.u32 %low, %lane, 16; \
+                @%low ret; shfl.sync.bfly.b32 %lane|%low, %lane, 16, 31, -1; } bar.sync",
         said: "which takes no part",
     },
     Planted {
@@ -106,27 +107,34 @@ const PLANTED: [Planted; 14] = [
 ];
 
 /// Converts a sample with an altered kernel.
-fn run(scratch: &Scratch, sample: &str, more: &[&str], edit: &str) -> Output {
+fn run(scratch: &Scratch, sample: &str, more: &[&str], setting: (&str, &str)) -> Output {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample);
     let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
     command.arg("convert").arg(sample).arg("-o").arg(scratch.join("out")).args(more);
     command.args(["--device", "cuda:0", "--slot-size", "64KiB"]).env("SIM_CUDA_RACES", "1");
     // What an altered kernel was launched for counts for nothing.
-    command.env("SIM_CUDA_PTX_EDIT", edit).env_remove("SIM_CUDA_PTX_RAN").output().unwrap()
+    let (name, value) = setting;
+    command.env(format!("SIM_CUDA_{name}"), value).env_remove("SIM_CUDA_PTX_RAN").output().unwrap()
+}
+
+/// The setting makes the simulator say this, and the run writes nothing.
+fn check(setting: (&str, &str), words: &str) {
+    let scratch = Scratch::new("planted");
+    let output = run(&scratch, "bnb-nf4-A/model", &["--to", "dense", "--dtype", "f32"], setting);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let is_said = said.contains("simulated GPU: ") && said.contains(words);
+    assert!(!output.status.success() && is_said, "{setting:?}: {said}");
+    assert!(!scratch.join("out").exists(), "{setting:?}");
 }
 
 fn is_seen(planted: &Planted) {
-    let scratch = Scratch::new("planted");
     let edit = format!("bnb4_f32:{}=>{}:1", planted.text, planted.other);
-    let output = run(&scratch, "bnb-nf4-A/model", &["--to", "dense", "--dtype", "f32"], &edit);
-    let said = String::from_utf8_lossy(&output.stderr);
-    let is_said = planted.said.split('|').any(|words| said.contains(words));
-    assert!(
-        !output.status.success() && is_said && said.contains("simulated GPU: "),
-        "{}: {said}",
-        planted.name
-    );
-    assert!(!scratch.join("out").exists(), "{}", planted.name);
+    check(("PTX_EDIT", &edit), planted.said);
+}
+
+/// Memory that is a byte shorter than was asked for.
+fn short_memory_is_seen() {
+    check(("SHORT", "1"), "reach beyond memory of ");
 }
 
 fn a_kernel_that_no_test_launches_is_named() {
@@ -139,7 +147,7 @@ fn a_kernel_that_no_test_launches_is_named() {
 fn another_rounding_gives_other_bytes() {
     let made = |edit| {
         let scratch = Scratch::new("rounded");
-        let output = run(&scratch, "base-A-bf16/model", &["--to", "fp8"], edit);
+        let output = run(&scratch, "base-A-bf16/model", &["--to", "fp8"], ("PTX_EDIT", edit));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && !said.contains("simulated GPU"), "{said}");
         files(&scratch.join("out")).remove("model.safetensors").unwrap()
@@ -155,6 +163,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         .map(|planted| trial(format!("ptx::{} is seen", planted.name), move || is_seen(planted)));
     let others = [
         trial("ptx::a_kernel_that_no_test_launches_is_named", a_kernel_that_no_test_launches_is_named),
+        trial("ptx::short_memory_is_seen", short_memory_is_seen),
         trial("ptx::another_rounding_gives_other_bytes", another_rounding_gives_other_bytes),
     ];
     planted.chain(others).collect()

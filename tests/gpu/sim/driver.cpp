@@ -323,10 +323,10 @@ API cuMemAlloc_v2(Address* at, size_t bytes) {
   if (current < 0) return NO_CONTEXT;
   if (bytes == 0) return INVALID;
   if (used[current] + taken() + bytes > capacity()) return NO_MEMORY;
-  // A byte too few for each that is asked for, planted: what a sanitizer has to see.
-  size_t room = bytes > number("SHORT", 0) ? bytes - number("SHORT", 0) : bytes;
-  std::unique_ptr<char, Free> held(static_cast<char*>(operator new(room, std::align_val_t(256))));
-  memset(held.get(), 0xcd, room);
+  // A byte too few for each that is asked for, planted: what a sanitizer has to see, and who executes PTX.
+  size_t room = bytes > number("SHORT", 0) ? bytes - number("SHORT", 0) : bytes, there = runs_ptx() ? bytes : room;
+  std::unique_ptr<char, Free> held(static_cast<char*>(operator new(there, std::align_val_t(256))));
+  memset(held.get(), 0xcd, there);
   *at = reinterpret_cast<Address>(held.get());
   Memory& made = device_memory[*at] = {bytes, room, current, std::move(held), nullptr, nullptr};
   if (runs_ptx()) made.written.reset(static_cast<uint8_t*>(calloc(room, 1)));
