@@ -35,7 +35,7 @@ const LAUNCHES: u64 = 8;
 /// What bounds it beside memory is instructions: at 85 % of a copy a multiprocessor of an H200 has to make 6.2 values a
 /// clock of 4-bit codes and 5.1 of fp8, for which it can issue 20 instructions a value (25), 10 of them (12) of integers;
 /// on an A100 it is nearly twice, on an RTX 4090 six times that. As compiled for `sm_90` nf4 takes 11.4 (6.6 of integers),
-/// GPTQ 11.4 (5.4), AWQ 12 (6), fp8 14.8 (8.4), `Q4_K` 12.5 (7.7). Counted again: `ptxas -arch=sm_90` of the file in
+/// GPTQ 11.4 (5.5), AWQ 12.7 (6.1), fp8 15.2 (8.6), `Q4_K` 12.4 (7.6). Counted again: `ptxas -arch=sm_90` of the file in
 /// kernels/ptx, `nvdisasm -c`, and the instructions of the loop on the way of whole tiles, by the values that it makes.
 const DECODED_BAR: f64 = 0.85;
 /// The kernels that have to.

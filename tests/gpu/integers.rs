@@ -19,6 +19,11 @@ fn size(random: &mut Random, seed: u64) -> u64 {
     1 + random.below(most)
 }
 
+/// Inputs and sizes of groups; of layers whose values kernels look up in tables, eights of inputs in groups of 128.
+fn looked_up(inputs: u64, groups: &[u64], is_looked_up: bool) -> (u64, &[u64]) {
+    if is_looked_up { (inputs.next_multiple_of(8), &[128]) } else { (inputs, groups) }
+}
+
 fn words(list: impl IntoIterator<Item = u64>) -> Vec<u8> {
     list.into_iter().flat_map(|word| (word as u32).to_le_bytes()).collect()
 }
@@ -61,7 +66,8 @@ fn gptq(bits: u64, is_planar: bool, seed: u64) -> bool {
 fn gemm(seed: u64) -> bool {
     let mut random = Random::new(seed + 7000);
     let (wide, inputs) = (1 + size(&mut random, seed) / 2, size(&mut random, seed));
-    let (outputs, group) = (wide * 8, random.one_of(&[3, 8, 32, 64, 128]).min(inputs));
+    let (inputs, groups) = looked_up(inputs, &[3, 8, 32, 64, 128], seed.is_multiple_of(2));
+    let (outputs, group) = (wide * 8, random.one_of(groups).min(inputs));
     let (groups, dtype) = (inputs.div_ceil(group), random.one_of(&SCALES));
     let layer = InMemory::default()
         .part("qweight", Dtype::I32, &[inputs, wide], random.bytes(inputs * wide * 4))
@@ -195,7 +201,8 @@ fn quark(seed: u64) -> bool {
     let [inputs, outputs] = [0; 2].map(|_| size(&mut random, seed));
     let (inputs, outputs) = if is_per_group { (inputs, outputs * 8) } else { (inputs * 8, outputs) };
     // Scales whose two sides are as long have no order.
-    let group = random.one_of(&[3, 8, 32, 128]).min(inputs);
+    let (inputs, groups) = looked_up(inputs, &[3, 8, 32, 128], seed.is_multiple_of(4));
+    let group = random.one_of(groups).min(inputs);
     let groups = inputs.div_ceil(group);
     if is_per_group && groups == outputs {
         return false;
