@@ -242,7 +242,7 @@ const TABLE: &[Command] = &[
         Vec::new()
     }),
     row("screenshot", "A picture of this screen, in a file", &[], "picture", screenshot::screenshot),
-    row("export", "Figures of Values or Compare, in a file", &[], "export", export::export)
+    row("export", "Values or a comparison, in a file", &[], "export", export::export)
         .needs(export::can_export),
     row("palette", "Commands by name", &[":"], "commands", |app| {
         app.overlay = Some(Overlay::Palette(Input::default(), 0));

@@ -2,18 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ckpt::adapter::held::Held;
 use ckpt::checkpoint::Checkpoint;
 use ckpt::engine::cpu::Cpu;
 use ckpt::engine::cuda::Cuda;
-use ckpt::engine::{Device, Options, Proof, Resident, Scratch as Space, Tally, ToEncode, Work};
+use ckpt::engine::{Device, Options, Proof, Resident, ToEncode, Work};
 use ckpt::plan::{Attached, Merging, Order, Plan, To};
 use ckpt::quant::decode::Decoding;
 use ckpt::quant::dense;
 use ckpt::quant::encode::{Around, Encode};
-use ckpt::quant::largest::Largest;
 use ckpt::quant::target::{Aim, Candidate, GptqFiles, GroupSize, Search, Wishes};
 use ckpt::tensor::{Dtype, values};
 use libtest_mimic::Trial;
@@ -264,7 +262,7 @@ fn shrunken() {
 const SEARCHED: [[u64; 2]; 5] = [[8, 33], [16, 64], [3, 96], [1, 280], [32, 32]];
 
 /// Rows and columns: one row, one column, tails of blocks, of words and of vectors, and rows that cross blocks.
-const SHAPES: [[u64; 2]; 11] = [
+pub(crate) const SHAPES: [[u64; 2]; 11] = [
     [1, 1],
     [3, 128],
     [16, 256],
@@ -366,75 +364,6 @@ pub(crate) fn on_both(input: &Path, adapter: Option<&Path>, to: &To) -> (Plan, V
     (on_gpu, outcome.notes)
 }
 
-/// The largest magnitude of layers, which some encoders want to know first.
-fn largest_of_layers() {
-    let cuda = Cuda::open(&cards(2), 1).unwrap();
-    for (number, shape) in SHAPES.into_iter().enumerate() {
-        for dtype in FLOATS {
-            let values = weight(shape, dtype, number);
-            let encoder = Largest { row_len: shape[1] };
-            let should = encoder.rows(&values, Around::default()).unwrap();
-            assert_eq!(Largest::of(&should), largest(&values));
-            for ranges in [1, 3] {
-                let is = on_device(&cuda, &encoder, (shape, dtype, &values), (0.0, ranges));
-                assert!(is.as_ref() == Some(&should), "{shape:?} {dtype} in {ranges}: {:?}", cuda.notes());
-            }
-        }
-    }
-    let mut values = vec![0.5; 999];
-    values[700] = f32::NAN;
-    assert_eq!(on_device(&cuda, &Largest { row_len: 333 }, ([3, 333], Dtype::F32, &values), (0.0, 1)), None);
-}
-
-/// A device that counts what it is asked to encode for the largest magnitude alone, in many cuts.
-struct Counted(Cuda, AtomicUsize);
-
-impl Device for Counted {
-    fn name(&self) -> String {
-        self.0.name()
-    }
-
-    fn decode(&self, work: &Work<'_>, scratch: &mut Space, out: &mut [u8]) -> ckpt::error::Result<Tally> {
-        self.0.decode(work, scratch, out)
-    }
-
-    fn encode(&self, work: &ToEncode<'_>) -> ckpt::error::Result<Option<Vec<Vec<u8>>>> {
-        let is_largest = work.encoder.kernel(work.largest).is_some_and(|kernel| kernel.name == "largest");
-        self.1.fetch_add(usize::from(is_largest), Ordering::Relaxed);
-        self.0.encode(work)
-    }
-
-    fn values_at_once(&self, _encoder: &dyn Encode, _largest: f32) -> u64 {
-        1000
-    }
-
-    fn notes(&self) -> Vec<String> {
-        self.0.notes()
-    }
-}
-
-/// Formats whose scales want the largest magnitude of a layer: the device finds it.
-fn largest_is_found(sample: &str, aim: &Aim) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample);
-    let input = if folder.join("model").is_dir() { folder.join("model") } else { folder };
-    let checkpoint = Checkpoint::open_examined(input.to_str().unwrap()).unwrap();
-    let scratch = Scratch::new("largest");
-    let plan = |output: &str| {
-        let to = To::Packed(aim.clone());
-        let order = Order { to, ..Order::new(input.to_str().unwrap(), &scratch.join(output)) };
-        Plan::convert(&checkpoint, order).unwrap()
-    };
-    let (on_cpu, on_gpu) = (plan("cpu"), plan("gpu"));
-    let options = Options { threads: 2, slot_bytes: 60_000, proof: Proof::None, ..Options::default() };
-    carry_out(&on_cpu, (&checkpoint, &[]), &Cpu, &options).unwrap();
-    let counted = Counted(Cuda::open(&cards(1), 1).unwrap(), AtomicUsize::new(0));
-    let outcome = carry_out(&on_gpu, (&checkpoint, &[]), &counted, &options).unwrap();
-    assert!(files(&scratch.join("gpu")) == files(&scratch.join("cpu")), "{}", aim.flags());
-    assert_eq!(outcome.notes, Vec::<String>::new(), "{}", aim.flags());
-    let asked = counted.1.into_inner();
-    assert!(asked > 4 * on_gpu.packs.len(), "{}: asked {asked} times", aim.flags());
-}
-
 /// Stacks of experts, whose columns come as rows.
 fn experts() {
     let cuda = Cuda::open(&cards(2), 1).unwrap();
@@ -488,16 +417,7 @@ const SAME: [(&str, &str); 29] = [
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials =
-        vec![trial("encode::experts", experts), trial("encode::layers::largest", largest_of_layers)];
-    let scheme = |scheme: &str| Wishes { scheme: Some(scheme.to_owned()), ..Wishes::default() };
-    let by_tensor = Aim { name: "compressed-tensors".into(), wishes: scheme("fp8-tensor") };
-    for (sample, aim) in
-        [("base-A-bf16", Aim::of("nvfp4")), ("base-A-bf16", by_tensor.clone()), ("bnb-nf4-A", by_tensor)]
-    {
-        let name = format!("encode::{sample}::{}::largest", aim.flags().replace("--to ", ""));
-        trials.push(trial(name, move || largest_is_found(sample, &aim)));
-    }
+    let mut trials = vec![trial("encode::experts", experts)];
     for aim in aims() {
         let name = aim.flags().replace("--to ", "");
         let is_usual = ["bnb-int8", "bnb-nf4", "gptq", "fp8", "nvfp4"]

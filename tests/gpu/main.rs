@@ -1,6 +1,7 @@
 //! The GPU's code without a GPU: the PTX that the program ships, executed by a simulated driver (tests/gpu/sim) for the
 //! program's own CUDA code. What kernels make is held against the processor, bit for bit; every access to memory is
-//! checked on the way, and each kernel has to have been launched by a test.
+//! checked on the way, and each kernel has to have been launched by a test. Behind that the sources of the kernels, as
+//! C++, make layers of all shapes once more (`[C++]`): what differs there alone is the compiler's doing.
 //!
 //! The simulator is compiled by `c++` when the tests start; where there is none every test is counted as ignored, and
 //! why is said. The tests run in a process that is started again with the simulator in front of any real driver.
@@ -18,6 +19,7 @@ mod flow;
 mod ggml;
 mod ggml_encode;
 mod integers;
+mod largest;
 mod layers;
 mod memory;
 mod merge;
@@ -33,12 +35,17 @@ mod sim;
 #[path = "../it/weights.rs"]
 mod weights;
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Trial};
 
 /// Set in the process that has the simulator: the folder of its library.
 const SIMULATOR: &str = "CKPT_SIMULATED_DRIVER";
+
+/// Set beside it where that library has the kernels as C++, and does not execute PTX.
+const CPP: &str = "CKPT_SIMULATED_CPP";
 
 /// Set to run on a GPU instead of the simulator.
 const REAL: &str = "CKPT_TEST_REAL_GPU";
@@ -60,29 +67,34 @@ fn main() -> ExitCode {
         };
     }
     if std::env::var_os(SIMULATOR).is_some() {
-        return libtest_mimic::run(&arguments, trials(false)).exit_code();
+        let trials = if std::env::var_os(CPP).is_some() { of_sources() } else { trials(false) };
+        return libtest_mimic::run(&arguments, trials).exit_code();
     }
-    let folder = sim::folder();
-    if let Err(why) = sim::build(&folder) {
+    let (folder, sources) = (sim::folder(), sim::folder().join("cpp"));
+    let built = sim::build(&folder).and_then(|()| sim::build_of_cpp(&sources, &folder, &[]));
+    if let Err(why) = built {
         eprintln!("GPU tests are skipped: {why}");
-        return libtest_mimic::run(&arguments, trials(true)).exit_code();
+        let all = trials(true).into_iter().chain(of_sources().into_iter().map(ignored)).collect();
+        return libtest_mimic::run(&arguments, all).exit_code();
     }
-    let mut again = Command::new(std::env::current_exe().unwrap());
-    again.args(std::env::args_os().skip(1));
-    again.env(SIMULATOR, &folder).env("LD_LIBRARY_PATH", &folder).env("SIM_CUDA_DEVICES", "2");
+    let again = |simulator: &Path, more: &[(&str, &OsStr)]| {
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(std::env::args_os().skip(1)).envs(more.iter().copied());
+        again.env(SIMULATOR, simulator).env("LD_LIBRARY_PATH", simulator).env("SIM_CUDA_DEVICES", "2");
+        again.status().unwrap().success()
+    };
     // All launches would take nearly twice the time; a kernel's first ones are of many shapes.
-    if std::env::var_os("SIM_CUDA_RACES").is_none() {
-        again.env("SIM_CUDA_RACES", "16");
-    }
+    let races = std::env::var_os("SIM_CUDA_RACES").unwrap_or_else(|| "16".into());
     let launched = folder.join("launched");
-    let status = again.env("SIM_CUDA_PTX_RAN", &launched).status().unwrap();
+    let by_ptx = again(&folder, &[("SIM_CUDA_RACES", &races), ("SIM_CUDA_PTX_RAN", launched.as_os_str())]);
+    let by_sources = again(&sources, &[(CPP, OsStr::new("1"))]);
     let launched = std::fs::read_to_string(&launched).unwrap_or_default();
-    let missed = if status.success() && is_all(&arguments) { ptx::missed(&launched) } else { Vec::new() };
+    let missed = if by_ptx && is_all(&arguments) { ptx::missed(&launched) } else { Vec::new() };
     let _kept = std::fs::remove_dir_all(&folder);
     if !missed.is_empty() {
         eprintln!("no test launches these kernels: {}", missed.join(", "));
     }
-    if status.success() && missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if by_ptx && by_sources && missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Returns true if all tests run.
@@ -100,6 +112,7 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
         ggml::trials(),
         ggml_encode::trials(),
         integers::trials(),
+        largest::trials(),
         memory::trials(),
         merge::trials(),
         samples::trials(),
@@ -109,9 +122,28 @@ fn trials(is_ignored: bool) -> Vec<Trial> {
     // What is planted is planted in the simulator.
     let simulated = [faults::trials(), flow::trials(), ptx::trials(), sanitized::trials()];
     let simulated = simulated.into_iter().flatten();
-    let simulated = simulated.map(|trial| if is_real() { trial.with_ignored_flag(true) } else { trial });
-    let ignored = |trial: Trial| if is_ignored { trial.with_ignored_flag(true) } else { trial };
-    on_any.into_iter().flatten().chain(simulated).map(ignored).collect()
+    let simulated = simulated.map(|trial| if is_real() { ignored(trial) } else { trial });
+    let all = on_any.into_iter().flatten().chain(simulated);
+    all.map(|trial| if is_ignored { ignored(trial) } else { trial }).collect()
+}
+
+/// Returns the tests of layers of random shapes, for kernels as C++.
+fn of_sources() -> Vec<Trial> {
+    let layers = [
+        changed::trials(),
+        encode::trials(),
+        ggml::trials(),
+        ggml_encode::trials(),
+        integers::trials(),
+        largest::trials(),
+        merge::trials(),
+        scaled::trials(),
+    ];
+    layers.into_iter().flatten().map(|trial| trial.with_kind("C++")).collect()
+}
+
+fn ignored(trial: Trial) -> Trial {
+    trial.with_ignored_flag(true)
 }
 
 /// Makes a trial of a function that panics where something is wrong.
