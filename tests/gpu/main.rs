@@ -139,7 +139,11 @@ fn of_sources() -> Vec<Trial> {
         merge::trials(),
         scaled::trials(),
     ];
-    layers.into_iter().flatten().map(|trial| trial.with_kind("C++")).collect()
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
+    let is_of_sample =
+        |trial: &Trial| trial.name().split("::").nth(1).is_some_and(|name| samples.join(name).is_dir());
+    let layers = layers.into_iter().flatten().filter(|trial| !is_of_sample(trial));
+    layers.map(|trial| trial.with_kind("C++")).collect()
 }
 
 fn ignored(trial: Trial) -> Trial {
