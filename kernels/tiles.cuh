@@ -290,6 +290,7 @@ struct E2m1 {
     if (rule == FIXED) return fixed(layer);
     if (rule == NVFP4 || rule == SECOND) return around(layer, rule, range);
     if (rule == POWERS) return powers(layer, range);
+    if (rule == POWER) return scaling(layer, POWER, range);
     return step_of(power_of_two((i32)(bits_of(magnitude_of(range)) >> 23) - 2), 0.0f);
   }
   DEV u32 code(u64 flags, f32 value, f32 by, f32 zero) {

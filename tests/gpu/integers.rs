@@ -7,7 +7,7 @@ use ckpt::tensor::Dtype;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::layers::{Random, check};
+use super::layers::{Random, check, compare};
 use super::trial;
 
 /// Layers of each kind.
@@ -99,7 +99,8 @@ fn gemv(seed: u64) -> bool {
 fn gemv_fast(seed: u64) -> bool {
     let mut random = Random::new(seed + 9000);
     let (fours, inputs) = (1 + size(&mut random, seed) / 4, 64 * (1 + size(&mut random, seed) / 30));
-    let (outputs, group) = (fours * 4, random.one_of(&[32, 64, 128]).min(inputs));
+    // Groups may end within eight inputs.
+    let (outputs, group) = (fours * 4, random.one_of(&[32, 64, 128, 12, 20]).min(inputs));
     let (tall, dtype) = (zero_words(inputs, group) * 8, random.one_of(&SCALES));
     let layer = InMemory::default()
         .part("qweight", Dtype::I16, &[fours, inputs], random.bytes(fours * inputs * 2))
@@ -230,6 +231,98 @@ fn quark(seed: u64) -> bool {
     check(&what, &layer, "quark", &[])
 }
 
+/// Words along the inputs whose scales are in groups, of any size.
+fn along(seed: u64) -> bool {
+    let mut random = Random::new(seed + 15_000);
+    let (outputs, inputs) = (8 * (1 + size(&mut random, seed) / 4), 8 * size(&mut random, seed));
+    let group = random.one_of(&[3, 8, 12, 20, 64]).min(inputs);
+    let groups = inputs.div_ceil(group);
+    // Scales whose two sides are as long have no order.
+    if groups == outputs {
+        return false;
+    }
+    let dtype = random.one_of(&["int4", "uint4"]);
+    let said = json!({"global_quant_config": {"weight": {"dtype": dtype, "group_size": group}}});
+    let (float, count) = (random.one_of(&SCALES), outputs * groups);
+    let mut layer = InMemory::default()
+        .part("weight", Dtype::I32, &[outputs, inputs / 8], random.bytes(inputs * outputs / 2))
+        .part("weight_scale", float, &[outputs, groups], random.scales(float, count, true))
+        .block("config.json", "quark", said);
+    if seed.is_multiple_of(2) {
+        layer = layer.part("weight_zero_point", Dtype::I32, &[count / 8], random.bytes(count / 2));
+    }
+    let what = format!("{outputs} × {inputs} in {group}, {dtype}, seed {seed}");
+    check(&what, &layer, "quark", &[Dtype::F16])
+}
+
+/// Bytes of compressed-tensors: integers with zero points or without, and floats, in grids of every grain.
+fn coded(seed: u64) -> bool {
+    let mut random = Random::new(seed + 16_000);
+    let (outputs, inputs) = (size(&mut random, seed), size(&mut random, seed));
+    let grain = Grain::any(&mut random, inputs);
+    let (dtype, shape) = (random.one_of(&SCALES), grain.shape(outputs, inputs));
+    let count = shape.iter().product();
+    let scales = random.scales(dtype, count, true);
+    let is_float = seed.is_multiple_of(2);
+    let (codes, format) =
+        if is_float { (Dtype::F8E4M3, "float-quantized") } else { (Dtype::I8, "int-quantized") };
+    let number = |byte: u8| if is_float && byte & 0x7f == 0x7f { byte ^ 1 } else { byte };
+    let bytes: Vec<u8> = random.bytes(outputs * inputs).into_iter().map(number).collect();
+    let mut said = grain.said(8);
+    said["type"] = json!(if is_float { "float" } else { "int" });
+    let mut layer = compressed(format, &said).part("weight", codes, &[outputs, inputs], bytes).part(
+        "weight_scale",
+        dtype,
+        &shape,
+        scales,
+    );
+    if !is_float && random.below(2) == 0 {
+        layer = layer.part("weight_zero_point", Dtype::I8, &shape, random.bytes(count));
+    }
+    let what = format!("{format}, {outputs} × {inputs}, {grain:?}, {dtype}, seed {seed}");
+    check(&what, &layer, "compressed-tensors", &[Dtype::F16])
+}
+
+/// Scales that are infinite, and such that are no numbers: the GPU makes what is infinite, of either sign side by side, and
+/// leaves what has NaN to the processor, and says so.
+fn infinite() {
+    let (outputs, inputs, group) = (12u64, 192u64, 12u64);
+    for broken in [1e6, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        // A code that is its zero point is 0, whose product with an infinite scale is NaN: none is here.
+        let groups = inputs / group;
+        let scales = |count: u64| -> Vec<u8> {
+            let scale = |k| if k % 5 == 2 { broken } else { 0.25 };
+            (0..count).flat_map(|k| scale(k).to_le_bytes()).collect()
+        };
+        let odd = |count: u64| -> Vec<u8> { (0..count).map(|k| (k * 34 % 256) as u8 | 0x11).collect() };
+        let block = |version: &str| json!({"bits": 4, "group_size": group, "version": version});
+        let tall = zero_words(inputs, group) * 8;
+        let fast = InMemory::default()
+            .part("qweight", Dtype::I16, &[outputs / 4, inputs], odd(outputs * inputs / 2))
+            .part("qzeros", Dtype::F32, &[tall, outputs], vec![0; (tall * outputs * 4) as usize])
+            .part("scales", Dtype::F32, &[tall, outputs], scales(tall * outputs))
+            .block("config.json", "awq", block("gemv_fast"));
+        let gemv = InMemory::default()
+            .part("qweight", Dtype::I32, &[outputs, inputs / 8], odd(outputs * inputs / 2))
+            .part("qzeros", Dtype::I32, &[outputs, tall / 8], vec![0x66; (outputs * tall / 2) as usize])
+            .part("scales", Dtype::F32, &[outputs, tall], scales(outputs * tall))
+            .block("config.json", "awq", block("gemv"));
+        let said = json!({"global_quant_config": {"weight": {"dtype": "int4", "group_size": group}}});
+        let along = InMemory::default()
+            .part("weight", Dtype::I32, &[outputs, inputs / 8], odd(outputs * inputs / 2))
+            .part("weight_scale", Dtype::F32, &[outputs, groups], scales(outputs * groups))
+            .block("config.json", "quark", said);
+        for (name, format, layer) in
+            [("gemv_fast", "awq", fast), ("gemv", "awq", gemv), ("along", "quark", along)]
+        {
+            let what = format!("{name} with {broken}");
+            let notes = compare(&what, &layer, format, &[Dtype::F16, Dtype::F32]);
+            assert_eq!(notes.len(), usize::from(broken.is_nan()), "{what}: {notes:?}");
+            assert!(notes.iter().all(|note| note.contains("NaN")), "{what}: {notes:?}");
+        }
+    }
+}
+
 /// Tiles of 8 outputs and 32 inputs a word, padded on both sides.
 fn tinygemm(seed: u64) -> bool {
     let mut random = Random::new(seed + 13_000);
@@ -347,12 +440,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     for bits in [3, 5, 6, 7] {
         add(format!("packed::padded_{bits}"), packed, bits, true);
     }
-    let written: [(&str, Run); 3] = [("awq::gemm", gemm), ("awq::gemv", gemv), ("awq::gemv_fast", gemv_fast)];
+    let written: [(&str, Run); 4] =
+        [("awq::gemm", gemm), ("awq::gemv", gemv), ("awq::gemv_fast", gemv_fast), ("coded", coded)];
     for (name, run) in written {
         trials.push(trial(format!("integers::{name}"), move || again(name, &run)));
     }
-    let decoded: [(&str, Run); 4] =
-        [("marlin", marlin), ("quark", quark), ("tinygemm", tinygemm), ("exl2", exl2)];
+    let decoded: [(&str, Run); 5] = [
+        ("marlin", marlin),
+        ("quark", quark),
+        ("quark::along", along),
+        ("tinygemm", tinygemm),
+        ("exl2", exl2),
+    ];
     for (name, run) in decoded {
         let none = move || assert_eq!(LAYERS.filter(|&seed| run(seed)).count(), 0, "{name} is written now");
         trials.push(trial(format!("integers::{name}"), none));
@@ -362,6 +461,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     {
         trials.push(trial(format!("integers::alike::{format}::{seed}"), move || alike(format, seed)));
     }
+    trials.push(trial("integers::infinite", infinite));
     for format in ["gptq", "awq"] {
         trials.push(trial(format!("integers::large::{format}"), move || large(format)));
     }

@@ -76,6 +76,20 @@ fn fp8(dice: &mut Random) {
         .codes("weight", dtype, &of([outputs, inputs]), dice)
         .values("weight_scale_inv", Dtype::F32, &of(matrix), dice);
     check(&format!("{dtype} {:?} in blocks {block:?}", of([outputs, inputs])), &layer, "fp8");
+    let said =
+        json!({"quant_method": "fp8", "weight_block_size": block, "weight_scale_semantics": "inverse"});
+    let divided = InMemory::default()
+        .block("config.json", "fp8", said)
+        .codes("weight", dtype, &of([outputs, inputs]), dice)
+        .values("weight_scale_inv", Dtype::F32, &of(matrix), dice);
+    check(&format!("{dtype} {:?} divided in blocks {block:?}", of([outputs, inputs])), &divided, "fp8");
+    // Two codes a byte; rows end within eight codes, as blocks do.
+    let matrix = [outputs.div_ceil(block[0]), (inputs * 2).div_ceil(block[1])];
+    let fours = InMemory::default()
+        .block("config.json", "fp8", json!({"quant_method": "fp8", "weight_block_size": block}))
+        .codes("weight", Dtype::I8, &of([outputs, inputs]), dice)
+        .powers("scale", Dtype::F8E8M0, &of(matrix), dice);
+    check(&format!("fp4 {:?} in blocks {block:?}", of([outputs, inputs * 2])), &fours, "fp8");
 }
 
 fn modelopt(dice: &mut Random) {
@@ -100,19 +114,177 @@ fn modelopt(dice: &mut Random) {
         .codes("weight_scale", Dtype::F8E4M3, &[outputs, inputs / 16], dice)
         .values("weight_scale_2", Dtype::F32, &[], dice);
     check(&format!("nvfp4 {outputs} x {inputs}"), &nvfp4, "modelopt");
+    // Columns have factors of their own.
+    let by_column = nvfp4.values("pre_quant_scale", Dtype::BF16, &[inputs], dice);
+    check(&format!("nvfp4 {outputs} x {inputs} by columns"), &by_column, "modelopt");
+    let block = json!({"quant_method": "modelopt", "quant_algo": "FP8"});
+    let fp8 = InMemory::default()
+        .block("config.json", "modelopt", block)
+        .codes("weight", Dtype::F8E4M3, &[outputs, odd], dice)
+        .values("weight_scale", Dtype::F32, &[outputs], dice)
+        .values("pre_quant_scale", Dtype::BF16, &[odd], dice);
+    check(&format!("fp8 {outputs} x {odd} by columns"), &fp8, "modelopt");
+}
+
+/// Each class, in groups and blocks of any size: rows of nibbles are any even number of them.
+fn torchao(dice: &mut Random) {
+    let [outputs, inputs] = [dice.one_of(&SIZES), dice.one_of(&SIZES)];
+    let (dtype, name) =
+        dice.one_of(&[(Dtype::F16, "float16"), (Dtype::BF16, "bfloat16"), (Dtype::F32, "float32")]);
+    let block = [1, 2, 3, 8, 16].map(|size| if outputs % size == 0 { size } else { 1 });
+    let (high, wide) = (dice.one_of(&block), dice.one_of(&[1, 3, 5, 8, 20, 128]));
+    let layer = |class: &str, block: [u64; 2]| {
+        let of = json!({"_type": "torch.dtype", "_data": name});
+        let data = json!({"block_size": block, "dtype": of, "orig_dtype": of,
+            "elem_dtype": {"_type": "torch.dtype", "_data": "float4_e2m1fn_x2"}});
+        let said = json!({"layer.weight": {"_type": class, "_data": data}});
+        InMemory::default().block("model.safetensors __metadata__", "torchao", said)
+    };
+    let scales = [outputs / high, inputs.div_ceil(wide)];
+    let integers = layer("Int8Tensor", [high, wide])
+        .codes("_weight_qdata", Dtype::I8, &[outputs, inputs], dice)
+        .values("_weight_scale", dtype, &scales, dice);
+    let what = format!("{name} {outputs} x {inputs} in {high} x {wide}");
+    check(&format!("int8 {what}"), &integers, "torchao");
+    let centered = integers.codes("_weight_zero_point", Dtype::I8, &scales, dice);
+    check(&format!("int8 with zero points {what}"), &centered, "torchao");
+    let floats = layer("Float8Tensor", [high, wide])
+        .codes("_weight_qdata", dice.one_of(&[Dtype::F8E4M3, Dtype::F8E5M2]), &[outputs, inputs * wide], dice)
+        .values("_weight_scale", Dtype::F32, &[outputs / high, inputs], dice);
+    check(&format!("float8 {outputs} x {} in {high} x {wide}", inputs * wide), &floats, "torchao");
+    let row = [outputs, inputs];
+    let scales = [outputs, (inputs * 2).div_ceil(wide)];
+    let what = format!("{name} {outputs} x {} in {wide}", inputs * 2);
+    let fours = layer("Int4Tensor", [1, wide])
+        .codes("_weight_qdata", Dtype::U8, &row, dice)
+        .values("_weight_scale", dtype, &[scales[1], outputs], dice)
+        .values("_weight_zero_point", dtype, &[scales[1], outputs], dice);
+    check(&format!("int4 {what}"), &fours, "torchao");
+    let powers = layer("MXTensor", [1, wide]).codes("_weight_qdata", Dtype::U8, &row, dice).powers(
+        "_weight_scale",
+        Dtype::F8E8M0,
+        &scales,
+        dice,
+    );
+    check(&format!("mxfp4 {what}"), &powers, "torchao");
+    let twice = layer("NVFP4Tensor", [1, wide])
+        .codes("_weight_qdata", Dtype::U8, &row, dice)
+        .codes("_weight_scale", Dtype::F8E4M3, &scales, dice)
+        .values("_weight_per_tensor_scale", Dtype::F32, &[], dice);
+    check(&format!("nvfp4 {what}"), &twice, "torchao");
+}
+
+fn quark(dice: &mut Random) {
+    let (outputs, group) = (dice.one_of(&SIZES), dice.one_of(&[2u64, 12, 20, 32]));
+    let inputs = 4 * dice.one_of(&SIZES);
+    let (groups, format) = (inputs.div_ceil(group), dice.one_of(&["fp6_e2m3", "fp6_e3m2"]));
+    let layer = |dtype: &str| {
+        let weight =
+            json!({"dtype": dtype, "qscheme": "per_group", "group_size": group, "scale_format": "e8m0"});
+        InMemory::default().block("config.json", "quark", json!({"global_quant_config": {"weight": weight}}))
+    };
+    let what = format!("{outputs} x {inputs} in {group}");
+    let sixes = layer(format).codes("weight", Dtype::U8, &[outputs, inputs / 4 * 3], dice).powers(
+        "weight_scale",
+        Dtype::U8,
+        &[outputs, groups],
+        dice,
+    );
+    check(&format!("{format} {what}"), &sixes, "quark");
+    let fours = layer("fp4").codes("weight", Dtype::U8, &[outputs, inputs / 2], dice).powers(
+        "weight_scale",
+        Dtype::U8,
+        &[outputs, groups],
+        dice,
+    );
+    check(&format!("fp4 {what}"), &fours, "quark");
+}
+
+/// Scales that F16 cannot hold, and such that are infinite: what they multiply is, too, and the GPU's, of either sign side by side; and such that are no
+/// numbers, as codes may be: what has NaN is made by the processor, and said.
+fn infinite(dice: &mut Random) {
+    let [outputs, inputs] = [dice.one_of(&[3u64, 8, 33]), dice.one_of(&[24u64, 72, 192, 264])];
+    let block = |method: &str| json!({"quant_method": method, "weight_block_size": [2, 128]});
+    let data = json!({"block_size": [1, 12], "dtype": {"_type": "torch.dtype", "_data": "float32"}});
+    let torchao = json!({"layer.weight": {"_type": "Int4Tensor", "_data": data}});
+    for broken in [1e6, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        let mut scales = |[rows, columns]: [u64; 2]| -> Vec<u8> {
+            let at = dice.below(rows * columns);
+            let mut scale = |k: u64| if k == at || dice.below(9) == 0 { broken } else { 0.25 };
+            (0..rows * columns).flat_map(|k| scale(k).to_le_bytes()).collect()
+        };
+        // No code is 0, whose product with an infinite scale is NaN.
+        let codes = |count: u64, of: &dyn Fn(u64) -> u8| -> Vec<u8> { (0..count).map(of).collect() };
+        let floats = |k: u64| (k * 37 % 126 + 1) as u8 | if k.is_multiple_of(3) { 0x80 } else { 0 };
+        let grid = [outputs.div_ceil(2), inputs.div_ceil(128)];
+        let fp8 = InMemory::default()
+            .block("config.json", "fp8", block("fp8"))
+            .part("weight", Dtype::F8E4M3, &[outputs, inputs], codes(outputs * inputs, &floats))
+            .part("weight_scale_inv", Dtype::F32, &grid, scales(grid));
+        let int8 = InMemory::default()
+            .block("config.json", "compressed-tensors", json!({"quant_method": "compressed-tensors"}))
+            .part("weight", Dtype::I8, &[outputs, inputs], codes(outputs * inputs, &|k| (k * 37) as u8 | 1))
+            .part("weight_scale", Dtype::F32, &[outputs, 1], scales([outputs, 1]));
+        let groups = [inputs.div_ceil(12), outputs];
+        let zeros = vec![0; (groups[0] * groups[1] * 4) as usize];
+        let nibbles = InMemory::default()
+            .block("model.safetensors __metadata__", "torchao", torchao.clone())
+            .part(
+                "_weight_qdata",
+                Dtype::U8,
+                &[outputs, inputs / 2],
+                codes(outputs * inputs / 2, &|k| ((k * 2 % 16) | 1 | ((k / 3 * 32 % 256) | 16)) as u8),
+            )
+            .part("_weight_scale", Dtype::F32, &groups, scales(groups))
+            .part("_weight_zero_point", Dtype::F32, &groups, zeros);
+        let groups = [outputs, inputs * 4 / 12];
+        let zeros = vec![0; (groups[0] * groups[1] * 4) as usize];
+        let bits = InMemory::default()
+            .block("config.json", "mlx", json!({"bits": 5, "group_size": 12}))
+            .part(
+                "weight",
+                Dtype::U32,
+                &[outputs, inputs * 4 * 5 / 32],
+                vec![0xff; (outputs * inputs * 4 * 5 / 8) as usize],
+            )
+            .part("scales", Dtype::F32, &groups, scales(groups))
+            .part("biases", Dtype::F32, &groups, zeros);
+        let all = [
+            ("fp8", "fp8", fp8),
+            ("int8", "compressed-tensors", int8),
+            ("nibbles", "torchao", nibbles),
+            ("bits", "mlx", bits),
+        ];
+        for (name, format, layer) in all {
+            let what = format!("{name} {outputs} x {inputs} with {broken}");
+            let notes = layers::compare(&what, &layer, format, &[Dtype::F16, Dtype::F32]);
+            assert_eq!(notes.len(), usize::from(broken.is_nan()), "{what}: {notes:?}");
+            assert!(notes.iter().all(|note| note.contains("NaN")), "{what}: {notes:?}");
+        }
+    }
+    let mut codes: Vec<u8> = (0..outputs * inputs).map(|k| (k * 37 % 0x7f) as u8).collect();
+    codes[dice.below(outputs * inputs) as usize] = dice.one_of(&[0x7f, 0xff]);
+    let layer = InMemory::default()
+        .block("config.json", "fp8", block("fp8"))
+        .part("weight", Dtype::F8E4M3, &[outputs, inputs], codes)
+        .values("weight_scale_inv", Dtype::F32, &[outputs.div_ceil(2), inputs.div_ceil(128)], dice);
+    let notes = layers::compare("a code that is NaN", &layer, "fp8", &[]);
+    assert!(notes.len() == 1 && notes[0].contains("NaN"), "{outputs} x {inputs}: {notes:?}");
 }
 
 fn mlx(dice: &mut Random) {
-    let (bits, group) = (dice.one_of(&[2u64, 3, 4, 5, 6, 8]), dice.one_of(&[32, 64]));
+    let (bits, group) = (dice.one_of(&[2u64, 3, 4, 5, 6, 8]), dice.one_of(&[32u64, 64, 3, 12, 20]));
     let [outputs, groups] = [dice.one_of(&SIZES), dice.one_of(&[1, 2, 3, 5])];
+    // Rows are whole words; groups of fewer may end within eight codes.
+    let groups_of_codes = if group.is_multiple_of(32) { groups } else { groups * 32 };
     let dtype = dice.one_of(&[Dtype::F16, Dtype::BF16, Dtype::F32]);
-    let words = groups * group * bits / 32;
+    let words = groups_of_codes * group * bits / 32;
     let layer = InMemory::default()
         .block("config.json", "mlx", json!({"bits": bits, "group_size": group}))
         .codes("weight", Dtype::U32, &[outputs, words], dice)
-        .values("scales", dtype, &[outputs, groups], dice)
-        .values("biases", dtype, &[outputs, groups], dice);
-    check(&format!("mlx {bits} bits, {outputs} rows of {groups} groups of {group}"), &layer, "mlx");
+        .values("scales", dtype, &[outputs, groups_of_codes], dice)
+        .values("biases", dtype, &[outputs, groups_of_codes], dice);
+    check(&format!("mlx {bits} bits, {outputs} rows of {groups_of_codes} groups of {group}"), &layer, "mlx");
     // Words whose bytes are E4M3: no NaN among them.
     let codes = (0..outputs * groups * 32).map(|_| dice.byte());
     let codes: Vec<u8> = codes.map(|byte| if byte & 0x7f == 0x7f { byte ^ 1 } else { byte }).collect();
@@ -268,9 +440,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     type Make = fn(&mut Random);
     /// Layers of each format.
     const LAYERS: u64 = 8;
-    let all: [(&str, Make); 11] = [
+    let all: [(&str, Make); 14] = [
         ("fp8", fp8),
         ("modelopt", modelopt),
+        ("torchao", torchao),
+        ("quark", quark),
+        ("infinite", infinite),
         ("mlx", mlx),
         ("compressed-tensors", compressed),
         ("bnb-int8", bnb8),
