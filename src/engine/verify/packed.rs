@@ -63,7 +63,8 @@ impl Prover<'_> {
         if let (true, Values::Merged(merge)) = (is_compared, work.values) {
             proven.merged += 1;
             let merge = &self.run.plan.merges[merge as usize];
-            self.packed_another_way(merge, &work.decoding, &first.name, proven)?;
+            // What is turned on its way has the same values in other places.
+            self.packed_another_way(merge, &self.inputs.decoding(work.values)?, &first.name, proven)?;
         }
         Ok(())
     }
@@ -89,10 +90,6 @@ impl Prover<'_> {
     ) -> Result<()> {
         let (base, edits) = self.inputs.to_merge(merge)?;
         let (count, row_len) = (base.row_count(), base.row_len() as usize);
-        if (merged.row_count(), merged.row_len()) != (count, row_len as u64) {
-            // Turned on its way: its columns are not the base's.
-            return Ok(());
-        }
         let held = self.inputs.strewn_codes(crate::plan::Values::of(merge.base), &base)?;
         let is_rounded = merge.edits.last().is_some_and(crate::adapter::delta::EditSpec::is_dora);
         let dtype = if is_rounded { merge.dtype } else { Dtype::F32 };
