@@ -48,6 +48,19 @@ pub(in crate::quant) enum Finding {
     Halves = 13,
 }
 
+impl Finding {
+    /// Returns true if the kernels of these codes find scales so; those of GPTQ, AWQ and int8 know their own way alone.
+    fn is_of(self, code: Code) -> bool {
+        match self {
+            Self::Fixed | Self::Gptq | Self::Awq | Self::Halves => true,
+            Self::Ints => matches!(code, Code::Int(_)),
+            Self::Floats | Self::Inverse | Self::Quotient | Self::Factor => matches!(code, Code::E4M3),
+            Self::Powers | Self::Power => matches!(code, Code::E4M3 | Code::E2M1),
+            Self::Nvfp4 | Self::Ocp | Self::Second => matches!(code, Code::E2M1),
+        }
+    }
+}
+
 /// How a kernel finds the scale of a tile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::quant) struct Finder {
@@ -248,8 +261,11 @@ impl Encoder {
         Some(unit * units.min(TILES / tiles))
     }
 
-    /// Returns how codes of this kind are made of values, and how scales are.
+    /// Returns how codes of this kind are made of values, and how scales are, if a kernel makes them so.
     pub(super) fn flags(&self, coder: Coder, finding: Finding) -> Option<u64> {
+        if !finding.is_of(coder.code) {
+            return None;
+        }
         let Rows { lying, bits, each } = self.rows;
         let stored = match self.scales {
             Dtype::F32 => 0,
