@@ -7,6 +7,7 @@
 //! why is said. The tests run in a process that is started again with the simulator in front of any real driver.
 //!
 //! With `CKPT_TEST_REAL_GPU=1` the same tests run on the GPU that is there, by its own driver; there being none fails.
+//! With `CKPT_TEST_SAMPLES=FOLDER` the checkpoints of that folder are taken for those of samples/.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests end where they cannot go on")]
 #![expect(clippy::print_stderr, reason = "why tests are ignored")]
 

@@ -218,21 +218,18 @@ void store(Warp& warp, const Instruction& i, uint32_t on) {
     }
   }
 }
+// What registers of a width hold of so many bytes of memory; none where those are more.
+Step of_width(Width width, size_t bytes, Step half, Step word, Step wide) {
+  if (unsigned(width) < bytes) return nullptr;
+  return width == Width::half ? half : width == Width::word ? word : width == Width::wide ? wide : nullptr;
+}
 template <class M>
 Step load_of(Width width) {
-  if (unsigned(width) < sizeof(M)) return nullptr;
-  return width == Width::half   ? load<uint16_t, M>
-         : width == Width::word ? load<uint32_t, M>
-         : width == Width::wide ? load<uint64_t, M>
-                                : Step();
+  return of_width(width, sizeof(M), load<uint16_t, M>, load<uint32_t, M>, load<uint64_t, M>);
 }
 template <class M>
 Step store_of(Width width) {
-  if (unsigned(width) < sizeof(M)) return nullptr;
-  return width == Width::half   ? store<uint16_t, M>
-         : width == Width::word ? store<uint32_t, M>
-         : width == Width::wide ? store<uint64_t, M>
-                                : Step();
+  return of_width(width, sizeof(M), store<uint16_t, M>, store<uint32_t, M>, store<uint64_t, M>);
 }
 
 struct AtomicAdd {
